@@ -1,0 +1,7 @@
+//! locum puts API keys into an agent's requests at the network edge, and takes them out again on the way back.
+
+#![deny(unsafe_code)]
+
+pub mod name;
+pub mod place;
+pub mod record;
