@@ -2,6 +2,8 @@
 
 #![deny(unsafe_code)]
 
+pub mod memory;
 pub mod name;
 pub mod place;
+pub mod policy;
 pub mod record;

@@ -88,10 +88,8 @@ fn is_identifier(s: &str, extra: &[u8]) -> bool {
 
 /// The nearest acceptable name: `My-Tool_key` becomes `my_tool`.
 fn propose(s: &str) -> String {
-    let mut out: String = s
-        .chars()
-        .map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' })
-        .collect();
+    let mut out: String =
+        s.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' }).collect();
     while let Some(stem) = out.strip_suffix("_key") {
         out.truncate(stem.len());
     }
@@ -302,9 +300,13 @@ mod tests {
 
     #[test]
     fn a_refused_key_name_comes_with_a_proposal() {
-        for (written, proposed) in
-            [("my-tool", "'my_tool'"), ("openai_key", "'openai'"), ("9lives", "'lives'"), ("", "'my_tool'"), ("A_key_key", "'a'")]
-        {
+        for (written, proposed) in [
+            ("my-tool", "'my_tool'"),
+            ("openai_key", "'openai'"),
+            ("9lives", "'lives'"),
+            ("", "'my_tool'"),
+            ("A_key_key", "'a'"),
+        ] {
             let e = written.parse::<KeyName>().unwrap_err().to_string();
             assert!(e.contains(proposed), "{written}: {e}");
         }

@@ -38,11 +38,41 @@ pub fn is_guarded(name: &HeaderName) -> bool {
         || n.starts_with("if-")
         || matches!(
             n,
-            "host" | "cookie" | "referer" | "user-agent" | "origin" | "forwarded" | "via" | "range" | "from" | "accept"
-                | "accept-charset" | "accept-encoding" | "accept-language" | "connection" | "keep-alive" | "te"
-                | "trailer" | "transfer-encoding" | "upgrade" | "expect" | "date" | "max-forwards" | "cache-control"
-                | "pragma" | "priority" | "traceparent" | "tracestate" | "baggage" | "x-request-id" | "x-real-ip"
-                | "x-correlation-id" | "x-http-method-override" | "alt-used" | "dnt" | "locum-tool"
+            "host"
+                | "cookie"
+                | "referer"
+                | "user-agent"
+                | "origin"
+                | "forwarded"
+                | "via"
+                | "range"
+                | "from"
+                | "accept"
+                | "accept-charset"
+                | "accept-encoding"
+                | "accept-language"
+                | "connection"
+                | "keep-alive"
+                | "te"
+                | "trailer"
+                | "transfer-encoding"
+                | "upgrade"
+                | "expect"
+                | "date"
+                | "max-forwards"
+                | "cache-control"
+                | "pragma"
+                | "priority"
+                | "traceparent"
+                | "tracestate"
+                | "baggage"
+                | "x-request-id"
+                | "x-real-ip"
+                | "x-correlation-id"
+                | "x-http-method-override"
+                | "alt-used"
+                | "dnt"
+                | "locum-tool"
         )
 }
 
@@ -71,8 +101,17 @@ pub struct PlaceError(String);
 
 /// The forms a place is written in, for messages and completions.
 pub const FORMS: [&str; 11] = [
-    "header", "header:NAME", "basic", "query", "query:NAME", "path", "body", "body:/json/pointer", "body:FIELD",
-    "body:any", "ws",
+    "header",
+    "header:NAME",
+    "basic",
+    "query",
+    "query:NAME",
+    "path",
+    "body",
+    "body:/json/pointer",
+    "body:FIELD",
+    "body:any",
+    "ws",
 ];
 
 impl FromStr for Place {
@@ -91,8 +130,18 @@ impl FromStr for Place {
                     .map_err(|_| PlaceError(format!("'{}' is no header name", n.escape_debug())))?;
                 if matches!(
                     name.as_str(),
-                    "host" | "connection" | "content-length" | "transfer-encoding" | "te" | "trailer" | "upgrade"
-                        | "expect" | "keep-alive" | "proxy-authorization" | "proxy-connection" | "locum-tool"
+                    "host"
+                        | "connection"
+                        | "content-length"
+                        | "transfer-encoding"
+                        | "te"
+                        | "trailer"
+                        | "upgrade"
+                        | "expect"
+                        | "keep-alive"
+                        | "proxy-authorization"
+                        | "proxy-connection"
+                        | "locum-tool"
                 ) {
                     return Err(PlaceError(format!("a key can't go into '{name}': it frames or routes the request")));
                 }
@@ -146,8 +195,17 @@ mod tests {
     #[test]
     fn places_read_back_as_written() {
         for s in [
-            "header", "header:x-api-key", "basic", "query", "query:key", "path", "body", "body:/a/b~1c", "body:field",
-            "body:any", "ws",
+            "header",
+            "header:x-api-key",
+            "basic",
+            "query",
+            "query:key",
+            "path",
+            "body",
+            "body:/a/b~1c",
+            "body:field",
+            "body:any",
+            "ws",
         ] {
             assert_eq!(place(s).to_string(), s);
         }
@@ -160,8 +218,14 @@ mod tests {
     fn any_header_leaves_out_those_that_route_or_are_logged() {
         let any = Place::Header;
         for (found, covered) in [
-            ("header:authorization", true), ("header:x-api-key", true), ("basic", true), ("header:cookie", false),
-            ("header:referer", false), ("header:content-type", false), ("header:user-agent", false), ("path", false),
+            ("header:authorization", true),
+            ("header:x-api-key", true),
+            ("basic", true),
+            ("header:cookie", false),
+            ("header:referer", false),
+            ("header:content-type", false),
+            ("header:user-agent", false),
+            ("path", false),
         ] {
             assert_eq!(any.covers(&place(found)), covered, "{found}");
         }
