@@ -1,0 +1,422 @@
+//! What a binding says, parsed so that it can be read in one way only: hosts, methods, paths, places, uses.
+
+use crate::name::{Host, KeyName, NameError, Origin, Scheme, split_port};
+use crate::place::Place;
+use http::{HeaderName, HeaderValue, Method};
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+/// Where one key may go. An empty list of methods or paths means any.
+#[derive(Debug, Clone)]
+pub struct KeyRule {
+    pub name: KeyName,
+    pub hosts: Vec<HostPattern>,
+    pub methods: Vec<Method>,
+    pub paths: Vec<PathGlob>,
+    pub places: Vec<Place>,
+    /// Per request, head and body together.
+    pub max_uses: u32,
+    /// A look-alike that counts besides `<<NAME_key>>`.
+    pub placeholder: Option<String>,
+    pub inject: Option<Inject>,
+}
+
+impl KeyRule {
+    pub fn covers(&self, origin: &Origin) -> bool {
+        self.hosts.iter().any(|h| h.binds(origin))
+    }
+
+    /// The places of this rule that lie in a body.
+    pub fn body_places(&self) -> impl Iterator<Item = &Place> {
+        self.places.iter().filter(|p| p.in_body())
+    }
+
+    /// What an agent writes for this key: its look-alike if it has one.
+    pub fn shown_placeholder(&self) -> String {
+        self.placeholder.clone().unwrap_or_else(|| self.name.placeholder())
+    }
+}
+
+/// A header added where the client sends none of that name; its value holds the key's placeholder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Inject {
+    pub name: HeaderName,
+    pub value: HeaderValue,
+}
+
+/// Why a rule could not be read; the text says what would be accepted.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct RuleError(String);
+
+impl From<NameError> for RuleError {
+    fn from(e: NameError) -> Self {
+        Self(e.to_string())
+    }
+}
+
+impl FromStr for Inject {
+    type Err = RuleError;
+
+    fn from_str(s: &str) -> Result<Self, RuleError> {
+        let bad = |why: &str| RuleError(format!("'{}' {why}; write it as \"Name: value\"", s.escape_debug()));
+        let (name, value) = s.split_once(':').ok_or_else(|| bad("is no header line"))?;
+        let name = HeaderName::from_bytes(name.trim().as_bytes()).map_err(|_| bad("has no valid header name"))?;
+        let value = HeaderValue::from_str(value.trim()).map_err(|_| bad("has no valid header value"))?;
+        Ok(Self { name, value })
+    }
+}
+
+/// `api.tool.example`, `*.tool.example:8443`, `http://127.0.0.1:8080`: one host, or all names one level below one.
+///
+/// In a binding a missing scheme is `https` and a missing port the scheme's; in a list of hosts
+/// (`allow`, `deny`, `passthrough`) both mean any.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct HostPattern {
+    scheme: Option<Scheme>,
+    host: HostGlob,
+    port: Option<u16>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum HostGlob {
+    Exact(Host),
+    /// The name below which one label stands for the star.
+    OneLevel(Arc<str>),
+}
+
+impl HostPattern {
+    /// Whether a binding of this pattern lets a key go to `origin`.
+    pub fn binds(&self, origin: &Origin) -> bool {
+        let scheme = self.scheme.unwrap_or(Scheme::Https);
+        scheme == origin.scheme
+            && self.port.unwrap_or(scheme.default_port()) == origin.port
+            && self.host.covers(&origin.host)
+    }
+
+    /// Whether a list that holds this pattern names `host` and `port`.
+    pub fn lists(&self, host: &Host, port: u16) -> bool {
+        self.port.is_none_or(|p| p == port) && self.host.covers(host)
+    }
+
+    /// The port that a binding of this pattern asks for.
+    pub fn binding_port(&self) -> u16 {
+        self.port.unwrap_or(self.scheme.unwrap_or(Scheme::Https).default_port())
+    }
+
+    pub fn is_cleartext(&self) -> bool {
+        self.scheme == Some(Scheme::Http)
+    }
+
+    /// The host where the pattern names just one.
+    pub fn exact(&self) -> Option<&Host> {
+        match &self.host {
+            HostGlob::Exact(h) => Some(h),
+            HostGlob::OneLevel(_) => None,
+        }
+    }
+
+    /// The name under which the star stands, for name constraints.
+    pub fn parent(&self) -> Option<&str> {
+        match &self.host {
+            HostGlob::Exact(_) => None,
+            HostGlob::OneLevel(n) => Some(n),
+        }
+    }
+}
+
+impl HostGlob {
+    fn covers(&self, host: &Host) -> bool {
+        match (self, host) {
+            (HostGlob::Exact(h), _) => h == host,
+            (HostGlob::OneLevel(parent), Host::Dns(n)) => n
+                .strip_suffix(&**parent)
+                .and_then(|rest| rest.strip_suffix('.'))
+                .is_some_and(|label| !label.is_empty() && !label.contains('.')),
+            (HostGlob::OneLevel(_), Host::Ip(_)) => false,
+        }
+    }
+}
+
+impl FromStr for HostPattern {
+    type Err = RuleError;
+
+    fn from_str(s: &str) -> Result<Self, RuleError> {
+        let (scheme, rest) = match s.split_once("://") {
+            None => (None, s),
+            Some(("https", r)) => (Some(Scheme::Https), r),
+            Some(("http", r)) => (Some(Scheme::Http), r),
+            Some((other, _)) => {
+                return Err(RuleError(format!("'{}' is no scheme here; use https or http", other.escape_debug())));
+            }
+        };
+        let rest = rest.strip_suffix('/').filter(|_| scheme.is_some()).unwrap_or(rest);
+        if rest.contains('/') {
+            return Err(RuleError(format!("'{}' holds a path; put it into `paths`", s.escape_debug())));
+        }
+        let (host, port) = split_port(rest)?;
+        Ok(Self { scheme, host: glob(host)?, port })
+    }
+}
+
+fn glob(host: &str) -> Result<HostGlob, RuleError> {
+    let Some(parent) = host.strip_prefix("*.") else {
+        if host.contains('*') {
+            return Err(RuleError(format!(
+                "'{}': a star stands only first and for one whole label, as in '*.tool.example'",
+                host.escape_debug()
+            )));
+        }
+        return Ok(HostGlob::Exact(host.parse()?));
+    };
+    if parent.contains('*') {
+        return Err(RuleError(format!("'{}': one star is all a host may have", host.escape_debug())));
+    }
+    let Host::Dns(name) = parent.parse::<Host>()? else {
+        return Err(RuleError(format!("'{}': a star before an address means nothing", host.escape_debug())));
+    };
+    if psl::suffix(name.as_bytes()).is_none_or(|suffix| suffix.as_bytes() == name.as_bytes()) {
+        return Err(RuleError(format!(
+            "'*.{name}' covers hosts of strangers ('{name}' is a public suffix); list the hosts"
+        )));
+    }
+    Ok(HostGlob::OneLevel(name))
+}
+
+impl fmt::Display for HostPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(scheme) = self.scheme {
+            write!(f, "{}://", scheme.as_str())?;
+        }
+        match &self.host {
+            HostGlob::Exact(h) => write!(f, "{h}")?,
+            HostGlob::OneLevel(n) => write!(f, "*.{n}")?,
+        }
+        self.port.map_or(Ok(()), |p| write!(f, ":{p}"))
+    }
+}
+
+/// A path with stars: `*` within a segment, `**` as a segment for one or more of them at the end, any number elsewhere.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PathGlob(Arc<str>);
+
+impl PathGlob {
+    /// Whether the pattern covers a path in the form that [`canonical_path`] gives.
+    pub fn covers(&self, canonical: &str) -> bool {
+        let pattern: Vec<&str> = self.0.split('/').skip(1).collect();
+        let path: Vec<&str> = canonical.split('/').skip(1).collect();
+        covers_segments(&pattern, &path)
+    }
+}
+
+fn covers_segments(pattern: &[&str], path: &[&str]) -> bool {
+    match (pattern, path) {
+        ([], []) => true,
+        (["**"], rest) => !rest.is_empty(),
+        (["**", more @ ..], _) => (0..=path.len()).any(|i| covers_segments(more, &path[i..])),
+        ([p, more @ ..], [s, rest @ ..]) => covers_segment(p, s) && covers_segments(more, rest),
+        _ => false,
+    }
+}
+
+fn covers_segment(pattern: &str, segment: &str) -> bool {
+    let Some((first, rest)) = pattern.split_once('*') else { return pattern == segment };
+    let Some(mut left) = segment.strip_prefix(first) else { return false };
+    let parts: Vec<&str> = rest.split('*').collect();
+    let Some((last, middle)) = parts.split_last() else { return true };
+    for part in middle {
+        match left.find(part) {
+            Some(i) => left = &left[i + part.len()..],
+            None => return false,
+        }
+    }
+    left.len() >= last.len() && left.ends_with(last)
+}
+
+impl FromStr for PathGlob {
+    type Err = RuleError;
+
+    fn from_str(s: &str) -> Result<Self, RuleError> {
+        if !s.starts_with('/') {
+            return Err(RuleError(format!("'{}' is no path: it begins with '/'", s.escape_debug())));
+        }
+        if s.contains(['?', '#']) {
+            return Err(RuleError(format!("'{}': a path ends before '?' and '#'", s.escape_debug())));
+        }
+        if s.split('/').any(|seg| seg.contains("**") && seg != "**") || s.matches("**").count() > 2 {
+            return Err(RuleError(format!("'{}': '**' stands alone between slashes, twice at most", s.escape_debug())));
+        }
+        if canonical_path(s).as_deref() != Some(s) {
+            return Err(RuleError(format!("'{}' could be read in two ways; write it plainly", s.escape_debug())));
+        }
+        Ok(Self(s.into()))
+    }
+}
+
+impl fmt::Display for PathGlob {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The one reading of a path (RFC 3986, section 6.2.2), or `None` where servers differ on it: encoded
+/// slashes, dots, backslashes, NUL, a second layer of encoding, empty or dot segments.
+pub fn canonical_path(path: &str) -> Option<String> {
+    let bytes = path.as_bytes();
+    let mut out = String::with_capacity(path.len());
+    let mut i = 0;
+    while let Some(&b) = bytes.get(i) {
+        i += 1;
+        let decoded = if b == b'%' {
+            let hex = bytes.get(i..i + 2)?;
+            i += 2;
+            let digit = |d: u8| (d as char).to_digit(16).map(|v| v as u8);
+            let byte = digit(hex[0])? << 4 | digit(hex[1])?;
+            if matches!(byte, b'/' | b'\\' | b'%' | b'.' | 0..=0x1f | 0x7f) {
+                return None;
+            }
+            if !byte.is_ascii_alphanumeric() && !matches!(byte, b'-' | b'_' | b'~') {
+                let hex = [b'%', hex[0].to_ascii_uppercase(), hex[1].to_ascii_uppercase()];
+                out.push_str(std::str::from_utf8(&hex).ok()?);
+                continue;
+            }
+            byte
+        } else {
+            b
+        };
+        if !(0x21..0x7f).contains(&decoded) || decoded == b'\\' || decoded == b';' {
+            return None;
+        }
+        out.push(decoded as char);
+    }
+    let mut segments = out.split('/').skip(1).peekable();
+    while let Some(segment) = segments.next() {
+        let last = segments.peek().is_none();
+        if segment == "." || segment == ".." || segment.is_empty() && !last {
+            return None;
+        }
+    }
+    out.starts_with('/').then_some(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn binds(pattern: &str, origin: &str) -> bool {
+        let (scheme, rest) = match origin.split_once("://") {
+            Some(("http", r)) => (Scheme::Http, r),
+            Some((_, r)) => (Scheme::Https, r),
+            None => (Scheme::Https, origin),
+        };
+        Origin::parse(scheme, rest).is_ok_and(|o| pattern.parse::<HostPattern>().unwrap().binds(&o))
+    }
+
+    #[test]
+    fn a_binding_covers_just_what_it_names() {
+        for (pattern, origin, covered) in [
+            ("api.openai.com", "api.openai.com", true),
+            ("api.openai.com", "API.OPENAI.COM.", true),
+            ("api.openai.com", "http://api.openai.com", false),
+            ("api.openai.com", "http://api.openai.com:443", false),
+            ("api.openai.com", "api.openai.com:8443", false),
+            ("openai.com", "evil-openai.com", false),
+            ("openai.com", "api.openai.com", false),
+            ("openai.com", "openai.com.evil.example", false),
+            ("*.tool.example", "a.tool.example", true),
+            ("*.tool.example", "tool.example", false),
+            ("*.tool.example", "a.b.tool.example", false),
+            ("*.tool.example", "eviltool.example", false),
+            ("*.tool.example", ".tool.example.evil.example", false),
+            ("*.tool.example:8443", "a.tool.example:8443", true),
+            ("*.tool.example:8443", "a.tool.example", false),
+            ("bücher.example", "xn--bcher-kva.example", true),
+            ("http://127.0.0.1:8080", "http://127.0.0.1:8080", true),
+            ("http://127.0.0.1:8080", "127.0.0.1:8080", false),
+            ("http://127.0.0.1:8080", "http://0x7f.1:8080", true),
+            ("https://[::1]:8443", "[0:0::1]:8443", true),
+        ] {
+            assert_eq!(binds(pattern, origin), covered, "{pattern} and {origin}");
+        }
+        assert!("deny.example".parse::<HostPattern>().unwrap().lists(&"deny.example".parse().unwrap(), 8443));
+    }
+
+    #[test]
+    fn wildcards_over_strangers_and_odd_stars_are_refused() {
+        for pattern in [
+            "*.com",
+            "*.co.uk",
+            "*.supabase.co",
+            "*.github.io",
+            "*",
+            "*.*.example.com",
+            "a.*.example.com",
+            "*a.example.com",
+            "*.127.0.0.1",
+            "*.example",
+            "",
+            "ftp://a.example",
+            "a.example/path",
+            "user@a.example",
+            "a.example:99999",
+            "a b.example",
+        ] {
+            assert!(pattern.parse::<HostPattern>().is_err(), "{pattern}");
+        }
+        for pattern in ["*.example.com", "*.svc.cluster.local", "https://*.x.example:1", "[::1]:80"] {
+            assert_eq!(pattern.parse::<HostPattern>().unwrap().to_string(), pattern);
+        }
+    }
+
+    #[test]
+    fn paths_with_two_readings_have_no_canonical_form() {
+        for (path, canonical) in [
+            ("/v1/chat", Some("/v1/chat")),
+            ("/%76%31/chat", Some("/v1/chat")),
+            ("/a%20b%c3%a9", Some("/a%20b%C3%A9")),
+            ("/v1/", Some("/v1/")),
+            ("/", Some("/")),
+            ("/v1/%2e%2e/x", None),
+            ("/v1%2fx", None),
+            ("/v1//x", None),
+            ("/v1/./x", None),
+            ("/v1/../x", None),
+            ("/v1/%252e", None),
+            ("/v1\\x", None),
+            ("/v1;a=b/x", None),
+            ("/v1/%0", None),
+            ("/v1/%00", None),
+            ("v1", None),
+            ("*", None),
+        ] {
+            assert_eq!(canonical_path(path).as_deref(), canonical, "{path}");
+        }
+    }
+
+    #[test]
+    fn path_globs() {
+        for (glob, path, covered) in [
+            ("/v1/**", "/v1/chat/completions", true),
+            ("/v1/**", "/v1/", true),
+            ("/v1/**", "/v1", false),
+            ("/v1/**", "/v10/x", false),
+            ("/**", "/", true),
+            ("/v1/*", "/v1/a", true),
+            ("/v1/*", "/v1/a/b", false),
+            ("/v1/models/*:generate", "/v1/models/m-1:generate", true),
+            ("/v1/models/*:generate", "/v1/models/m-1:delete", false),
+            ("/a/**/z", "/a/z", true),
+            ("/a/**/z", "/a/b/c/z", true),
+            ("/a/*b*c", "/a/xbyc", true),
+            ("/a/*b*c", "/a/xcyb", false),
+            ("/x", "/x", true),
+            ("/x", "/X", false),
+        ] {
+            assert_eq!(glob.parse::<PathGlob>().unwrap().covers(path), covered, "{glob} and {path}");
+        }
+        for glob in ["v1", "/a**", "/a//b", "/a/../b", "/a?x", "/%2e", "/**/**/**"] {
+            assert!(glob.parse::<PathGlob>().is_err(), "{glob}");
+        }
+    }
+}

@@ -1,0 +1,399 @@
+//! A name becomes a connection to an address that may be dialled: checked after resolution, at the dial.
+
+use crate::name::{Host, Origin};
+use base64::Engine as _;
+use http::HeaderValue;
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+/// How long the next address waits for the one before it (RFC 8305, section 5).
+const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
+/// How long a connection may take, resolution included.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// The largest head that an upstream proxy may answer CONNECT with.
+const MAX_PROXY_HEAD: usize = 16 * 1024;
+
+/// Addresses beyond the public ones that may be dialled: `127.0.0.1:11434`, `10.0.0.0/8`, `[::1]`, `fd00::/8`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AddressRule {
+    net: IpAddr,
+    bits: u8,
+    port: Option<u16>,
+}
+
+/// Why a text is no address rule.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("'{0}' is no address; write \"127.0.0.1:11434\", \"10.0.0.0/8\" or \"[fd00::1]:443\"")]
+pub struct AddressError(String);
+
+impl AddressRule {
+    pub fn covers(&self, address: SocketAddr) -> bool {
+        let ip = address.ip().to_canonical();
+        self.port.is_none_or(|p| p == address.port())
+            && match (self.net, ip) {
+                (IpAddr::V4(net), IpAddr::V4(ip)) => {
+                    prefix(net.to_bits().into(), 32, self.bits) == prefix(ip.to_bits().into(), 32, self.bits)
+                }
+                (IpAddr::V6(net), IpAddr::V6(ip)) => {
+                    prefix(net.to_bits(), 128, self.bits) == prefix(ip.to_bits(), 128, self.bits)
+                }
+                _ => false,
+            }
+    }
+}
+
+fn prefix(value: u128, width: u8, bits: u8) -> u128 {
+    value.checked_shr((width - bits).into()).unwrap_or(0)
+}
+
+impl FromStr for AddressRule {
+    type Err = AddressError;
+
+    fn from_str(s: &str) -> Result<Self, AddressError> {
+        let bad = || AddressError(s.escape_debug().to_string());
+        if let Ok(a) = s.parse::<SocketAddr>() {
+            return Ok(Self { net: a.ip(), bits: width(a.ip()), port: Some(a.port()) });
+        }
+        let (net, bits) = match s.split_once('/') {
+            Some((net, bits)) => (net, Some(bits.parse::<u8>().map_err(|_| bad())?)),
+            None => (s, None),
+        };
+        let net = net.strip_prefix('[').and_then(|n| n.strip_suffix(']')).unwrap_or(net);
+        let net: IpAddr = net.parse().map_err(|_| bad())?;
+        let bits = bits.unwrap_or(width(net));
+        if bits > width(net) { Err(bad()) } else { Ok(Self { net, bits, port: None }) }
+    }
+}
+
+fn width(ip: IpAddr) -> u8 {
+    if ip.is_ipv4() { 32 } else { 128 }
+}
+
+impl fmt::Display for AddressRule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.port {
+            Some(port) => SocketAddr::new(self.net, port).fmt(f),
+            None => write!(f, "{}/{}", self.net, self.bits),
+        }
+    }
+}
+
+/// Whether an address is on the public internet (the IANA special-purpose registries, RFC 6890):
+/// what is not needs a rule in `private_addresses`.
+pub fn is_public(ip: IpAddr) -> bool {
+    match ip.to_canonical() {
+        IpAddr::V4(v4) => is_public_v4(v4),
+        IpAddr::V6(v6) => is_public_v6(v6),
+    }
+}
+
+fn is_public_v4(ip: Ipv4Addr) -> bool {
+    let [a, b, c, _] = ip.octets();
+    !(ip.is_private()
+        || ip.is_loopback()
+        || ip.is_link_local()
+        || ip.is_broadcast()
+        || ip.is_documentation()
+        || ip.is_multicast()
+        || a == 0
+        || a >= 240
+        || a == 100 && (64..128).contains(&b)
+        || a == 198 && (b == 18 || b == 19)
+        || a == 192 && b == 0 && c == 0
+        || a == 192 && b == 88 && c == 99)
+}
+
+fn is_public_v6(ip: Ipv6Addr) -> bool {
+    let s = ip.segments();
+    // what embeds an IPv4 address is as public as that: NAT64 (RFC 6052) and 6to4 (RFC 3056)
+    if s[..6] == [0x64, 0xff9b, 0, 0, 0, 0] {
+        return is_public_v4(Ipv4Addr::from_bits(u32::from(s[6]) << 16 | u32::from(s[7])));
+    }
+    if s[0] == 0x2002 {
+        return is_public_v4(Ipv4Addr::from_bits(u32::from(s[1]) << 16 | u32::from(s[2])));
+    }
+    // only 2000::/3 is global unicast; in it Teredo, ORCHID, benchmarking and documentation are not
+    s[0] & 0xe000 == 0x2000
+        && !(s[0] == 0x2001 && s[1] < 0x200)
+        && !(s[0] == 0x2001 && s[1] == 0xdb8)
+        && !(s[0] == 0x3fff && s[1] < 0x1000)
+}
+
+/// Why no connection came about.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum DialError {
+    #[error("{host} is at {address}, which is not public")]
+    Address { host: Host, address: IpAddr },
+    #[error("{host} can't be resolved: {why}")]
+    Resolve { host: Host, why: String },
+    #[error("{origin} can't be reached: {why}")]
+    Connect { origin: Origin, why: String },
+    #[error("{origin} did not answer the connection within {} s", CONNECT_TIMEOUT.as_secs())]
+    Timeout { origin: Origin },
+    #[error("the upstream proxy refused {origin}: {why}")]
+    Proxy { origin: Origin, why: String },
+}
+
+/// The proxy on the way out (`upstream_proxy`): `http://[user:password@]host:port`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct UpstreamProxy {
+    pub host: Host,
+    pub port: u16,
+    pub authorization: Option<HeaderValue>,
+}
+
+impl fmt::Debug for UpstreamProxy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "http://{}:{}", self.host, self.port)
+    }
+}
+
+impl FromStr for UpstreamProxy {
+    type Err = AddressError;
+
+    fn from_str(s: &str) -> Result<Self, AddressError> {
+        let bad = || AddressError("upstream proxy: http://[user:password@]host:port".into());
+        let url = url::Url::parse(s).map_err(|_| bad())?;
+        if url.scheme() != "http" {
+            return Err(bad());
+        }
+        let decode = |s: &str| percent_encoding::percent_decode_str(s).decode_utf8_lossy().into_owned();
+        let authorization = (!url.username().is_empty()).then(|| {
+            let pair = format!("{}:{}", decode(url.username()), decode(url.password().unwrap_or_default()));
+            HeaderValue::from_str(&format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(pair)))
+        });
+        let authorization = authorization.transpose().map_err(|_| bad())?.map(|mut v| {
+            v.set_sensitive(true);
+            v
+        });
+        let host = url.host_str().ok_or_else(bad)?.parse().map_err(|_| bad())?;
+        Ok(Self { host, port: url.port().unwrap_or(80), authorization })
+    }
+}
+
+/// Which addresses may be dialled, and through what.
+#[derive(Debug, Clone, Default)]
+pub struct Dialer {
+    pub private_addresses: Arc<[AddressRule]>,
+    pub proxy: Option<Arc<UpstreamProxy>>,
+    /// Where this proxy itself listens: never dialled.
+    pub own: Arc<[SocketAddr]>,
+}
+
+impl Dialer {
+    /// Connects to `origin`, or to the upstream proxy and through it.
+    ///
+    /// Without an upstream proxy every resolved address is judged, and the one judged is the one dialled.
+    pub async fn dial(&self, origin: &Origin) -> Result<TcpStream, DialError> {
+        let attempt = async {
+            match &self.proxy {
+                None => self.direct(origin).await,
+                Some(proxy) => self.through(proxy, origin).await,
+            }
+        };
+        match tokio::time::timeout(CONNECT_TIMEOUT, attempt).await {
+            Ok(result) => result,
+            Err(_) => Err(DialError::Timeout { origin: origin.clone() }),
+        }
+    }
+
+    async fn direct(&self, origin: &Origin) -> Result<TcpStream, DialError> {
+        let addresses = resolve(&origin.host, origin.port).await?;
+        self.judge(&origin.host, &addresses)?;
+        connect_first(&addresses).await.map_err(|e| DialError::Connect { origin: origin.clone(), why: e.to_string() })
+    }
+
+    /// All addresses of a name are judged together: a name that is half private is a trap or a mistake.
+    fn judge(&self, host: &Host, addresses: &[SocketAddr]) -> Result<(), DialError> {
+        let refused = addresses.iter().find(|a| {
+            self.is_own(**a) || !is_public(a.ip()) && !self.private_addresses.iter().any(|rule| rule.covers(**a))
+        });
+        match refused {
+            Some(a) => Err(DialError::Address { host: host.clone(), address: a.ip() }),
+            None => Ok(()),
+        }
+    }
+
+    fn is_own(&self, address: SocketAddr) -> bool {
+        self.own.iter().any(|own| {
+            own.port() == address.port()
+                && (own.ip() == address.ip().to_canonical() || own.ip().is_unspecified() && !is_public(address.ip()))
+        })
+    }
+
+    async fn through(&self, proxy: &UpstreamProxy, origin: &Origin) -> Result<TcpStream, DialError> {
+        if let Some(literal) = origin.literal() {
+            self.judge(&origin.host, &[literal])?;
+        }
+        let fail = |why: String| DialError::Proxy { origin: origin.clone(), why };
+        let addresses = resolve(&proxy.host, proxy.port).await?;
+        let mut stream = connect_first(&addresses).await.map_err(|e| fail(e.to_string()))?;
+        let authority = format!("{}:{}", origin.host, origin.port);
+        let mut head = format!("CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n").into_bytes();
+        if let Some(value) = &proxy.authorization {
+            head.extend_from_slice(b"Proxy-Authorization: ");
+            head.extend_from_slice(value.as_bytes());
+            head.extend_from_slice(b"\r\n");
+        }
+        head.extend_from_slice(b"\r\n");
+        stream.write_all(&head).await.map_err(|e| fail(e.to_string()))?;
+        let status = proxy_status(&mut stream).await.map_err(|e| fail(e.to_string()))?;
+        if (200..300).contains(&status) { Ok(stream) } else { Err(fail(format!("it answered {status}"))) }
+    }
+}
+
+/// Reads the answer to CONNECT byte by byte, so that nothing of the tunnel is taken with it.
+async fn proxy_status(stream: &mut TcpStream) -> io::Result<u16> {
+    let mut head = Vec::with_capacity(256);
+    while !head.ends_with(b"\r\n\r\n") {
+        if head.len() >= MAX_PROXY_HEAD {
+            return Err(io::Error::other("its answer is too long"));
+        }
+        head.push(stream.read_u8().await?);
+    }
+    let mut headers = [httparse::EMPTY_HEADER; 64];
+    let mut response = httparse::Response::new(&mut headers);
+    response.parse(&head).map_err(|e| io::Error::other(format!("its answer is malformed: {e}")))?;
+    response.code.ok_or_else(|| io::Error::other("its answer has no status"))
+}
+
+async fn resolve(host: &Host, port: u16) -> Result<Vec<SocketAddr>, DialError> {
+    let name = match host {
+        Host::Ip(ip) => return Ok(vec![SocketAddr::new(*ip, port)]),
+        Host::Dns(name) => name,
+    };
+    let fail = |why: String| DialError::Resolve { host: host.clone(), why };
+    let found: Vec<SocketAddr> =
+        tokio::net::lookup_host((&**name, port)).await.map_err(|e| fail(e.to_string()))?.collect();
+    if found.is_empty() { Err(fail("it has no address".into())) } else { Ok(interleave(found)) }
+}
+
+/// Alternates the families, the resolver's first choice first (RFC 8305, section 4).
+fn interleave(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
+    let first_is_v4 = addresses.first().is_some_and(SocketAddr::is_ipv4);
+    let (same, other): (Vec<_>, Vec<_>) = addresses.into_iter().partition(|a| a.is_ipv4() == first_is_v4);
+    let mut out = Vec::with_capacity(same.len() + other.len());
+    let (mut same, mut other) = (same.into_iter(), other.into_iter());
+    loop {
+        let pair = [same.next(), other.next()];
+        if pair == [None, None] {
+            return out;
+        }
+        out.extend(pair.into_iter().flatten());
+    }
+}
+
+/// The first connection that comes about; each address gets a head start over the next (RFC 8305).
+async fn connect_first(addresses: &[SocketAddr]) -> io::Result<TcpStream> {
+    let mut running: Vec<std::pin::Pin<Box<dyn Future<Output = io::Result<TcpStream>> + Send>>> = Vec::new();
+    let mut waiting = addresses.iter().copied();
+    let mut last = io::Error::other("no address");
+    loop {
+        match waiting.next() {
+            Some(address) => running.push(Box::pin(connect(address))),
+            None if running.is_empty() => return Err(last),
+            None => {}
+        }
+        let more = waiting.len() > 0;
+        let any = std::future::poll_fn(|cx| {
+            for (i, attempt) in running.iter_mut().enumerate() {
+                if let std::task::Poll::Ready(result) = attempt.as_mut().poll(cx) {
+                    return std::task::Poll::Ready((i, result));
+                }
+            }
+            std::task::Poll::Pending
+        });
+        tokio::select! {
+            (i, result) = any => match result {
+                Ok(stream) => return Ok(stream),
+                Err(e) => {
+                    last = e;
+                    drop(running.swap_remove(i));
+                }
+            },
+            () = tokio::time::sleep(ATTEMPT_DELAY), if more => {}
+        }
+    }
+}
+
+async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect(address).await?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_public_addresses_pass_by_themselves() {
+        for (ip, public) in [
+            ("8.8.8.8", true),
+            ("127.0.0.1", false),
+            ("127.77.0.1", false),
+            ("10.1.2.3", false),
+            ("172.16.0.1", false),
+            ("172.32.0.1", true),
+            ("192.168.1.1", false),
+            ("169.254.169.254", false),
+            ("100.64.0.1", false),
+            ("100.128.0.1", true),
+            ("0.0.0.0", false),
+            ("255.255.255.255", false),
+            ("224.0.0.1", false),
+            ("198.18.0.1", false),
+            ("::1", false),
+            ("::", false),
+            ("::ffff:127.0.0.1", false),
+            ("::ffff:8.8.8.8", true),
+            ("64:ff9b::7f00:1", false),
+            ("64:ff9b::808:808", true),
+            ("2002:7f00:1::", false),
+            ("fe80::1", false),
+            ("fd00:ec2::254", false),
+            ("fec0::1", false),
+            ("ff02::1", false),
+            ("2001:db8::1", false),
+            ("2001::1", false),
+            ("2606:4700::1", true),
+        ] {
+            assert_eq!(is_public(ip.parse().unwrap()), public, "{ip}");
+        }
+    }
+
+    #[test]
+    fn address_rules() {
+        for (rule, address, covered) in [
+            ("127.0.0.1:11434", "127.0.0.1:11434", true),
+            ("127.0.0.1:11434", "127.0.0.1:11435", false),
+            ("127.0.0.1", "127.0.0.1:1", true),
+            ("10.0.0.0/8", "10.255.0.1:80", true),
+            ("10.0.0.0/8", "11.0.0.1:80", false),
+            ("10.0.0.0/8", "[::ffff:10.0.0.1]:80", true),
+            ("0.0.0.0/0", "192.168.0.1:80", true),
+            ("fd00::/8", "[fd12::1]:80", true),
+            ("[::1]", "[::1]:80", true),
+            ("[::1]:81", "[::1]:80", false),
+        ] {
+            let (rule, address) = (rule.parse::<AddressRule>().unwrap(), address.parse().unwrap());
+            assert_eq!(rule.covers(address), covered, "{rule} and {address}");
+        }
+        for bad in ["", "10.0.0.0/33", "localhost", "10.0.0/8", "::1/129", "1.2.3.4:99999"] {
+            assert!(bad.parse::<AddressRule>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn families_alternate() {
+        let list = |s: &[&str]| s.iter().map(|a| a.parse().unwrap()).collect::<Vec<SocketAddr>>();
+        assert_eq!(interleave(list(&["[::1]:1", "[::2]:1", "1.1.1.1:1"])), list(&["[::1]:1", "1.1.1.1:1", "[::2]:1"]));
+    }
+}
