@@ -2,6 +2,7 @@
 
 #![deny(unsafe_code)]
 
+pub mod ca;
 pub mod memory;
 pub mod name;
 pub mod place;

@@ -1,6 +1,8 @@
-//! Who may send which key where.
+//! Who may send which key where: agents, bindings, and the decision. No IO and no clock.
 
+pub mod agent;
 pub mod decide;
 pub mod rule;
 
-pub use decide::Permit;
+pub use agent::{Agent, Agents};
+pub use decide::{Denial, Permit, Rules};
