@@ -1,3 +1,23 @@
 //! The far side of the proxy: dialling, verified TLS and kept connections.
 
 pub mod dial;
+pub mod pool;
+pub mod read_ahead;
+pub mod tls;
+
+use crate::name::Origin;
+
+/// Why an upstream gave no response, and whose fault that is.
+#[derive(Debug, thiserror::Error)]
+pub enum UpstreamError {
+    #[error(transparent)]
+    Dial(#[from] dial::DialError),
+    #[error("{origin}: {why}")]
+    Tls { origin: Origin, why: String },
+    #[error("{origin} did not finish the TLS handshake within {} s", tls::HANDSHAKE_TIMEOUT.as_secs())]
+    TlsTimeout { origin: Origin },
+    #[error("{origin}: {why}")]
+    Exchange { origin: Origin, why: String },
+    #[error("{origin} did not begin to answer within {seconds} s")]
+    Silent { origin: Origin, seconds: u64 },
+}
