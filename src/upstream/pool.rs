@@ -7,6 +7,7 @@ use super::dial::Dialer;
 use super::tls::{Offer, Tls};
 use crate::name::{Origin, Scheme};
 use http::{Request, Response};
+use http::header::{HOST, TRANSFER_ENCODING};
 use http_body::Body;
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
@@ -25,7 +26,7 @@ const IDLE_PER_ORIGIN: usize = 64;
 /// From so many HTTP/1.1 exchanges under way at once on, an HTTP/2 client's requests share an HTTP/2 connection.
 const SHARE_FROM: usize = 8;
 
-type BoxError = Box<dyn StdError + Send + Sync>;
+pub type BoxError = Box<dyn StdError + Send + Sync>;
 
 /// What the client's request asks of the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -143,13 +144,17 @@ where
         Arc::new(Self { dialer, tls, origins: Mutex::default() })
     }
 
+    pub fn dialer(&self) -> &Dialer {
+        &self.dialer
+    }
+
     fn lock(&self) -> MutexGuard<'_, HashMap<Origin, Kept<B>>> {
         self.origins.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Sends one request. A kept connection that turns out to be gone is replaced once, if nothing of the request was sent.
     ///
-    /// The request's target is in absolute form; it is put into the form that the connection's protocol wants.
+    /// The request's target is path and query; its `Host` is `origin`'s.
     pub async fn send(
         self: &Arc<Self>,
         origin: &Origin,
@@ -206,8 +211,6 @@ where
                 // busy was counted when the line was taken; the lease gives it back, whatever happens
                 let mut lease =
                     Lease { pool: self.clone(), origin: origin.clone(), ip, send: Some(send), reuse: false };
-                let absolute = std::mem::take(request.uri_mut());
-                *request.uri_mut() = origin_form(&absolute);
                 *request.version_mut() = http::Version::HTTP_11;
                 let Some(send) = lease.send.as_mut() else {
                     return Err((UpstreamError::Exchange { origin: origin.clone(), why: "no connection".into() }, None));
@@ -215,21 +218,25 @@ where
                 match send.try_send_request(request).await {
                     Ok(response) => Ok((response, lease)),
                     Err(mut e) => {
-                        let unsent = e.take_message().map(|mut r| {
-                            *r.uri_mut() = absolute;
-                            r
-                        });
+                        let unsent = e.take_message();
                         Err((fail(e.error()), unsent))
                     }
                 }
             }
             Line::Http2(mut send, ip) => {
+                let path = std::mem::replace(request.uri_mut(), absolute(origin, request.uri()));
+                let host = request.headers_mut().remove(HOST);
+                request.headers_mut().remove(TRANSFER_ENCODING);
                 *request.version_mut() = http::Version::HTTP_2;
                 let lease = Lease { pool: self.clone(), origin: origin.clone(), ip, send: None, reuse: false };
                 match send.try_send_request(request).await {
                     Ok(response) => Ok((response, lease)),
                     Err(mut e) => {
-                        let unsent = e.take_message();
+                        let unsent = e.take_message().map(|mut r| {
+                            *r.uri_mut() = path;
+                            r.headers_mut().extend(host.map(|h| (HOST, h)));
+                            r
+                        });
                         Err((fail(e.error()), unsent))
                     }
                 }
@@ -335,13 +342,17 @@ where
     }
 }
 
-/// `https://host/path?query` becomes `/path?query` (RFC 9112, section 3.2.1).
-fn origin_form(absolute: &http::Uri) -> http::Uri {
+/// The parts of a target that HTTP/2 sends apart (RFC 9113, section 8.3.1).
+fn absolute(origin: &Origin, path: &http::Uri) -> http::Uri {
     let mut parts = http::uri::Parts::default();
-    parts.path_and_query = absolute.path_and_query().cloned();
-    if parts.path_and_query.is_none() {
-        parts.path_and_query = Some(http::uri::PathAndQuery::from_static("/"));
-    }
+    parts.scheme = http::uri::Scheme::try_from(origin.scheme.as_str()).ok();
+    let authority = if origin.port == origin.scheme.default_port() {
+        origin.host.to_string()
+    } else {
+        format!("{}:{}", origin.host, origin.port)
+    };
+    parts.authority = authority.parse().ok();
+    parts.path_and_query = path.path_and_query().cloned();
     http::Uri::from_parts(parts).unwrap_or_default()
 }
 

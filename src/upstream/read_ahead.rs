@@ -24,8 +24,9 @@ impl<S> ReadAhead<S> {
         Self { inner, ahead: BytesMut::new(), full: false }
     }
 
-    pub fn get_ref(&self) -> &S {
-        &self.inner
+    /// A stream of which `first` has been read already.
+    pub fn with(first: BytesMut, inner: S) -> Self {
+        Self { inner, ahead: first, full: false }
     }
 }
 

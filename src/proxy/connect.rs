@@ -1,0 +1,293 @@
+//! The first request on a connection: which agent asks, and for which host. Everything after it is for others.
+
+use super::refuse::Refusal;
+use super::{Worker, early_scene, exchange, intercept, tunnel};
+use crate::name::{AgentName, Host, Origin, Scheme, split_port};
+use crate::policy::Agent;
+use crate::upstream::read_ahead::ReadAhead;
+use bytes::BytesMut;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+
+/// The largest head of a CONNECT, in bytes.
+const MAX_HEAD: usize = 16 * 1024;
+const MAX_HEADERS: usize = 64;
+/// How long a client may take for its first head.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// How many answers of 407 one connection gets.
+const MAX_TRIES: usize = 4;
+
+const ESTABLISHED: &[u8] = b"HTTP/1.1 200 Connection Established\r\n\r\n";
+
+/// What a first head turned out to be.
+enum First {
+    Connect { host: Host, port: u16, authorization: Option<Vec<u8>> },
+    /// Plain requests for `http://` hosts, this one and those after it.
+    Absolute,
+}
+
+/// A client's connection, with what came after the head.
+pub(super) struct Client {
+    pub stream: TcpStream,
+    pub read: BytesMut,
+    pub peer: SocketAddr,
+}
+
+impl Client {
+    /// The stream with what was read of it already put back.
+    pub fn into_stream(self) -> ReadAhead<TcpStream> {
+        ReadAhead::with(self.read, self.stream)
+    }
+}
+
+/// Serves one client's connection to its end.
+pub(super) async fn connection(worker: Arc<Worker>, stream: TcpStream, peer: SocketAddr, stop: watch::Receiver<bool>) {
+    let mut client = Client { stream, read: BytesMut::with_capacity(1024), peer };
+    for _ in 0..MAX_TRIES {
+        let head = match tokio::time::timeout(HEAD_TIMEOUT, read_head(&mut client)).await {
+            Ok(Ok(Some(len))) => first(&client.read[..len]).map(|first| (first, len)),
+            Ok(Ok(None)) | Err(_) => return,
+            Ok(Err(refusal)) => Err(refusal),
+        };
+        match head {
+            Ok((First::Absolute, _)) => return exchange::serve_absolute(worker, client, stop).await,
+            Ok((First::Connect { host, port, authorization }, len)) => {
+                let _ = client.read.split_to(len);
+                match admit(&worker, &host, port, authorization.as_deref()) {
+                    Ok(agent) => return connected(worker, client, agent, host, port, stop).await,
+                    Err((agent, refusal)) => {
+                        let again = matches!(refusal, Refusal::Unauthenticated(_));
+                        refuse(&worker, &mut client, &refusal, agent, Some((&host, port)), !again).await;
+                        if !again {
+                            return;
+                        }
+                    }
+                }
+            }
+            Err(refusal) => {
+                return refuse(&worker, &mut client, &refusal, AgentName::local(), None, true).await;
+            }
+        }
+    }
+}
+
+fn admit(
+    worker: &Worker,
+    host: &Host,
+    port: u16,
+    authorization: Option<&[u8]>,
+) -> Result<Arc<Agent>, (AgentName, Refusal)> {
+    let live = worker.shared.live.load();
+    let agent = live
+        .agents
+        .authenticate(authorization, SystemTime::now())
+        .map_err(|e| (AgentName::local(), Refusal::Unauthenticated(e)))?;
+    live.rules.admit(&agent, host, port).map_err(|d| (agent.name.clone(), Refusal::Denied(d)))?;
+    Ok(agent)
+}
+
+async fn connected(
+    worker: Arc<Worker>,
+    mut client: Client,
+    agent: Arc<Agent>,
+    host: Host,
+    port: u16,
+    stop: watch::Receiver<bool>,
+) {
+    let unread = {
+        let live = worker.shared.live.load();
+        live.passthrough.iter().any(|p| p.lists(&host, port))
+            || live.intercept_bound_only && !live.rules.is_bound(&host, port)
+    };
+    let origin = Origin { scheme: Scheme::Https, host, port };
+    if unread {
+        return tunnel::run(worker, client, agent, origin).await;
+    }
+    if client.stream.write_all(ESTABLISHED).await.is_ok() {
+        intercept::run(worker, client, agent, origin, stop).await;
+    }
+}
+
+/// Answers a refusal on a connection that no HTTP library serves yet.
+pub(super) async fn refuse(
+    worker: &Worker,
+    client: &mut Client,
+    refusal: &Refusal,
+    agent: AgentName,
+    target: Option<(&Host, u16)>,
+    close: bool,
+) {
+    let (host, port) = target.map_or((String::new(), 0), |(h, p)| (h.to_string(), p));
+    let scene = early_scene(&worker.shared, agent, "CONNECT", host, port);
+    worker.shared.record_refusal(scene.clone(), refusal);
+    let answer = refusal.raw(&scene.exchange, target.map(|(h, _)| h), close);
+    if client.stream.write_all(&answer).await.is_ok() && close {
+        hang_up(client).await;
+    }
+}
+
+/// Closes so that the answer still arrives: unread bytes would turn the close into a reset that overtakes it.
+async fn hang_up(client: &mut Client) {
+    let drain = async {
+        let _ = client.stream.shutdown().await;
+        let mut left = 256 * 1024_usize;
+        let mut buf = [0; 4096];
+        while let Ok(n @ 1..) = client.stream.read(&mut buf).await {
+            left = left.saturating_sub(n);
+            if left == 0 {
+                break;
+            }
+        }
+    };
+    let _ = tokio::time::timeout(Duration::from_secs(2), drain).await;
+}
+
+/// Reads until a head is whole: its length, or `None` when the client left.
+async fn read_head(client: &mut Client) -> Result<Option<usize>, Refusal> {
+    let mut searched = 0;
+    loop {
+        if let Some(end) = memchr::memmem::find(&client.read[searched..], b"\r\n\r\n") {
+            return Ok(Some(searched + end + 4));
+        }
+        if let Some(odd) = not_a_head(&client.read) {
+            return Err(Refusal::Malformed(odd.into()));
+        }
+        if client.read.len() >= MAX_HEAD {
+            return Err(Refusal::TooLarge("the head of the request is over 16 KiB"));
+        }
+        searched = client.read.len().saturating_sub(3);
+        match client.stream.read_buf(&mut client.read).await {
+            Ok(0) | Err(_) => return Ok(None),
+            Ok(_) => {}
+        }
+    }
+}
+
+/// What can be told before a head is whole, so that nobody waits for the rest of something else.
+fn not_a_head(read: &[u8]) -> Option<&'static str> {
+    let first = read.first()?;
+    if *first == 0x16 {
+        return Some("TLS to the proxy's own port: this proxy is http://, its tunnels are what carries TLS");
+    }
+    if !first.is_ascii_uppercase() {
+        return Some("not an HTTP request");
+    }
+    let bare = memchr::memchr_iter(b'\n', read).any(|i| i == 0 || read[i - 1] != b'\r');
+    bare.then_some("a line ends in a bare LF")
+}
+
+/// Parses a whole head, strictly: whatever could be read in two ways is refused.
+fn first(head: &[u8]) -> Result<First, Refusal> {
+    let malformed = |why: &str| Refusal::Malformed(why.to_owned());
+    if let Some(odd) = not_a_head(head) {
+        return Err(malformed(odd));
+    }
+    let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
+    let mut request = httparse::Request::new(&mut headers);
+    match request.parse(head) {
+        Ok(httparse::Status::Complete(len)) if len == head.len() => {}
+        Ok(_) => return Err(malformed("the head is malformed")),
+        Err(httparse::Error::TooManyHeaders) => return Err(Refusal::TooLarge("over 64 headers")),
+        Err(e) => return Err(malformed(&format!("the head is malformed: {e}"))),
+    }
+    let (Some(method), Some(target)) = (request.method, request.path) else {
+        return Err(malformed("the request line is malformed"));
+    };
+    if method != "CONNECT" {
+        return absolute(target);
+    }
+    let (host, port) = split_port(target).map_err(|e| Refusal::Malformed(e.to_string()))?;
+    let port = port.ok_or_else(|| malformed("CONNECT names no port"))?;
+    let host: Host = host.parse().map_err(|e: crate::name::NameError| Refusal::Malformed(e.to_string()))?;
+    one_host(request.headers, &host, port)?;
+    if request.headers.iter().any(|h| is(h, "transfer-encoding") || is(h, "content-length") && h.value != b"0") {
+        return Err(malformed("CONNECT with a body"));
+    }
+    let authorization = one(request.headers, "proxy-authorization")?.map(<[u8]>::to_vec);
+    Ok(First::Connect { host, port, authorization })
+}
+
+fn absolute(target: &str) -> Result<First, Refusal> {
+    let scheme = target.get(..7).unwrap_or_default();
+    if target.starts_with('/') || target == "*" {
+        return Err(Refusal::NotForwarded("this is a forward proxy and no web server: set HTTPS_PROXY to it"));
+    }
+    if !scheme.eq_ignore_ascii_case("http://") {
+        return Err(Refusal::NotForwarded("only http:// is asked for by its whole URL; https:// goes through CONNECT"));
+    }
+    Ok(First::Absolute)
+}
+
+fn is(header: &httparse::Header<'_>, name: &str) -> bool {
+    header.name.eq_ignore_ascii_case(name)
+}
+
+fn one<'h>(headers: &'h [httparse::Header<'h>], name: &str) -> Result<Option<&'h [u8]>, Refusal> {
+    let mut found = headers.iter().filter(|h| is(h, name));
+    let first = found.next().map(|h| h.value);
+    if found.next().is_some() { Err(Refusal::Malformed(format!("two {name} headers"))) } else { Ok(first) }
+}
+
+/// `Host` may lack the port, or be missing; where it is there it names the same host (RFC 9112, section 3.2.3).
+fn one_host(headers: &[httparse::Header<'_>], host: &Host, port: u16) -> Result<(), Refusal> {
+    let Some(value) = one(headers, "host")? else { return Ok(()) };
+    let other = || Refusal::Misdirected {
+        inside: String::from_utf8_lossy(value).into_owned(),
+        tunnel: format!("{host}:{port}"),
+    };
+    let text = std::str::from_utf8(value).map_err(|_| other())?;
+    let (name, named_port) = split_port(text).map_err(|_| other())?;
+    let same = name.parse::<Host>().is_ok_and(|h| h == *host) && named_port.is_none_or(|p| p == port || p == 443 || p == 80);
+    if same { Ok(()) } else { Err(other()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(head: &str) -> String {
+        match first(head.replace('\n', "\r\n").as_bytes()) {
+            Ok(First::Connect { host, port, .. }) => format!("{host}:{port}"),
+            Ok(First::Absolute) => "absolute".into(),
+            Err(r) => r.status().as_str().into(),
+        }
+    }
+
+    #[test]
+    fn first_heads() {
+        for (head, outcome) in [
+            ("CONNECT a.example:443 HTTP/1.1\nHost: a.example:443\n\n", "a.example:443"),
+            ("CONNECT a.example:443 HTTP/1.0\n\n", "a.example:443"),
+            ("CONNECT A.Example.:443 HTTP/1.1\nHost: a.example\nConnection: close\n\n", "a.example:443"),
+            ("CONNECT [::1]:443 HTTP/1.1\n\n", "[::1]:443"),
+            ("CONNECT a.example HTTP/1.1\n\n", "400"),
+            ("CONNECT a.example:0 HTTP/1.1\n\n", "400"),
+            ("CONNECT a.example:99999 HTTP/1.1\n\n", "400"),
+            ("CONNECT https://a.example:443 HTTP/1.1\n\n", "400"),
+            ("CONNECT user@a.example:443 HTTP/1.1\n\n", "400"),
+            ("CONNECT a.example:443 HTTP/1.1\nHost: b.example\n\n", "421"),
+            ("CONNECT a.example:443 HTTP/1.1\nHost: a.example\nHost: a.example\n\n", "400"),
+            ("CONNECT a.example:443 HTTP/1.1\nProxy-Authorization: a\nProxy-Authorization: b\n\n", "400"),
+            ("CONNECT a.example:443 HTTP/1.1\nContent-Length: 5\n\n", "400"),
+            ("CONNECT a.example:443 HTTP/1.1\nContent-Length: 0\n\n", "a.example:443"),
+            ("CONNECT a.example:443 HTTP/1.1\nTransfer-Encoding: chunked\n\n", "400"),
+            ("CONNECT a.example:443 HTTP/1.1\n folded\n\n", "400"),
+            ("CONNECT a.example:443 HTTP/1.1\nName : x\n\n", "400"),
+            ("CONNECT a.example:443\n\n", "400"),
+            ("GET http://a.example/ HTTP/1.1\nHost: a.example\n\n", "absolute"),
+            ("GET / HTTP/1.1\nHost: a.example\nOrigin: https://evil.example\nSec-Fetch-Site: cross-site\n\n", "400"),
+            ("GET https://a.example/ HTTP/1.1\n\n", "400"),
+            ("GET / HTTP/1.1\nHost: a.example\n\n", "400"),
+            ("PRI * HTTP/2.0\n\n", "400"),
+        ] {
+            assert_eq!(read(head), outcome, "{head:?}");
+        }
+        assert!(matches!(first(b"CONNECT a:1 HTTP/1.1\nHost: a\r\n\r\n"), Err(Refusal::Malformed(_))), "bare LF");
+        let many = format!("CONNECT a.example:443 HTTP/1.1\n{}\n", "A: b\n".repeat(65));
+        assert_eq!(read(&many), "431");
+    }
+}

@@ -1,0 +1,138 @@
+//! How an exchange ends: told once to the audit, be it an end, an error, or an agent that hung up.
+
+use super::Shared;
+use super::refuse::Refusal;
+use super::request_body::Fault;
+use crate::record::{Event, Record, Scene};
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Instant, SystemTime};
+
+/// What the request's body has come to so far; it may outlive the response's.
+#[derive(Default)]
+pub(super) struct Tally {
+    pub bytes_out: AtomicU64,
+    pub kept: AtomicU64,
+    fault: Mutex<Option<Fault>>,
+}
+
+impl Tally {
+    /// Why the body broke off: hyper tells the sender only that it did.
+    pub fn fault(&self) -> Option<Fault> {
+        self.fault.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub fn set_fault(&self, fault: &Fault) {
+        *self.fault.lock().unwrap_or_else(PoisonError::into_inner) = Some(fault.clone());
+    }
+}
+
+/// Writes the `exchange` record when it is dropped.
+pub(super) struct Ending {
+    shared: Arc<Shared>,
+    scene: Arc<Scene>,
+    tally: Arc<Tally>,
+    start: Instant,
+    http: &'static str,
+    pub key_ref: Option<String>,
+    pub status: Option<u16>,
+    pub upstream_ip: Option<IpAddr>,
+    pub bytes_in: u64,
+    /// Hidden keys, by placeholder.
+    pub scrubbed: Vec<(String, u64)>,
+    outcome: Outcome,
+}
+
+enum Outcome {
+    /// Nothing has been heard of the end: the agent left.
+    Open,
+    Complete,
+    Broken(String),
+    /// A `refusal` record tells it all.
+    Refused,
+}
+
+impl Ending {
+    pub fn new(shared: Arc<Shared>, scene: Arc<Scene>, tally: Arc<Tally>, start: Instant, http: &'static str) -> Self {
+        Self {
+            shared,
+            scene,
+            tally,
+            start,
+            http,
+            key_ref: None,
+            status: None,
+            upstream_ip: None,
+            bytes_in: 0,
+            scrubbed: Vec::new(),
+            outcome: Outcome::Open,
+        }
+    }
+
+    pub fn complete(&mut self) {
+        self.outcome = Outcome::Complete;
+    }
+
+    pub fn broken(&mut self, why: String) {
+        self.outcome = Outcome::Broken(why);
+    }
+
+    /// Hands the refusal back: its own record is the last word.
+    pub fn refused(&mut self, refusal: Refusal) -> Refusal {
+        self.outcome = Outcome::Refused;
+        refusal
+    }
+
+    fn records(&mut self) -> Vec<Record> {
+        let now = SystemTime::now();
+        let mut records = Vec::new();
+        let mut hidden = 0;
+        for (placeholder, count) in std::mem::take(&mut self.scrubbed) {
+            hidden += count;
+            let mut record = Record::new(now, Event::Scrub, self.operation(Some(&placeholder)));
+            record.scene = Some(self.scene.clone());
+            record.count = Some(count);
+            record.key_ref = Some(placeholder);
+            records.push(record);
+        }
+        let mut record = Record::new(now, Event::Exchange, self.operation(self.key_ref.as_deref()));
+        record.scene = Some(self.scene.clone());
+        record.key_ref = self.key_ref.take();
+        record.status = self.status;
+        record.duration_ms = Some(self.start.elapsed().as_secs_f64() * 1e3);
+        record.bytes_out = Some(self.tally.bytes_out.load(Ordering::Relaxed));
+        record.bytes_in = Some(self.bytes_in);
+        record.upstream_ip = self.upstream_ip;
+        record.http = Some(self.http);
+        let kept = self.tally.kept.load(Ordering::Relaxed);
+        record.kept = (kept > 0).then_some(kept);
+        record.scrubbed = (hidden > 0).then_some(hidden);
+        record.error = match std::mem::replace(&mut self.outcome, Outcome::Refused) {
+            Outcome::Open => Some("the agent hung up".into()),
+            Outcome::Broken(why) => Some(why),
+            Outcome::Complete | Outcome::Refused => None,
+        };
+        record.success = Some(record.error.is_none());
+        records.push(record);
+        records
+    }
+
+    fn operation(&self, placeholder: Option<&str>) -> String {
+        match placeholder.and_then(|p| p.strip_prefix("<<")).and_then(|p| p.strip_suffix("_key>>")) {
+            Some(name) => format!("api.{name}"),
+            None => self.scene.host.clone(),
+        }
+    }
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        if matches!(self.outcome, Outcome::Refused) {
+            return;
+        }
+        for record in self.records() {
+            self.shared.audit.append(&record);
+        }
+    }
+}

@@ -1,0 +1,385 @@
+//! One request and its response, top to bottom.
+
+use super::connect::Client;
+use super::ending::{Ending, Tally};
+use super::refuse::Refusal;
+use super::request_body::{self, Fault, RequestBody};
+use super::response_body::{self, ResponseBody};
+use super::{Live, Shared, Worker, headers};
+use crate::name::{Host, Origin, Scheme};
+use crate::policy::decide::{Mention, Question};
+use crate::policy::{Agent, Denial, Permit};
+use crate::record::{Event, Record, Scene};
+use crate::rewrite::head::{self, HeadHits};
+use crate::secrets::Keys;
+use crate::upstream::UpstreamError;
+use crate::upstream::pool::Wish;
+use bytes::Bytes;
+use http::header::{EXPECT, HOST, IF_RANGE, PROXY_AUTHORIZATION, RANGE};
+use http::{HeaderValue, Method, Request, Response, Uri, Version};
+use hyper::body::{Body as _, Incoming};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::watch;
+
+/// How long a client's kept connection may wait for its next request.
+const KEEP_ALIVE: Duration = Duration::from_secs(75);
+/// How long an upstream may think before its response begins. Models think long.
+const FIRST_BYTE: Duration = Duration::from_secs(600);
+
+/// The connection that requests come in on.
+pub(super) struct Conn {
+    worker: Arc<Worker>,
+    /// Who opened the tunnel; without one each request says for itself.
+    agent: Option<Arc<Agent>>,
+    /// The tunnel's host; without one each request names its own.
+    origin: Option<Origin>,
+    /// The host that the TLS handshake named, where it was not the tunnel's.
+    pub misdirected: Option<Host>,
+}
+
+impl Conn {
+    pub fn new(
+        worker: Arc<Worker>,
+        agent: Arc<Agent>,
+        origin: Option<Origin>,
+        misdirected: Option<Host>,
+        _client: &Client,
+    ) -> Self {
+        Self { worker, agent: Some(agent), origin, misdirected }
+    }
+
+    fn shared(&self) -> &Arc<Shared> {
+        &self.worker.shared
+    }
+}
+
+/// Serves plain `http://` requests, each with its own host and its own credentials.
+pub(super) async fn serve_absolute(worker: Arc<Worker>, client: Client, stop: watch::Receiver<bool>) {
+    let conn = Conn { worker, agent: None, origin: None, misdirected: None };
+    serve(conn, client.into_stream(), false, stop).await;
+}
+
+/// Serves the requests of one connection until it ends or the proxy drains.
+pub(super) async fn serve<S>(conn: Conn, stream: S, http2: bool, mut stop: watch::Receiver<bool>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let conn = Arc::new(conn);
+    let service = service_fn(move |request| {
+        let conn = conn.clone();
+        async move { Ok::<_, Infallible>(exchange(&conn, request).await) }
+    });
+    let stopped = async move {
+        let _ = stop.wait_for(|stopped| *stopped).await;
+    };
+    // a connection that ends badly has told its exchanges so, and they the audit
+    if http2 {
+        let serving = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .initial_stream_window_size(1 << 20)
+            .initial_connection_window_size(2 << 20)
+            .max_concurrent_streams(256)
+            .max_header_list_size(64 * 1024)
+            .keep_alive_interval(KEEP_ALIVE)
+            .serve_connection(TokioIo::new(stream), service);
+        let mut serving = std::pin::pin!(serving);
+        tokio::select! {
+            _ = serving.as_mut() => return,
+            () = stopped => serving.as_mut().graceful_shutdown(),
+        }
+        let _ = serving.await;
+    } else {
+        let serving = hyper::server::conn::http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(KEEP_ALIVE)
+            .preserve_header_case(true)
+            .serve_connection(TokioIo::new(stream), service);
+        let mut serving = std::pin::pin!(serving);
+        tokio::select! {
+            _ = serving.as_mut() => return,
+            () = stopped => serving.as_mut().graceful_shutdown(),
+        }
+        let _ = serving.await;
+    }
+}
+
+/// An exchange always has an answer: the upstream's, or locum's own.
+async fn exchange(conn: &Conn, request: Request<Incoming>) -> Response<ResponseBody> {
+    let start = Instant::now();
+    let asked = match Asked::by(conn, &request) {
+        Ok(asked) => asked,
+        Err((agent, refusal)) => {
+            let host = conn.origin.as_ref().map(|o| &o.host);
+            let scene = scene(conn.shared(), agent, conn.origin.as_ref(), &request);
+            return refuse(conn.shared(), &scene, &refusal, host);
+        }
+    };
+    let scene = scene(conn.shared(), asked.agent.name.clone(), Some(&asked.origin), &request);
+    match forward(conn, &asked, &scene, request, start).await {
+        Ok(response) => response,
+        Err(refusal) => refuse(conn.shared(), &scene, &refusal, Some(&asked.origin.host)),
+    }
+}
+
+/// Who asks, and whom: what a request depends on before its content counts.
+struct Asked {
+    live: Arc<Live>,
+    agent: Arc<Agent>,
+    origin: Origin,
+}
+
+impl Asked {
+    fn by(conn: &Conn, request: &Request<Incoming>) -> Result<Self, (crate::name::AgentName, Refusal)> {
+        let live = conn.shared().live.load_full();
+        let agent = match &conn.agent {
+            Some(agent) => agent.clone(),
+            None => {
+                let credentials = request.headers().get(PROXY_AUTHORIZATION).map(HeaderValue::as_bytes);
+                live.agents
+                    .authenticate(credentials, SystemTime::now())
+                    .map_err(|e| (crate::name::AgentName::local(), Refusal::Unauthenticated(e)))?
+            }
+        };
+        let fail = |refusal| (agent.name.clone(), refusal);
+        let origin = one_origin(conn, request).map_err(fail)?;
+        if conn.origin.is_none() {
+            live.rules.admit(&agent, &origin.host, origin.port).map_err(|d| fail(Refusal::Denied(d)))?;
+        }
+        Ok(Self { live, agent, origin })
+    }
+}
+
+/// The recipe: find, decide, open, replace, record, send, scrub.
+async fn forward(
+    conn: &Conn,
+    asked: &Asked,
+    scene: &Arc<Scene>,
+    request: Request<Incoming>,
+    start: Instant,
+) -> Result<Response<ResponseBody>, Refusal> {
+    let shared = conn.shared();
+    let (mut parts, body) = request.into_parts();
+    let http = version(parts.version);
+    let wish = match parts.version {
+        Version::HTTP_2 if headers::wants_http2(&parts.headers) => Wish::Http2,
+        Version::HTTP_2 => Wish::Any,
+        _ => Wish::Http1,
+    };
+    let chunked = headers::request(&mut parts.headers);
+    parts.headers.remove(headers::LOCUM_TOOL);
+    parts.headers.remove(EXPECT);
+    parts.uri = origin_form(&parts.uri);
+    inject(&asked.live, &asked.origin, &mut parts.headers);
+
+    let hits = head::find(&asked.live.vocabulary, &parts.uri, &parts.headers);
+    let permit = decide(asked, &parts, &hits, !body.is_end_stream()).map_err(Refusal::Denied)?;
+    let keys = shared.secrets.open(&permit).await.map_err(|e| Refusal::KeyUnavailable(e.to_string()))?;
+    head::replace(&mut parts.uri, &mut parts.headers, &hits, |k| keys.get(k).map(|v| v.expose()))
+        .map_err(|e| Refusal::KeyUnavailable(e.to_string()))?;
+    if !permit.scrub().is_empty() {
+        // slices defeat a scrubber
+        parts.headers.remove(RANGE);
+        parts.headers.remove(IF_RANGE);
+        response_body::accept_what_can_be_read(&mut parts.headers);
+    }
+
+    let tally = Arc::new(Tally::default());
+    let mut ending = Ending::new(shared.clone(), scene.clone(), tally.clone(), start, http);
+    ending.key_ref = permit.uses().first().map(|u| u.key.placeholder());
+    let plan = request_body::Plan { shared, scene, permit: &permit, keys: &keys, vocabulary: &asked.live.vocabulary };
+    let prepared = plan.prepare(&mut parts.headers, body, chunked, tally.clone()).await;
+    let (body, body_uses) = prepared.map_err(|fault| ending.refused(fault.into()))?;
+
+    let uses = permit.uses().iter().chain(&body_uses);
+    let records: Vec<Record> = uses.map(|u| substitution(scene, u.key.as_str(), &u.key.placeholder(), &u.place, u.count)).collect();
+    if !records.is_empty() {
+        ending.key_ref.get_or_insert_with(|| records[0].key_ref.clone().unwrap_or_default());
+        let written = shared.audit.commit(&records).await;
+        written.map_err(|e| ending.refused(Refusal::AuditUnavailable(e.to_string())))?;
+    }
+
+    let method = parts.method.clone();
+    set_host(&asked.origin, &mut parts.headers);
+    let request = Request::from_parts(parts, body);
+    let sending = tokio::time::timeout(FIRST_BYTE, conn.worker.pool.send(&asked.origin, request, wish));
+    let sent = match sending.await {
+        Ok(sent) => sent,
+        Err(_) => Err(UpstreamError::Silent { origin: asked.origin.clone(), seconds: FIRST_BYTE.as_secs() }),
+    };
+    let (mut response, lease) = sent.map_err(|e| ending.refused(tally.fault().map_or(Refusal::Upstream(e), Into::into)))?;
+
+    ending.upstream_ip = Some(lease.ip);
+    ending.status = Some(response.status().as_u16());
+    headers::response(response.headers_mut());
+    response_body::rewrite(response, &method, &permit, &keys, lease, ending).await
+}
+
+fn decide(asked: &Asked, parts: &http::request::Parts, hits: &HeadHits, has_body: bool) -> Result<Permit, Denial> {
+    let question = Question {
+        agent: &asked.agent,
+        origin: &asked.origin,
+        method: &parts.method,
+        path: parts.uri.path(),
+        has_body,
+    };
+    let mentions =
+        hits.iter().map(|h| Mention { written: &h.written, key: h.key.as_ref(), place: h.place.as_ref() });
+    asked.live.rules.decide(question, mentions)
+}
+
+/// The host that a request is for, in which tunnel, `Host`, `:authority` and target agree.
+fn one_origin(conn: &Conn, request: &Request<Incoming>) -> Result<Origin, Refusal> {
+    let malformed = |why: &str| Refusal::Malformed(why.to_owned());
+    if *request.method() == Method::CONNECT {
+        return Err(Refusal::NotForwarded("CONNECT comes first on a connection, and not inside a tunnel"));
+    }
+    let uri = request.uri();
+    let scheme = match uri.scheme_str() {
+        Some("http") => Some(Scheme::Http),
+        Some("https") => Some(Scheme::Https),
+        Some(_) => return Err(malformed("the target's scheme is neither http nor https")),
+        None => None,
+    };
+    let origin = match &conn.origin {
+        Some(origin) => origin.clone(),
+        None => {
+            let authority = uri.authority().ok_or_else(|| malformed("the target names no host"))?;
+            if scheme != Some(Scheme::Http) {
+                return Err(Refusal::NotForwarded("https:// goes through CONNECT"));
+            }
+            Origin::parse(Scheme::Http, authority.as_str()).map_err(|e| Refusal::Malformed(e.to_string()))?
+        }
+    };
+    if let Some(inside) = &conn.misdirected {
+        return Err(Refusal::Misdirected { inside: inside.to_string(), tunnel: origin.to_string() });
+    }
+    if scheme.is_some_and(|s| s != origin.scheme) {
+        return Err(malformed("the target's scheme is not the connection's"));
+    }
+    let mut hosts = request.headers().get_all(HOST).iter();
+    let host = hosts.next();
+    if hosts.next().is_some() {
+        return Err(malformed("two Host headers"));
+    }
+    if host.is_none() && uri.authority().is_none() && request.version() != Version::HTTP_10 {
+        return Err(malformed("no Host header"));
+    }
+    let named = host.map(HeaderValue::as_bytes).into_iter().chain(uri.authority().map(|a| a.as_str().as_bytes()));
+    for name in named {
+        if !names(name, &origin) {
+            let inside = String::from_utf8_lossy(name).into_owned();
+            return Err(Refusal::Misdirected { inside, tunnel: origin.to_string() });
+        }
+    }
+    Ok(origin)
+}
+
+/// Whether an authority as written is `origin`'s.
+fn names(written: &[u8], origin: &Origin) -> bool {
+    if let Host::Dns(name) = &origin.host
+        && origin.port == origin.scheme.default_port()
+        && written.eq_ignore_ascii_case(name.as_bytes())
+    {
+        return true;
+    }
+    std::str::from_utf8(written).is_ok_and(|w| Origin::parse(origin.scheme, w).is_ok_and(|o| o == *origin))
+}
+
+fn set_host(origin: &Origin, headers: &mut http::HeaderMap) {
+    let host = if origin.port == origin.scheme.default_port() {
+        origin.host.to_string()
+    } else {
+        format!("{}:{}", origin.host, origin.port)
+    };
+    if let Ok(value) = HeaderValue::try_from(host) {
+        headers.insert(HOST, value);
+    }
+}
+
+/// Just path and query; the host is the origin's and not the agent's to say.
+fn origin_form(uri: &Uri) -> Uri {
+    let mut parts = http::uri::Parts::default();
+    parts.path_and_query = uri.path_and_query().cloned();
+    if parts.path_and_query.is_none() {
+        parts.path_and_query = Some(http::uri::PathAndQuery::from_static("/"));
+    }
+    Uri::from_parts(parts).unwrap_or_default()
+}
+
+/// Adds what the bindings of this host inject, where the client sends no such header itself.
+fn inject(live: &Live, origin: &Origin, headers: &mut http::HeaderMap) {
+    for rule in live.rules.bound(origin) {
+        if let Some(inject) = &rule.inject
+            && !headers.contains_key(&inject.name)
+        {
+            headers.insert(inject.name.clone(), inject.value.clone());
+        }
+    }
+}
+
+fn scene(
+    shared: &Shared,
+    agent: crate::name::AgentName,
+    origin: Option<&Origin>,
+    request: &Request<Incoming>,
+) -> Arc<Scene> {
+    let tool = request.headers().get(headers::LOCUM_TOOL).map(|v| String::from_utf8_lossy(v.as_bytes()).into_owned());
+    Arc::new(Scene {
+        exchange: shared.ids.next(),
+        agent,
+        pid: None,
+        tool,
+        method: request.method().as_str().to_owned(),
+        scheme: origin.map_or("http", |o| o.scheme.as_str()),
+        host: origin.map_or_else(String::new, |o| o.host.to_string()),
+        port: origin.map_or(0, |o| o.port),
+        path: request.uri().path().to_owned(),
+    })
+}
+
+pub(super) fn substitution(
+    scene: &Arc<Scene>,
+    key: &str,
+    placeholder: &str,
+    place: &crate::place::Place,
+    count: u64,
+) -> Record {
+    let mut record = Record::new(SystemTime::now(), Event::Substitution, format!("api.{key}"));
+    record.scene = Some(scene.clone());
+    record.key_ref = Some(placeholder.to_owned());
+    record.place = Some(place.to_string());
+    record.count = Some(count);
+    record
+}
+
+fn version(version: Version) -> &'static str {
+    match version {
+        Version::HTTP_2 => "2",
+        Version::HTTP_10 => "1.0",
+        _ => "1.1",
+    }
+}
+
+fn refuse(shared: &Shared, scene: &Arc<Scene>, refusal: &Refusal, host: Option<&Host>) -> Response<ResponseBody> {
+    shared.record_refusal(scene.clone(), refusal);
+    refusal.answer(&scene.exchange, host).map(|b: Bytes| ResponseBody::answer(b))
+}
+
+impl From<Fault> for Refusal {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Body { status, why } => Refusal::Body { status, why },
+            Fault::Key(why) => Refusal::KeyUnavailable(why),
+            Fault::Audit(why) => Refusal::AuditUnavailable(why),
+            Fault::Agent(why) => Refusal::Malformed(why),
+        }
+    }
+}
+
+/// Re-exported for the bodies, which need both.
+pub(super) type OpenKeys = Keys;

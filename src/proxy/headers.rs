@@ -1,0 +1,95 @@
+//! Headers that belong to one connection come off before a message goes on (RFC 9110, section 7.6.1).
+
+use http::header::{
+    CONNECTION, HeaderName, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE,
+};
+use http::{HeaderMap, HeaderValue};
+
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+const ALT_SVC: HeaderName = HeaderName::from_static("alt-svc");
+/// What an agent says of itself.
+pub const LOCUM_TOOL: HeaderName = HeaderName::from_static("locum-tool");
+
+/// Takes off what is named by `Connection`, and what is known to belong to the connection.
+///
+/// `Host` and `Content-Length` stay even if named: a message without them is another message.
+fn hop_by_hop(headers: &mut HeaderMap) {
+    if headers.contains_key(CONNECTION) {
+        let named: Vec<HeaderName> = headers
+            .get_all(CONNECTION)
+            .iter()
+            .flat_map(|v| v.as_bytes().split(|b| *b == b','))
+            .filter_map(|n| HeaderName::from_bytes(n.trim_ascii()).ok())
+            .filter(|n| n != http::header::HOST && n != http::header::CONTENT_LENGTH)
+            .collect();
+        for name in named {
+            headers.remove(name);
+        }
+        headers.remove(CONNECTION);
+    }
+    for name in [KEEP_ALIVE, PROXY_CONNECTION, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TRANSFER_ENCODING, UPGRADE] {
+        headers.remove(name);
+    }
+}
+
+/// Readies a request's headers. Returns whether its body came without a length, chunked.
+///
+/// `TE: trailers` alone goes on: it says what the agent itself can take.
+pub fn request(headers: &mut HeaderMap) -> bool {
+    let chunked = headers.contains_key(TRANSFER_ENCODING);
+    let trailers = takes_trailers(headers);
+    hop_by_hop(headers);
+    headers.remove(TE);
+    if trailers {
+        headers.insert(TE, HeaderValue::from_static("trailers"));
+    }
+    chunked
+}
+
+/// Readies a response's headers. `Alt-Svc` would lead clients round the proxy.
+pub fn response(headers: &mut HeaderMap) {
+    hop_by_hop(headers);
+    headers.remove(TE);
+    headers.remove(ALT_SVC);
+}
+
+pub fn takes_trailers(headers: &HeaderMap) -> bool {
+    headers.get_all(TE).iter().any(|v| {
+        v.as_bytes().split(|b| *b == b',').any(|t| t.trim_ascii().eq_ignore_ascii_case(b"trailers"))
+    })
+}
+
+/// Whether a request makes sense over HTTP/2 only.
+pub fn wants_http2(headers: &HeaderMap) -> bool {
+    let content_type = headers.get(http::header::CONTENT_TYPE).map(HeaderValue::as_bytes);
+    content_type.is_some_and(|t| t.starts_with(b"application/grpc"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_belongs_to_the_connection_comes_off() {
+        let mut h = HeaderMap::new();
+        for (name, value) in [
+            ("connection", "x-private, Host"),
+            ("connection", "close"),
+            ("x-private", "1"),
+            ("host", "a.example"),
+            ("keep-alive", "timeout=5"),
+            ("proxy-authorization", "Basic eA=="),
+            ("te", "gzip, trailers"),
+            ("transfer-encoding", "chunked"),
+            ("upgrade", "websocket"),
+            ("x-kept", "2"),
+        ] {
+            h.append(HeaderName::from_static(name), HeaderValue::from_static(value));
+        }
+        assert!(request(&mut h));
+        let mut left: Vec<_> = h.iter().map(|(n, v)| format!("{n}: {}", v.to_str().unwrap())).collect();
+        left.sort();
+        assert_eq!(left, ["host: a.example", "te: trailers", "x-kept: 2"]);
+    }
+}

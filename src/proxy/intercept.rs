@@ -1,0 +1,111 @@
+//! Inside a tunnel: the first bytes tell TLS from HTTP; TLS is answered with our leaf for the tunnel's host.
+
+use super::connect::Client;
+use super::exchange::{self, Conn};
+use super::refuse::Refusal;
+use super::{Worker, early_scene};
+use crate::name::{Host, Origin, Scheme};
+use crate::policy::Agent;
+use rustls::ServerConfig;
+use rustls::server::Acceptor;
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+use tokio::sync::watch;
+use tokio_rustls::LazyConfigAcceptor;
+
+/// From the end of CONNECT to the end of the handshake.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(15);
+/// The first byte of a TLS record that holds a handshake message (RFC 8446, section 5.1).
+const TLS_HANDSHAKE: u8 = 0x16;
+
+/// Serves what comes through the tunnel to `origin`.
+pub(super) async fn run(
+    worker: Arc<Worker>,
+    mut client: Client,
+    agent: Arc<Agent>,
+    origin: Origin,
+    stop: watch::Receiver<bool>,
+) {
+    let first = tokio::time::timeout(HANDSHAKE_TIMEOUT, first_bytes(&mut client)).await;
+    let Ok(Ok(first)) = first else { return };
+    match first {
+        [] => {}
+        [TLS_HANDSHAKE, ..] => tls(worker, client, agent, origin, stop).await,
+        [b'A'..=b'Z', ..] => {
+            let http2 = first.starts_with(b"PRI");
+            let origin = Origin { scheme: Scheme::Http, ..origin };
+            let conn = Conn::new(worker, agent, Some(origin), None, &client);
+            exchange::serve(conn, client.into_stream(), http2, stop).await;
+        }
+        _ => {
+            let why = "neither TLS nor HTTP came through the tunnel; [proxy] passthrough lets a host's bytes by unread";
+            record(&worker, &agent, &origin, &Refusal::Malformed(why.into()));
+        }
+    }
+}
+
+/// What came first, without taking it: at least one byte, or nothing where the client left.
+async fn first_bytes(client: &mut Client) -> io::Result<&[u8]> {
+    use tokio::io::AsyncReadExt as _;
+    if client.read.is_empty() {
+        client.stream.read_buf(&mut client.read).await?;
+    }
+    Ok(&client.read)
+}
+
+async fn tls(worker: Arc<Worker>, client: Client, agent: Arc<Agent>, origin: Origin, stop: watch::Receiver<bool>) {
+    let mut conn = Conn::new(worker.clone(), agent.clone(), Some(origin.clone()), None, &client);
+    let handshake = async {
+        let start = LazyConfigAcceptor::new(Acceptor::default(), client.into_stream()).await?;
+        let hello = start.client_hello();
+        let named = hello.server_name().map(str::to_owned);
+        // some other host is asked for: it is told so over TLS, in words, and reaches nothing
+        let answer_as = match named.map(|n| n.parse::<Host>()) {
+            Some(Ok(host)) if host != origin.host => {
+                conn.misdirected = Some(host.clone());
+                host
+            }
+            _ => origin.host.clone(),
+        };
+        let known = |wanted: &[u8]| wanted == b"h2" || wanted == b"http/1.1";
+        let alpn_unknown = hello.alpn().is_some_and(|mut offered| !offered.any(known));
+        let config = worker.shared.leaves.config(&answer_as, SystemTime::now()).map_err(io::Error::other)?;
+        start.into_stream(if alpn_unknown { without_alpn(&config) } else { config }).await
+    };
+    let stream = match tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(e)) => {
+            let why = format!("the client's TLS handshake failed: {}", explain(&e));
+            return record(&worker, &agent, &origin, &Refusal::Malformed(why));
+        }
+        Err(_) => {
+            let why = format!("the client's TLS handshake took over {} s", HANDSHAKE_TIMEOUT.as_secs());
+            return record(&worker, &agent, &origin, &Refusal::Malformed(why));
+        }
+    };
+    let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+    exchange::serve(conn, stream, http2, stop).await;
+}
+
+/// For clients that offer protocols we don't name, such as `http/1.0`: they get none, and speak HTTP/1.
+fn without_alpn(config: &ServerConfig) -> Arc<ServerConfig> {
+    let mut config = config.clone();
+    config.alpn_protocols.clear();
+    Arc::new(config)
+}
+
+fn explain(e: &io::Error) -> String {
+    use rustls::AlertDescription::{BadCertificate, CertificateUnknown, UnknownCA};
+    match e.get_ref().and_then(|e| e.downcast_ref::<rustls::Error>()) {
+        Some(rustls::Error::AlertReceived(UnknownCA | BadCertificate | CertificateUnknown)) => {
+            "it does not trust locum's CA (`locum ca export` gives the certificate, `locum env` the variables)".into()
+        }
+        _ => e.to_string(),
+    }
+}
+
+fn record(worker: &Worker, agent: &Agent, origin: &Origin, refusal: &Refusal) {
+    let scene = early_scene(&worker.shared, agent.name.clone(), "CONNECT", origin.host.to_string(), origin.port);
+    worker.shared.record_refusal(scene, refusal);
+}

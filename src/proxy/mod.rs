@@ -1,0 +1,136 @@
+//! The proxy: from an accepted connection to an exchange with the host that the agent asked for.
+
+mod connect;
+mod ending;
+mod exchange;
+mod headers;
+mod intercept;
+pub mod listen;
+mod refuse;
+mod request_body;
+mod response_body;
+mod tunnel;
+
+use crate::audit::log::Log;
+use crate::ca::Leaves;
+use crate::name::AgentName;
+use crate::policy::rule::HostPattern;
+use crate::policy::{Agents, Rules};
+use crate::record::{Event, Record, Scene};
+use crate::rewrite::Vocabulary;
+use crate::secrets::Secrets;
+use crate::upstream::pool::Pool;
+use arc_swap::ArcSwap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::SystemTime;
+
+pub use request_body::RequestBody;
+
+/// What does not change while the proxy runs.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Open connections of all clients together; those beyond are closed at once.
+    pub max_connections: usize,
+    /// Whether `exchange` records are written.
+    pub record_exchanges: bool,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { max_connections: 16 * 1024, record_exchanges: true }
+    }
+}
+
+/// What a reload replaces, as a whole: each request is judged by one consistent set.
+pub struct Live {
+    pub rules: Rules,
+    pub agents: Agents,
+    pub vocabulary: Arc<Vocabulary>,
+    /// Hosts that are tunnelled unread.
+    pub passthrough: Vec<HostPattern>,
+    /// Only hosts that some key is bound to are read.
+    pub intercept_bound_only: bool,
+}
+
+/// What all connections share.
+pub struct Shared {
+    pub config: Config,
+    pub live: ArcSwap<Live>,
+    pub secrets: Secrets,
+    pub audit: Arc<Log>,
+    pub leaves: Leaves,
+    pub open: AtomicUsize,
+    pub ids: ExchangeIds,
+}
+
+/// What the connections of one thread share.
+pub struct Worker {
+    pub shared: Arc<Shared>,
+    pub pool: Arc<Pool<RequestBody>>,
+}
+
+impl Shared {
+    /// Writes a refusal that belongs to no exchange with a key: nothing waits for it.
+    fn record_refusal(&self, scene: Arc<Scene>, refusal: &refuse::Refusal) {
+        let mut record = Record::new(SystemTime::now(), Event::Refusal, scene.host.clone());
+        if let refuse::Refusal::Denied(denial) = refusal {
+            record.key_ref = denial.written().map(str::to_owned);
+            if let Some(key) = denial.key() {
+                record.operation = format!("api.{key}");
+            }
+        }
+        record.status = Some(refusal.status().as_u16());
+        record.success = Some(false);
+        record.error = Some(refusal.reason().into());
+        record.reason = Some(refusal.in_full());
+        record.scene = Some(scene);
+        self.audit.append(&record);
+    }
+}
+
+/// Names exchanges: 16 characters of base32, 40 random bits of this process and 40 that count.
+pub struct ExchangeIds {
+    process: u64,
+    next: AtomicU64,
+}
+
+impl ExchangeIds {
+    pub fn new(random: u64) -> Self {
+        Self { process: random & ((1 << 40) - 1), next: AtomicU64::new(0) }
+    }
+
+    fn next(&self) -> String {
+        const ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
+        let bits = u128::from(self.process) << 40 | u128::from(self.next.fetch_add(1, Ordering::Relaxed) & ((1 << 40) - 1));
+        (0..16).rev().map(|i| char::from(ALPHABET[(bits >> (5 * i)) as usize & 31])).collect()
+    }
+}
+
+/// The scene of a connection that never became a request.
+fn early_scene(shared: &Shared, agent: AgentName, method: &str, host: String, port: u16) -> Arc<Scene> {
+    Arc::new(Scene {
+        exchange: shared.ids.next(),
+        agent,
+        pid: None,
+        tool: None,
+        method: method.to_owned(),
+        scheme: "https",
+        host,
+        port,
+        path: String::new(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exchange_ids_are_unique_words_of_sixteen() {
+        let ids = ExchangeIds::new(u64::MAX);
+        let many: std::collections::HashSet<String> = (0..1000).map(|_| ids.next()).collect();
+        assert_eq!(many.len(), 1000);
+        assert!(many.iter().all(|id| id.len() == 16 && id.starts_with("77777777")));
+    }
+}

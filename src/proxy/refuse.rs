@@ -1,0 +1,178 @@
+//! A denial or a fault becomes an answer: status, reason, and to the agent nothing that it did not know.
+
+use crate::name::Host;
+use crate::policy::Denial;
+use crate::policy::agent::AuthError;
+use crate::upstream::UpstreamError;
+use crate::upstream::dial::DialError;
+use bytes::Bytes;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
+use http::{Response, StatusCode};
+
+/// Says why locum answered by itself.
+pub const REFUSED: HeaderName = HeaderName::from_static("locum-refused");
+
+/// Why a request is answered by locum and not by the upstream.
+#[derive(Debug)]
+pub enum Refusal {
+    Malformed(String),
+    Denied(Denial),
+    /// A fault of the body that was being rewritten.
+    Body { status: StatusCode, why: String },
+    Unauthenticated(AuthError),
+    /// The host inside is not the tunnel's.
+    Misdirected { inside: String, tunnel: String },
+    NotForwarded(&'static str),
+    TooLarge(&'static str),
+    Busy(&'static str),
+    Upstream(UpstreamError),
+    KeyUnavailable(String),
+    AuditUnavailable(String),
+    CaUnavailable(String),
+}
+
+impl Refusal {
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Refusal::Malformed(_) | Refusal::NotForwarded(_) => StatusCode::BAD_REQUEST,
+            Refusal::Denied(_) => StatusCode::FORBIDDEN,
+            Refusal::Body { status, .. } => *status,
+            Refusal::Unauthenticated(_) => StatusCode::PROXY_AUTHENTICATION_REQUIRED,
+            Refusal::Misdirected { .. } => StatusCode::MISDIRECTED_REQUEST,
+            Refusal::TooLarge(_) => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            Refusal::Busy(_) | Refusal::KeyUnavailable(_) | Refusal::AuditUnavailable(_) | Refusal::CaUnavailable(_) => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
+            Refusal::Upstream(e) => match e {
+                UpstreamError::Dial(DialError::Address { .. }) => StatusCode::FORBIDDEN,
+                UpstreamError::Dial(DialError::Timeout { .. })
+                | UpstreamError::TlsTimeout { .. }
+                | UpstreamError::Silent { .. } => StatusCode::GATEWAY_TIMEOUT,
+                _ => StatusCode::BAD_GATEWAY,
+            },
+        }
+    }
+
+    /// The stable word in `locum-refused`.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Refusal::Malformed(_) => "malformed",
+            Refusal::NotForwarded(_) => "not-forwarded",
+            Refusal::Denied(d) if d.written().is_some() => "placeholder-refused",
+            Refusal::Denied(_) => "host-refused",
+            Refusal::Body { .. } => "body-refused",
+            Refusal::Unauthenticated(_) => "authentication-required",
+            Refusal::Misdirected { .. } => "misdirected",
+            Refusal::TooLarge(_) => "too-large",
+            Refusal::Busy(_) => "busy",
+            Refusal::Upstream(UpstreamError::Dial(DialError::Address { .. })) => "address-refused",
+            Refusal::Upstream(e) => match e {
+                UpstreamError::Dial(DialError::Timeout { .. })
+                | UpstreamError::TlsTimeout { .. }
+                | UpstreamError::Silent { .. } => "upstream-timeout",
+                _ => "upstream-failed",
+            },
+            Refusal::KeyUnavailable(_) => "key-unavailable",
+            Refusal::AuditUnavailable(_) => "audit-unavailable",
+            Refusal::CaUnavailable(_) => "ca-unavailable",
+        }
+    }
+
+    /// Why, in full, for the audit.
+    pub fn in_full(&self) -> String {
+        match self {
+            Refusal::Malformed(why)
+            | Refusal::Body { why, .. }
+            | Refusal::KeyUnavailable(why)
+            | Refusal::AuditUnavailable(why)
+            | Refusal::CaUnavailable(why) => why.clone(),
+            Refusal::Denied(d) => d.to_string(),
+            Refusal::Unauthenticated(e) => e.to_string(),
+            Refusal::Misdirected { inside, tunnel } => format!("asked for {inside} in a tunnel to {tunnel}"),
+            Refusal::NotForwarded(why) | Refusal::TooLarge(why) | Refusal::Busy(why) => (*why).to_owned(),
+            Refusal::Upstream(e) => e.to_string(),
+        }
+    }
+
+    /// What the agent is told: its own words back, and for whom the rest is.
+    fn detail(&self, host: Option<&Host>) -> String {
+        match self {
+            Refusal::Denied(d) => match (d.written(), host) {
+                (Some(written), Some(host)) => format!("{written} may not go to {host} in this request"),
+                (Some(written), None) => format!("{written} may not go there in this request"),
+                (None, Some(host)) => format!("{host} may not be reached through this proxy"),
+                (None, None) => "that host may not be reached through this proxy".into(),
+            },
+            Refusal::Upstream(UpstreamError::Dial(DialError::Address { .. })) => match host {
+                Some(host) => format!("{host} is at an address that may not be reached through this proxy"),
+                None => "that address may not be reached through this proxy".into(),
+            },
+            Refusal::Unauthenticated(_) => "send Proxy-Authorization: Basic with the token as password, or Bearer".into(),
+            Refusal::KeyUnavailable(_) => "a key that this request needs can't be had now".into(),
+            Refusal::AuditUnavailable(_) => "the audit can't be written now, so no key is used".into(),
+            Refusal::CaUnavailable(_) => "no certificate can be made now".into(),
+            other => other.in_full(),
+        }
+    }
+
+    fn title(&self) -> &'static str {
+        match self.reason() {
+            "malformed" => "The request is malformed",
+            "not-forwarded" => "This is a forward proxy",
+            "placeholder-refused" => "A placeholder was refused",
+            "host-refused" => "The host was refused",
+            "address-refused" => "The address was refused",
+            "body-refused" => "The body was refused",
+            "authentication-required" => "Proxy authentication is required",
+            "misdirected" => "The host is not the tunnel's",
+            "too-large" => "The request's head is too large",
+            "upstream-timeout" => "The upstream was too slow",
+            "upstream-failed" => "The upstream failed",
+            "key-unavailable" => "A key is unavailable",
+            "audit-unavailable" => "The audit is unavailable",
+            "ca-unavailable" => "The CA is unavailable",
+            _ => "The proxy is busy",
+        }
+    }
+
+    /// The answer as `application/problem+json` (RFC 9457).
+    pub fn answer(&self, exchange: &str, host: Option<&Host>) -> Response<Bytes> {
+        let status = self.status();
+        let problem = serde_json::json!({
+            "type": format!("urn:locum:{}", self.reason()),
+            "title": self.title(),
+            "status": status.as_u16(),
+            "detail": self.detail(host),
+            "hint": format!("locum explain --exchange {exchange}"),
+            "exchange": exchange,
+        });
+        let mut body = problem.to_string();
+        body.push('\n');
+        let mut response = Response::new(Bytes::from(body));
+        *response.status_mut() = status;
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        headers.insert(REFUSED, HeaderValue::from_static(self.reason()));
+        if status == StatusCode::PROXY_AUTHENTICATION_REQUIRED {
+            let challenge = HeaderValue::from_static("Basic realm=\"locum\", charset=\"UTF-8\"");
+            headers.insert(http::header::PROXY_AUTHENTICATE, challenge);
+        }
+        response
+    }
+
+    /// The answer as it goes over a connection that hyper does not serve (before a tunnel).
+    pub fn raw(&self, exchange: &str, host: Option<&Host>, close: bool) -> Vec<u8> {
+        let response = self.answer(exchange, host);
+        let status = response.status();
+        let mut out = format!("HTTP/1.1 {} {}\r\n", status.as_u16(), status.canonical_reason().unwrap_or("Refused"));
+        for (name, value) in response.headers() {
+            out.push_str(&format!("{name}: {}\r\n", value.to_str().unwrap_or_default()));
+        }
+        let connection = if close { "close" } else { "keep-alive" };
+        out.push_str(&format!("content-length: {}\r\nconnection: {connection}\r\n\r\n", response.body().len()));
+        let mut out = out.into_bytes();
+        out.extend_from_slice(response.body());
+        out
+    }
+}

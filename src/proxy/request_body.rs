@@ -1,0 +1,345 @@
+//! A request's body on its way out: passed as it is, held and rewritten whole, or rewritten while it streams.
+
+use super::Shared;
+use super::ending::Tally;
+use super::exchange::{OpenKeys, substitution};
+use crate::audit::log::Commit;
+use crate::policy::Permit;
+use crate::policy::decide::Use;
+use crate::record::Scene;
+use crate::rewrite::Vocabulary;
+use crate::rewrite::body::{BodyFault, BodyKey, BodyRewriter};
+use bytes::Bytes;
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+use std::collections::VecDeque;
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll, ready};
+
+/// A body of known length up to this is held and rewritten whole, so that its length is exact.
+pub const HELD: u64 = 256 * 1024;
+
+/// Headers that tell a digest of the content: wrong once a key is in it.
+const DIGESTS: [HeaderName; 4] = [
+    HeaderName::from_static("content-md5"),
+    HeaderName::from_static("digest"),
+    HeaderName::from_static("content-digest"),
+    HeaderName::from_static("repr-digest"),
+];
+
+/// Why a body can't go on, and whose fault it is.
+#[derive(Debug, Clone)]
+pub enum Fault {
+    Body { status: StatusCode, why: String },
+    Key(String),
+    Audit(String),
+    /// The agent broke off.
+    Agent(String),
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Fault::Body { why, .. } | Fault::Key(why) | Fault::Audit(why) | Fault::Agent(why) => f.write_str(why),
+        }
+    }
+}
+
+impl std::error::Error for Fault {}
+
+impl From<BodyFault> for Fault {
+    fn from(fault: BodyFault) -> Self {
+        match fault {
+            BodyFault::Unavailable { .. } | BodyFault::Unfit(_) => Fault::Key(fault.to_string()),
+            BodyFault::TooManyUses { .. } => Fault::Body { status: StatusCode::FORBIDDEN, why: fault.to_string() },
+            _ => Fault::Body { status: StatusCode::BAD_REQUEST, why: fault.to_string() },
+        }
+    }
+}
+
+/// What goes upstream.
+pub enum RequestBody {
+    Held(Held),
+    Passing(Passing),
+    Rewriting(Box<Rewriting>),
+}
+
+pub struct Held {
+    data: Option<Bytes>,
+    trailers: Option<HeaderMap>,
+}
+
+/// Passed on as it comes; placeholders in it are counted and stay.
+pub struct Passing {
+    inner: Incoming,
+    counter: BodyRewriter,
+    tally: Arc<Tally>,
+}
+
+/// Rewritten while it streams: nothing leaves before the record of the keys in it is written.
+pub struct Rewriting {
+    inner: Incoming,
+    engine: BodyRewriter,
+    ready: VecDeque<Bytes>,
+    trailers: Option<HeaderMap>,
+    ended: bool,
+    recorded: Vec<u64>,
+    committing: Option<Commit>,
+    shared: Arc<Shared>,
+    scene: Arc<Scene>,
+    tally: Arc<Tally>,
+}
+
+/// What a body's way depends on.
+pub(super) struct Plan<'a> {
+    pub shared: &'a Arc<Shared>,
+    pub scene: &'a Arc<Scene>,
+    pub permit: &'a Permit,
+    pub keys: &'a OpenKeys,
+    pub vocabulary: &'a Arc<Vocabulary>,
+}
+
+impl Plan<'_> {
+    /// Chooses the way, and holds what is to be held. Tells the uses of a held body; a streamed one records its own.
+    pub async fn prepare(
+        &self,
+        headers: &mut HeaderMap,
+        inner: Incoming,
+        chunked: bool,
+        tally: Arc<Tally>,
+    ) -> Result<(RequestBody, Vec<Use>), Fault> {
+        if chunked && !inner.is_end_stream() {
+            // a chunked body stays one, even where the method rarely has a body
+            headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        }
+        let bound = !self.permit.body().is_empty() && !inner.is_end_stream();
+        let engine = BodyRewriter::new(self.vocabulary.clone(), headers.get(CONTENT_TYPE), self.body_keys());
+        if !bound {
+            return Ok((RequestBody::Passing(Passing { inner, counter: engine, tally }), Vec::new()));
+        }
+        if headers.get(CONTENT_ENCODING).is_some_and(|v| !v.as_bytes().eq_ignore_ascii_case(b"identity")) {
+            let why = "the body is compressed, and this host has a key bound to its body: send it as it is".to_owned();
+            return Err(Fault::Body { status: StatusCode::UNSUPPORTED_MEDIA_TYPE, why });
+        }
+        if inner.size_hint().exact().is_some_and(|n| n <= HELD) {
+            return hold(headers, inner, engine, tally).await;
+        }
+        headers.remove(CONTENT_LENGTH);
+        headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        for name in DIGESTS {
+            if headers.contains_key(&name) {
+                let why = format!("{name} can't be kept right for a long body that may take a key; leave it out");
+                return Err(Fault::Body { status: StatusCode::BAD_REQUEST, why });
+            }
+        }
+        let rewriting = Rewriting {
+            inner,
+            engine,
+            ready: VecDeque::new(),
+            trailers: None,
+            ended: false,
+            recorded: Vec::new(),
+            committing: None,
+            shared: self.shared.clone(),
+            scene: self.scene.clone(),
+            tally,
+        };
+        Ok((RequestBody::Rewriting(Box::new(rewriting)), Vec::new()))
+    }
+
+    fn body_keys(&self) -> Vec<BodyKey> {
+        let grants = self.permit.body().iter();
+        grants
+            .map(|grant| BodyKey {
+                key: grant.rule.name.clone(),
+                value: self.keys.get(&grant.rule.name).cloned(),
+                places: grant.rule.body_places().cloned().collect(),
+                max_uses: grant.uses_left,
+            })
+            .collect()
+    }
+}
+
+async fn hold(
+    headers: &mut HeaderMap,
+    mut inner: Incoming,
+    mut engine: BodyRewriter,
+    tally: Arc<Tally>,
+) -> Result<(RequestBody, Vec<Use>), Fault> {
+    let (mut chunks, mut out, mut trailers) = (Vec::new(), Vec::new(), None);
+    while let Some(frame) = inner.frame().await {
+        let frame = frame.map_err(|e| Fault::Agent(format!("the agent broke off its body: {e}")))?;
+        match frame.into_data() {
+            Ok(data) => {
+                chunks.push(data.clone());
+                engine.push(data, &mut out)?;
+            }
+            Err(frame) => trailers = frame.into_trailers().ok(),
+        }
+    }
+    engine.finish(&mut out)?;
+    tally.kept.store(engine.kept(), Ordering::Relaxed);
+    let uses: Vec<Use> =
+        engine.uses().iter().map(|u| Use { key: u.key.clone(), place: u.place.clone(), count: u.count }).collect();
+    let data = if uses.is_empty() { whole(chunks) } else { whole(out) };
+    if !uses.is_empty() {
+        redigest(headers)?;
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(data.len()));
+    }
+    tally.bytes_out.store(data.len() as u64, Ordering::Relaxed);
+    Ok((RequestBody::Held(Held { data: Some(data).filter(|d| !d.is_empty()), trailers }), uses))
+}
+
+fn redigest(headers: &HeaderMap) -> Result<(), Fault> {
+    match DIGESTS.iter().find(|name| headers.contains_key(*name)) {
+        None => Ok(()),
+        Some(name) => {
+            let why = format!("{name} would be wrong once a key is in the body; leave it out");
+            Err(Fault::Body { status: StatusCode::BAD_REQUEST, why })
+        }
+    }
+}
+
+fn whole(mut chunks: Vec<Bytes>) -> Bytes {
+    if chunks.len() == 1 {
+        return chunks.pop().unwrap_or_default();
+    }
+    let mut all = Vec::with_capacity(chunks.iter().map(Bytes::len).sum());
+    chunks.iter().for_each(|c| all.extend_from_slice(c));
+    all.into()
+}
+
+impl Rewriting {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {
+        loop {
+            if let Some(commit) = &mut self.committing {
+                let written = ready!(Pin::new(commit).poll(cx));
+                self.committing = None;
+                if let Err(e) = written {
+                    return Poll::Ready(Some(Err(Fault::Audit(e.to_string()))));
+                }
+            }
+            if let Some(data) = self.ready.pop_front() {
+                if data.is_empty() {
+                    continue;
+                }
+                self.tally.bytes_out.fetch_add(data.len() as u64, Ordering::Relaxed);
+                return Poll::Ready(Some(Ok(Frame::data(data))));
+            }
+            if self.ended {
+                return Poll::Ready(self.trailers.take().map(|t| Ok(Frame::trailers(t))));
+            }
+            let mut out = Vec::new();
+            match ready!(Pin::new(&mut self.inner).poll_frame(cx)) {
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) => self.engine.push(data, &mut out)?,
+                    Err(frame) => {
+                        self.trailers = frame.into_trailers().ok();
+                        continue;
+                    }
+                },
+                Some(Err(e)) => {
+                    return Poll::Ready(Some(Err(Fault::Agent(format!("the agent broke off its body: {e}")))));
+                }
+                None => {
+                    self.engine.finish(&mut out)?;
+                    self.ended = true;
+                }
+            }
+            self.tally.kept.store(self.engine.kept(), Ordering::Relaxed);
+            self.ready.extend(out);
+            self.record();
+        }
+    }
+
+    /// Queues a record for each new pair of key and place; at the end one for the uses that came after the first.
+    fn record(&mut self) {
+        let uses = self.engine.uses();
+        let mut records = Vec::new();
+        for (i, u) in uses.iter().enumerate() {
+            let known = self.recorded.get(i).copied();
+            let new = u.count - known.unwrap_or(0);
+            if known.is_none() || self.ended && new > 0 {
+                records.push(substitution(&self.scene, u.key.as_str(), &u.key.placeholder(), &u.place, new));
+                match self.recorded.get_mut(i) {
+                    Some(count) => *count = u.count,
+                    None => self.recorded.push(u.count),
+                }
+            }
+        }
+        if !records.is_empty() {
+            self.committing = Some(self.shared.audit.commit(&records));
+        }
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = Fault;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {
+        match &mut *self {
+            RequestBody::Held(held) => Poll::Ready(match held.data.take() {
+                Some(data) => Some(Ok(Frame::data(data))),
+                None => held.trailers.take().map(|t| Ok(Frame::trailers(t))),
+            }),
+            RequestBody::Passing(passing) => passing.poll(cx),
+            RequestBody::Rewriting(rewriting) => {
+                let polled = ready!(rewriting.poll(cx));
+                if let Some(Err(fault)) = &polled {
+                    rewriting.tally.set_fault(fault);
+                }
+                Poll::Ready(polled)
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            RequestBody::Held(held) => held.data.is_none() && held.trailers.is_none(),
+            RequestBody::Passing(passing) => passing.inner.is_end_stream(),
+            RequestBody::Rewriting(_) => false,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            RequestBody::Held(held) => SizeHint::with_exact(held.data.as_ref().map_or(0, |d| d.len() as u64)),
+            RequestBody::Passing(passing) => passing.inner.size_hint(),
+            RequestBody::Rewriting(_) => SizeHint::default(),
+        }
+    }
+}
+
+impl Passing {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {
+        match ready!(Pin::new(&mut self.inner).poll_frame(cx)) {
+            Some(Ok(frame)) => {
+                if let Some(data) = frame.data_ref() {
+                    self.tally.bytes_out.fetch_add(data.len() as u64, Ordering::Relaxed);
+                    self.count(data.clone());
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Some(Err(e)) => {
+                let fault = Fault::Agent(format!("the agent broke off its body: {e}"));
+                self.tally.set_fault(&fault);
+                Poll::Ready(Some(Err(fault)))
+            }
+            None => Poll::Ready(None),
+        }
+    }
+
+    /// What has no key bound to it is only counted, and a count can't fail the request.
+    fn count(&mut self, data: Bytes) {
+        let mut unchanged = Vec::new();
+        let _ = self.counter.push(data, &mut unchanged);
+        self.tally.kept.store(self.counter.kept(), Ordering::Relaxed);
+    }
+}

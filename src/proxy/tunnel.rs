@@ -1,0 +1,46 @@
+//! A blind copy for hosts that are not to be read: no key can go there.
+
+use super::connect::{Client, refuse};
+use super::refuse::Refusal;
+use super::{Worker, early_scene};
+use crate::name::Origin;
+use crate::policy::Agent;
+use crate::record::{Event, Record};
+use crate::upstream::dial::Dialer;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+use tokio::io::AsyncWriteExt;
+
+/// Each way; larger ones save system calls, and idle tunnels hold them.
+const BUFFER: usize = 64 * 1024;
+
+/// Connects, says so, and copies until both sides have ended. Recorded when it ends.
+pub(super) async fn run(worker: Arc<Worker>, mut client: Client, agent: Arc<Agent>, origin: Origin) {
+    let dialer: &Dialer = worker.pool.dialer();
+    let mut upstream = match dialer.dial(&origin).await {
+        Ok(upstream) => upstream,
+        Err(e) => {
+            let refusal = Refusal::Upstream(e.into());
+            let target = Some((&origin.host, origin.port));
+            return refuse(&worker, &mut client, &refusal, agent.name.clone(), target, true).await;
+        }
+    };
+    let start = Instant::now();
+    let mut record = Record::new(SystemTime::now(), Event::Tunnel, origin.host.to_string());
+    record.scene = Some(early_scene(&worker.shared, agent.name.clone(), "CONNECT", origin.host.to_string(), origin.port));
+    record.upstream_ip = upstream.peer_addr().ok().map(|a| a.ip());
+    let early = client.read.len() as u64;
+    let copied = async {
+        client.stream.write_all(b"HTTP/1.1 200 Connection Established\r\n\r\n").await?;
+        upstream.write_all(&client.read).await?;
+        tokio::io::copy_bidirectional_with_sizes(&mut client.stream, &mut upstream, BUFFER, BUFFER).await
+    };
+    match copied.await {
+        Ok((up, down)) => {
+            (record.bytes_out, record.bytes_in, record.success) = (Some(up + early), Some(down), Some(true));
+        }
+        Err(e) => (record.error, record.success) = (Some(e.to_string()), Some(false)),
+    }
+    record.duration_ms = Some(start.elapsed().as_secs_f64() * 1e3);
+    worker.shared.audit.append(&record);
+}
