@@ -43,6 +43,11 @@ impl Opened {
         &self.0
     }
 
+    /// For a reader that fills it; its length is fixed.
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
+        &mut self.0
+    }
+
     /// Cuts the secret to its first `len` bytes and wipes the rest.
     pub fn truncate(&mut self, len: usize) {
         if let Some(tail) = self.0.get_mut(len..) {
