@@ -8,4 +8,5 @@ pub mod name;
 pub mod place;
 pub mod policy;
 pub mod record;
+pub mod secrets;
 pub mod upstream;

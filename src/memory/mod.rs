@@ -1,9 +1,36 @@
-//! Secret bytes: sealed at rest, opened for one use, wiped after it.
+//! Secret bytes: sealed at rest, opened for one use, wiped after it; and a process that shows its memory to nobody.
+//!
+//! Only this room and `confine` may hold `unsafe` code. Where the secrets come from is not its business.
+
+mod environ;
+mod harden;
+mod pages;
+mod sealed;
+mod wiping;
+
+pub use environ::{Environment, TakeError};
+pub use harden::{Hardened, harden};
+pub use pages::Protection;
+pub use sealed::{Sealed, Unsealable, protection, wipe_all, wipe_on_panic};
+pub use wiping::{WipingAllocator, wipe};
 
 use std::fmt;
 use zeroize::Zeroizing;
 
 /// A secret in the clear, for as short as one exchange; its bytes are wiped when it is dropped.
+///
+/// ```compile_fail
+/// fn clone<T: Clone>() {}
+/// clone::<locum::memory::Opened>();
+/// ```
+/// ```compile_fail
+/// fn display<T: std::fmt::Display>() {}
+/// display::<locum::memory::Opened>();
+/// ```
+/// ```compile_fail
+/// fn serialize<T: serde::Serialize>() {}
+/// serialize::<locum::memory::Opened>();
+/// ```
 pub struct Opened(Zeroizing<Vec<u8>>);
 
 impl Opened {
@@ -14,6 +41,19 @@ impl Opened {
 
     pub fn expose(&self) -> &[u8] {
         &self.0
+    }
+
+    /// For a reader that fills it; its length is fixed.
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
+        &mut self.0
+    }
+
+    /// Cuts the secret to its first `len` bytes and wipes the rest.
+    pub fn truncate(&mut self, len: usize) {
+        if let Some(tail) = self.0.get_mut(len..) {
+            wipe(tail);
+            self.0.truncate(len);
+        }
     }
 }
 

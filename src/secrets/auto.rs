@@ -1,0 +1,90 @@
+//! `source = "auto"`: several sources asked in turn, the first value wins.
+
+use super::{Freshness, Source, SourceError};
+use crate::memory::Opened;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+
+pub(super) struct Auto(pub Vec<Arc<dyn Source>>);
+
+impl Source for Auto {
+    fn describe(&self) -> String {
+        let all: Vec<String> = self.0.iter().map(|s| s.describe()).collect();
+        match all.as_slice() {
+            [] => "no place at all".into(),
+            [one] => one.clone(),
+            [some @ .., last] => format!("{} and {last}", some.join(", ")),
+        }
+    }
+
+    /// A source that fails is passed over; it is an error only where no other has the value.
+    fn load(&self) -> Result<Option<Opened>, SourceError> {
+        let mut failed: Option<SourceError> = None;
+        for source in &self.0 {
+            match source.load() {
+                Ok(None) => {}
+                Ok(Some(value)) => return Ok(Some(value)),
+                Err(e) => failed = Some(failed.map_or(e.clone(), |f| SourceError::new(format!("{f}; {e}"), f.next))),
+            }
+        }
+        failed.map_or(Ok(None), Err)
+    }
+
+    fn freshness(&self) -> Freshness {
+        let all: Vec<Freshness> = self.0.iter().map(|s| s.freshness()).collect();
+        let mut hasher = DefaultHasher::new();
+        all.iter().for_each(|f| f.stamp.hash(&mut hasher));
+        Freshness { stamp: hasher.finish(), lifetime: all.iter().filter_map(|f| f.lifetime).min() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    /// Stands for a source with a fixed answer.
+    struct Says(Result<Option<&'static str>, &'static str>, Freshness);
+
+    impl Source for Says {
+        fn describe(&self) -> String {
+            format!("{:?}", self.0)
+        }
+
+        fn load(&self) -> Result<Option<Opened>, SourceError> {
+            self.0.map(|v| v.map(|v| Opened::new(v.into()))).map_err(|e| SourceError::new(e, format!("mend {e}")))
+        }
+
+        fn freshness(&self) -> Freshness {
+            self.1
+        }
+    }
+
+    fn auto(answers: &[Result<Option<&'static str>, &'static str>]) -> Auto {
+        Auto(answers.iter().map(|a| Arc::new(Says(*a, Freshness::default())) as Arc<dyn Source>).collect())
+    }
+
+    #[test]
+    fn the_first_value_wins_and_failures_count_only_without_one() {
+        let load = |a: &[_]| auto(a).load().map(|v| v.map(|v| String::from_utf8_lossy(v.expose()).into_owned()));
+        assert_eq!(load(&[]), Ok(None));
+        assert_eq!(load(&[Ok(None), Ok(None)]), Ok(None));
+        assert_eq!(load(&[Ok(None), Ok(Some("a")), Ok(Some("b"))]), Ok(Some("a".into())));
+        assert_eq!(load(&[Err("locked"), Ok(Some("b"))]), Ok(Some("b".into())));
+        assert_eq!(load(&[Err("locked"), Ok(None)]), Err(SourceError::new("locked", "mend locked")));
+        assert_eq!(load(&[Err("a"), Ok(None), Err("b")]), Err(SourceError::new("a; b", "mend a")));
+    }
+
+    #[test]
+    fn it_is_as_fresh_as_its_shortest_lived_part() {
+        let part = |stamp, secs: Option<u64>| {
+            let f = Freshness { stamp, lifetime: secs.map(Duration::from_secs) };
+            Arc::new(Says(Ok(None), f)) as Arc<dyn Source>
+        };
+        let whole = |parts| Auto(parts).freshness();
+        let base = whole(vec![part(1, None), part(2, Some(60)), part(0, Some(5))]);
+        assert_eq!(base.lifetime, Some(Duration::from_secs(5)));
+        assert_ne!(base.stamp, whole(vec![part(1, None), part(3, Some(60)), part(0, Some(5))]).stamp);
+        assert_eq!(whole(vec![part(1, None)]).lifetime, None);
+    }
+}

@@ -1,0 +1,62 @@
+//! Where keys can be put and not only read: small named secrets in the keyring, the vault or the machine's store.
+
+use super::{Freshness, Source, SourceError, value};
+use crate::memory::Opened;
+use crate::name::KeyName;
+use std::sync::Arc;
+
+/// A place that keeps small named secrets: keys as `key/NAME`, and what other rooms keep under names of their own.
+///
+/// Stores block.
+pub trait Store: Send + Sync {
+    /// As errors and tables say it: `keyring (Secret Service)`.
+    fn describe(&self) -> String;
+
+    fn get(&self, name: &str) -> Result<Option<Opened>, SourceError>;
+
+    /// Whole and durable when it returns, or as it was before.
+    fn set(&self, name: &str, value: &[u8]) -> Result<(), SourceError>;
+
+    /// Whether there was one.
+    fn delete(&self, name: &str) -> Result<bool, SourceError>;
+
+    /// All names, sorted.
+    fn list(&self) -> Result<Vec<String>, SourceError>;
+
+    /// How long what was read is good for.
+    fn freshness(&self) -> Freshness;
+}
+
+/// The name under which a store keeps a key.
+pub fn entry_name(key: &KeyName) -> String {
+    format!("key/{key}")
+}
+
+/// One key of a store.
+pub struct StoreSource {
+    store: Arc<dyn Store>,
+    entry: String,
+}
+
+impl StoreSource {
+    pub fn new(store: Arc<dyn Store>, key: &KeyName) -> Self {
+        Self { store, entry: entry_name(key) }
+    }
+}
+
+impl Source for StoreSource {
+    fn describe(&self) -> String {
+        self.store.describe()
+    }
+
+    fn load(&self) -> Result<Option<Opened>, SourceError> {
+        match self.store.get(&self.entry)? {
+            Some(raw) => value::clean(raw, &self.describe()),
+            None => Ok(None),
+        }
+    }
+
+    fn freshness(&self) -> Freshness {
+        self.store.freshness()
+    }
+}

@@ -1,0 +1,541 @@
+//! The table of keys: each with its source, its sealed value, and the ones before it that are still to be scrubbed.
+
+use super::{Freshness, SecretError, Source, SourceError};
+use crate::memory::{Opened, Sealed};
+use crate::name::KeyName;
+use crate::policy::Permit;
+use arc_swap::ArcSwap;
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::sync::{Mutex, OwnedMutexGuard};
+use tokio::time::Instant;
+
+/// How often a source is asked whether its value changed: a rotation is in use a second later.
+const CHECK_EVERY: Duration = Duration::from_millis(900);
+/// How long an old value is still hidden in answers: pages and logs upstream go on showing it after a rotation.
+const SCRUBBED_FOR: Duration = Duration::from_secs(15 * 60);
+/// How many old values of one key are kept for that, should somebody rotate in a loop.
+const MAX_OLDER: usize = 4;
+
+/// A key and where its value comes from.
+#[derive(Clone)]
+pub struct KeySource {
+    pub name: KeyName,
+    pub source: Arc<dyn Source>,
+}
+
+/// All keys of the process.
+pub struct Secrets {
+    table: ArcSwap<HashMap<KeyName, Arc<Entry>>>,
+    start: Instant,
+    wiped: AtomicBool,
+    /// How many entries were made: a key that is removed and added again gets generations of its own.
+    made: AtomicU64,
+}
+
+/// What one exchange may use and must hide, in the clear; wiped when the last holder drops it.
+#[derive(Default)]
+pub struct Keys(Vec<Held>);
+
+struct Held {
+    name: KeyName,
+    value: Result<Arc<Opened>, SecretError>,
+    older: Vec<Arc<Opened>>,
+}
+
+/// What is known of one key, without its value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Survey {
+    pub name: KeyName,
+    pub source: String,
+    /// `…` and the last four characters, from 20 on; shorter ones are shown as `…` alone.
+    pub masked: Result<String, SecretError>,
+}
+
+impl Secrets {
+    pub fn new(keys: impl IntoIterator<Item = KeySource>) -> Self {
+        let secrets =
+            Self { table: ArcSwap::default(), start: Instant::now(), wiped: AtomicBool::new(false), made: 0.into() };
+        secrets.reload(keys);
+        secrets
+    }
+
+    /// Takes a new list of keys, and loads every value again when it is next asked for. Old values of a key that
+    /// stays are scrubbed for a while.
+    pub fn reload(&self, keys: impl IntoIterator<Item = KeySource>) {
+        let before = self.table.load();
+        let fresh = || State { generation: self.made.fetch_add(1, Ordering::Relaxed) << 32, ..State::default() };
+        let entry = |k: KeySource| {
+            let state = before.get(&k.name).map_or_else(fresh, |e| e.state.load().stale());
+            (k.name.clone(), Arc::new(Entry::new(k, state)))
+        };
+        self.table.store(Arc::new(keys.into_iter().map(entry).collect()));
+        self.wiped.store(false, Ordering::Release);
+    }
+
+    /// Drops every value, and gives none out until the next `reload`.
+    pub fn wipe(&self) {
+        self.wiped.store(true, Ordering::Release);
+        for entry in self.table.load().values() {
+            entry.state.rcu(|s| State { generation: s.generation + 1, ..State::default() });
+        }
+    }
+
+    /// Opens what the permit names. A key that the request needs and that can't be had is an error; one that is only
+    /// to be hidden in the answer is not.
+    ///
+    /// While the values are fresh this never waits.
+    pub async fn open(&self, permit: &Permit) -> Result<Keys, SecretError> {
+        self.open_named(permit.keys(), &[]).await
+    }
+
+    async fn open_named(&self, needed: &[KeyName], hidden: &[KeyName]) -> Result<Keys, SecretError> {
+        let mut keys = Keys(Vec::with_capacity(needed.len() + hidden.len()));
+        for name in needed {
+            let held = self.hold(name).await;
+            if let Err(e) = &held.value {
+                return Err(e.clone());
+            }
+            keys.0.push(held);
+        }
+        for name in hidden {
+            if keys.held(name).is_none() {
+                keys.0.push(self.hold(name).await);
+            }
+        }
+        Ok(keys)
+    }
+
+    /// A number that changes whenever the key's value does, or the key is removed: what carried it under another
+    /// number is to be closed.
+    pub fn generation(&self, name: &KeyName) -> u64 {
+        self.table.load().get(name).map_or(u64::MAX, |e| e.state.load().generation)
+    }
+
+    /// Asks every source that may have something new. For a timer, so that keys that nobody uses are noticed as well.
+    pub async fn refresh(&self) {
+        let entries: Vec<Arc<Entry>> = self.table.load().values().cloned().collect();
+        for entry in entries {
+            if !self.wiped.load(Ordering::Acquire) && entry.state.load().asked {
+                // What fails here fails again, and is reported, when the key is asked for.
+                let _ = self.current(&entry).await;
+            }
+        }
+    }
+
+    /// Every key by name, each asked for if it wasn't yet.
+    pub async fn survey(&self) -> Vec<Survey> {
+        let mut entries: Vec<Arc<Entry>> = self.table.load().values().cloned().collect();
+        entries.sort_by(|a, b| a.key.name.cmp(&b.key.name));
+        let mut all = Vec::with_capacity(entries.len());
+        for entry in entries {
+            let name = entry.key.name.clone();
+            let masked = self.hold(&name).await.value.map(|v| mask(v.expose()));
+            all.push(Survey { name, source: entry.key.source.describe(), masked });
+        }
+        all
+    }
+
+    async fn hold(&self, name: &KeyName) -> Held {
+        let nothing = |e| Held { name: name.clone(), value: Err(e), older: Vec::new() };
+        if self.wiped.load(Ordering::Acquire) {
+            return nothing(SecretError::Wiped(name.clone()));
+        }
+        let table = self.table.load();
+        let Some(entry) = table.get(name) else { return nothing(SecretError::Unknown(name.clone())) };
+        let (state, now) = (entry.state.load(), self.now());
+        if state.is_fresh(now) {
+            return state.hold(name, now);
+        }
+        let entry = entry.clone();
+        drop((table, state));
+        match self.current(&entry).await {
+            Ok(state) => state.hold(name, self.now()),
+            Err(e) => nothing(e),
+        }
+    }
+
+    /// The state after its source was asked, if it is time to.
+    async fn current(&self, entry: &Arc<Entry>) -> Result<Arc<State>, SecretError> {
+        let flight = entry.flight.clone().lock_owned().await;
+        let state = entry.state.load_full();
+        let now = self.now();
+        if state.is_fresh(now) {
+            return Ok(state);
+        }
+        let asked = entry.clone();
+        let answer = tokio::task::spawn_blocking(move || asked.ask(now, flight)).await;
+        answer.map_err(|e| SecretError::Source {
+            key: entry.key.name.clone(),
+            error: SourceError::new(format!("asking {} broke off: {e}", entry.key.source.describe()), "try again"),
+        })
+    }
+
+    fn now(&self) -> Duration {
+        self.start.elapsed()
+    }
+}
+
+impl Keys {
+    /// The key's value; `None` where it was not asked for or can't be had.
+    pub fn get(&self, name: &KeyName) -> Option<&Arc<Opened>> {
+        self.held(name)?.value.as_ref().ok()
+    }
+
+    /// Why a key that was asked for can't be had.
+    pub fn missing(&self, name: &KeyName) -> Option<&SecretError> {
+        self.held(name)?.value.as_ref().err()
+    }
+
+    /// Every value to be hidden, old ones too.
+    pub fn iter(&self) -> impl Iterator<Item = (&KeyName, &Arc<Opened>)> {
+        self.0.iter().flat_map(|h| h.value.iter().chain(&h.older).map(|v| (&h.name, v)))
+    }
+
+    fn held(&self, name: &KeyName) -> Option<&Held> {
+        self.0.iter().find(|h| h.name == *name)
+    }
+}
+
+impl fmt::Debug for Keys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.0.iter().map(|h| &h.name)).finish()
+    }
+}
+
+struct Entry {
+    key: KeySource,
+    state: ArcSwap<State>,
+    /// Held while the source is asked: all others wait for that one answer.
+    flight: Arc<Mutex<()>>,
+}
+
+/// What was last learned from the source. Replaced whole, so that readers take no lock.
+#[derive(Clone, Default)]
+struct State {
+    /// Whether the source ever was.
+    asked: bool,
+    /// The last value that was had, and still is unless `failed`.
+    value: Option<Arc<Sealed>>,
+    failed: Option<SecretError>,
+    older: Vec<Older>,
+    generation: u64,
+    freshness: Freshness,
+    loaded: Duration,
+    /// Until then nothing needs to be asked.
+    fresh_until: Duration,
+}
+
+#[derive(Clone)]
+struct Older {
+    value: Arc<Sealed>,
+    until: Duration,
+}
+
+impl Entry {
+    fn new(key: KeySource, state: State) -> Self {
+        Self { key, state: ArcSwap::from_pointee(state), flight: Arc::default() }
+    }
+
+    /// Asks the source whether there is something new, and for it. Blocks.
+    fn ask(&self, now: Duration, _flight: OwnedMutexGuard<()>) -> Arc<State> {
+        let before = self.state.load_full();
+        let freshness = self.key.source.freshness();
+        let next = if before.holds_under(freshness, now) {
+            State { fresh_until: now + CHECK_EVERY, ..(*before).clone() }
+        } else {
+            before.after(&self.key, freshness, now)
+        };
+        let next = Arc::new(next);
+        // A wipe meanwhile wins: what was loaded under the state before it is dropped.
+        let seen = self.state.compare_and_swap(&before, next.clone());
+        if Arc::ptr_eq(&seen, &before) { next } else { self.state.load_full() }
+    }
+}
+
+impl State {
+    fn is_fresh(&self, now: Duration) -> bool {
+        self.asked && now < self.fresh_until
+    }
+
+    /// Whether the value that is here is still the source's. One that failed is always asked again.
+    fn holds_under(&self, freshness: Freshness, now: Duration) -> bool {
+        let alive = freshness.lifetime.is_none_or(|l| now < self.loaded.saturating_add(l));
+        self.asked && self.failed.is_none() && self.freshness == freshness && alive
+    }
+
+    /// The same, to be loaded again.
+    fn stale(&self) -> Self {
+        State { asked: false, ..self.clone() }
+    }
+
+    /// What follows once the source was asked for the value.
+    fn after(&self, key: &KeySource, freshness: Freshness, now: Duration) -> State {
+        let mut next = State { asked: true, failed: None, freshness, loaded: now, ..self.clone() };
+        next.fresh_until = now + CHECK_EVERY;
+        next.older.retain(|o| now < o.until);
+        match key.source.load() {
+            // The key may be there all the same: connections that carried it stay.
+            Err(error) => next.failed = Some(SecretError::Source { key: key.name.clone(), error }),
+            Ok(None) => {
+                next.replace(None, now);
+                next.failed = Some(SecretError::Absent { key: key.name.clone(), looked: key.source.describe() });
+            }
+            Ok(Some(value)) if next.is(&value) => {}
+            Ok(Some(value)) => next.replace(Some(Arc::new(Sealed::seal(value))), now),
+        }
+        next
+    }
+
+    fn is(&self, value: &Opened) -> bool {
+        self.value.as_ref().and_then(|v| v.open().ok()).is_some_and(|v| v.expose() == value.expose())
+    }
+
+    fn replace(&mut self, value: Option<Arc<Sealed>>, now: Duration) {
+        if let Some(old) = std::mem::replace(&mut self.value, value) {
+            self.generation += 1;
+            self.older.insert(0, Older { value: old, until: now + SCRUBBED_FOR });
+            self.older.truncate(MAX_OLDER);
+        }
+    }
+
+    fn hold(&self, name: &KeyName, now: Duration) -> Held {
+        let mut older: Vec<Arc<Opened>> = Vec::new();
+        for o in self.older.iter().filter(|o| now < o.until) {
+            older.extend(o.value.open().ok().map(Arc::new));
+        }
+        let current = self.value.as_ref().map(|v| v.open().map(Arc::new));
+        let value = match (&self.failed, current) {
+            (None, Some(Ok(value))) => Ok(value),
+            (None, _) => Err(SecretError::Wiped(name.clone())),
+            (Some(e), current) => {
+                older.extend(current.and_then(Result::ok));
+                Err(e.clone())
+            }
+        };
+        Held { name: name.clone(), value, older }
+    }
+}
+
+/// Enough to tell two keys apart, too little to use.
+fn mask(value: &[u8]) -> String {
+    let text = String::from_utf8_lossy(value);
+    let count = text.chars().count();
+    if count < 20 { "…".into() } else { format!("…{}", text.chars().skip(count - 4).collect::<String>()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::AtomicUsize;
+
+    /// A source whose answer the test changes.
+    struct Fake {
+        says: std::sync::Mutex<(Result<Option<String>, String>, Freshness)>,
+        asked: AtomicUsize,
+    }
+
+    fn fake(answer: Result<Option<&str>, &str>) -> Arc<Fake> {
+        let says = (Ok(None), Freshness::default()).into();
+        Arc::new(Fake { says, asked: AtomicUsize::new(0) }).says(answer)
+    }
+
+    impl Source for Fake {
+        fn describe(&self) -> String {
+            "the fake".into()
+        }
+
+        fn load(&self) -> Result<Option<Opened>, SourceError> {
+            self.asked.fetch_add(1, Ordering::SeqCst);
+            let says = self.says.lock().unwrap().0.clone();
+            says.map(|v| v.map(|v| Opened::new(v.into_bytes()))).map_err(|e| SourceError::new(e, "mend it"))
+        }
+
+        fn freshness(&self) -> Freshness {
+            self.says.lock().unwrap().1
+        }
+    }
+
+    impl Fake {
+        fn says(self: &Arc<Self>, answer: Result<Option<&str>, &str>) -> Arc<Self> {
+            let mut says = self.says.lock().unwrap();
+            says.0 = answer.map(|v| v.map(str::to_owned)).map_err(str::to_owned);
+            says.1.stamp += 1;
+            self.clone()
+        }
+
+        fn asked(&self) -> usize {
+            self.asked.load(Ordering::SeqCst)
+        }
+    }
+
+    fn name(s: &str) -> KeyName {
+        s.parse().unwrap()
+    }
+
+    fn key(source: &Arc<Fake>) -> KeySource {
+        KeySource { name: name("tool"), source: source.clone() }
+    }
+
+    async fn tool(secrets: &Secrets) -> Result<String, SecretError> {
+        let keys = secrets.open_named(&[name("tool")], &[]).await?;
+        Ok(String::from_utf8(keys.get(&name("tool")).unwrap().expose().to_vec()).unwrap())
+    }
+
+    async fn hidden(secrets: &Secrets) -> Vec<String> {
+        let keys = secrets.open_named(&[], &[name("tool")]).await.unwrap();
+        keys.iter().map(|(_, v)| String::from_utf8(v.expose().to_vec()).unwrap()).collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_value_is_asked_for_once_and_again_within_a_second_of_its_change() {
+        let fake = fake(Ok(Some("one")));
+        let secrets = Secrets::new([key(&fake)]);
+        for _ in 0..3 {
+            assert_eq!(tool(&secrets).await.unwrap(), "one");
+            tokio::time::advance(Duration::from_secs(2)).await;
+        }
+        assert_eq!(tool(&secrets).await.unwrap(), "one");
+        assert_eq!(fake.asked(), 1);
+        let generation = secrets.generation(&name("tool"));
+        fake.says(Ok(Some("two")));
+        assert_eq!(tool(&secrets).await.unwrap(), "one");
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert_eq!(tool(&secrets).await.unwrap(), "two");
+        assert_ne!(secrets.generation(&name("tool")), generation);
+        assert_eq!(fake.asked(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_value_that_only_lives_for_a_time_is_loaded_again_after_it() {
+        let fake = fake(Ok(Some("one")));
+        fake.says.lock().unwrap().1.lifetime = Some(Duration::from_secs(60));
+        let secrets = Secrets::new([key(&fake)]);
+        let generation = secrets.generation(&name("tool"));
+        for (after, asked) in [(0, 1), (30, 1), (31, 2), (2, 2), (60, 3)] {
+            tokio::time::advance(Duration::from_secs(after)).await;
+            assert_eq!(tool(&secrets).await.unwrap(), "one");
+            assert_eq!(fake.asked(), asked, "after {after}");
+        }
+        assert_eq!(secrets.generation(&name("tool")), generation, "the same value is no change");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_old_value_is_hidden_for_a_while_and_then_forgotten() {
+        let fake = fake(Ok(Some("0")));
+        let secrets = Secrets::new([key(&fake)]);
+        assert_eq!(hidden(&secrets).await, ["0"]);
+        for i in 1..=6 {
+            fake.says(Ok(Some(&i.to_string())));
+            tokio::time::advance(Duration::from_secs(1)).await;
+            secrets.refresh().await;
+        }
+        assert_eq!(hidden(&secrets).await, ["6", "5", "4", "3", "2"], "a few are kept, however often it is rotated");
+        tokio::time::advance(SCRUBBED_FOR).await;
+        assert_eq!(hidden(&secrets).await, ["6"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_removed_key_is_an_error_that_names_it_and_stays_hidden() {
+        let fake = fake(Ok(Some("one")));
+        let secrets = Secrets::new([key(&fake)]);
+        tool(&secrets).await.unwrap();
+        let generation = secrets.generation(&name("tool"));
+        fake.says(Ok(None));
+        tokio::time::advance(Duration::from_secs(1)).await;
+        let e = tool(&secrets).await.unwrap_err();
+        assert_eq!(e.to_string(), "key tool has no value: looked in the fake");
+        assert_eq!(e.next(), "store it with 'locum key set tool'");
+        assert_ne!(secrets.generation(&name("tool")), generation);
+        assert_eq!(hidden(&secrets).await, ["one"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_source_that_fails_for_a_moment_changes_no_generation_and_gives_nothing_out() {
+        let fake = fake(Ok(Some("one")));
+        let secrets = Secrets::new([key(&fake)]);
+        tool(&secrets).await.unwrap();
+        let generation = secrets.generation(&name("tool"));
+        fake.says(Err("it is locked"));
+        tokio::time::advance(Duration::from_secs(1)).await;
+        let e = tool(&secrets).await.unwrap_err();
+        assert_eq!((e.to_string().as_str(), e.next().as_str()), ("key tool can't be had: it is locked", "mend it"));
+        assert_eq!(hidden(&secrets).await, ["one"]);
+        fake.says(Ok(Some("one")));
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert_eq!(tool(&secrets).await.unwrap(), "one");
+        assert_eq!(secrets.generation(&name("tool")), generation);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn many_that_ask_at_once_ask_the_source_once() {
+        let fake = fake(Ok(Some("one")));
+        let secrets = Arc::new(Secrets::new([key(&fake)]));
+        let asking: Vec<_> = (0..200)
+            .map(|_| {
+                let secrets = secrets.clone();
+                tokio::spawn(async move { tool(&secrets).await })
+            })
+            .collect();
+        for one in asking {
+            assert_eq!(one.await.unwrap().unwrap(), "one");
+        }
+        assert_eq!(fake.asked(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn after_a_wipe_nothing_is_given_out_until_a_reload() {
+        let fake = fake(Ok(Some("one")));
+        let secrets = Secrets::new([key(&fake)]);
+        let held = secrets.open_named(&[name("tool")], &[]).await.unwrap();
+        let generation = secrets.generation(&name("tool"));
+        secrets.wipe();
+        secrets.refresh().await;
+        assert_eq!(tool(&secrets).await, Err(SecretError::Wiped(name("tool"))));
+        assert!(hidden(&secrets).await.is_empty());
+        assert_ne!(secrets.generation(&name("tool")), generation);
+        assert_eq!(fake.asked(), 1);
+        assert_eq!(held.get(&name("tool")).unwrap().expose(), b"one", "what is under way ends as it began");
+        secrets.reload([key(&fake)]);
+        assert_eq!(tool(&secrets).await.unwrap(), "one");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reload_loads_again_at_once_and_forgets_what_is_no_longer_listed() {
+        let one = fake(Ok(Some("one")));
+        let secrets = Secrets::new([key(&one)]);
+        tool(&secrets).await.unwrap();
+        let generation = secrets.generation(&name("tool"));
+        secrets.reload([key(&fake(Ok(Some("two"))))]);
+        assert_eq!(tool(&secrets).await.unwrap(), "two");
+        assert_eq!(hidden(&secrets).await, ["two", "one"]);
+        let second = secrets.generation(&name("tool"));
+        secrets.reload([]);
+        assert_eq!(tool(&secrets).await, Err(SecretError::Unknown(name("tool"))));
+        let gone = secrets.generation(&name("tool"));
+        secrets.reload([key(&one)]);
+        assert_eq!(tool(&secrets).await.unwrap(), "one");
+        let mut seen = vec![generation, second, gone, secrets.generation(&name("tool"))];
+        seen.sort_unstable();
+        seen.dedup();
+        assert_eq!(seen.len(), 4);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_survey_tells_what_is_there_and_shows_no_value() {
+        let long = fake(Ok(Some("sk-0123456789abcdefghij")));
+        let other = KeySource { name: name("a"), source: fake(Ok(None)) };
+        let secrets = Secrets::new([key(&long), other]);
+        let seen = secrets.survey().await;
+        assert_eq!(seen[0].masked.as_ref().unwrap_err().key(), &name("a"));
+        assert_eq!(seen[1].masked, Ok("…ghij".into()));
+        assert_eq!(seen[1].source, "the fake");
+        assert_eq!(mask(b"0123456789012345678"), "…");
+        let keys = secrets.open_named(&[name("tool")], &[name("a"), name("tool")]).await.unwrap();
+        assert_eq!(format!("{keys:?}"), r#"["tool", "a"]"#);
+        assert!(keys.get(&name("a")).is_none() && keys.missing(&name("a")).is_some());
+    }
+}
