@@ -2,7 +2,10 @@
 
 #![deny(unsafe_code)]
 
+pub mod audit;
 pub mod ca;
+pub mod chain;
+pub mod cli;
 pub mod memory;
 pub mod name;
 pub mod place;

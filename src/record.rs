@@ -1,12 +1,21 @@
-//! What happened, as the audit writes it: facts only, never a key's bytes.
+//! What happened, as the audit writes it: facts only, never a key's bytes. Writes a record's members; `chain` makes them a line.
 
 use crate::name::AgentName;
-use serde::Serialize;
+use jiff::fmt::temporal::DateTimePrinter;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "lowercase")]
+/// What a free text may take in a line, in bytes after escaping; the rest is cut and `…` says so.
+const MAX_TEXT: usize = 2048;
+
+/// The same for what is short unless somebody plays with us.
+const MAX_WORD: usize = 256;
+
+/// No record's members are longer than this, whatever their texts hold.
+pub const MAX_MEMBERS: usize = 16 * 1024;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Event {
     Substitution,
     Refusal,
@@ -20,6 +29,46 @@ pub enum Event {
     Anomaly,
     Start,
     Stop,
+}
+
+impl Event {
+    pub const ALL: [Event; 12] = [
+        Event::Substitution,
+        Event::Refusal,
+        Event::Exchange,
+        Event::Scrub,
+        Event::Tunnel,
+        Event::Key,
+        Event::Agent,
+        Event::Config,
+        Event::Admin,
+        Event::Anomaly,
+        Event::Start,
+        Event::Stop,
+    ];
+
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Event::Substitution => "substitution",
+            Event::Refusal => "refusal",
+            Event::Exchange => "exchange",
+            Event::Scrub => "scrub",
+            Event::Tunnel => "tunnel",
+            Event::Key => "key",
+            Event::Agent => "agent",
+            Event::Config => "config",
+            Event::Admin => "admin",
+            Event::Anomaly => "anomaly",
+            Event::Start => "start",
+            Event::Stop => "stop",
+        }
+    }
+}
+
+impl std::fmt::Display for Event {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.as_str())
+    }
 }
 
 /// What all records of one exchange share.
@@ -38,6 +87,14 @@ pub struct Scene {
     pub port: u16,
     /// Without the query; a placeholder in it as the agent wrote it.
     pub path: String,
+}
+
+/// Where another file of the audit ended, told in the first record of the file that follows it.
+#[derive(Debug, Clone)]
+pub struct Previous {
+    pub file: String,
+    /// The hash of its last whole line.
+    pub head: String,
 }
 
 /// One line of the audit, before it is chained.
@@ -59,7 +116,7 @@ pub struct Record {
     pub bytes_out: Option<u64>,
     /// Bytes of the response's body that reached the agent.
     pub bytes_in: Option<u64>,
-    pub upstream_ip: Option<std::net::IpAddr>,
+    pub upstream_ip: Option<IpAddr>,
     /// `1.0`, `1.1` or `2`: the agent's protocol.
     pub http: Option<&'static str>,
     pub error: Option<String>,
@@ -68,6 +125,8 @@ pub struct Record {
     /// Keys hidden in a response.
     pub scrubbed: Option<u64>,
     pub reason: Option<String>,
+    /// On a file's first record.
+    pub previous: Option<Box<Previous>>,
 }
 
 impl Record {
@@ -91,6 +150,297 @@ impl Record {
             kept: None,
             scrubbed: None,
             reason: None,
+            previous: None,
+        }
+    }
+
+    /// Appends the members of this record's JSON object, from `"timestamp":` on and without braces.
+    ///
+    /// The order is fixed and strings are escaped in one way only, so readers may look for `"agent":"x"` as bytes: no
+    /// text can contain it, since its quotes would be escaped.
+    pub fn write_members(&self, out: &mut Vec<u8>) {
+        write_timestamp(out, self.at);
+        word(out, "event", Some(self.event.as_str()));
+        word(out, "operation", Some(&self.operation));
+        if let Some(scene) = &self.scene {
+            word(out, "tool", scene.tool.as_deref());
+            word(out, "exchange", Some(&scene.exchange));
+            word(out, "agent", Some(scene.agent.as_str()));
+            number(out, "pid", scene.pid.map(u64::from));
+        }
+        word(out, "key_ref", self.key_ref.as_deref());
+        word(out, "where", self.place.as_deref());
+        number(out, "count", self.count);
+        if let Some(scene) = &self.scene {
+            word(out, "method", Some(&scene.method));
+            word(out, "scheme", Some(scene.scheme));
+            word(out, "host", Some(&scene.host));
+            number(out, "port", Some(scene.port.into()));
+            text(out, "path", Some(&scene.path), MAX_TEXT);
+        }
+        number(out, "status", self.status.map(u64::from));
+        if let Some(success) = self.success {
+            raw(out, "success", if success { "true" } else { "false" });
+        }
+        if let Some(ms) = self.duration_ms {
+            write_duration(out, ms);
+        }
+        number(out, "bytes_out", self.bytes_out);
+        number(out, "bytes_in", self.bytes_in);
+        if let Some(ip) = self.upstream_ip {
+            word(out, "upstream_ip", Some(&ip.to_string()));
+        }
+        word(out, "http", self.http);
+        text(out, "error", self.error.as_deref(), MAX_TEXT);
+        number(out, "kept", self.kept);
+        number(out, "scrubbed", self.scrubbed);
+        text(out, "reason", self.reason.as_deref(), MAX_TEXT);
+        if let Some(previous) = &self.previous {
+            word(out, "previous", Some(&previous.file));
+            word(out, "head", Some(&previous.head));
+        }
+    }
+}
+
+/// RFC 3339, UTC, always 27 characters, so that timestamps compare as bytes.
+fn write_timestamp(out: &mut Vec<u8>, at: SystemTime) {
+    const PRINTER: DateTimePrinter = DateTimePrinter::new().precision(Some(6));
+    // A clock outside the years 1970 to 9999 is wrong, and its records would sort anywhere.
+    let at = jiff::Timestamp::try_from(at).unwrap_or(jiff::Timestamp::UNIX_EPOCH).max(jiff::Timestamp::UNIX_EPOCH);
+    out.extend_from_slice(b"\"timestamp\":\"");
+    PRINTER.print_timestamp(&at, &mut *out).unwrap_or_default();
+    out.push(b'"');
+}
+
+/// Milliseconds with three decimals: what a clock can tell, and a fixed shape.
+fn write_duration(out: &mut Vec<u8>, ms: f64) {
+    let micros = (ms * 1000.0).round() as u64;
+    name(out, "duration_ms");
+    digits(out, micros / 1000);
+    out.extend_from_slice(&[
+        b'.',
+        b'0' + (micros / 100 % 10) as u8,
+        b'0' + (micros / 10 % 10) as u8,
+        b'0' + (micros % 10) as u8,
+    ]);
+}
+
+fn number(out: &mut Vec<u8>, member: &str, value: Option<u64>) {
+    if let Some(value) = value {
+        name(out, member);
+        digits(out, value);
+    }
+}
+
+fn word(out: &mut Vec<u8>, member: &str, value: Option<&str>) {
+    text(out, member, value, MAX_WORD);
+}
+
+fn text(out: &mut Vec<u8>, member: &str, value: Option<&str>, max: usize) {
+    if let Some(value) = value {
+        name(out, member);
+        write_string(out, value, max);
+    }
+}
+
+fn raw(out: &mut Vec<u8>, member: &str, value: &str) {
+    name(out, member);
+    out.extend_from_slice(value.as_bytes());
+}
+
+fn name(out: &mut Vec<u8>, member: &str) {
+    out.extend_from_slice(b",\"");
+    out.extend_from_slice(member.as_bytes());
+    out.extend_from_slice(b"\":");
+}
+
+/// A number in decimal; `write!` takes several times as long.
+pub(crate) fn digits(out: &mut Vec<u8>, mut n: u64) {
+    let mut buf = [0u8; 20];
+    let mut at = buf.len();
+    loop {
+        at -= 1;
+        buf[at] = b'0' + (n % 10) as u8;
+        n /= 10;
+        if n == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&buf[at..]);
+}
+
+/// A JSON string of at most `max` bytes between its quotes, without anything that a terminal would obey.
+fn write_string(out: &mut Vec<u8>, s: &str, max: usize) {
+    out.push(b'"');
+    if s.len() <= max && s.bytes().all(|b| matches!(b, b' '..=b'~') && b != b'"' && b != b'\\') {
+        out.extend_from_slice(s.as_bytes());
+    } else {
+        write_escaped(out, s, max);
+    }
+    out.push(b'"');
+}
+
+fn write_escaped(out: &mut Vec<u8>, s: &str, max: usize) {
+    let limit = out.len() + max;
+    for c in s.chars() {
+        let before = out.len();
+        match c {
+            '"' => out.extend_from_slice(b"\\\""),
+            '\\' => out.extend_from_slice(b"\\\\"),
+            '\n' => out.extend_from_slice(b"\\n"),
+            '\r' => out.extend_from_slice(b"\\r"),
+            '\t' => out.extend_from_slice(b"\\t"),
+            c if misleads(c) => {
+                let mut units = [0; 2];
+                for unit in c.encode_utf16(&mut units) {
+                    unicode_escape(out, *unit);
+                }
+            }
+            c => out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),
+        }
+        if out.len() > limit {
+            out.truncate(before);
+            out.extend_from_slice("…".as_bytes());
+            return;
+        }
+    }
+}
+
+/// Characters that move a cursor, end a line somewhere, or turn or hide the text around them.
+pub fn misleads(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}')
+        || matches!(c, '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
+}
+
+fn unicode_escape(out: &mut Vec<u8>, unit: u16) {
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    out.extend_from_slice(b"\\u");
+    for shift in [12, 8, 4, 0] {
+        out.push(HEX[usize::from(unit >> shift & 15)]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde_json::Value;
+    use std::time::{Duration, UNIX_EPOCH};
+
+    fn scene() -> Scene {
+        Scene {
+            exchange: "abcdefghij234567".into(),
+            agent: AgentName::local(),
+            pid: Some(42),
+            tool: None,
+            method: "POST".into(),
+            scheme: "https",
+            host: "api.openai.com".into(),
+            port: 443,
+            path: "/v1/chat/completions".into(),
+        }
+    }
+
+    fn members(record: &Record) -> String {
+        let mut out = Vec::new();
+        record.write_members(&mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    fn parsed(record: &Record) -> Value {
+        serde_json::from_str(&format!("{{{}}}", members(record))).unwrap()
+    }
+
+    #[test]
+    fn a_substitution_reads_as_the_contract_says() {
+        let mut r = Record::new(UNIX_EPOCH + Duration::from_micros(1_234_567), Event::Substitution, "api.openai");
+        r.scene = Some(Arc::new(scene()));
+        r.key_ref = Some("<<openai_key>>".into());
+        r.place = Some("header:authorization".into());
+        r.count = Some(1);
+        assert_eq!(
+            members(&r),
+            concat!(
+                r#""timestamp":"1970-01-01T00:00:01.234567Z","event":"substitution","operation":"api.openai","#,
+                r#""exchange":"abcdefghij234567","agent":"local","pid":42,"key_ref":"<<openai_key>>","#,
+                r#""where":"header:authorization","count":1,"method":"POST","scheme":"https","#,
+                r#""host":"api.openai.com","port":443,"path":"/v1/chat/completions""#
+            )
+        );
+    }
+
+    #[test]
+    fn an_exchange_keeps_its_figures() {
+        let mut r = Record::new(UNIX_EPOCH, Event::Exchange, "api.openai");
+        r.status = Some(200);
+        r.success = Some(true);
+        r.duration_ms = Some(12.3456);
+        r.bytes_out = Some(0);
+        r.bytes_in = Some(u64::MAX);
+        r.upstream_ip = Some("2606:4700::6810:84e5".parse().unwrap());
+        r.http = Some("2");
+        r.scrubbed = Some(2);
+        let v = parsed(&r);
+        assert_eq!(v["duration_ms"], 12.346);
+        assert_eq!(v["bytes_out"], 0);
+        assert_eq!(v["bytes_in"], u64::MAX);
+        assert_eq!(v["upstream_ip"], "2606:4700::6810:84e5");
+        assert_eq!(v["success"], true);
+    }
+
+    #[test]
+    fn impossible_times_and_durations_still_make_a_record() {
+        for (ms, want) in [(f64::NAN, 0.0), (-1.0, 0.0), (0.0004, 0.0), (0.0005, 0.001)] {
+            let mut r = Record::new(UNIX_EPOCH - Duration::from_secs(1), Event::Exchange, "x");
+            r.duration_ms = Some(ms);
+            let v = parsed(&r);
+            assert_eq!(v["duration_ms"], want);
+            assert_eq!(v["timestamp"], "1970-01-01T00:00:00.000000Z");
+        }
+        let mut r = Record::new(UNIX_EPOCH, Event::Exchange, "x");
+        r.duration_ms = Some(f64::INFINITY);
+        assert!(parsed(&r)["duration_ms"].is_number());
+    }
+
+    #[test]
+    fn texts_are_cut_at_a_character_and_say_so() {
+        let cases = [
+            ("a".repeat(MAX_TEXT), "a".repeat(MAX_TEXT)),
+            ("a".repeat(MAX_TEXT + 1), "a".repeat(MAX_TEXT) + "…"),
+            ("é".repeat(MAX_TEXT), "é".repeat(MAX_TEXT / 2) + "…"),
+            ("\u{1b}".repeat(MAX_TEXT), "\u{1b}".repeat(MAX_TEXT / 6) + "…"),
+        ];
+        for (given, want) in cases {
+            let mut r = Record::new(UNIX_EPOCH, Event::Refusal, "x");
+            r.reason = Some(given);
+            assert_eq!(parsed(&r)["reason"], want);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn hostile_text_neither_forges_a_member_nor_reaches_a_terminal(
+            texts in proptest::collection::vec(".*|[\"\\\\\n\r\u{1b}\u{9b}\u{202e}{},:ahs]{0,3000}", 6..=6)
+        ) {
+            let [path, tool, host, method, error, reason]: [String; 6] = texts.try_into().unwrap();
+            let mut r = Record::new(UNIX_EPOCH, Event::Exchange, host.clone());
+            r.scene = Some(Arc::new(Scene {
+                path: path.clone(), tool: Some(tool.clone()), host: host.clone(), method: method.clone(), ..scene()
+            }));
+            r.error = Some(error.clone());
+            r.reason = Some(reason.clone());
+            let line = members(&r);
+            prop_assert!(line.len() <= MAX_MEMBERS);
+            prop_assert!(!line.chars().any(misleads));
+            let v: Value = serde_json::from_str(&format!("{{{line}}}")).unwrap();
+            prop_assert_eq!(v.as_object().unwrap().len(), 14);
+            prop_assert_eq!(v["agent"].as_str(), Some("local"));
+            prop_assert_eq!(line.matches("\"agent\":").count(), 1);
+            for (member, given) in [("path", &path), ("error", &error), ("reason", &reason)] {
+                let got = v[member].as_str().unwrap();
+                prop_assert!(got == given.as_str() || given.starts_with(got.strip_suffix('…').unwrap()));
+            }
         }
     }
 }

@@ -1,0 +1,949 @@
+//! One writer for all runtimes: records queue unlinked, and whoever needs one in the file first writes all that queued (group
+//! commit without a thread or a timer). Reads nothing back.
+
+use super::AuditError;
+use super::file::{self, ChainFile};
+use super::query;
+use crate::record::{Event, Previous, Record};
+use std::borrow::Borrow;
+use std::cell::Cell;
+use std::fs::File;
+use std::future::Future;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, SystemTime};
+use tokio::runtime::Handle;
+
+/// What may queue while the disk is away; more is counted and told once it is back.
+const QUEUE: usize = 4 * 1024 * 1024;
+
+/// How long a record that nobody waits for may stay in memory: at load the next commit takes it along for nothing.
+const LINGER: Duration = Duration::from_millis(5);
+
+/// How long after a failed write the queue tries again by itself.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Buffers that grew beyond this in a bad moment are let go.
+const KEPT_CAPACITY: usize = 256 * 1024;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Durability {
+    /// In the kernel's hands: outlives us, not the machine.
+    #[default]
+    Write,
+    /// On the disk: outlives a power cut.
+    Fsync,
+}
+
+#[derive(Debug, Clone)]
+pub struct Config {
+    pub dir: PathBuf,
+    pub durability: Durability,
+    /// A file that has reached this is followed by another.
+    pub max_file_bytes: u64,
+    /// Whether records of ordinary exchanges are written too.
+    pub exchanges: bool,
+    /// What the first record says of this process, such as its version.
+    pub about: String,
+}
+
+/// The audit, to be shared; the last one to be dropped writes what is queued.
+#[derive(Debug, Clone)]
+pub struct Log {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    queue: Mutex<Queue>,
+    /// Held by whoever is `Queue::writing`, and briefly by those who ask for the head.
+    writer: Mutex<Writer>,
+    durability: Durability,
+    exchanges: bool,
+}
+
+/// What waits to be written. Never locked during a write.
+#[derive(Debug, Default)]
+struct Queue {
+    batch: Batch,
+    /// An empty batch with the capacity of an earlier one.
+    spare: Option<Batch>,
+    writing: bool,
+    /// Those whose records are being written, or came too late for it.
+    wakers: Vec<Waker>,
+    /// A task will flush soon.
+    due: bool,
+    lost: u64,
+    closed: bool,
+    failure: Option<AuditError>,
+}
+
+/// Records as members without braces, one after the other.
+#[derive(Debug, Default)]
+struct Batch {
+    bytes: Vec<u8>,
+    entries: Vec<Entry>,
+    /// Who waits for the entries before the number.
+    waiters: Vec<(usize, Arc<Outcome>)>,
+    newest: Option<SystemTime>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    end: usize,
+    /// Somebody waits for it: where it can't be written its exchange doesn't happen, so it must not be written later.
+    waited: bool,
+}
+
+impl Batch {
+    fn push(&mut self, members: &[u8], waited: bool) {
+        self.bytes.extend_from_slice(members);
+        self.entries.push(Entry { end: self.bytes.len(), waited });
+    }
+
+    fn encode(&mut self, record: &Record, waited: bool) {
+        record.write_members(&mut self.bytes);
+        self.entries.push(Entry { end: self.bytes.len(), waited });
+        self.newest = self.newest.max(Some(record.at));
+    }
+
+    fn extend(&mut self, other: &Batch) {
+        let before = self.bytes.len();
+        self.bytes.extend_from_slice(&other.bytes);
+        self.entries.extend(other.entries.iter().map(|e| Entry { end: before + e.end, ..*e }));
+        self.newest = self.newest.max(other.newest);
+    }
+
+    fn records(&self) -> impl Iterator<Item = (&[u8], Entry)> {
+        let starts = std::iter::once(0).chain(self.entries.iter().map(|e| e.end));
+        starts.zip(&self.entries).map(|(start, e)| (&self.bytes[start..e.end], *e))
+    }
+
+    fn is_empty(&self) -> bool {
+        self.entries.is_empty() && self.waiters.is_empty()
+    }
+
+    fn clear(&mut self) {
+        self.bytes.clear();
+        self.bytes.shrink_to(KEPT_CAPACITY);
+        self.entries.clear();
+        self.waiters.clear();
+        self.newest = None;
+    }
+}
+
+/// Encodes outside of all locks, into a buffer that each thread keeps.
+fn encoded<R: Borrow<Record>, T>(
+    records: impl IntoIterator<Item = R>,
+    waited: bool,
+    then: impl FnOnce(&Batch) -> T,
+) -> T {
+    thread_local!(static DRAFT: Cell<Batch> = Cell::default());
+    let mut draft = DRAFT.take();
+    for record in records {
+        draft.encode(record.borrow(), waited);
+    }
+    let result = then(&draft);
+    draft.clear();
+    DRAFT.set(draft);
+    result
+}
+
+/// Whether the records of one commit are in the file.
+#[derive(Debug, Default)]
+struct Outcome(AtomicU8);
+
+impl Outcome {
+    const WRITTEN: u8 = 1;
+    const FAILED: u8 = 2;
+
+    fn set(&self, written: bool) {
+        self.0.store(if written { Self::WRITTEN } else { Self::FAILED }, Ordering::Release);
+    }
+
+    fn get(&self) -> Option<bool> {
+        match self.0.load(Ordering::Acquire) {
+            Self::WRITTEN => Some(true),
+            Self::FAILED => Some(false),
+            _ => None,
+        }
+    }
+}
+
+impl Log {
+    /// Makes the folder where needed and begins a file there.
+    pub fn open(config: Config, now: SystemTime) -> Result<Log, AuditError> {
+        let (durability, exchanges) = (config.durability, config.exchanges);
+        let writer = Mutex::new(Writer::open(config, now)?);
+        Ok(Log { shared: Arc::new(Shared { queue: Mutex::default(), writer, durability, exchanges }) })
+    }
+
+    /// Queues a record that nobody waits for; it is in the file a few milliseconds later.
+    pub fn append(&self, record: &Record) {
+        if record.event == Event::Exchange && !self.shared.exchanges {
+            return;
+        }
+        let due = encoded([record], false, |draft| self.shared.queue().admit(draft));
+        if due {
+            Due::schedule(&self.shared, LINGER);
+        }
+    }
+
+    /// Queues records and resolves when they are in the file, on the disk with `Durability::Fsync`.
+    ///
+    /// Records of a commit that failed are not written later. Dropping the future doesn't take them back.
+    pub fn commit<R: Borrow<Record>>(&self, records: impl IntoIterator<Item = R>) -> Commit {
+        let outcome = Arc::new(Outcome::default());
+        let refused = encoded(records, true, |draft| self.shared.queue().admit_waited(draft, &outcome)).err();
+        Commit { shared: self.shared.clone(), outcome, refused, yielded: false }
+    }
+
+    /// Resolves when all that was queued before is in the file.
+    pub fn flush(&self) -> Commit {
+        self.commit([] as [Record; 0])
+    }
+
+    /// Writes what is queued, and `stop` as the last record; what comes later is refused.
+    pub async fn close(&self, stop: Record) -> Result<(), AuditError> {
+        let last = self.commit([stop]);
+        self.shared.queue().closed = true;
+        last.await
+    }
+
+    /// Where the chain stands: for an anchor elsewhere.
+    pub fn head(&self) -> Option<Previous> {
+        let writer = self.shared.writer();
+        writer.file.as_ref().map(|f| Previous { file: f.name(), head: f.head().to_string() })
+    }
+
+    /// The file that is being written.
+    pub fn path(&self) -> Option<PathBuf> {
+        self.shared.writer().file.as_ref().map(|f| f.path().to_owned())
+    }
+}
+
+impl Queue {
+    /// Takes records that nobody waits for, or counts them as lost; tells whether a flush has to be scheduled.
+    fn admit(&mut self, draft: &Batch) -> bool {
+        if self.closed || self.batch.bytes.len() + draft.bytes.len() > QUEUE {
+            self.lost += draft.entries.len() as u64;
+            return false;
+        }
+        self.batch.extend(draft);
+        !std::mem::replace(&mut self.due, true)
+    }
+
+    fn admit_waited(&mut self, draft: &Batch, outcome: &Arc<Outcome>) -> Result<(), AuditError> {
+        if self.closed {
+            return Err(AuditError::Closed);
+        }
+        if self.batch.bytes.len() + draft.bytes.len() > QUEUE {
+            return Err(self.failure.clone().unwrap_or(AuditError::Overfull));
+        }
+        self.batch.extend(draft);
+        self.batch.waiters.push((self.batch.entries.len(), outcome.clone()));
+        Ok(())
+    }
+}
+
+impl Shared {
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn writer(&self) -> MutexGuard<'_, Writer> {
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes all that is queued, with the duty to write it.
+    fn turn(self: &Arc<Self>, queue: &mut Queue) -> Turn {
+        queue.writing = true;
+        let spare = queue.spare.take().unwrap_or_default();
+        let batch = std::mem::replace(&mut queue.batch, spare);
+        Turn { shared: self.clone(), batch, lost: std::mem::take(&mut queue.lost) }
+    }
+
+    fn flush_now(self: &Arc<Self>) {
+        let mut queue = self.queue();
+        // Who writes now sees what is left over.
+        if queue.writing {
+            return;
+        }
+        let turn = self.turn(&mut queue);
+        drop(queue);
+        turn.run();
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        let queue = self.queue.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let writer = self.writer.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if !queue.batch.is_empty() {
+            let _ = writer.write(&queue.batch, queue.lost);
+        }
+    }
+}
+
+/// The duty to write a batch. Done in `drop`, so that a runtime that ends before its blocking threads begin loses nothing.
+struct Turn {
+    shared: Arc<Shared>,
+    batch: Batch,
+    lost: u64,
+}
+
+impl Turn {
+    /// A write goes to the page cache and is done here: waking another thread costs ten times as much. A sync takes
+    /// milliseconds, and what queues meanwhile shares the next.
+    fn run(self) {
+        match Handle::try_current() {
+            Ok(runtime) if self.shared.durability == Durability::Fsync => drop(runtime.spawn_blocking(|| drop(self))),
+            _ => drop(self),
+        }
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        let mut batch = std::mem::take(&mut self.batch);
+        let mut writer = self.shared.writer();
+        let (written, result) = writer.write(&batch, self.lost);
+        let behind = writer.is_behind();
+        drop(writer);
+        for (end, outcome) in &batch.waiters {
+            outcome.set(result.is_ok() || (1..=written).contains(end));
+        }
+        batch.clear();
+
+        let mut queue = self.shared.queue();
+        queue.writing = false;
+        queue.failure = result.err();
+        queue.spare = Some(batch);
+        let wakers = std::mem::take(&mut queue.wakers);
+        let left = !queue.batch.entries.is_empty() && wakers.is_empty();
+        let due = (left || behind) && !std::mem::replace(&mut queue.due, true);
+        drop(queue);
+        wakers.into_iter().for_each(Waker::wake);
+        if due {
+            Due::schedule(&self.shared, if behind { RETRY } else { LINGER });
+        }
+    }
+}
+
+/// A flush that is to come. Done in `drop`: when its time has come, or its runtime ends.
+struct Due(Arc<Shared>);
+
+impl Due {
+    fn schedule(shared: &Arc<Shared>, after: Duration) {
+        let due = Due(shared.clone());
+        if let Ok(runtime) = Handle::try_current() {
+            runtime.spawn(async move {
+                tokio::time::sleep(after).await;
+                drop(due);
+            });
+        }
+    }
+}
+
+impl Drop for Due {
+    fn drop(&mut self) {
+        self.0.queue().due = false;
+        self.0.flush_now();
+    }
+}
+
+/// Resolves when its records are in the file.
+///
+/// On its first poll it steps back once, so that whatever else is ready may queue too; whoever comes back first writes for all.
+#[derive(Debug)]
+#[must_use = "records are only known to be written when this has resolved"]
+pub struct Commit {
+    shared: Arc<Shared>,
+    outcome: Arc<Outcome>,
+    refused: Option<AuditError>,
+    yielded: bool,
+}
+
+impl Future for Commit {
+    type Output = Result<(), AuditError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if let Some(error) = &self.refused {
+            return Poll::Ready(Err(error.clone()));
+        }
+        loop {
+            if let Some(written) = self.outcome.get() {
+                return Poll::Ready(if written { Ok(()) } else { Err(self.failure()) });
+            }
+            if !std::mem::replace(&mut self.yielded, true) {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            let mut queue = self.shared.queue();
+            if self.outcome.get().is_some() {
+                continue;
+            }
+            let elsewhere = queue.writing;
+            if elsewhere || self.shared.durability == Durability::Fsync {
+                queue.wakers.push(cx.waker().clone());
+            }
+            if elsewhere {
+                return Poll::Pending;
+            }
+            let turn = self.shared.turn(&mut queue);
+            drop(queue);
+            turn.run();
+            if self.shared.durability == Durability::Fsync && self.outcome.get().is_none() {
+                return Poll::Pending;
+            }
+        }
+    }
+}
+
+impl Commit {
+    fn failure(&self) -> AuditError {
+        // A success of others may have come between; then the disk is back, and this one still was not written.
+        self.shared.queue().failure.clone().unwrap_or(AuditError::Overfull)
+    }
+}
+
+impl Drop for Commit {
+    /// The client hung up: its record is queued and may be what others wait behind.
+    fn drop(&mut self) {
+        if self.refused.is_some() || self.outcome.get().is_some() {
+            return;
+        }
+        if !std::mem::replace(&mut self.shared.queue().due, true) {
+            Due::schedule(&self.shared, LINGER);
+        }
+    }
+}
+
+/// The file, and what it still owes.
+#[derive(Debug)]
+struct Writer {
+    config: Config,
+    file: Option<ChainFile>,
+    /// How the next file's first record begins, and what it follows.
+    follows: (String, Option<Previous>),
+    /// Records that nobody waited for, from before the disk failed; the first `repaid` are in the file again.
+    backlog: Batch,
+    repaid: usize,
+    lost: u64,
+    now: SystemTime,
+    members: Vec<u8>,
+}
+
+impl Writer {
+    fn open(config: Config, now: SystemTime) -> Result<Self, AuditError> {
+        file::make_dir(&config.dir)?;
+        let follows = query::last_ending(&config.dir).map_or((String::new(), None), |(name, ending)| {
+            let torn = if ending.torn > 0 {
+                format!("; {name} ends in {} bytes of a torn record: its process was killed", ending.torn)
+            } else {
+                String::new()
+            };
+            (torn, ending.head.map(|head| Previous { file: name, head: head.to_string() }))
+        });
+        let mut writer = Writer {
+            config,
+            file: None,
+            follows,
+            backlog: Batch::default(),
+            repaid: 0,
+            lost: 0,
+            now,
+            members: Vec::new(),
+        };
+        writer.begin()?;
+        Ok(writer)
+    }
+
+    /// Writes all that is owed and then `batch`; tells how many of the batch's records are in the file for certain. Those
+    /// that aren't and that nobody waits for are owed from then on.
+    fn write(&mut self, batch: &Batch, lost: u64) -> (usize, Result<(), AuditError>) {
+        self.lost += lost;
+        self.now = batch.newest.map_or(self.now, |at| at.max(self.now));
+        let (mut written, result) = match self.repay() {
+            Ok(()) => self.append(batch),
+            Err(error) => (0, Err(error)),
+        };
+        let result = result.and_then(|()| self.sync());
+        if result.is_err() && self.config.durability == Durability::Fsync {
+            written = 0;
+        }
+        if result.is_err() {
+            self.owe(batch, written);
+        }
+        (written, result)
+    }
+
+    fn append(&mut self, batch: &Batch) -> (usize, Result<(), AuditError>) {
+        let Some(file) = &mut self.file else { return (0, Err(AuditError::Closed)) };
+        let (written, result) = file.write(batch.records().map(|(members, _)| members));
+        (written, result.map_err(AuditError::io("write to", file.path())))
+    }
+
+    /// Sees to it that there is a file to write to, and writes what was owed.
+    fn repay(&mut self) -> Result<(), AuditError> {
+        self.look_after()?;
+        let Some(file) = &mut self.file else { return Err(AuditError::Closed) };
+        let (repaid, result) = file.write(self.backlog.records().skip(self.repaid).map(|(members, _)| members));
+        self.repaid += repaid;
+        result.map_err(AuditError::io("write to", file.path()))?;
+        self.backlog.clear();
+        self.repaid = 0;
+        if self.lost == 0 {
+            return Ok(());
+        }
+        let mut notice = Record::new(self.now, Event::Anomaly, "audit");
+        notice.count = Some(self.lost);
+        notice.reason = Some("records that nobody waited for were dropped while the audit could not be written".into());
+        self.members.clear();
+        notice.write_members(&mut self.members);
+        file.write(std::iter::once(self.members.as_slice())).1.map_err(AuditError::io("write to", file.path()))?;
+        self.lost = 0;
+        Ok(())
+    }
+
+    /// Leaves the file where it is full or was touched, and begins another.
+    fn look_after(&mut self) -> Result<(), AuditError> {
+        if let Some(file) = &mut self.file {
+            let disturbed = file.disturbed(self.now);
+            let why = match disturbed {
+                None if file.len() < self.config.max_file_bytes => return Ok(()),
+                None => format!("; continues {}", file.name()),
+                Some(what) => format!("; {} {what} after {} records", file.name(), file.records()),
+            };
+            self.follows = (why, Some(Previous { file: file.name(), head: file.head().to_string() }));
+            if disturbed.is_some() {
+                self.file = None;
+            }
+        }
+        self.begin()
+    }
+
+    fn begin(&mut self) -> Result<(), AuditError> {
+        let mut first = Record::new(self.now, Event::Start, "audit");
+        first.reason = Some(format!("{}{}", self.config.about, self.follows.0));
+        first.previous = self.follows.1.clone().map(Box::new);
+        let file = ChainFile::begin(&self.config.dir, &first, &mut self.members)?;
+        if self.config.durability == Durability::Fsync {
+            file.sync().map_err(AuditError::io("sync", file.path()))?;
+            let dir = &self.config.dir;
+            File::open(dir).and_then(|d| d.sync_all()).map_err(AuditError::io("sync", dir))?;
+        }
+        self.file = Some(file);
+        Ok(())
+    }
+
+    fn sync(&mut self) -> Result<(), AuditError> {
+        if self.config.durability == Durability::Write {
+            return Ok(());
+        }
+        let Some(file) = &self.file else { return Ok(()) };
+        let Err(error) = file.sync() else { return Ok(()) };
+        let error = AuditError::io("sync", file.path())(error);
+        // The kernel has forgotten which pages failed: what this file holds can't be known any more.
+        self.follows = (
+            format!("; {} could not be synced to its disk", file.name()),
+            Some(Previous { file: file.name(), head: file.head().to_string() }),
+        );
+        self.file = None;
+        Err(error)
+    }
+
+    fn owe(&mut self, batch: &Batch, written: usize) {
+        for (members, _) in batch.records().skip(written).filter(|(_, entry)| !entry.waited) {
+            if self.backlog.bytes.len() + members.len() > QUEUE {
+                self.lost += 1;
+            } else {
+                self.backlog.push(members, false);
+            }
+        }
+    }
+
+    fn is_behind(&self) -> bool {
+        !self.backlog.entries.is_empty() || self.lost > 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::lines::member;
+    use super::super::query::{self, Merge, Verdict};
+    use super::*;
+    use crate::record::Scene;
+    use std::collections::HashSet;
+    use std::io::{BufRead, BufReader, Write};
+    use std::os::unix::fs::PermissionsExt;
+    use std::path::Path;
+    use std::process::{Command, Stdio};
+    use std::time::UNIX_EPOCH;
+
+    fn config(dir: &Path) -> Config {
+        Config {
+            dir: dir.join("audit"),
+            durability: Durability::Write,
+            max_file_bytes: 1 << 20,
+            exchanges: true,
+            about: "locum test".into(),
+        }
+    }
+
+    fn at(second: u64) -> SystemTime {
+        UNIX_EPOCH + Duration::from_secs(1_800_000_000 + second)
+    }
+
+    fn substitution(second: u64, exchange: &str) -> Record {
+        let mut record = Record::new(at(second), Event::Substitution, "api.openai");
+        record.scene = Some(Arc::new(Scene {
+            exchange: exchange.into(),
+            agent: crate::name::AgentName::local(),
+            pid: None,
+            tool: None,
+            method: "GET".into(),
+            scheme: "https",
+            host: "api.openai.com".into(),
+            port: 443,
+            path: "/v1/models".into(),
+        }));
+        record
+    }
+
+    fn verdicts(dir: &Path) -> Vec<Verdict> {
+        query::files(&dir.join("audit")).unwrap().iter().map(|f| query::verify(f).unwrap()).collect()
+    }
+
+    fn sound(dir: &Path) -> bool {
+        verdicts(dir).iter().all(|v| v.fault.is_none() && v.torn == 0)
+    }
+
+    fn values(dir: &Path, name: &str) -> Vec<String> {
+        let mut out = Vec::new();
+        let each = |line: &[u8]| {
+            out.extend(member(line, name).map(|v| v.text().into_owned()));
+            Ok(())
+        };
+        Merge::new(&dir.join("audit")).unwrap().run(each).unwrap();
+        out
+    }
+
+    fn runtime() -> tokio::runtime::Runtime {
+        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+    }
+
+    #[tokio::test]
+    async fn what_was_committed_is_in_the_file_and_private() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = Log::open(config(dir.path()), at(0)).unwrap();
+        log.commit([substitution(1, "one")]).await.unwrap();
+        assert_eq!(values(dir.path(), "exchange"), ["one"]);
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        let path = log.path().unwrap();
+        assert_eq!((mode(&path), mode(path.parent().unwrap())), (0o600, 0o700));
+        let name = path.file_name().unwrap().to_str().unwrap();
+        assert_eq!(name, format!("20270115T080000.000000Z-{}.jsonl", std::process::id()));
+        assert!(verdicts(dir.path())[0].live);
+        log.close(Record::new(at(2), Event::Stop, "audit")).await.unwrap();
+        assert!(matches!(log.commit([substitution(3, "late")]).await, Err(AuditError::Closed)));
+        drop(log);
+        assert_eq!(values(dir.path(), "event"), ["start", "substitution", "stop"]);
+        assert!(sound(dir.path()) && !verdicts(dir.path())[0].live);
+    }
+
+    #[tokio::test]
+    async fn requests_that_are_ready_together_share_a_write() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = Log::open(config(dir.path()), at(0)).unwrap();
+        let path = log.path().unwrap();
+        let mut tasks = Vec::new();
+        for i in 0..32 {
+            let (log, path) = (log.clone(), path.clone());
+            tasks.push(tokio::spawn(async move {
+                log.commit([substitution(1, &i.to_string())]).await.unwrap();
+                std::fs::metadata(path).unwrap().len()
+            }));
+        }
+        let mut lengths = HashSet::new();
+        for task in tasks {
+            lengths.insert(task.await.unwrap());
+        }
+        assert_eq!(lengths.len(), 1, "each saw the file after the one write");
+        assert_eq!(values(dir.path(), "exchange").len(), 32);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_nobody_waits_for_is_written_soon_and_with_the_next_commit() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = Log::open(config(dir.path()), at(0)).unwrap();
+        log.append(&Record::new(at(1), Event::Exchange, "first"));
+        assert_eq!(values(dir.path(), "operation"), ["audit"]);
+        tokio::time::sleep(LINGER * 2).await;
+        assert_eq!(values(dir.path(), "operation"), ["audit", "first"]);
+        log.append(&Record::new(at(2), Event::Exchange, "second"));
+        log.flush().await.unwrap();
+        assert_eq!(values(dir.path(), "operation"), ["audit", "first", "second"]);
+        drop(log.commit([Record::new(at(3), Event::Substitution, "hung up")]));
+        tokio::time::sleep(LINGER * 2).await;
+        assert_eq!(values(dir.path(), "operation"), ["audit", "first", "second", "hung up"]);
+    }
+
+    #[test]
+    fn without_a_runtime_and_at_its_end_nothing_is_lost() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = Log::open(config(dir.path()), at(0)).unwrap();
+        log.append(&Record::new(at(1), Event::Config, "no runtime"));
+        assert_eq!(values(dir.path(), "operation"), ["audit", "no runtime"]);
+        let runtime = runtime();
+        runtime.block_on(async { log.append(&Record::new(at(2), Event::Exchange, "runtime ends")) });
+        drop(runtime);
+        assert_eq!(values(dir.path(), "operation"), ["audit", "no runtime", "runtime ends"]);
+    }
+
+    #[test]
+    fn many_runtimes_write_one_chain() {
+        for durability in [Durability::Write, Durability::Fsync] {
+            let dir = tempfile::tempdir().unwrap();
+            let log = Log::open(Config { durability, ..config(dir.path()) }, at(0)).unwrap();
+            std::thread::scope(|scope| {
+                for thread in 0..4 {
+                    let log = log.clone();
+                    scope.spawn(move || {
+                        runtime().block_on(async {
+                            let tasks: Vec<_> =
+                                (0..8).map(|task| tokio::spawn(some(log.clone(), thread, task))).collect();
+                            for task in tasks {
+                                task.await.unwrap();
+                            }
+                        })
+                    });
+                }
+            });
+            drop(log);
+            let exchanges = values(dir.path(), "exchange");
+            assert_eq!(exchanges.len(), 4 * 8 * 20);
+            assert_eq!(exchanges.iter().collect::<HashSet<_>>().len(), exchanges.len());
+            assert!(sound(dir.path()));
+        }
+    }
+
+    async fn some(log: Log, thread: usize, task: usize) {
+        for i in 0..10 {
+            log.commit([substitution(1, &format!("{thread}.{task}.{i}"))]).await.unwrap();
+            log.append(&substitution(1, &format!("{thread}.{task}.{i} later")));
+        }
+    }
+
+    #[tokio::test]
+    async fn exchanges_are_left_out_where_the_config_says_so() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = Log::open(Config { exchanges: false, ..config(dir.path()) }, at(0)).unwrap();
+        log.append(&Record::new(at(1), Event::Exchange, "x"));
+        log.append(&Record::new(at(1), Event::Refusal, "y"));
+        log.flush().await.unwrap();
+        assert_eq!(values(dir.path(), "event"), ["start", "refusal"]);
+    }
+
+    #[test]
+    fn a_folder_open_to_others_is_refused_with_the_way_out() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = config(dir.path());
+        std::fs::create_dir(&config.dir).unwrap();
+        std::fs::set_permissions(&config.dir, PermissionsExt::from_mode(0o750)).unwrap();
+        let error = Log::open(config.clone(), at(0)).unwrap_err();
+        assert_eq!(error.hint(), format!("chmod 700 {}", config.dir.display()));
+    }
+
+    #[tokio::test]
+    async fn a_full_file_is_followed_by_another_that_names_its_head() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = Log::open(Config { max_file_bytes: 2000, ..config(dir.path()) }, at(0)).unwrap();
+        for i in 0..40 {
+            log.commit([substitution(i, &i.to_string())]).await.unwrap();
+        }
+        let exchanges: Vec<u64> = values(dir.path(), "exchange").iter().map(|e| e.parse().unwrap()).collect();
+        assert_eq!(exchanges, (0..40).collect::<Vec<_>>());
+        let verdicts = verdicts(dir.path());
+        assert!(verdicts.len() > 3 && sound(dir.path()));
+        for pair in verdicts.windows(2) {
+            assert_eq!(pair[1].previous, Some((pair[0].name.clone(), pair[0].head)));
+            assert!(!pair[0].live);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_file_that_others_touched_is_left_and_the_next_says_why() {
+        type Touch = fn(&Path);
+        let touches: [(Touch, &str); 4] = [
+            (|path| std::fs::remove_file(path).unwrap(), "was removed after 2 records"),
+            (|path| std::fs::write(path, "").unwrap(), "was cut, torn or written to by another after 2 records"),
+            (
+                |path| std::fs::OpenOptions::new().append(true).open(path).unwrap().write_all(b"{}\n").unwrap(),
+                "was cut, torn or written to by another after 2 records",
+            ),
+            (
+                |path| std::fs::rename(path, path.with_extension("old")).unwrap(),
+                "was moved or replaced after 2 records",
+            ),
+        ];
+        for (touch, why) in touches {
+            let dir = tempfile::tempdir().unwrap();
+            let log = Log::open(config(dir.path()), at(0)).unwrap();
+            log.commit([substitution(1, "one")]).await.unwrap();
+            let (first, head) = (log.path().unwrap(), log.head().unwrap());
+            touch(&first);
+            log.commit([substitution(3, "two")]).await.unwrap();
+            let second = std::fs::read(log.path().unwrap()).unwrap();
+            let line = second.split(|&b| b == b'\n').next().unwrap();
+            let reason = member(line, "reason").unwrap().text();
+            assert!(reason.ends_with(why) && reason.starts_with("locum test; "), "{reason}");
+            assert_eq!(member(line, "head").unwrap().text(), head.head);
+            assert_eq!(values(dir.path(), "exchange").last().unwrap(), "two");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_vanished_folder_fails_commits_until_it_is_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = config(dir.path());
+        let log = Log::open(config.clone(), at(0)).unwrap();
+        std::fs::remove_dir_all(&config.dir).unwrap();
+        let error = log.commit([substitution(1, "gone")]).await.unwrap_err();
+        assert_eq!(error.hint(), format!("make the folder again: mkdir -p -m 700 {}", config.dir.display()));
+        log.append(&substitution(2, "queued"));
+        assert!(log.flush().await.is_err());
+        crate::audit::file::make_dir(&config.dir).unwrap();
+        log.commit([substitution(3, "back")]).await.unwrap();
+        assert_eq!(values(dir.path(), "exchange"), ["queued", "back"]);
+        assert!(sound(dir.path()));
+    }
+
+    #[tokio::test]
+    async fn what_the_queue_could_not_hold_is_counted() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = config(dir.path());
+        let log = Log::open(config.clone(), at(0)).unwrap();
+        std::fs::remove_dir_all(&config.dir).unwrap();
+        let mut record = substitution(1, "queued");
+        record.reason = Some("x".repeat(2048));
+        let (each, total) = (encoded([&record], false, |draft| draft.bytes.len()), 3000);
+        for i in 0..total {
+            log.append(&record);
+            if i % 100 == 0 {
+                assert!(log.flush().await.is_err());
+            }
+        }
+        assert!(log.flush().await.is_err());
+        crate::audit::file::make_dir(&config.dir).unwrap();
+        log.flush().await.unwrap();
+        let held = QUEUE / each;
+        assert_eq!(values(dir.path(), "exchange").len(), held);
+        assert_eq!(values(dir.path(), "count"), [(total - held).to_string()]);
+        assert!(sound(dir.path()));
+    }
+
+    const CHILD: &str = "LOCUM_TEST_AUDIT_CHILD";
+
+    /// This test again in a process of its own, so that it can be killed or limited.
+    fn child(test: &str, dir: &Path, before: &str) -> Command {
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("{before} exec \"$@\"")]).arg("sh").arg(std::env::current_exe().unwrap());
+        command.args(["--exact", &format!("audit::log::tests::{test}"), "--nocapture", "--test-threads=1"]);
+        command.env(CHILD, dir).stdin(Stdio::null()).stdout(Stdio::piped());
+        command
+    }
+
+    #[test]
+    fn whenever_we_are_killed_all_that_was_told_is_in_the_file() {
+        if let Some(dir) = std::env::var_os(CHILD) {
+            return runtime().block_on(write_for_ever(dir.into()));
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let mut told = Vec::new();
+        for round in 0..25 {
+            let test = "whenever_we_are_killed_all_that_was_told_is_in_the_file";
+            let mut child = child(test, dir.path(), "").spawn().unwrap();
+            let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+            let marks = lines.by_ref().filter_map(|l| l.strip_prefix("told ").map(str::to_owned));
+            told.extend(marks.take(1 + round * 37));
+            child.kill().unwrap();
+            child.wait().unwrap();
+            told.extend(lines.filter_map(|l| Some(l.strip_prefix("told ")?.strip_suffix('.')?.to_owned() + ".")));
+        }
+        let verdicts = verdicts(dir.path());
+        assert_eq!(verdicts.len(), 25);
+        assert!(verdicts.iter().all(|v| v.fault.is_none() && !v.live));
+        for pair in verdicts.windows(2) {
+            assert_eq!(pair[1].previous, Some((pair[0].name.clone(), pair[0].head)));
+        }
+        let exchanges: HashSet<String> = values(dir.path(), "exchange").into_iter().collect();
+        assert!(told.len() > 25 * 37 && told.iter().all(|t| exchanges.contains(t)));
+    }
+
+    async fn write_for_ever(dir: PathBuf) {
+        let log = Log::open(config(&dir), SystemTime::now()).unwrap();
+        let mut tasks = Vec::new();
+        for task in 0..8 {
+            let log = log.clone();
+            tasks.push(tokio::spawn(async move {
+                for i in 0u64.. {
+                    let exchange = format!("{}-{task}-{i}.", std::process::id());
+                    log.commit([substitution(i, &exchange)]).await.unwrap();
+                    log.append(&substitution(i, "nobody waits"));
+                    println!("told {exchange}");
+                }
+            }));
+        }
+        for task in tasks {
+            task.await.unwrap();
+        }
+    }
+
+    #[test]
+    fn a_full_disk_fails_commits_and_the_chain_goes_on_when_there_is_space() {
+        if let Some(dir) = std::env::var_os(CHILD) {
+            return runtime().block_on(fill_the_disk(dir.into()));
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let test = "a_full_disk_fails_commits_and_the_chain_goes_on_when_there_is_space";
+        // A limit on the size of files ends a write in the middle, as a full disk does, and needs no mount.
+        let output = child(test, dir.path(), "trap '' XFSZ; ulimit -S -f 40;").output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && said.contains("recovered"), "{said}");
+        assert!(sound(dir.path()));
+    }
+
+    async fn fill_the_disk(dir: PathBuf) {
+        use rustix::process::{Resource, getrlimit, setrlimit};
+        let log = Log::open(config(&dir), at(0)).unwrap();
+        let mut written = Vec::new();
+        let error = loop {
+            let exchange = written.len().to_string();
+            match log.commit([substitution(1, &exchange)]).await {
+                Ok(()) => written.push(exchange),
+                Err(error) => break error,
+            }
+            assert!(written.len() < 1000);
+        };
+        assert!(error.hint().starts_with("free some space"), "{error}: {}", error.hint());
+        let size = log.path().unwrap().metadata().unwrap().len();
+        for _ in 0..10 {
+            assert!(log.commit([substitution(2, "refused")]).await.is_err());
+            log.append(&substitution(2, "refusal"));
+        }
+        assert_eq!(values(&dir, "exchange"), written);
+        assert!(sound(&dir) && size == log.path().unwrap().metadata().unwrap().len());
+        let mut limit = getrlimit(Resource::Fsize);
+        limit.current = limit.maximum;
+        setrlimit(Resource::Fsize, limit).unwrap();
+        log.commit([substitution(3, "back")]).await.unwrap();
+        written.extend(std::iter::repeat_n("refusal".to_string(), 10));
+        written.push("back".into());
+        assert_eq!(values(&dir, "exchange"), written);
+        println!("recovered");
+    }
+}

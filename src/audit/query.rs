@@ -1,0 +1,517 @@
+//! Reads the audit's folder: finds its files, merges their records by time, follows them as they grow, checks their chains.
+
+use super::AuditError;
+use super::file::{self, Ending};
+use super::lines::{Line, Lines, Stamp, member, stamp};
+use crate::chain::{Fault, Head, Verifier};
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashSet};
+use std::fmt;
+use std::fs::File;
+use std::io::{self, BufReader, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+/// A file of the audit; sorts by the time at which it was begun.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct AuditFile {
+    /// `20261121T192653.123456Z-4711.jsonl`, or `….jsonl.zst`: when it was begun, and by which process.
+    pub name: String,
+    pub path: PathBuf,
+}
+
+impl AuditFile {
+    fn new(path: PathBuf) -> Option<Self> {
+        let file = AuditFile { name: file::file_name(&path), path };
+        let (time, pid) = file.stem().split_once('-')?;
+        let ours = file.name != file.stem()
+            && time.len() == 23
+            && time.is_ascii()
+            && time.ends_with('Z')
+            && !pid.is_empty()
+            && pid.bytes().all(|b| b.is_ascii_digit());
+        ours.then_some(file)
+    }
+
+    /// Its name as long as it lives, whether compressed or not.
+    pub fn stem(&self) -> &str {
+        stem(&self.name)
+    }
+
+    fn open(&self) -> Result<Input, AuditError> {
+        let file = File::open(&self.path).map_err(AuditError::io("read", &self.path))?;
+        if !self.name.ends_with(file::COMPRESSED) {
+            return Ok(Input::Plain(file));
+        }
+        let decoder = zstd::Decoder::new(file).map_err(AuditError::io("read", &self.path))?;
+        Ok(Input::Zstd(Box::new(decoder)))
+    }
+
+    /// When it was begun, written as its records write it.
+    fn begun(&self) -> Option<Stamp> {
+        let n = self.name.as_bytes().get(..23)?;
+        let parts = [&n[..4], b"-", &n[4..6], b"-", &n[6..11], b":", &n[11..13], b":", &n[13..]];
+        parts.concat().try_into().ok()
+    }
+}
+
+fn stem(name: &str) -> &str {
+    let plain = name.strip_suffix(file::COMPRESSED).unwrap_or(name);
+    plain.strip_suffix(file::EXTENSION).unwrap_or(name)
+}
+
+/// The audit's files in `dir`, oldest first. A folder that isn't there has none.
+pub fn files(dir: &Path) -> Result<Vec<AuditFile>, AuditError> {
+    let entries = match std::fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) => return Err(AuditError::io("read", dir)(e)),
+    };
+    let mut files = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(AuditError::io("read", dir))?;
+        files.extend(AuditFile::new(entry.path()));
+    }
+    files.sort();
+    // A process that was killed after it had compressed a file leaves both; they hold the same.
+    files.dedup_by(|b, a| a.stem() == b.stem());
+    Ok(files)
+}
+
+/// How the newest file that no process writes to any more ends.
+pub(super) fn last_ending(dir: &Path) -> Option<(String, Ending)> {
+    for file in files(dir).ok()?.into_iter().rev() {
+        let Ok(Input::Plain(mut open)) = file.open() else { continue };
+        if !file::is_live(&open) {
+            return Some((file.name, file::ending(&mut open).ok()?));
+        }
+    }
+    None
+}
+
+/// Records of several files in the order of their times.
+///
+/// A file is opened when its first record may be the next and closed at its end, so that neither memory nor descriptors
+/// grow with the age of the audit.
+pub struct Merge {
+    dir: PathBuf,
+    /// Files that begin later than all that was read so far, the earliest last.
+    ahead: Vec<AuditFile>,
+    open: Vec<Option<Source>>,
+    /// The next record of each source that has one.
+    next: BinaryHeap<Reverse<(Stamp, usize)>>,
+    known: HashSet<String>,
+    /// Files that are still written to stay open at their end.
+    follow: bool,
+}
+
+struct Source {
+    file: AuditFile,
+    lines: Lines<Input>,
+    /// The record that is in `Merge::next`.
+    line: Vec<u8>,
+}
+
+impl Merge {
+    /// All that is in `dir` now.
+    pub fn new(dir: &Path) -> Result<Self, AuditError> {
+        let mut merge = Merge::empty(dir);
+        merge.ahead = merge.fresh()?;
+        Ok(merge)
+    }
+
+    /// At least the last `n` records in `dir`, and with `refresh` those to come.
+    pub fn tail(dir: &Path, n: usize) -> Result<Self, AuditError> {
+        let mut merge = Merge { follow: true, ..Merge::empty(dir) };
+        let mut files = Vec::new();
+        for file in merge.fresh()? {
+            let written = std::fs::metadata(&file.path).and_then(|meta| meta.modified());
+            files.push((written.map_err(AuditError::io("read", &file.path))?, file));
+        }
+        files.sort_by(|a, b| b.cmp(a));
+        let (mut found, mut oldest) = (0, [b'9'; 27]);
+        for (written, file) in files {
+            let input = file.open()?;
+            let enough = found >= n && time_stamp(written) < oldest;
+            if enough && !input.is_live() {
+                continue;
+            }
+            let wanted = if enough { 0 } else { n };
+            let (input, records) = input.at_last(wanted).map_err(AuditError::io("read", &file.path))?;
+            found += records;
+            if let Some(stamp) = merge.open(file, input)? {
+                oldest = oldest.min(stamp);
+            }
+        }
+        Ok(merge)
+    }
+
+    fn empty(dir: &Path) -> Self {
+        let (ahead, open, next, known) = Default::default();
+        Merge { dir: dir.to_owned(), ahead, open, next, known, follow: false }
+    }
+
+    /// Files that weren't there before, the earliest last.
+    fn fresh(&mut self) -> Result<Vec<AuditFile>, AuditError> {
+        let mut fresh = files(&self.dir)?;
+        fresh.retain(|file| self.known.insert(file.stem().to_owned()));
+        fresh.reverse();
+        Ok(fresh)
+    }
+
+    /// Looks for new files, and for new records in those that had ended.
+    pub fn refresh(&mut self) -> Result<(), AuditError> {
+        let fresh = self.fresh()?;
+        self.ahead.splice(..0, fresh);
+        let waiting: HashSet<usize> = self.next.iter().map(|Reverse((_, at))| *at).collect();
+        for at in (0..self.open.len()).filter(|at| !waiting.contains(at)) {
+            self.advance(at)?;
+        }
+        Ok(())
+    }
+
+    /// Calls `each` with every record there is for now, without its line feed; lines that are none are passed over.
+    pub fn run(&mut self, mut each: impl FnMut(&[u8]) -> io::Result<()>) -> Result<(), AuditError> {
+        loop {
+            self.open_due()?;
+            let Some(Reverse((_, at))) = self.next.pop() else { return Ok(()) };
+            if let Some(Some(source)) = self.open.get(at) {
+                each(&source.line).map_err(AuditError::io("hand on what is in", &source.file.path))?;
+            }
+            self.advance(at)?;
+        }
+    }
+
+    /// Opens the files that may hold the next record.
+    fn open_due(&mut self) -> Result<(), AuditError> {
+        while let Some(file) = self.ahead.last() {
+            let next = self.next.peek().map(|Reverse((stamp, _))| *stamp);
+            if next.is_some_and(|next| file.begun().is_some_and(|begun| next < begun)) {
+                break;
+            }
+            if let Some(file) = self.ahead.pop() {
+                let input = file.open()?;
+                self.open(file, input)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn open(&mut self, file: AuditFile, input: Input) -> Result<Option<Stamp>, AuditError> {
+        let source = Source { file, lines: Lines::new(input), line: Vec::new() };
+        let at = match self.open.iter().position(Option::is_none) {
+            Some(at) => at,
+            None => {
+                self.open.push(None);
+                self.open.len() - 1
+            }
+        };
+        self.open[at] = Some(source);
+        self.advance(at)
+    }
+
+    /// Reads the next record of a source, or closes it.
+    fn advance(&mut self, at: usize) -> Result<Option<Stamp>, AuditError> {
+        let Some(slot) = self.open.get_mut(at) else { return Ok(None) };
+        let Some(source) = slot else { return Ok(None) };
+        let mut stamp = source.read().map_err(AuditError::io("read", &source.file.path))?;
+        if stamp.is_none() && self.follow {
+            if source.lines.source().is_live() {
+                return Ok(None);
+            }
+            // Its process may have written a last record after our read and before it let go.
+            stamp = source.read().map_err(AuditError::io("read", &source.file.path))?;
+        }
+        match stamp {
+            Some(stamp) => self.next.push(Reverse((stamp, at))),
+            None => *slot = None,
+        }
+        Ok(stamp)
+    }
+}
+
+impl Source {
+    fn read(&mut self) -> io::Result<Option<Stamp>> {
+        loop {
+            let line = match self.lines.next_line()? {
+                None => return Ok(None),
+                Some(Line::TooLong) => continue,
+                Some(Line::Whole(line)) => line,
+            };
+            if let Some(stamp) = stamp(line) {
+                self.line.clear();
+                self.line.extend_from_slice(line);
+                return Ok(Some(stamp));
+            }
+        }
+    }
+}
+
+/// An open file of the audit, compressed or not.
+enum Input {
+    Plain(File),
+    Zstd(Box<zstd::Decoder<'static, BufReader<File>>>),
+}
+
+impl Input {
+    /// Whether a process may still write to it.
+    fn is_live(&self) -> bool {
+        matches!(self, Input::Plain(file) if file::is_live(file))
+    }
+
+    /// The same, standing before its last `n` records or fewer; tells how many there are.
+    fn at_last(self, n: usize) -> io::Result<(Self, usize)> {
+        let Input::Plain(mut file) = self else { return Ok((self, n)) };
+        let len = file.seek(SeekFrom::End(0))?;
+        let mut reach = if n == 0 { 0 } else { 64 * 1024 };
+        loop {
+            let from = len.saturating_sub(reach);
+            file.seek(SeekFrom::Start(from))?;
+            let mut bytes = Vec::new();
+            (&mut file).take(len - from).read_to_end(&mut bytes)?;
+            // The first of these feeds ends a line that began earlier, unless the file begins here.
+            let mut starts: Vec<usize> = memchr::memchr_iter(b'\n', &bytes).map(|at| at + 1).collect();
+            let torn = starts.pop().unwrap_or(0);
+            if from == 0 && torn > 0 {
+                starts.insert(0, 0);
+            }
+            if from == 0 || starts.len() >= n {
+                let start = starts.get(starts.len().saturating_sub(n)).copied().unwrap_or(torn);
+                file.seek(SeekFrom::Start(from + start as u64))?;
+                return Ok((Input::Plain(file), starts.len().min(n)));
+            }
+            reach *= 4;
+        }
+    }
+}
+
+impl Read for Input {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Input::Plain(file) => file.read(out),
+            Input::Zstd(decoder) => decoder.read(out),
+        }
+    }
+}
+
+/// What a check of one file found.
+#[derive(Debug)]
+pub struct Verdict {
+    pub name: String,
+    /// Good records, from the first on.
+    pub records: u64,
+    /// The hash of the last good one.
+    pub head: Head,
+    /// Bytes after the last line feed: a process that was killed leaves them, and a live one is in the middle of a write.
+    pub torn: usize,
+    pub live: bool,
+    /// The first bad line, counted from one, and what is wrong with it.
+    pub fault: Option<(u64, Fault)>,
+    /// The file that its first record names as the one before, and how that ended.
+    pub previous: Option<(String, Head)>,
+    /// The head that a later file saw here, where it isn't the one found.
+    pub expected: Option<(String, Head)>,
+}
+
+impl Verdict {
+    pub fn is_sound(&self) -> bool {
+        self.fault.is_none() && self.expected.is_none()
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some((line, fault)) = &self.fault {
+            return write!(f, "BROKEN at line {line}: {fault}");
+        }
+        if let Some((by, head)) = &self.expected {
+            return write!(f, "BROKEN at its end: {by} saw it end with {head}");
+        }
+        match (self.live, self.torn) {
+            (true, _) => f.write_str("ok, still written to"),
+            (false, 0) => f.write_str("ok"),
+            (false, torn) => write!(f, "ok up to its last whole record; {torn} bytes of a torn one follow"),
+        }
+    }
+}
+
+/// Checks all files, and that each ends where the one after it says.
+pub fn verify_all(dir: &Path) -> Result<Vec<Verdict>, AuditError> {
+    let mut verdicts = files(dir)?.iter().map(verify).collect::<Result<Vec<_>, _>>()?;
+    let claims: Vec<(String, String, Head)> = verdicts
+        .iter()
+        .filter_map(|v| v.previous.as_ref().map(|(name, head)| (v.name.clone(), name.clone(), *head)))
+        .collect();
+    for (by, name, head) in claims {
+        let before = verdicts.iter_mut().find(|v| stem(&v.name) == stem(&name));
+        if let Some(before) = before.filter(|v| v.head != head) {
+            before.expected = Some((by, head));
+        }
+    }
+    Ok(verdicts)
+}
+
+/// Checks one file's chain.
+pub fn verify(file: &AuditFile) -> Result<Verdict, AuditError> {
+    let input = file.open()?;
+    let live = input.is_live();
+    let mut lines = Lines::new(input);
+    let mut verifier = Verifier::default();
+    let (mut fault, mut previous) = (None, None);
+    while fault.is_none() {
+        let judged = match lines.next_line().map_err(AuditError::io("read", &file.path))? {
+            None => break,
+            Some(Line::TooLong) => Err(Fault::NoRecord),
+            Some(Line::Whole(line)) => {
+                if verifier.lines() == 0 {
+                    previous = said_of_previous(line);
+                }
+                verifier.line(line).map(|_| ())
+            }
+        };
+        fault = judged.err().map(|fault| (verifier.lines() + 1, fault));
+    }
+    let torn = if fault.is_none() { lines.rest() } else { 0 };
+    let (name, records, head) = (file.name.clone(), verifier.lines(), verifier.head());
+    Ok(Verdict { name, records, head, torn, live, fault, previous, expected: None })
+}
+
+fn said_of_previous(first: &[u8]) -> Option<(String, Head)> {
+    let name = member(first, "previous")?.text().into_owned();
+    Some((name, member(first, "head")?.text().parse().ok()?))
+}
+
+/// A time as records write it.
+pub fn time_stamp(at: SystemTime) -> Stamp {
+    let mut out = Vec::with_capacity(64);
+    crate::record::Record::new(at, crate::record::Event::Start, "").write_members(&mut out);
+    stamp(&out).unwrap_or([b'0'; 27])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chain::link;
+    use crate::record::{Event, Record};
+    use std::io::Write;
+    use std::time::{Duration, UNIX_EPOCH};
+
+    fn at(second: u64) -> SystemTime {
+        UNIX_EPOCH + Duration::from_secs(1_800_000_000 + second)
+    }
+
+    /// A file begun at `begun` with records at `seconds`, whose operation is the second.
+    fn write(dir: &Path, begun: u64, seconds: impl IntoIterator<Item = u64>) -> PathBuf {
+        let mut bytes = Vec::new();
+        let (mut head, mut last) = (Head::ZERO, begun);
+        for (seq, second) in seconds.into_iter().enumerate() {
+            let mut members = Vec::new();
+            Record::new(at(second), Event::Exchange, second.to_string()).write_members(&mut members);
+            head = link(&head, seq as u64, &members, &mut bytes);
+            last = second;
+        }
+        let begun = jiff::Timestamp::try_from(at(begun)).unwrap().strftime("%Y%m%dT%H%M%S.%6fZ").to_string();
+        let path = dir.join(format!("{begun}-1.jsonl"));
+        std::fs::write(&path, bytes).unwrap();
+        File::options().write(true).open(&path).unwrap().set_modified(at(last)).unwrap();
+        path
+    }
+
+    fn run(merge: &mut Merge) -> Vec<u64> {
+        let mut out = Vec::new();
+        let each = |line: &[u8]| {
+            out.push(member(line, "operation").unwrap().text().parse().unwrap());
+            Ok(())
+        };
+        merge.run(each).unwrap();
+        out
+    }
+
+    #[test]
+    fn files_merge_by_time_and_others_are_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        write(dir.path(), 0, [0, 3, 6, 9]);
+        write(dir.path(), 1, [1, 4, 7]);
+        let path = write(dir.path(), 20, [20]);
+        write(dir.path(), 2, [2, 5, 8]);
+        std::fs::write(dir.path().join("notes.jsonl"), "{}\n").unwrap();
+        std::fs::write(dir.path().join("ééééééééééé-1.jsonl"), "{}\n").unwrap();
+        std::fs::OpenOptions::new().append(true).open(path).unwrap().write_all(b"nonsense\n{\"torn").unwrap();
+        assert_eq!(run(&mut Merge::new(dir.path()).unwrap()), (0..=9).chain([20]).collect::<Vec<_>>());
+        assert_eq!(run(&mut Merge::new(&dir.path().join("nowhere")).unwrap()), Vec::<u64>::new());
+    }
+
+    #[test]
+    fn few_files_are_open_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        for i in 0..100 {
+            write(dir.path(), i * 10, [i * 10, i * 10 + 5]);
+        }
+        let mut merge = Merge::new(dir.path()).unwrap();
+        assert_eq!(run(&mut merge).len(), 200);
+        assert!(merge.open.len() <= 2, "{}", merge.open.len());
+    }
+
+    #[test]
+    fn compressed_files_are_read_like_others() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = write(dir.path(), 0, 0..1000);
+        let mut name = path.clone().into_os_string();
+        name.push(file::COMPRESSED);
+        std::fs::write(&name, zstd::encode_all(&*std::fs::read(&path).unwrap(), 3).unwrap()).unwrap();
+        assert_eq!(files(dir.path()).unwrap().len(), 1, "both hold the same");
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(run(&mut Merge::new(dir.path()).unwrap()), (0..1000).collect::<Vec<_>>());
+        let verdicts = verify_all(dir.path()).unwrap();
+        assert_eq!((verdicts[0].records, verdicts[0].is_sound()), (1000, true));
+    }
+
+    #[test]
+    fn the_tail_has_the_newest_of_all_files_and_then_what_comes() {
+        let dir = tempfile::tempdir().unwrap();
+        write(dir.path(), 0, 0..5000);
+        let live = write(dir.path(), 1, [1, 4998, 4999]);
+        let writer = std::fs::OpenOptions::new().append(true).open(&live).unwrap();
+        writer.lock().unwrap();
+        for n in [0, 1, 3, 500, 4999, 9000] {
+            let mut merge = Merge::tail(dir.path(), n).unwrap();
+            let got = run(&mut merge);
+            let mut all: Vec<u64> = (0..5000).chain([1, 4998, 4999]).collect();
+            all.sort();
+            let n = n.min(all.len());
+            assert_eq!(got[got.len() - n..], all[all.len() - n..], "{n}");
+        }
+        let mut merge = Merge::tail(dir.path(), 0).unwrap();
+        assert!(run(&mut merge).is_empty());
+        // The new file shows at once; the same record in the live one when its second half is there.
+        let more = std::fs::read(write(dir.path(), 5000, [6000])).unwrap();
+        let (half, rest) = more.split_at(100);
+        for (bytes, want) in [(half, vec![6000]), (rest, vec![6000])] {
+            (&writer).write_all(bytes).unwrap();
+            merge.refresh().unwrap();
+            assert_eq!(run(&mut merge), want);
+        }
+    }
+
+    #[test]
+    fn a_file_that_was_cut_after_another_followed_it_is_found() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = write(dir.path(), 0, 0..10);
+        let verdict = verify(&files(dir.path()).unwrap()[0]).unwrap();
+        let mut record = Record::new(at(10), Event::Start, "audit");
+        record.previous =
+            Some(Box::new(crate::record::Previous { file: verdict.name.clone(), head: verdict.head.to_string() }));
+        let (mut members, mut line) = (Vec::new(), Vec::new());
+        record.write_members(&mut members);
+        link(&Head::ZERO, 0, &members, &mut line);
+        std::fs::write(write(dir.path(), 10, []), line).unwrap();
+        assert!(verify_all(dir.path()).unwrap().iter().all(Verdict::is_sound));
+        let bytes = std::fs::read(&first).unwrap();
+        let cut = memchr::memrchr(b'\n', &bytes[..bytes.len() - 1]).unwrap() + 1;
+        std::fs::write(&first, &bytes[..cut]).unwrap();
+        let verdicts = verify_all(dir.path()).unwrap();
+        assert!(verdicts[0].to_string().starts_with("BROKEN at its end"), "{}", verdicts[0]);
+        std::fs::write(&first, &bytes[..cut + 9]).unwrap();
+        assert_eq!(verify(&files(dir.path()).unwrap()[0]).unwrap().torn, 9);
+    }
+}
