@@ -3,6 +3,7 @@
 #![deny(unsafe_code)]
 
 pub mod ca;
+pub mod config;
 pub mod memory;
 pub mod name;
 pub mod place;
