@@ -1,0 +1,360 @@
+//! The tables `[key.NAME]` and `[agent.NAME]`: what they say, over what the catalog says; values of keys are elsewhere.
+
+use super::catalog::{Provider, provider, providers};
+use super::file::Table;
+use super::reader::Reader;
+use super::{At, Mistake, nearest};
+use crate::name::{AgentName, KeyName};
+use crate::place::Place;
+use crate::policy::rule::{HostPattern, Inject, KeyRule, PathGlob};
+use http::Method;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+/// The shortest look-alike of a placeholder: a shorter one turns up by chance.
+const MIN_LOOKALIKE: usize = 16;
+const MAX_LOOKALIKE: usize = 256;
+/// So few different characters make a ruler, padding or a row of zeros, which turn up by design.
+const MIN_DIFFERENT: usize = 4;
+
+const DEFAULT_MAX_USES: u32 = 4;
+/// More than this in one request is no use but a mistake.
+const MOST_USES: u32 = 1000;
+
+/// A key that may be used once its value is found.
+#[derive(Debug, Clone)]
+pub struct KeySetting {
+    pub name: KeyName,
+    pub source: SourceSpec,
+    /// The variables that `auto` tries, in this order.
+    pub env: Vec<String>,
+    /// What its values are known to begin with: not counted as secret.
+    pub prefixes: Vec<String>,
+    pub revoke_url: Option<String>,
+    pub rule: KeyRule,
+    /// Where its table stands; none for a catalog key without one, which is silently inactive while it has no value.
+    pub at: Option<At>,
+}
+
+impl KeySetting {
+    /// How many bytes of a value are its well-known prefix.
+    pub fn secret_from(&self, value: &[u8]) -> usize {
+        self.prefixes.iter().filter(|p| value.starts_with(p.as_bytes())).map(String::len).max().unwrap_or(0)
+    }
+}
+
+#[derive(Debug, Clone)]
+pub struct AgentSetting {
+    pub name: AgentName,
+    /// Else the token was made by `agent add`.
+    pub token_file: Option<PathBuf>,
+    /// All keys, where there is no list.
+    pub keys: Option<Vec<KeyName>>,
+    pub rate: Option<Rate>,
+    pub at: At,
+}
+
+/// So many requests in so much time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rate {
+    pub count: u32,
+    pub per: Duration,
+}
+
+impl FromStr for Rate {
+    type Err = String;
+
+    fn from_str(s: &str) -> Result<Self, String> {
+        let bad = || format!("'{}' is no rate", s.escape_debug());
+        let (count, unit) = s.split_once('/').ok_or_else(bad)?;
+        let seconds = match unit.trim() {
+            "s" | "sec" | "second" => 1,
+            "m" | "min" | "minute" => 60,
+            "h" | "hour" => 3600,
+            "d" | "day" => 86_400,
+            _ => return Err(bad()),
+        };
+        let count = count.trim().parse().ok().filter(|c| *c > 0).ok_or_else(bad)?;
+        Ok(Self { count, per: Duration::from_secs(seconds) })
+    }
+}
+
+/// Where a key's value comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SourceSpec {
+    /// Environment, keyring, vault, machine: the first that has it.
+    Auto,
+    Env(String),
+    File(PathBuf),
+    Keyring,
+    Vault,
+    Machine,
+    /// A program by its absolute path, and its arguments.
+    Exec(Vec<String>),
+}
+
+impl FromStr for SourceSpec {
+    type Err = &'static str;
+
+    /// The text is in no message: a key could have been written here by mistake.
+    fn from_str(s: &str) -> Result<Self, &'static str> {
+        Ok(match s.split_once(':') {
+            None => match s {
+                "auto" => Self::Auto,
+                "keyring" => Self::Keyring,
+                "vault" => Self::Vault,
+                "machine" => Self::Machine,
+                _ => return Err("there is no such source"),
+            },
+            Some(("env", name)) if is_variable(name) => Self::Env(name.into()),
+            Some(("env", _)) => return Err("after 'env:' comes the name of a variable"),
+            Some(("file", path)) if !path.is_empty() => Self::File(path.into()),
+            Some(("exec", command)) => Self::Exec(command_of(command)?),
+            _ => return Err("there is no such source"),
+        })
+    }
+}
+
+/// As it is written.
+impl fmt::Display for SourceSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::Env(name) => write!(f, "env:{name}"),
+            Self::File(path) => write!(f, "file:{}", path.display()),
+            Self::Keyring => f.write_str("keyring"),
+            Self::Vault => f.write_str("vault"),
+            Self::Machine => f.write_str("machine"),
+            Self::Exec(command) => write!(f, "exec:{command:?}"),
+        }
+    }
+}
+
+fn is_variable(name: &str) -> bool {
+    !name.starts_with(|c: char| c.is_ascii_digit())
+        && !name.is_empty()
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+}
+
+fn command_of(text: &str) -> Result<Vec<String>, &'static str> {
+    let command: Vec<String> =
+        serde_json::from_str(text).map_err(|_| "after 'exec:' comes a list, as in exec:[\"/usr/bin/op\", \"read\"]")?;
+    match command.first() {
+        Some(program) if program.starts_with('/') => Ok(command),
+        _ => Err("the program of 'exec:' is an absolute path"),
+    }
+}
+
+/// The keys of the file over those of the catalog, sorted by name.
+pub fn keys(tables: Vec<Table>, cleartext: bool, home: Option<&Path>, mistakes: &mut Vec<Mistake>) -> Vec<KeySetting> {
+    let mut lookalikes = Vec::new();
+    let mut keys: Vec<KeySetting> = Vec::new();
+    for table in tables {
+        let name = match table.name.parse::<KeyName>() {
+            Ok(name) => name,
+            Err(e) => {
+                mistakes.push(Mistake::new(table.at, e.to_string(), "rename the table, and the placeholders with it"));
+                continue;
+            }
+        };
+        keys.extend(Reader::read(vec![table], home, mistakes, |r| {
+            let at = r.at("placeholder");
+            let key = key(r, name, cleartext);
+            lookalikes.extend(at.zip(key.rule.placeholder.clone()).map(|(at, p)| (key.name.clone(), p, at)));
+            Some(key)
+        }));
+    }
+    tell_apart(&lookalikes, mistakes);
+    for provider in providers() {
+        if !keys.iter().any(|k| k.name == provider.name) {
+            keys.push(of_catalog(provider));
+        }
+    }
+    keys.sort_by(|a, b| a.name.cmp(&b.name));
+    keys
+}
+
+/// A catalog key as it is without a table of its own.
+fn of_catalog(provider: &Provider) -> KeySetting {
+    KeySetting {
+        name: provider.name.clone(),
+        source: SourceSpec::Auto,
+        env: provider.env.clone(),
+        prefixes: provider.prefixes.clone(),
+        revoke_url: Some(provider.revoke.clone()),
+        rule: KeyRule {
+            name: provider.name.clone(),
+            hosts: provider.hosts.clone(),
+            methods: Vec::new(),
+            paths: Vec::new(),
+            places: provider.places.clone(),
+            max_uses: DEFAULT_MAX_USES,
+            placeholder: None,
+            inject: None,
+        },
+        at: None,
+    }
+}
+
+/// A key of the user's own before its table is read: any header, whole values in a body, and no host.
+fn of_user(name: KeyName) -> KeySetting {
+    let env = vec![format!("{}_API_KEY", name.as_str().to_ascii_uppercase())];
+    let rule = KeyRule {
+        name: name.clone(),
+        hosts: Vec::new(),
+        methods: Vec::new(),
+        paths: Vec::new(),
+        places: vec![Place::Header, Place::Body],
+        max_uses: DEFAULT_MAX_USES,
+        placeholder: None,
+        inject: None,
+    };
+    KeySetting { name, source: SourceSpec::Auto, env, prefixes: Vec::new(), revoke_url: None, rule, at: None }
+}
+
+fn key(r: &mut Reader<'_>, name: KeyName, cleartext: bool) -> KeySetting {
+    let mut key = provider(name.as_str()).map_or_else(|| of_user(name), of_catalog);
+    key.at = Some(r.table_at());
+    let source_at = r.at("source");
+    if let Some(source) = r.parsed::<SourceSpec>("source") {
+        key.source = match source {
+            SourceSpec::File(path) => SourceSpec::File(r.resolve(&path, source_at.as_ref())),
+            other => other,
+        };
+    }
+    if let Some(hosts) = hosts(r, &key, cleartext) {
+        key.rule.hosts = hosts;
+    }
+    if let Some(methods) = r.list_with("methods", method) {
+        key.rule.methods = methods;
+    }
+    if let Some(paths) = r.list::<PathGlob>("paths") {
+        key.rule.paths = paths;
+    }
+    if let Some(places) = r.filled::<Place>("where", "a key without a place goes nowhere") {
+        key.rule.places = places.into_iter().map(|(place, _)| place).collect();
+    }
+    if let Some(uses) = r.number("max_uses", 1..=MOST_USES) {
+        key.rule.max_uses = uses;
+    }
+    key.rule.placeholder = r.with("placeholder", lookalike);
+    let inject = r.with("inject", |text| inject(text, &key.rule));
+    key.rule.inject = inject;
+    key
+}
+
+/// The hosts that the table names; none where it leaves them to the catalog.
+fn hosts(r: &mut Reader<'_>, key: &KeySetting, cleartext: bool) -> Option<Vec<HostPattern>> {
+    if r.at("hosts").is_none() && key.rule.hosts.is_empty() {
+        let hint = match nearest(key.name.as_str(), providers().iter().map(|p| p.name.as_str())) {
+            Some(meant) => {
+                format!("did you mean [key.{meant}], which the catalog knows? else add hosts = [\"api.tool.example\"]")
+            }
+            None => "add, say, hosts = [\"api.tool.example\"]".into(),
+        };
+        r.wrong(r.table_at(), format!("the key '{}' has no hosts, and the catalog doesn't know it", key.name), hint);
+        return None;
+    }
+    let hosts = r.filled::<HostPattern>("hosts", "a key without a host goes nowhere")?;
+    for (host, at) in &hosts {
+        if host.is_cleartext() && !cleartext && !host.exact().is_some_and(|h| h.is_loopback_name()) {
+            let what = format!("hosts: '{host}' would carry the key unencrypted beyond this machine");
+            r.wrong(at.clone(), what, "write it without http://, or set cleartext = true under [proxy]".into());
+        }
+    }
+    Some(hosts.into_iter().map(|(host, _)| host).collect())
+}
+
+fn method(text: &str) -> Result<Method, String> {
+    let upper = text.to_ascii_uppercase();
+    match Method::from_bytes(text.as_bytes()) {
+        Err(_) => Err(format!("'{}' is no method", text.escape_debug())),
+        Ok(_) if upper != text => Err(format!("methods are told apart by case: write '{upper}'")),
+        Ok(Method::CONNECT) => Err("CONNECT opens a tunnel and never carries a key".into()),
+        Ok(Method::TRACE) => Err("TRACE sends the key back and is refused".into()),
+        Ok(method) => Ok(method),
+    }
+}
+
+/// A placeholder that looks like a key: long and odd enough not to turn up by chance, and the same in every encoding
+/// that doesn't have to change it.
+fn lookalike(text: &str) -> Result<String, String> {
+    if !(MIN_LOOKALIKE..=MAX_LOOKALIKE).contains(&text.len()) {
+        return Err(format!("it has {} characters; {MIN_LOOKALIKE} at least, {MAX_LOOKALIKE} at most", text.len()));
+    }
+    if !text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.~:+/=".contains(&b)) {
+        return Err("it may have letters, digits and - _ . ~ : + / =".into());
+    }
+    let mut different: Vec<u8> = text.bytes().collect();
+    different.sort_unstable();
+    different.dedup();
+    if different.len() < MIN_DIFFERENT {
+        return Err(format!("it has less than {MIN_DIFFERENT} different characters, as rulers and padding do"));
+    }
+    Ok(text.into())
+}
+
+/// A header line with one placeholder, that of its own key, in a place that the key may go to.
+fn inject(text: &str, rule: &KeyRule) -> Result<Inject, String> {
+    let inject: Inject = text.parse().map_err(|e| format!("{e}"))?;
+    let value = inject.value.to_str().unwrap_or_default();
+    let default = rule.name.placeholder();
+    let own =
+        value.matches(&default).count() + rule.placeholder.as_ref().map_or(0, |p| value.matches(p.as_str()).count());
+    if own != 1 || value.matches("<<").count() != value.matches(&default).count() {
+        return Err(format!("it holds '{default}' once, and no other placeholder"));
+    }
+    let place: Place = format!("header:{}", inject.name).parse().map_err(|e| format!("{e}"))?;
+    if !rule.places.iter().any(|p| p.covers(&place)) {
+        return Err(format!("'{place}' is not among the places in `where`, so every request would be refused"));
+    }
+    Ok(inject)
+}
+
+/// Each look-alike means one key, wherever it is found.
+fn tell_apart(lookalikes: &[(KeyName, String, At)], mistakes: &mut Vec<Mistake>) {
+    for (i, (name, text, at)) in lookalikes.iter().enumerate() {
+        for (other, longer, _) in lookalikes.iter().enumerate().filter(|(j, _)| *j != i).map(|(_, l)| l) {
+            // Of two equal ones the second in the file is told.
+            if longer.contains(text.as_str()) && (longer != text || other < name) {
+                let what = format!("the placeholder of '{name}' is found in that of '{other}'");
+                mistakes.push(Mistake::new(at.clone(), what, "make them differ from their first characters on"));
+            }
+        }
+    }
+}
+
+pub fn agents(
+    tables: Vec<Table>,
+    keys: &[KeySetting],
+    home: Option<&Path>,
+    mistakes: &mut Vec<Mistake>,
+) -> Vec<AgentSetting> {
+    let mut agents = Vec::new();
+    for table in tables {
+        match table.name.parse::<AgentName>() {
+            Ok(name) => agents.push(Reader::read(vec![table], home, mistakes, |r| agent(r, name, keys))),
+            Err(e) => mistakes.push(Mistake::new(table.at, e.to_string(), "rename the table")),
+        }
+    }
+    agents
+}
+
+fn agent(r: &mut Reader<'_>, name: AgentName, keys: &[KeySetting]) -> AgentSetting {
+    let known = |text: &str| {
+        let name = || keys.iter().map(|k| &k.name).find(|n| n.as_str() == text).cloned();
+        name().ok_or_else(|| match nearest(text, keys.iter().map(|k| k.name.as_str())) {
+            Some(meant) => format!("there is no key '{}'; did you mean '{meant}'?", text.escape_debug()),
+            None => format!("there is no key '{}': it needs a table [key.NAME]", text.escape_debug()),
+        })
+    };
+    AgentSetting {
+        name,
+        token_file: r.path("token_file"),
+        keys: r.list_with("keys", known),
+        rate: r.parsed("rate"),
+        at: r.table_at(),
+    }
+}

@@ -1,0 +1,138 @@
+//! What the user wrote, in a file or in the environment, becomes settings or a list of mistakes; it opens no key.
+
+pub mod catalog;
+pub mod file;
+pub mod keys;
+mod reader;
+pub mod settings;
+
+use serde::Serialize;
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
+pub use settings::Settings;
+
+/// Where something is written, so that a mistake in it can be found.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum At {
+    /// A file as a whole: it can't be read, or its mode is wrong.
+    File(Arc<Path>),
+    /// Both count from 1, the column in characters.
+    Line { file: Arc<Path>, line: usize, column: usize },
+    /// An environment variable.
+    Variable(Arc<str>),
+}
+
+impl fmt::Display for At {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            At::File(file) => write!(f, "{}", file.display()),
+            At::Line { file, line, column } => write!(f, "{}:{line}:{column}", file.display()),
+            At::Variable(name) => write!(f, "${name}"),
+        }
+    }
+}
+
+/// One thing that is wrong with what the user wrote: what, and what to do next. It never repeats a value that could be
+/// a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mistake {
+    pub at: At,
+    pub what: String,
+    pub hint: String,
+}
+
+impl Mistake {
+    pub fn new(at: At, what: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self { at, what: what.into(), hint: hint.into() }
+    }
+}
+
+impl fmt::Display for Mistake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.at, self.what)?;
+        if self.hint.is_empty() { Ok(()) } else { write!(f, "\n  {}", self.hint) }
+    }
+}
+
+impl Serialize for Mistake {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct Row<'a> {
+            file: Option<String>,
+            line: Option<usize>,
+            column: Option<usize>,
+            variable: Option<&'a str>,
+            what: &'a str,
+            hint: &'a str,
+        }
+        let mut row = Row { file: None, line: None, column: None, variable: None, what: &self.what, hint: &self.hint };
+        match &self.at {
+            At::File(file) => row.file = Some(file.display().to_string()),
+            At::Line { file, line, column } => {
+                row.file = Some(file.display().to_string());
+                row.line = Some(*line);
+                row.column = Some(*column);
+            }
+            At::Variable(name) => row.variable = Some(name),
+        }
+        row.serialize(serializer)
+    }
+}
+
+/// Everything that is wrong, in the order in which it is written; never empty.
+#[derive(Debug, Clone, thiserror::Error)]
+pub struct Mistakes(pub Vec<Mistake>);
+
+impl fmt::Display for Mistakes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, mistake) in self.0.iter().enumerate() {
+            if i > 0 {
+                writeln!(f)?;
+            }
+            write!(f, "{mistake}")?;
+        }
+        Ok(())
+    }
+}
+
+/// The known name that was probably meant.
+pub fn nearest<'a>(written: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let written = written.to_ascii_lowercase().replace('-', "_");
+    known
+        .into_iter()
+        .map(|k| (strsim::jaro_winkler(&written, k), k))
+        .filter(|(likeness, _)| *likeness >= 0.8)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, k)| k)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_nearest_name_is_the_one_meant() {
+        let known = ["listen", "intercept", "passthrough", "connect_ports", "private_addresses"];
+        for (written, meant) in [
+            ("listne", Some("listen")),
+            ("Listen", Some("listen")),
+            ("connect-ports", Some("connect_ports")),
+            ("port", None),
+            ("private_adresses", Some("private_addresses")),
+            ("", None),
+        ] {
+            assert_eq!(nearest(written, known), meant, "{written}");
+        }
+    }
+
+    #[test]
+    fn a_mistake_says_where_what_and_what_next() {
+        let file: Arc<Path> = Path::new("locum.toml").into();
+        let m = Mistake::new(At::Line { file, line: 3, column: 7 }, "unknown setting 'x'", "did you mean 'y'?");
+        assert_eq!(m.to_string(), "locum.toml:3:7: unknown setting 'x'\n  did you mean 'y'?");
+        let json = serde_json::to_value(&m).unwrap();
+        assert_eq!((json["file"].as_str(), json["line"].as_u64()), (Some("locum.toml"), Some(3)));
+    }
+}

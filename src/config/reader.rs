@@ -1,0 +1,182 @@
+//! Takes the settings of one table out as types; what can't be read becomes a mistake with its place and an example.
+
+use super::file::{Known, Table, Value};
+use super::{At, Mistake, nearest};
+use std::fmt::Display;
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+pub struct Reader<'a> {
+    table: Table,
+    home: Option<&'a Path>,
+    mistakes: &'a mut Vec<Mistake>,
+}
+
+impl<'a> Reader<'a> {
+    /// Reads the one table among `tables`, or an empty one; `read` has to take each setting that is known there.
+    pub fn read<T>(
+        tables: Vec<Table>,
+        home: Option<&'a Path>,
+        mistakes: &'a mut Vec<Mistake>,
+        read: impl FnOnce(&mut Self) -> T,
+    ) -> T {
+        let table = tables.into_iter().next().unwrap_or_default();
+        let mut reader = Reader { table, home, mistakes };
+        let out = read(&mut reader);
+        // A setting that is accepted and then not looked at would be a silent lie.
+        debug_assert!(reader.table.values.is_empty(), "unread: {:?}", reader.table.values.keys());
+        out
+    }
+
+    pub fn table_at(&self) -> At {
+        self.table.at.clone()
+    }
+
+    /// Where a setting that has not been taken yet is written.
+    pub fn at(&self, name: &str) -> Option<At> {
+        self.table.values.get(name).map(|(_, at)| at.clone())
+    }
+
+    pub fn wrong(&mut self, at: At, what: String, hint: String) {
+        self.mistakes.push(Mistake::new(at, what, hint));
+    }
+
+    fn unreadable(&mut self, at: At, name: &str, why: impl Display) {
+        let hint = self.known(name).map(|k| format!("such as {}", k.example)).unwrap_or_default();
+        self.wrong(at, format!("{name}: {why}"), hint);
+    }
+
+    fn known(&self, name: &str) -> Option<&'static Known> {
+        super::file::section(self.table.section).and_then(|s| s.setting(name))
+    }
+
+    fn take(&mut self, name: &str) -> Option<(Value, At)> {
+        debug_assert!(self.table.section.is_empty() || self.known(name).is_some(), "'{name}' is in no table");
+        self.table.values.remove(name)
+    }
+
+    /// A text; an empty one is as good as none.
+    fn text(&mut self, name: &str) -> Option<(String, At)> {
+        match self.take(name)? {
+            (Value::Text(text), at) if !text.is_empty() => Some((text, at)),
+            _ => None,
+        }
+    }
+
+    pub fn with<T, E: Display>(&mut self, name: &str, read: impl FnOnce(&str) -> Result<T, E>) -> Option<T> {
+        let (text, at) = self.text(name)?;
+        read(&text).map_err(|why| self.unreadable(at, name, why)).ok()
+    }
+
+    pub fn parsed<T: FromStr<Err: Display>>(&mut self, name: &str) -> Option<T> {
+        self.with(name, str::parse)
+    }
+
+    pub fn choice<T: Copy>(&mut self, name: &str, choices: &[(&str, T)]) -> Option<T> {
+        self.with(name, |text| {
+            let found = choices.iter().find(|(word, _)| *word == text).map(|(_, value)| *value);
+            found.ok_or_else(|| {
+                let written = text.escape_debug();
+                match nearest(text, choices.iter().map(|(word, _)| *word)) {
+                    Some(meant) => format!("'{written}' is unknown; did you mean '{meant}'?"),
+                    None => format!("'{written}' is unknown"),
+                }
+            })
+        })
+    }
+
+    pub fn flag(&mut self, name: &str) -> Option<bool> {
+        match self.take(name)? {
+            (Value::Flag(flag), _) => Some(flag),
+            _ => None,
+        }
+    }
+
+    pub fn number<T: TryFrom<i64> + PartialOrd + Display>(
+        &mut self,
+        name: &str,
+        range: RangeInclusive<T>,
+    ) -> Option<T> {
+        let Some((Value::Number(number), at)) = self.take(name) else { return None };
+        self.within(name, number, at, &range)
+    }
+
+    pub fn numbers<T: TryFrom<i64> + PartialOrd + Display>(
+        &mut self,
+        name: &str,
+        range: RangeInclusive<T>,
+    ) -> Option<Vec<T>> {
+        let Some((Value::Numbers(numbers), _)) = self.take(name) else { return None };
+        Some(numbers.into_iter().filter_map(|(n, at)| self.within(name, n, at, &range)).collect())
+    }
+
+    fn within<T: TryFrom<i64> + PartialOrd + Display>(
+        &mut self,
+        name: &str,
+        number: i64,
+        at: At,
+        range: &RangeInclusive<T>,
+    ) -> Option<T> {
+        let fits = T::try_from(number).ok().filter(|n| range.contains(n));
+        if fits.is_none() {
+            self.unreadable(at, name, format!("{number} is not within {} and {}", range.start(), range.end()));
+        }
+        fits
+    }
+
+    /// The parts of a list that can be read, each with its place.
+    fn listed<T, E: Display>(&mut self, name: &str, read: impl Fn(&str) -> Result<T, E>) -> Option<Vec<(T, At)>> {
+        let Some((Value::Texts(texts), _)) = self.take(name) else { return None };
+        let mut out = Vec::with_capacity(texts.len());
+        for (text, at) in texts {
+            match read(&text) {
+                Ok(value) => out.push((value, at)),
+                Err(why) => self.unreadable(at, name, why),
+            }
+        }
+        Some(out)
+    }
+
+    pub fn list_with<T, E: Display>(&mut self, name: &str, read: impl Fn(&str) -> Result<T, E>) -> Option<Vec<T>> {
+        self.listed(name, read).map(|list| list.into_iter().map(|(value, _)| value).collect())
+    }
+
+    pub fn list<T: FromStr<Err: Display>>(&mut self, name: &str) -> Option<Vec<T>> {
+        self.list_with(name, str::parse)
+    }
+
+    /// A list that must not be empty; `why` says why.
+    pub fn filled<T: FromStr<Err: Display>>(&mut self, name: &str, why: &str) -> Option<Vec<(T, At)>> {
+        if let Some((Value::Texts(texts), at)) = self.table.values.get(name)
+            && texts.is_empty()
+        {
+            let at = at.clone();
+            self.table.values.remove(name);
+            self.unreadable(at, name, why);
+            return None;
+        }
+        self.listed(name, str::parse)
+    }
+
+    pub fn path(&mut self, name: &str) -> Option<PathBuf> {
+        let (text, at) = self.text(name)?;
+        Some(self.resolve(Path::new(&text), Some(&at)))
+    }
+
+    pub fn paths(&mut self, name: &str) -> Option<Vec<PathBuf>> {
+        let paths = self.listed(name, str::parse::<PathBuf>)?;
+        Some(paths.into_iter().map(|(path, at)| self.resolve(&path, Some(&at))).collect())
+    }
+
+    /// A path as it is meant: `~` is the home folder, and a relative one starts at the folder of the file that holds it.
+    pub fn resolve(&self, path: &Path, at: Option<&At>) -> PathBuf {
+        if let (Ok(below), Some(home)) = (path.strip_prefix("~"), self.home) {
+            return home.join(below);
+        }
+        match at {
+            Some(At::Line { file, .. }) => file.parent().map_or_else(|| path.to_path_buf(), |dir| dir.join(path)),
+            _ => path.to_path_buf(),
+        }
+    }
+}
