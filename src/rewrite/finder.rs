@@ -1,0 +1,719 @@
+//! Finds placeholders in bytes, whichever way their letters are written. Where one may be replaced is not decided here.
+
+use crate::name::{KeyName, MAX_NAME};
+use aho_corasick::{AhoCorasick, MatchKind};
+use memchr::memmem;
+use std::ops::Range;
+
+/// A look-alike shorter than this could turn up by chance.
+pub const MIN_LOOKALIKE: usize = 16;
+/// The longest look-alike: room for a token in three parts, and the bound on what a body may hold back.
+pub const MAX_LOOKALIKE: usize = 512;
+
+/// So much of a look-alike is searched for; the rest is compared at a hit.
+const OPENER: usize = 16;
+/// `NAME_key`, at its longest.
+const MAX_RUN: usize = MAX_NAME + "_key".len();
+
+/// Why a look-alike can't be one.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LookalikeError {
+    #[error("placeholder '{0}' has fewer than {MIN_LOOKALIKE} characters: it could turn up by chance")]
+    Short(String),
+    #[error("placeholder '{0}' has more than {MAX_LOOKALIKE} characters")]
+    Long(String),
+    #[error("placeholder '{0}' holds {1:?}; letters, digits and any of -._~+/=:@|!*$,; are fine")]
+    Character(String, char),
+    #[error("placeholder '{0}' belongs to two keys, {1} and {2}")]
+    Shared(String, KeyName, KeyName),
+    #[error("{0} placeholders are more than can be searched for")]
+    TooMany(usize),
+}
+
+/// How the letters of a text are written in its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Spelling {
+    /// As they are.
+    Raw,
+    /// With the escapes of JSON (RFC 8259, section 7).
+    Json,
+    /// Percent-encoded (RFC 3986, section 2.1); a `+` is a plus.
+    Percent,
+    /// Percent-encoded; a `+` is a space (`application/x-www-form-urlencoded`).
+    Form,
+}
+
+impl Spelling {
+    /// The most bytes that one letter takes.
+    fn width(self) -> usize {
+        match self {
+            Spelling::Raw => 1,
+            Spelling::Json => 6,
+            Spelling::Percent | Spelling::Form => 3,
+        }
+    }
+}
+
+/// How far a bracketed name is followed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reach {
+    /// To the end, so that no name is too long to be refused: for what lies in memory as a whole.
+    Whole,
+    /// As long as it could be a key's: for streams.
+    Name,
+}
+
+/// A placeholder that was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Hit {
+    /// Where it lies, with its escapes.
+    pub at: Range<usize>,
+    /// What it says, without them.
+    pub written: String,
+    /// `None` where it has the shape of a placeholder and a name that no key can have.
+    pub key: Option<KeyName>,
+}
+
+/// What begins at a position.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Found {
+    Nothing,
+    /// The bytes end before it can be told.
+    More,
+    Hit(Hit),
+}
+
+/// All spellings of placeholders: the default `<<NAME_key>>`, `{{NAME_key}}` where allowed, and the keys' own look-alikes.
+///
+/// Searching costs the same for one key and for a thousand, as it looks only for how placeholders begin and reads the name there.
+/// Each look-alike is one more beginning to look for.
+pub struct Vocabulary {
+    braces: bool,
+    /// The longest first, so that one that begins like another is not cut short.
+    lookalikes: Vec<(Box<str>, KeyName)>,
+    openers: Openers,
+    /// For each letter, what may stand unescaped before it where it is the first escaped one of an opener; longest first.
+    before: Vec<Vec<Box<[u8]>>>,
+    json: memmem::Finder<'static>,
+    percent: memmem::Finder<'static>,
+    first: [bool; 256],
+    /// The longest of all, decoded.
+    longest: usize,
+}
+
+enum Openers {
+    Default(memmem::Finder<'static>),
+    Many(AhoCorasick),
+}
+
+impl Vocabulary {
+    pub fn new(braces: bool, lookalikes: impl IntoIterator<Item = (String, KeyName)>) -> Result<Self, LookalikeError> {
+        let lookalikes = accept(lookalikes)?;
+        let mut texts: Vec<&[u8]> = vec![b"<<"];
+        if braces {
+            texts.push(b"{{");
+        }
+        texts.extend(lookalikes.iter().map(|(text, _)| &text.as_bytes()[..OPENER.min(text.len())]));
+
+        let mut before: Vec<Vec<Box<[u8]>>> = vec![Vec::new(); 128];
+        for text in &texts {
+            for (i, letter) in text.iter().enumerate() {
+                before[usize::from(*letter & 0x7f)].push(text[..i].into());
+            }
+        }
+        for prefixes in &mut before {
+            prefixes.sort_by_key(|p| std::cmp::Reverse(p.len()));
+            prefixes.dedup();
+        }
+        let letters: Vec<u8> = (0..128u8).filter(|c| !before[usize::from(*c)].is_empty()).collect();
+
+        let mut first = [false; 256];
+        for text in &texts {
+            first[usize::from(text[0])] = true;
+        }
+        let longest = lookalikes.iter().map(|(text, _)| text.len()).max().unwrap_or(0).max(MAX_RUN + 4);
+        let openers = match texts.len() {
+            1 => Openers::Default(memmem::Finder::new(b"<<")),
+            many => {
+                let searcher = AhoCorasick::builder().match_kind(MatchKind::LeftmostFirst).build(&texts);
+                Openers::Many(searcher.map_err(|_| LookalikeError::TooMany(many))?)
+            }
+        };
+        Ok(Self {
+            braces,
+            openers,
+            before,
+            json: memmem::Finder::new(&json_escape(&letters)).into_owned(),
+            percent: memmem::Finder::new(&percent_escape(&letters)).into_owned(),
+            first,
+            longest,
+            lookalikes,
+        })
+    }
+
+    /// Every placeholder in bytes that are there as a whole, in order.
+    pub(super) fn all<'a>(&'a self, spelling: Spelling, hay: &'a [u8]) -> impl Iterator<Item = Hit> + 'a {
+        let mut scan = Scan::new(self, spelling, hay);
+        let mut from = 0;
+        std::iter::from_fn(move || {
+            while let Some(start) = scan.next(from) {
+                match self.at(spelling, hay, start, Reach::Whole, true) {
+                    Found::Hit(hit) if Behind::default().aligned(spelling, hay, start) => {
+                        from = hit.at.end;
+                        return Some(hit);
+                    }
+                    _ => from = start + 1,
+                }
+            }
+            None
+        })
+    }
+
+    /// What begins at `start`; `last` says that nothing follows `hay`.
+    pub(super) fn at(&self, spelling: Spelling, hay: &[u8], start: usize, reach: Reach, last: bool) -> Found {
+        let more = if last { Found::Nothing } else { Found::More };
+        let letter = match unit(spelling, hay, start) {
+            Unit::Letter(letter, _) => letter,
+            Unit::Partial => return more,
+            Unit::Other => return Found::Nothing,
+        };
+        if !self.first[usize::from(letter)] {
+            return Found::Nothing;
+        }
+        let shape = match letter {
+            b'<' => bracketed(spelling, hay, start, b'<', b'>', reach),
+            b'{' if self.braces => bracketed(spelling, hay, start, b'{', b'}', reach),
+            _ => return self.lookalike(spelling, hay, start, last),
+        };
+        match shape {
+            Shape::Nothing => Found::Nothing,
+            Shape::More => more,
+            Shape::To(end) => {
+                let written = decode(spelling, &hay[start..end]);
+                let name = written.get(2..written.len().saturating_sub("_key>>".len()));
+                let key = name.and_then(|n| n.parse().ok());
+                Found::Hit(Hit { at: start..end, written, key })
+            }
+        }
+    }
+
+    fn lookalike(&self, spelling: Spelling, hay: &[u8], start: usize, last: bool) -> Found {
+        for (text, key) in &self.lookalikes {
+            match spelled(spelling, hay, start, text.as_bytes()) {
+                Shape::Nothing => {}
+                // A shorter one may match already, but this one comes first.
+                Shape::More if !last => return Found::More,
+                Shape::More => {}
+                Shape::To(end) => {
+                    return Found::Hit(Hit {
+                        at: start..end,
+                        written: text.clone().into_string(),
+                        key: Some(key.clone()),
+                    });
+                }
+            }
+        }
+        Found::Nothing
+    }
+
+    /// Where the end of `hay`, searched from `from` on, could be the beginning of a placeholder; else its length.
+    pub(super) fn tail(&self, spelling: Spelling, hay: &[u8], from: usize, behind: &Behind) -> usize {
+        let reach = self.longest * spelling.width();
+        let mut at = from.max(hay.len().saturating_sub(reach));
+        while let Some(i) = self.first_in(spelling, &hay[at..]) {
+            let start = at + i;
+            if self.at(spelling, hay, start, Reach::Name, false) == Found::More && behind.aligned(spelling, hay, start)
+            {
+                return start;
+            }
+            at = start + 1;
+        }
+        hay.len()
+    }
+
+    /// The next byte that a placeholder can begin with.
+    fn first_in(&self, spelling: Spelling, hay: &[u8]) -> Option<usize> {
+        let only_default = matches!(self.openers, Openers::Default(_));
+        match spelling {
+            Spelling::Raw if only_default => memchr::memchr(b'<', hay),
+            Spelling::Json if only_default => memchr::memchr2(b'<', b'\\', hay),
+            Spelling::Percent | Spelling::Form if only_default => memchr::memchr2(b'<', b'%', hay),
+            _ => hay.iter().position(|b| {
+                self.first[usize::from(*b)]
+                    || (*b == b'\\' && spelling == Spelling::Json)
+                    || (*b == b'%' && matches!(spelling, Spelling::Percent | Spelling::Form))
+            }),
+        }
+    }
+}
+
+fn accept(lookalikes: impl IntoIterator<Item = (String, KeyName)>) -> Result<Vec<(Box<str>, KeyName)>, LookalikeError> {
+    let mut accepted: Vec<(Box<str>, KeyName)> = Vec::new();
+    for (text, key) in lookalikes {
+        if text.chars().count() < MIN_LOOKALIKE {
+            return Err(LookalikeError::Short(text));
+        }
+        if text.len() > MAX_LOOKALIKE {
+            return Err(LookalikeError::Long(text));
+        }
+        if let Some(c) = text.chars().find(|c| !(c.is_ascii_alphanumeric() || "-._~+/=:@|!*$,;".contains(*c))) {
+            return Err(LookalikeError::Character(text, c));
+        }
+        match accepted.iter().find(|(other, _)| **other == *text) {
+            Some((_, owner)) if *owner == key => {}
+            Some((_, owner)) => return Err(LookalikeError::Shared(text, owner.clone(), key)),
+            None => accepted.push((text.into(), key)),
+        }
+    }
+    accepted.sort_by_key(|(text, _)| std::cmp::Reverse(text.len()));
+    Ok(accepted)
+}
+
+/// What all JSON escapes of these letters begin with.
+fn json_escape(letters: &[u8]) -> Vec<u8> {
+    if letters.contains(&b'/') {
+        return b"\\".to_vec(); // it has the short escape `\/` as well
+    }
+    let mut needle = b"\\u00".to_vec();
+    needle.extend(shared_nibble(letters));
+    needle
+}
+
+/// What all percent-encodings of these letters begin with.
+fn percent_escape(letters: &[u8]) -> Vec<u8> {
+    let mut needle = b"%".to_vec();
+    needle.extend(shared_nibble(letters));
+    needle
+}
+
+/// The first hex digit of the letters, where they have but one: a longer needle is found less often in vain.
+fn shared_nibble(letters: &[u8]) -> Option<u8> {
+    let (first, rest) = letters.split_first()?;
+    rest.iter().all(|l| l >> 4 == first >> 4).then_some(b'0' + (first >> 4))
+}
+
+/// Walks through bytes from one place where a placeholder may begin to the next.
+pub(super) struct Scan<'a> {
+    vocabulary: &'a Vocabulary,
+    spelling: Spelling,
+    hay: &'a [u8],
+    raw: Option<usize>,
+    /// The next escape that matters, which may be the second letter of what begins before it.
+    escape: Option<usize>,
+}
+
+/// Nothing more until the end.
+const NEVER: usize = usize::MAX;
+
+impl<'a> Scan<'a> {
+    pub fn new(vocabulary: &'a Vocabulary, spelling: Spelling, hay: &'a [u8]) -> Self {
+        let escape = (spelling == Spelling::Raw).then_some(NEVER);
+        Self { vocabulary, spelling, hay, raw: None, escape }
+    }
+
+    /// The first position from `from` on where a placeholder may begin. What may begin before the end of `hay`
+    /// without a whole opener is not found here but by [`Vocabulary::tail`].
+    pub fn next(&mut self, from: usize) -> Option<usize> {
+        let next = self.next_raw(from).min(self.next_escaped(from));
+        (next != NEVER).then_some(next)
+    }
+
+    fn next_raw(&mut self, from: usize) -> usize {
+        if let Some(at) = self.raw.filter(|at| *at >= from) {
+            return at;
+        }
+        let rest = self.hay.get(from..).unwrap_or_default();
+        let found = match &self.vocabulary.openers {
+            Openers::Default(finder) => finder.find(rest),
+            Openers::Many(searcher) => searcher.find(rest).map(|m| m.start()),
+        };
+        let at = found.map_or(NEVER, |i| from + i);
+        self.raw = Some(at);
+        at
+    }
+
+    fn next_escaped(&mut self, from: usize) -> usize {
+        let finder = match self.spelling {
+            Spelling::Raw => return NEVER,
+            Spelling::Json => &self.vocabulary.json,
+            Spelling::Percent | Spelling::Form => &self.vocabulary.percent,
+        };
+        let mut at = self.escape.filter(|at| *at >= from);
+        let mut search = from;
+        loop {
+            let escape = match at.take() {
+                Some(NEVER) => return NEVER,
+                Some(escape) => escape,
+                None => match finder.find(self.hay.get(search..).unwrap_or_default()) {
+                    Some(i) => search + i,
+                    None => {
+                        self.escape = Some(NEVER);
+                        return NEVER;
+                    }
+                },
+            };
+            if let Some(start) = self.start_of(escape, from) {
+                self.escape = Some(escape);
+                return start;
+            }
+            search = escape + 1;
+        }
+    }
+
+    /// The earliest position, not before `from`, at which an opener whose first escaped letter is at `escape` can begin.
+    fn start_of(&self, escape: usize, from: usize) -> Option<usize> {
+        let Unit::Letter(letter, _) = unit(self.spelling, self.hay, escape) else { return None };
+        let prefixes = self.vocabulary.before.get(usize::from(letter))?;
+        let before = self.hay.get(from..escape)?;
+        prefixes.iter().find(|p| before.ends_with(p)).map(|p| escape - p.len())
+    }
+}
+
+/// What went before the bytes at hand: enough to tell whether the first of them belong to an escape.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Behind {
+    last: [u8; Self::LEN],
+    len: usize,
+    /// Whether the run of backslashes that ends before `last` is odd.
+    odd: bool,
+}
+
+impl Behind {
+    /// The length of `\uXXXX`.
+    const LEN: usize = 6;
+
+    /// The byte `back` bytes before position `at` of `hay`; 1 is the one just before.
+    pub fn byte(&self, hay: &[u8], at: usize, back: usize) -> Option<u8> {
+        if back <= at {
+            return hay.get(at - back).copied();
+        }
+        let beyond = back - at;
+        (beyond <= self.len).then(|| self.last[Self::LEN - beyond])
+    }
+
+    /// Whether the byte `back` bytes before position `at` is escaped by a backslash.
+    pub fn escaped(&self, hay: &[u8], at: usize, back: usize) -> bool {
+        let mut run = 0usize;
+        loop {
+            match self.byte(hay, at, back + run + 1) {
+                Some(b'\\') => run += 1,
+                Some(_) => return run % 2 == 1,
+                None => return (run % 2 == 1) != self.odd,
+            }
+        }
+    }
+
+    /// Whether `at` is where a letter begins, rather than inside an escape.
+    pub fn aligned(&self, spelling: Spelling, hay: &[u8], at: usize) -> bool {
+        match spelling {
+            Spelling::Raw => true,
+            Spelling::Json => {
+                let in_hex = || {
+                    (2..=5).any(|back| {
+                        self.byte(hay, at, back) == Some(b'\\')
+                            && self.byte(hay, at, back - 1) == Some(b'u')
+                            && !self.escaped(hay, at, back)
+                    })
+                };
+                !self.escaped(hay, at, 0) && !in_hex()
+            }
+            Spelling::Percent | Spelling::Form => {
+                let digit = |b: Option<&u8>| b.is_some_and(u8::is_ascii_hexdigit);
+                let before = |back| self.byte(hay, at, back);
+                let first = before(1) == Some(b'%') && digit(hay.get(at)) && digit(hay.get(at + 1));
+                let second = before(2) == Some(b'%') && digit(before(1).as_ref()) && digit(hay.get(at));
+                !first && !second
+            }
+        }
+    }
+
+    /// These bytes have gone by.
+    pub fn pass(&mut self, bytes: &[u8]) {
+        if bytes.is_empty() {
+            return;
+        }
+        let odd = self.escaped(bytes, bytes.len(), Self::LEN);
+        let mut last = [0; Self::LEN];
+        let len = (self.len + bytes.len()).min(Self::LEN);
+        for back in 1..=len {
+            last[Self::LEN - back] = self.byte(bytes, bytes.len(), back).unwrap_or_default();
+        }
+        // Where fewer than LEN bytes have gone by in all, nothing lies before them.
+        *self = Self { last, len, odd: odd && len == Self::LEN };
+    }
+}
+
+enum Unit {
+    /// A letter, and where the next begins.
+    Letter(u8, usize),
+    /// The bytes end within it.
+    Partial,
+    /// No letter that placeholders are made of.
+    Other,
+}
+
+/// Reads one letter.
+fn unit(spelling: Spelling, hay: &[u8], at: usize) -> Unit {
+    let Some(&byte) = hay.get(at) else { return Unit::Partial };
+    match (spelling, byte) {
+        (Spelling::Json, b'\\') => json_unit(hay, at),
+        (Spelling::Percent | Spelling::Form, b'%') => match hex(hay, at + 1, 2) {
+            Hex::Value(value) => Unit::Letter((value & 0xff) as u8, at + 3),
+            Hex::Partial => Unit::Partial,
+            Hex::Other => Unit::Other,
+        },
+        (Spelling::Form, b'+') => Unit::Letter(b' ', at + 1),
+        _ => Unit::Letter(byte, at + 1),
+    }
+}
+
+fn json_unit(hay: &[u8], at: usize) -> Unit {
+    match hay.get(at + 1) {
+        None => Unit::Partial,
+        Some(c @ (b'/' | b'"' | b'\\')) => Unit::Letter(*c, at + 2),
+        Some(b'u') => match hex(hay, at + 2, 4) {
+            Hex::Value(value @ 0..=0x7f) => Unit::Letter((value & 0x7f) as u8, at + 6),
+            Hex::Value(_) | Hex::Other => Unit::Other,
+            Hex::Partial => Unit::Partial,
+        },
+        Some(_) => Unit::Other,
+    }
+}
+
+enum Hex {
+    Value(u16),
+    Partial,
+    Other,
+}
+
+fn hex(hay: &[u8], at: usize, digits: usize) -> Hex {
+    let mut value = 0u16;
+    for i in at..at + digits {
+        let Some(byte) = hay.get(i) else { return Hex::Partial };
+        let Some(digit) = char::from(*byte).to_digit(16) else { return Hex::Other };
+        value = value << 4 | digit as u16;
+    }
+    Hex::Value(value)
+}
+
+enum Shape {
+    Nothing,
+    More,
+    To(usize),
+}
+
+/// Whether two opening brackets, a name in `_key` and two closing brackets begin at `start`.
+fn bracketed(spelling: Spelling, hay: &[u8], start: usize, open: u8, close: u8, reach: Reach) -> Shape {
+    let mut at = match spelled(spelling, hay, start, &[open, open]) {
+        Shape::To(end) => end,
+        other => return other,
+    };
+    let mut run = 0usize;
+    let mut ending = [0u8; 4];
+    loop {
+        match unit(spelling, hay, at) {
+            Unit::Partial => return Shape::More,
+            Unit::Letter(c, next) if c.is_ascii_alphanumeric() || c == b'_' || c == b'-' => {
+                run += 1;
+                if run > MAX_RUN && reach == Reach::Name {
+                    return Shape::Nothing;
+                }
+                ending.rotate_left(1);
+                ending[3] = c;
+                at = next;
+            }
+            Unit::Letter(c, _) if c == close && ending == *b"_key" => {
+                return spelled(spelling, hay, at, &[close, close]);
+            }
+            _ => return Shape::Nothing,
+        }
+    }
+}
+
+/// Whether `text` is written at `start`, in full or as far as the bytes go.
+fn spelled(spelling: Spelling, hay: &[u8], start: usize, text: &[u8]) -> Shape {
+    let mut at = start;
+    for letter in text {
+        match unit(spelling, hay, at) {
+            Unit::Letter(c, next) if c == *letter => at = next,
+            Unit::Partial => return Shape::More,
+            _ => return Shape::Nothing,
+        }
+    }
+    Shape::To(at)
+}
+
+/// A text without its escapes; what is none stays as it is.
+pub(super) fn decode(spelling: Spelling, bytes: &[u8]) -> String {
+    String::from_utf8_lossy(&decode_bytes(spelling, bytes)).into_owned()
+}
+
+pub(super) fn decode_bytes(spelling: Spelling, bytes: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while let Some(&byte) = bytes.get(at) {
+        match unit(spelling, bytes, at) {
+            Unit::Letter(letter, next) => {
+                out.push(letter);
+                at = next;
+            }
+            Unit::Partial | Unit::Other => {
+                out.push(byte);
+                at += 1;
+            }
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn vocabulary() -> Vocabulary {
+        let own = [("ghp_0000000000000000".to_string(), "gh"), ("/api/00000000000000".to_string(), "slash")];
+        Vocabulary::new(true, own.map(|(t, k)| (t, k.parse().unwrap()))).unwrap()
+    }
+
+    fn found(spelling: Spelling, hay: &str) -> Vec<(Range<usize>, String, Option<String>)> {
+        let v = vocabulary();
+        v.all(spelling, hay.as_bytes()).map(|h| (h.at, h.written, h.key.map(|k| k.to_string()))).collect()
+    }
+
+    fn names(spelling: Spelling, hay: &str) -> String {
+        let names = found(spelling, hay).into_iter().map(|(_, _, key)| key.unwrap_or("?".into()));
+        names.collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn spellings_are_seen_through() {
+        use Spelling::*;
+        for (spelling, hay, keys) in [
+            (Raw, "<<x_key>>", "x"),
+            (Raw, "a <<x_key>> b <<y_key>>c", "x y"),
+            (Raw, "<<<x_key>>>", "x"),
+            (Raw, "<<x_key>", ""),
+            (Raw, "<<x>>", ""),
+            (Raw, "< <x_key>>", ""),
+            (Raw, "{{x_key}}", "x"),
+            (Raw, "{{x_key>>", ""),
+            (Raw, "<<x_key_key>>", "?"),
+            (Raw, "<<My-Tool_key>>", "?"),
+            (Raw, "<<_key>>", "?"),
+            (Raw, "ghp_0000000000000000", "gh"),
+            (Raw, "ghp_000000000000000", ""),
+            (Raw, r"\u003c\u003cx_key\u003e\u003e", ""),
+            (Json, r"\u003c\u003cx_key\u003e\u003e", "x"),
+            (Json, r"\u003C<x_key\u003E>", "x"),
+            (Json, r"<\u003c\u0078_key>>", "x"),
+            (Json, r"\\u003c\u003cx_key\u003e\u003e", ""),
+            (Json, r"\\\u003c\u003cx_key\u003e\u003e", "x"),
+            (Json, r"\u007b\u007bx_key}}", "x"),
+            (Json, r"ghp\u005f0000000000000000", "gh"),
+            (Json, r"\u0067hp_0000000000000000", "gh"),
+            (Json, r"\ghp_0000000000000000", ""),
+            (Json, r"\/api\/00000000000000", "slash"),
+            (Json, "%3C%3Cx_key%3E%3E", ""),
+            (Percent, "%3C%3cx_key%3E>", "x"),
+            (Percent, "<%3Cx%5fkey>>", "x"),
+            (Percent, "%67hp_0000000000000000", "gh"),
+            (Percent, "%253C%253Cx_key%3E%3E", ""),
+            (Percent, "%3C%3Cx_key%3E%3", ""),
+            (Form, "a=%3C%3Cx_key%3E%3E&b=<<y_key>>", "x y"),
+        ] {
+            assert_eq!(names(spelling, hay), keys, "{spelling:?} {hay}");
+        }
+    }
+
+    #[test]
+    fn a_hit_spans_its_escapes() {
+        let hay = r#""\u003c\u003cx_key\u003e\u003e""#;
+        assert_eq!(found(Spelling::Json, hay), [(1..hay.len() - 1, "<<x_key>>".into(), Some("x".into()))]);
+    }
+
+    #[test]
+    fn names_too_long_for_a_key_are_followed_where_all_is_there() {
+        for (length, reach, is_hit) in
+            [(64, Reach::Name, true), (65, Reach::Name, false), (65, Reach::Whole, true), (100_000, Reach::Whole, true)]
+        {
+            let hay = format!("<<{}_key>>", "a".repeat(length));
+            let found = vocabulary().at(Spelling::Raw, hay.as_bytes(), 0, reach, true);
+            assert_eq!(matches!(found, Found::Hit(_)), is_hit, "{length} {reach:?}");
+        }
+    }
+
+    #[test]
+    fn only_what_could_become_a_placeholder_is_held_back() {
+        use Spelling::*;
+        let long = format!("<<{}", "a".repeat(68));
+        for (spelling, hay, held) in [
+            (Raw, "abc", ""),
+            (Raw, "abc<", "<"),
+            (Raw, "abc<<x_ke", "<<x_ke"),
+            (Raw, "abc<<x_key>>", ""),
+            (Raw, "abc<<x_key>>g", "g"),
+            (Raw, "abc<<x y", ""),
+            (Raw, long.as_str(), long.as_str()),
+            (Raw, &format!("{long}a"), ""),
+            (Json, r"abc\", r"\"),
+            (Json, r"abc\\", ""),
+            (Json, r"abc\u00", r"\u00"),
+            (Json, r"abc\u004", r"\u004"),
+            (Json, r"abc<\u003c\u00", r"<\u003c\u00"),
+            (Json, r"abc\n", ""),
+            (Percent, "a%3", "%3"),
+            (Percent, "a%3d", ""),
+            (Raw, "ghp_000", "ghp_000"),
+            (Raw, "ghq_000", ""),
+        ] {
+            let tail = vocabulary().tail(spelling, hay.as_bytes(), 0, &Behind::default());
+            assert_eq!(&hay[tail..], held, "{spelling:?} {hay}");
+        }
+    }
+
+    #[test]
+    fn what_went_by_is_remembered_across_any_cut() {
+        let texts = [r#"ab\\\"c\u003c"#, r"\\\\\\\\\\\\\\\", r"x\u005cu003c", r"\\\\\\\u003", "%41%%3C"];
+        for text in texts.map(str::as_bytes) {
+            for cut in 0..=text.len() {
+                let mut behind = Behind::default();
+                text[..cut].iter().for_each(|b| behind.pass(std::slice::from_ref(b)));
+                let (rest, nothing) = (&text[cut..], Behind::default());
+                for at in 0..=rest.len() {
+                    assert_eq!(behind.escaped(rest, at, 0), nothing.escaped(text, cut + at, 0), "{text:?} {cut} {at}");
+                    for spelling in [Spelling::Json, Spelling::Percent] {
+                        assert_eq!(
+                            behind.aligned(spelling, rest, at),
+                            nothing.aligned(spelling, text, cut + at),
+                            "{text:?} {cut} {at}"
+                        );
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn lookalikes_that_could_mislead_are_refused() {
+        let key = |n: &str| n.parse::<KeyName>().unwrap();
+        let make = |texts: &[(&str, &str)]| {
+            Vocabulary::new(false, texts.iter().map(|(t, k)| (t.to_string(), key(k)))).map(|_| ()).unwrap_err()
+        };
+        assert!(matches!(make(&[("tool-0000000000", "a")]), LookalikeError::Short(_)));
+        assert!(matches!(make(&[(&"0".repeat(513), "a")]), LookalikeError::Long(_)));
+        assert!(matches!(make(&[("tool 00000000000000", "a")]), LookalikeError::Character(_, ' ')));
+        assert!(matches!(make(&[("tool\"0000000000000", "a")]), LookalikeError::Character(_, '"')));
+        let twice = [("tool-00000000000", "a"), ("tool-00000000000", "b")];
+        assert!(matches!(make(&twice), LookalikeError::Shared(..)));
+    }
+
+    #[test]
+    fn the_longer_of_two_lookalikes_wins() {
+        let own = [("tool-00000000000", "short"), ("tool-00000000000-live", "long")];
+        let v = Vocabulary::new(false, own.map(|(t, k)| (t.to_string(), k.parse().unwrap()))).unwrap();
+        let keys = |hay: &str| v.all(Spelling::Raw, hay.as_bytes()).filter_map(|h| h.key).collect::<Vec<_>>();
+        assert_eq!(keys("tool-00000000000-live")[0].as_str(), "long");
+        assert_eq!(keys("tool-00000000000-liv")[0].as_str(), "short");
+        assert_eq!(v.at(Spelling::Raw, b"tool-00000000000-liv", 0, Reach::Name, false), Found::More);
+    }
+}
