@@ -7,3 +7,4 @@ pub mod name;
 pub mod place;
 pub mod policy;
 pub mod record;
+pub mod rewrite;

@@ -1,0 +1,3 @@
+//! Puts keys in the place of placeholders, and takes them out again: bytes in, bytes out.
+
+pub mod scrub;
