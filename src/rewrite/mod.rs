@@ -3,6 +3,7 @@
 mod dress;
 mod finder;
 pub mod head;
+pub mod scrub;
 
 pub use dress::{Misfit, Unfit};
 pub use finder::{LookalikeError, MAX_LOOKALIKE, MIN_LOOKALIKE, Vocabulary};

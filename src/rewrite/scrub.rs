@@ -1,0 +1,655 @@
+//! The way back: takes keys out of what an upstream answers and puts their placeholders there. Which responses are
+//! scrubbed, of which keys, and how the body is framed afterwards, is decided elsewhere.
+//!
+//! # What is seen
+//!
+//! A stretch of the text that spells 12 or more consecutive bytes of the secret part of a key, wherever in the key they
+//! lie, in one of these forms:
+//!
+//! - the bytes themselves;
+//! - JSON: any character other than letters, digits, `-`, `_` and `.` as itself, as `\/` and the like, or as `\u002f`
+//!   (`\u002F`), with one to three backslashes, as JSON in a JSON string has them;
+//! - percent-encoding of the same characters: `%2f`, `%2F`, `%252f`, and `+` for a space;
+//! - base64 of a text that holds the key, at each of the three alignments, of the standard and the URL-safe alphabet,
+//!   and again in JSON or percent-encoded; the characters at the ends that are shared with a neighbour stay;
+//! - hex in either case.
+//!
+//! Each character may be spelled in its own way, so it doesn't matter which serializer wrote it. The well-known
+//! beginning of a key (`sk-ant-`) is hidden together with the secret part, but is no secret by itself.
+//!
+//! # What is not seen
+//!
+//! Letters and digits that are escaped though nothing asks for it (`\u0061`, `%61`); JSON escapes of characters beyond
+//! ASCII; HTML's `&amp;` and the like; UTF-16; pieces of fewer than 12 bytes (so also what is left over where base64 is
+//! wrapped into lines); other alphabets, hashes, encryption, and whatever else a host may do that means to get a key
+//! past us. Keys with fewer than 12 secret bytes are replaced in headers only, where the whole key is seen, and those
+//! under [`SHORT`] bytes not at all.
+//!
+//! # Nothing waits
+//!
+//! No byte is ever held back, so no pause tells anything. A byte is masked if and only if it belongs to a stretch that
+//! spells 12 bytes of a secret by the end of the chunk in which the byte came; a key in one chunk is replaced whole, and
+//! of a key that is cut by chunks, its beginning and 11 bytes of the secret at most have passed. The last bytes that
+//! passed are remembered, so it does not matter how small the chunks are.
+
+mod forms;
+mod index;
+
+use crate::memory::Opened;
+use crate::name::KeyName;
+use bytes::Bytes;
+use forms::{Form, View};
+use index::{Group, Index, SHORTEST, STRIDE};
+use std::cmp::Reverse;
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use zeroize::Zeroizing;
+
+/// Secret bytes that must have matched before anything is masked: less could be guessed letter by letter.
+pub const CERTAIN: usize = 12;
+
+/// Keys with fewer bytes than this are not replaced in headers either: they would be found in any date.
+pub const SHORT: usize = 4;
+
+/// Enough of the past to tell 12 secret bytes in any form: 17 characters of base64 and a broken one, each escaped.
+const TAIL: usize = 18 * forms::LONGEST;
+
+/// A key to hide.
+pub struct ScrubKey {
+    pub key: KeyName,
+    /// What stands in its place.
+    pub placeholder: String,
+    /// Length of the well-known beginning, in bytes: 7 for `sk-ant-`, 0 if there is none.
+    pub secret_from: usize,
+    pub value: Arc<Opened>,
+}
+
+/// How a key in a body is covered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mask {
+    /// By its placeholder; the body changes its length.
+    Placeholder,
+    /// By its placeholder, cut or filled up with `*`, for bodies whose length has been told already.
+    SameLength,
+}
+
+/// Hides the keys of one exchange. What it derives from them is wiped when it is dropped.
+pub struct Scrubber {
+    keys: Vec<Hidden>,
+    forms: Vec<Form>,
+    /// The atoms of all forms.
+    buffer: Zeroizing<Vec<u8>>,
+    index: Index,
+}
+
+struct Hidden {
+    name: KeyName,
+    placeholder: String,
+    too_short: bool,
+    hits: AtomicU64,
+}
+
+/// A stretch of the text, and the key that it tells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Find {
+    text: Range<usize>,
+    key: usize,
+    whole: bool,
+}
+
+impl Find {
+    /// Leftmost first, then longest, then a whole key before a piece of another.
+    fn order(&self) -> (usize, Reverse<usize>, bool) {
+        (self.text.start, Reverse(self.text.end), !self.whole)
+    }
+}
+
+impl Scrubber {
+    pub fn new(keys: Vec<ScrubKey>) -> Self {
+        let room = keys.iter().map(|k| forms::room(k.value.expose().len())).sum();
+        let mut buffer = Zeroizing::new(Vec::with_capacity(room));
+        let mut forms = Vec::with_capacity(5 * keys.len());
+        for (number, key) in keys.iter().enumerate() {
+            let value = key.value.expose();
+            if value.len() >= SHORT {
+                forms::add(number, value, key.secret_from.min(value.len()), &mut buffer, &mut forms);
+            }
+        }
+        let keys: Vec<Hidden> = keys
+            .into_iter()
+            .map(|k| Hidden {
+                too_short: Self::too_short(&k),
+                name: k.key,
+                placeholder: k.placeholder,
+                hits: AtomicU64::new(0),
+            })
+            .collect();
+        let long = |form: &Form| keys.get(form.key).is_some_and(|k| !k.too_short);
+        let index = Index::new(forms.iter().enumerate().filter(|(_, f)| long(f)), &buffer);
+        Self { keys, forms, buffer, index }
+    }
+
+    /// Whether a key has too few secret bytes to be scrubbed in bodies.
+    pub fn too_short(key: &ScrubKey) -> bool {
+        key.value.expose().len().saturating_sub(key.secret_from) < CERTAIN
+    }
+
+    /// How often each key has been hidden so far, in headers and bodies.
+    pub fn hits(&self) -> impl Iterator<Item = (&KeyName, u64)> {
+        self.keys.iter().map(|k| (&k.name, k.hits.load(Ordering::Relaxed)))
+    }
+
+    /// A header's value, a trailer's, or a reason phrase, with placeholders for keys; `None` if there is none in it.
+    pub fn header(&self, value: &[u8]) -> Option<Vec<u8>> {
+        let view = View { seen: &[], now: value };
+        let mut finds = self.finds(view);
+        self.short_ones(view, &mut finds);
+        if finds.is_empty() {
+            return None;
+        }
+        finds.sort_by_key(Find::order);
+        let mut out = Vec::with_capacity(value.len());
+        Cover { scrubber: self, mask: Mask::Placeholder, open: None, hits: 0 }.all(view, &finds, &mut out);
+        Some(out)
+    }
+
+    /// Starts on a body, or on the frames of one direction of a connection.
+    pub fn body(self: &Arc<Self>, mask: Mask) -> BodyScrub {
+        BodyScrub {
+            scrubber: Arc::clone(self),
+            mask,
+            tail: Zeroizing::new([0; TAIL]),
+            tail_len: 0,
+            open: None,
+            hits: 0,
+        }
+    }
+
+    /// All stretches that are certain and reach into the chunk at hand.
+    fn finds(&self, view: View) -> Vec<Find> {
+        let mut finds: Vec<Find> = Vec::new();
+        let (mut at, mut done) = (0, view.seen.len());
+        while let Some((place, groups)) = self.index.find(view, at) {
+            let find = groups.filter_map(|g| self.certain(view, place, g)).filter(|f| f.text.end > done);
+            let Some(find) = find.min_by_key(Find::order) else {
+                at = place + STRIDE;
+                continue;
+            };
+            // Whatever reaches beyond this stretch begins within its last characters, or is met at a later place.
+            done = find.text.end;
+            at = done.saturating_sub(SHORTEST - 1).max(place + 1);
+            finds.push(find);
+        }
+        finds
+    }
+
+    fn certain(&self, view: View, place: usize, group: &Group) -> Option<Find> {
+        let form = self.forms.get(usize::from(group.form))?;
+        let at = place.checked_sub(usize::from(group.back))?;
+        let found = forms::agreement(form, &self.buffer, view, group.atom as usize, at)?;
+        let whole = found.atoms.len() == form.atoms.len();
+        (form.secret_bytes(found.atoms) >= CERTAIN).then_some(Find { text: found.text, key: form.key, whole })
+    }
+
+    /// Keys that are too short for the rule of 12, where they are whole.
+    fn short_ones(&self, view: View, finds: &mut Vec<Find>) {
+        for form in self.forms.iter().filter(|f| self.keys.get(f.key).is_some_and(|k| k.too_short)) {
+            for at in 0..view.len() {
+                let Some(found) = forms::agreement(form, &self.buffer, view, 0, at) else { continue };
+                if found.atoms.len() == form.atoms.len() {
+                    finds.push(Find { text: found.text, key: form.key, whole: true });
+                }
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Scrubber {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.keys.iter().map(|k| &k.name)).finish()
+    }
+}
+
+/// Scrubs one body, chunk by chunk. Each chunk is passed on at once, so there is nothing to finish.
+pub struct BodyScrub {
+    scrubber: Arc<Scrubber>,
+    mask: Mask,
+    /// The last bytes before the next chunk, as they came.
+    tail: Zeroizing<[u8; TAIL]>,
+    tail_len: usize,
+    /// The mask that the last byte of the previous chunk lies under.
+    open: Option<Open>,
+    hits: u64,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Open {
+    key: usize,
+    written: usize,
+}
+
+impl BodyScrub {
+    /// The chunk itself where there is nothing to hide in it.
+    pub fn push(&mut self, chunk: Bytes) -> Bytes {
+        if chunk.is_empty() {
+            return chunk;
+        }
+        let view = View { seen: self.tail.get(..self.tail_len).unwrap_or(&[]), now: &chunk };
+        let finds = self.scrubber.finds(view);
+        if finds.is_empty() {
+            self.open = None;
+            self.remember(&chunk);
+            return chunk;
+        }
+        let mut out = Vec::with_capacity(chunk.len() + 64);
+        let mut cover = Cover { scrubber: &self.scrubber, mask: self.mask, open: self.open, hits: 0 };
+        cover.all(view, &finds, &mut out);
+        (self.open, self.hits) = (cover.open, self.hits + cover.hits);
+        self.remember(&chunk);
+        out.into()
+    }
+
+    /// How often a key has been hidden in this body.
+    pub fn hits(&self) -> u64 {
+        self.hits
+    }
+
+    fn remember(&mut self, chunk: &[u8]) {
+        let new = chunk.get(chunk.len().saturating_sub(TAIL)..).unwrap_or(chunk);
+        let kept = self.tail_len.min(TAIL - new.len());
+        self.tail.copy_within(self.tail_len - kept..self.tail_len, 0);
+        self.tail_len = kept + new.len();
+        if let Some(end) = self.tail.get_mut(kept..self.tail_len) {
+            end.copy_from_slice(new);
+        }
+    }
+}
+
+impl fmt::Debug for BodyScrub {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BodyScrub").field("keys", &self.scrubber).field("hits", &self.hits).finish_non_exhaustive()
+    }
+}
+
+/// Writes a chunk with masks over what was found in it.
+struct Cover<'a> {
+    scrubber: &'a Scrubber,
+    mask: Mask,
+    open: Option<Open>,
+    hits: u64,
+}
+
+impl Cover<'_> {
+    fn all(&mut self, view: View, finds: &[Find], out: &mut Vec<u8>) {
+        let before = view.seen.len();
+        let clear = |text: Range<usize>| view.now.get(text.start - before..text.end - before).unwrap_or(&[]);
+        let mut done = before;
+        for find in finds {
+            if find.text.end <= done {
+                continue;
+            }
+            let start = find.text.start.max(done);
+            out.extend_from_slice(clear(done..start));
+            // It overlaps what is masked already: the same mask goes on.
+            let open = match self.open {
+                Some(open) if find.text.start < done => open,
+                _ => self.begin(find.key),
+            };
+            self.open = Some(self.write(open, find.text.end - start, out));
+            done = find.text.end;
+        }
+        if done < view.len() {
+            out.extend_from_slice(clear(done..view.len()));
+            self.open = None;
+        }
+    }
+
+    fn begin(&mut self, key: usize) -> Open {
+        self.hits += 1;
+        if let Some(key) = self.scrubber.keys.get(key) {
+            key.hits.fetch_add(1, Ordering::Relaxed);
+        }
+        Open { key, written: 0 }
+    }
+
+    /// Writes what a mask shows over the next `len` bytes.
+    fn write(&self, open: Open, len: usize, out: &mut Vec<u8>) -> Open {
+        let placeholder = self.scrubber.keys.get(open.key).map_or("", |k| &k.placeholder).as_bytes();
+        match self.mask {
+            Mask::Placeholder if open.written == 0 => out.extend(placeholder),
+            Mask::Placeholder => {}
+            Mask::SameLength => {
+                out.extend(placeholder.iter().chain(std::iter::repeat(&b'*')).skip(open.written).take(len));
+            }
+        }
+        Open { written: open.written + len, ..open }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use base64::Engine;
+    use base64::engine::general_purpose::{STANDARD, URL_SAFE};
+    use proptest::prelude::*;
+
+    const KEY: &str = "sk-ant-api03-AbCdEfGhIjKlMnOpQrStUvWxYz0123456789_-abcdefgh";
+    const ODD: &str = r#"p@ss/w+rd="x"\&<secret> %41'~7"#;
+
+    fn scrub_key(name: &str, value: &[u8], secret_from: usize) -> ScrubKey {
+        let key: KeyName = name.parse().unwrap();
+        ScrubKey { placeholder: key.placeholder(), key, secret_from, value: Arc::new(Opened::new(value.to_vec())) }
+    }
+
+    fn scrubber(value: &[u8], secret_from: usize) -> Arc<Scrubber> {
+        Arc::new(Scrubber::new(vec![scrub_key("x", value, secret_from)]))
+    }
+
+    /// What comes out when a text comes in pieces of these lengths, and then the rest.
+    fn push(scrubber: &Arc<Scrubber>, mask: Mask, text: &[u8], pieces: &[usize]) -> Vec<u8> {
+        let mut body = scrubber.body(mask);
+        let mut rest = Bytes::copy_from_slice(text);
+        let mut out = Vec::new();
+        for &piece in pieces {
+            let chunk = rest.split_to(piece.min(rest.len()));
+            out.extend_from_slice(&body.push(chunk));
+        }
+        out.extend_from_slice(&body.push(rest));
+        out
+    }
+
+    fn percent(value: &[u8], stays: &[u8], upper: bool) -> Vec<u8> {
+        let one = |&b: &u8| match b {
+            b if b.is_ascii_alphanumeric() || stays.contains(&b) => vec![b],
+            b if upper => format!("%{b:02X}").into_bytes(),
+            b => format!("%{b:02x}").into_bytes(),
+        };
+        value.iter().flat_map(one).collect()
+    }
+
+    fn hex(value: &[u8]) -> String {
+        value.iter().map(|b| format!("{b:02x}")).collect()
+    }
+
+    fn json_with(value: &[u8], escape: impl Fn(u8) -> Option<String>) -> Vec<u8> {
+        let text = serde_json::to_string(std::str::from_utf8(value).unwrap()).unwrap();
+        let inner = &text.as_bytes()[1..text.len() - 1];
+        inner.iter().flat_map(|&b| escape(b).map_or(vec![b], String::into_bytes)).collect()
+    }
+
+    /// Each form as the serializers in use write it; of base64 what lies wholly in the value, behind 0 to 2 bytes.
+    fn written(value: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
+        let unicode = |set: &'static [u8], upper: bool| {
+            move |b: u8| {
+                let hex = if upper { format!("\\u{b:04X}") } else { format!("\\u{b:04x}") };
+                set.contains(&b).then_some(hex)
+            }
+        };
+        let json = json_with(value, |_| None);
+        let mut forms = vec![
+            ("raw", value.to_vec()),
+            ("json", json.clone()),
+            ("json in json", json_with(&json, |_| None)),
+            ("json of php", json_with(value, |b| (b == b'/').then(|| "\\/".into()))),
+            ("json of go", json_with(value, unicode(b"<>&", false))),
+            ("json of gson", json_with(value, unicode(b"<>&='", false))),
+            ("json of .net", json_with(value, unicode(b"<>&+'`", true))),
+            ("encodeURIComponent", percent(value, b"-_.!~*'()", true)),
+            ("quote", percent(value, b"-_.~/", true)),
+            ("urlencode of java", percent(value, b"-_.*", false)),
+            ("hex", hex(value).into_bytes()),
+            ("HEX", hex(value).to_uppercase().into_bytes()),
+        ];
+        for (name, lead) in [("base64 at 0", 0), ("base64 at 1", 1), ("base64 at 2", 2)] {
+            let padded: Vec<u8> = [&[0; 2][..lead], value].concat();
+            let whole = (lead * 8usize).div_ceil(6)..padded.len() * 8 / 6;
+            forms.push((name, STANDARD.encode(&padded).into_bytes()[whole.clone()].to_vec()));
+            forms.push((name, URL_SAFE.encode(&padded).into_bytes()[whole].to_vec()));
+        }
+        forms
+    }
+
+    /// Pieces that no output may hold: each form of each 12 consecutive bytes of the secret.
+    fn forbidden(secret: &[u8]) -> Vec<Vec<u8>> {
+        secret.windows(CERTAIN).flat_map(|w| written(w).into_iter().map(|(_, form)| form)).collect()
+    }
+
+    fn holds(text: &[u8], piece: &[u8]) -> bool {
+        memchr::memmem::find(text, piece).is_some()
+    }
+
+    #[test]
+    fn a_whole_key_becomes_its_placeholder_in_every_form() {
+        for (value, secret_from) in
+            [(KEY, 7), (KEY, 0), (ODD, 0), ("sk-a+b/c=d+e/f=g+h/i==", 3), (r#"\\\\"\%<<%\ <"#, 0)]
+        {
+            let scrubber = scrubber(value.as_bytes(), secret_from);
+            for (name, form) in written(value.as_bytes()) {
+                let text = [b"{\"a\":\"", &form[..], b"\"}"].concat();
+                let want = b"{\"a\":\"<<x_key>>\"}";
+                assert_eq!(push(&scrubber, Mask::Placeholder, &text, &[]), want, "{name} of {value}");
+                assert_eq!(scrubber.header(&text).as_deref(), Some(&want[..]), "{name} of {value}");
+                let masked = push(&scrubber, Mask::SameLength, &text, &[]);
+                assert_eq!(masked.len(), text.len(), "{name}");
+                assert!(masked.starts_with(b"{\"a\":\"<<x_key>>**") && masked.ends_with(b"**\"}"), "{name} of {value}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_has_passed_stays_and_what_follows_twelve_bytes_is_masked() {
+        let scrubber = scrubber(KEY.as_bytes(), 7);
+        let text = format!("a {KEY} b");
+        for (pieces, want) in [
+            (vec![2], "a <<x_key>> b".to_owned()),
+            (vec![8], "a sk-ant<<x_key>> b".into()),
+            (vec![2 + 7 + 11], "a sk-ant-api03-AbCdE<<x_key>> b".into()),
+            (vec![2 + 7 + 12], "a <<x_key>> b".into()),
+            (vec![1; 70], "a sk-ant-api03-AbCdE<<x_key>> b".into()),
+            (vec![8, 12], "a sk-ant-api03-AbCdE<<x_key>> b".into()),
+            (vec![KEY.len() + 2], "a <<x_key>> b".into()),
+        ] {
+            assert_eq!(push(&scrubber, Mask::Placeholder, text.as_bytes(), &pieces), want.as_bytes(), "{pieces:?}");
+        }
+    }
+
+    #[test]
+    fn a_piece_of_a_key_is_masked_as_far_as_it_goes() {
+        let scrubber = scrubber(KEY.as_bytes(), 7);
+        for (text, want) in [
+            ("sk-ant-api03-AbCdE!", "sk-ant-api03-AbCdE!"),
+            ("sk-ant-api03-AbCdEf!", "<<x_key>>!"),
+            ("sk-ant-api03-AbCdE\nfGhIjKlMnOpQr\n", "sk-ant-api03-AbCdE\n<<x_key>>\n"),
+            ("…cdefgh 0123456789_-ab", "…cdefgh <<x_key>>"),
+            ("sk-ant-", "sk-ant-"),
+        ] {
+            assert_eq!(push(&scrubber, Mask::Placeholder, text.as_bytes(), &[]), want.as_bytes());
+        }
+    }
+
+    #[test]
+    fn one_mask_for_each_key_and_each_time() {
+        let keys = [("a", "AAAABBBBCCCCDDDDEEEE"), ("b", "DDDDEEEEFFFFGGGG"), ("c", "AAAABBBBCCCCDDDDEEEEzzzz")];
+        let keys = keys.map(|(name, value)| scrub_key(name, value.as_bytes(), 0));
+        let scrubber = Arc::new(Scrubber::new(keys.into()));
+        let mut body = scrubber.body(Mask::Placeholder);
+        for (text, want) in [
+            ("AAAABBBBCCCCDDDDEEEE", "<<a_key>>"),
+            ("AAAABBBBCCCCDDDDEEEEAAAABBBBCCCCDDDDEEEE", "<<a_key>><<a_key>>"),
+            (" AAAABBBBCCCCDDDDEEEEzzzz", " <<c_key>>"),
+            (" AAAABBBBCCCCDDDDEEEEFFFFGGGG.", " <<a_key>>."),
+            (" DDDDEEEEFFFFGGGGAAAABBBBCCCCDDDDEEEE", " <<b_key>><<a_key>>"),
+        ] {
+            let got = body.push(Bytes::copy_from_slice(text.as_bytes()));
+            assert_eq!(got, want.as_bytes(), "{text}");
+        }
+        assert_eq!(body.hits(), 7);
+        let hits: Vec<_> = scrubber.hits().map(|(k, n)| (k.as_str(), n)).collect();
+        assert_eq!(hits, [("a", 5), ("b", 1), ("c", 1)]);
+    }
+
+    #[test]
+    fn short_keys_are_hidden_in_headers_alone() {
+        let scrubber = scrubber(b"hunter2", 0);
+        assert!(Scrubber::too_short(&scrub_key("x", b"hunter2", 0)));
+        assert!(Scrubber::too_short(&scrub_key("x", b"sk-ant-hunter2hunt", 7)));
+        assert!(!Scrubber::too_short(&scrub_key("x", b"sk-ant-hunter2hunte", 7)));
+        let basic = STANDARD.encode("user:hunter2");
+        for (value, want) in [
+            ("hunter2", Some("<<x_key>>")),
+            ("it was hunter2, and hunter2", Some("it was <<x_key>>, and <<x_key>>")),
+            ("hunter", None),
+            (&hex(b"hunter2"), Some("<<x_key>>")),
+            (&format!("Basic {basic}"), Some("Basic dXNlcjp<<x_key>>")),
+        ] {
+            assert_eq!(scrubber.header(value.as_bytes()).as_deref(), want.map(str::as_bytes), "{value}");
+        }
+        assert_eq!(push(&scrubber, Mask::Placeholder, b"hunter2", &[]), b"hunter2");
+        assert_eq!(super::tests::scrubber(b"abc", 0).header(b"abc"), None);
+        assert_eq!(super::tests::scrubber(b"", 0).header(b""), None);
+    }
+
+    #[test]
+    fn clean_chunks_pass_as_they_are() {
+        let mut body = scrubber(KEY.as_bytes(), 7).body(Mask::Placeholder);
+        for len in [1, 3, 4, 11, 35, 36, 37, 1000, 100_000] {
+            let chunk = Bytes::from(b"{\"role\":\"assistant\"}".iter().copied().cycle().take(len).collect::<Vec<_>>());
+            let address = chunk.as_ptr();
+            assert_eq!(body.push(chunk).as_ptr(), address);
+        }
+        assert_eq!(body.hits(), 0);
+    }
+
+    #[test]
+    fn nothing_of_a_key_is_shown_by_debug() {
+        let scrubber = scrubber(KEY.as_bytes(), 7);
+        let mut body = scrubber.body(Mask::Placeholder);
+        body.push(Bytes::from_static(&KEY.as_bytes()[..20]));
+        assert_eq!(format!("{scrubber:?} {body:?}"), r#"["x"] BodyScrub { keys: ["x"], hits: 1, .. }"#);
+    }
+
+    /// The rule as the head of this file states it, for the bytes themselves: which bytes lie under a mask.
+    fn model(key: &[u8], secret_from: usize, text: &[u8], pieces: &[usize]) -> Vec<bool> {
+        let mut masked = vec![false; text.len()];
+        let mut start = 0;
+        for &piece in pieces.iter().chain([&text.len()]) {
+            let end = (start + piece).min(text.len());
+            for shift in 0..key.len() + end {
+                // text[i] stands against key[i + key.len() - shift], as far as both go.
+                let against = |i: usize| (i + key.len()).checked_sub(shift).and_then(|k| key.get(k));
+                let mut i = 0;
+                while i < end {
+                    let len = (i..end).take_while(|&i| against(i) == Some(&text[i])).count();
+                    let secret = (i..i + len).filter(|i| i + key.len() - shift >= secret_from).count();
+                    if secret >= CERTAIN {
+                        masked[i.max(start)..(i + len).max(start)].fill(true);
+                    }
+                    i += len.max(1);
+                }
+            }
+            start = end;
+        }
+        masked
+    }
+
+    fn pieces() -> impl Strategy<Value = Vec<usize>> {
+        prop_oneof![
+            Just(vec![]),
+            Just(vec![1; 400]),
+            prop::collection::vec(0usize..40, 0..20),
+            prop::collection::vec(0usize..200, 0..3),
+        ]
+    }
+
+    fn key_bytes() -> impl Strategy<Value = Vec<u8>> {
+        prop_oneof!["[A-Za-z0-9_.-]{12,80}", "[A-Za-z0-9+/]{12,60}={0,2}", "[ -~]{12,40}", "[\\\\/%+\"<& ]{12,24}",]
+            .prop_map(String::into_bytes)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(512))]
+
+        #[test]
+        fn exactly_what_the_rule_says_is_masked(
+            key in "[xy]{12,30}|x{12,20}|(xy){6,12}|[w-z]{14,40}",
+            secret_from in 0usize..6,
+            parts in prop::collection::vec((0usize..40, 0usize..60), 0..8),
+            noise in "[w-z ]{0,60}",
+            pieces in pieces(),
+        ) {
+            let key = key.as_bytes();
+            let secret_from = secret_from.min(key.len() - CERTAIN);
+            let mut text = Vec::new();
+            for (from, to) in parts {
+                text.extend_from_slice(&key[from.min(key.len())..to.min(key.len()).max(from.min(key.len()))]);
+                text.extend_from_slice(&noise.as_bytes()[..from.min(noise.len())]);
+            }
+            let out = push(&scrubber(key, secret_from), Mask::SameLength, &text, &pieces);
+            let covered: Vec<bool> = out.iter().map(|b| b"<>_key*".contains(b) && *b != b'y' || false).collect();
+            prop_assert_eq!(out.len(), text.len());
+            let model = model(key, secret_from, &text, &pieces);
+            for (i, (&covered, &model)) in covered.iter().zip(&model).enumerate() {
+                // The letters x and y are in the placeholder as well, so those may be either.
+                if !b"xy".contains(&out[i]) {
+                    prop_assert_eq!(covered, model, "byte {} of {:?} -> {:?}", i, String::from_utf8_lossy(&text), String::from_utf8_lossy(&out));
+                }
+                if !model {
+                    prop_assert_eq!(out[i], text[i]);
+                }
+            }
+        }
+
+        #[test]
+        fn no_twelve_bytes_of_a_secret_come_through(
+            key in key_bytes(),
+            secret_from in 0usize..10,
+            picks in prop::collection::vec((0usize..30, "[ -~]{0,20}", 0usize..20, 0usize..100), 1..6),
+            pieces in pieces(),
+            mask in prop_oneof![Just(Mask::Placeholder), Just(Mask::SameLength)],
+        ) {
+            let secret_from = secret_from.min(key.len() - CERTAIN);
+            let mut text = Vec::new();
+            for (form, between, from, to) in picks {
+                text.extend_from_slice(between.as_bytes());
+                let part = &key[from.min(key.len() - 1)..to.clamp(from.min(key.len() - 1) + 1, key.len().max(from.min(key.len() - 1) + 1))];
+                let forms = written(part);
+                text.extend_from_slice(&forms[form % forms.len()].1);
+            }
+            // A placeholder of printable characters could happen to go on where the key was cut.
+            let key_to_hide = ScrubKey { placeholder: "\u{1}".into(), ..scrub_key("x", &key, secret_from) };
+            let out = push(&Arc::new(Scrubber::new(vec![key_to_hide])), mask, &text, &pieces);
+            for piece in forbidden(&key[secret_from..]) {
+                prop_assert!(!holds(&out, &piece), "{:?} in {:?}", String::from_utf8_lossy(&piece), String::from_utf8_lossy(&out));
+            }
+            if mask == Mask::SameLength {
+                prop_assert_eq!(out.len(), text.len());
+            }
+        }
+
+        #[test]
+        fn a_whole_key_between_strangers_leaves_nothing_but_its_placeholder(
+            key in key_bytes(),
+            form in 0usize..30,
+            before in "[^ -~]{0,50}",
+            after in "[^ -~]{0,50}",
+        ) {
+            let scrubber = scrubber(&key, 0);
+            let forms = written(&key);
+            let (name, form) = &forms[form % forms.len()];
+            let text = [before.as_bytes(), form, after.as_bytes()].concat();
+            let want = [before.as_bytes(), b"<<x_key>>", after.as_bytes()].concat();
+            let got = push(&scrubber, Mask::Placeholder, &text, &[]);
+            prop_assert_eq!(String::from_utf8_lossy(&got), String::from_utf8_lossy(&want), "{}", name);
+            prop_assert_eq!(scrubber.header(&text), Some(want));
+        }
+
+        #[test]
+        fn other_text_stays(text in prop::collection::vec(any::<u8>(), 0..600), pieces in pieces()) {
+            let scrubber = scrubber(KEY.as_bytes(), 7);
+            prop_assert_eq!(push(&scrubber, Mask::Placeholder, &text, &pieces), &text[..]);
+            prop_assert_eq!(scrubber.header(&text), None);
+        }
+    }
+}

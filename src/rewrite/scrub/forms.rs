@@ -1,0 +1,269 @@
+//! The forms in which a key may come back, and how far a stretch of text agrees with one of them. Where to look is
+//! `index.rs`'s affair, what to put there `scrub.rs`'s.
+
+use std::ops::Range;
+
+/// How the characters of a form may be spelled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// The key itself: one atom is one byte.
+    Text,
+    /// One atom is six bits.
+    Base64,
+    /// One atom is four bits, of either case.
+    Hex,
+}
+
+impl Kind {
+    fn width(self) -> usize {
+        match self {
+            Kind::Text => 8,
+            Kind::Base64 => 6,
+            Kind::Hex => 4,
+        }
+    }
+
+    /// Characters that no serializer in use spells in another way than as themselves.
+    pub fn is_plain(self, atom: u8) -> bool {
+        match self {
+            Kind::Text => atom.is_ascii_alphanumeric() || matches!(atom, b'-' | b'_' | b'.'),
+            Kind::Base64 => atom.is_ascii_alphanumeric(),
+            Kind::Hex => false,
+        }
+    }
+}
+
+/// One form of one key: a row of atoms, each with its spellings, in a buffer that all forms share.
+pub(super) struct Form {
+    pub key: usize,
+    pub kind: Kind,
+    pub atoms: Range<usize>,
+    /// The bit of the key at which the first atom begins: what came before shares a base64 character with a neighbour.
+    lead: usize,
+    /// Where the well-known beginning ends, in bytes of the key.
+    secret_from: usize,
+}
+
+impl Form {
+    /// The first atom, counted from the form's own first, that tells nothing but secret bits.
+    pub fn first_secret(&self) -> usize {
+        (self.secret_from * 8).saturating_sub(self.lead).div_ceil(self.kind.width())
+    }
+
+    /// How many secret bytes in a row these atoms (counted from the form's first) tell, as far as whole atoms can:
+    /// what a base64 character at either end shares with a neighbour is not asked for.
+    pub fn secret_bytes(&self, atoms: Range<usize>) -> usize {
+        let width = self.kind.width();
+        let from = if atoms.start == 0 { 0 } else { (width * (atoms.start - 1) + self.lead) / 8 + 1 };
+        let to = (width * (atoms.end + 1) + self.lead - 1) / 8;
+        to.saturating_sub(from.max(self.secret_from))
+    }
+}
+
+const BASE64: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+const HEX: &[u8; 16] = b"0123456789abcdef";
+
+/// Room that the forms of a value of this length take; the buffer must never grow, since growing leaves copies.
+pub(super) fn room(len: usize) -> usize {
+    len + 3 * ((len * 8).div_ceil(6) + 4) + 2 * len
+}
+
+/// Adds all forms of a value.
+pub(super) fn add(key: usize, value: &[u8], secret_from: usize, buffer: &mut Vec<u8>, forms: &mut Vec<Form>) {
+    let mut add = |kind, lead, write: &dyn Fn(&mut Vec<u8>)| {
+        let from = buffer.len();
+        write(buffer);
+        forms.push(Form { key, kind, atoms: from..buffer.len(), lead, secret_from });
+    };
+    add(Kind::Text, 0, &|b| b.extend_from_slice(value));
+    // A key behind 0, 1 or 2 bytes of a group of three: its first 0, 4 or 2 bits share a character with them.
+    for lead in [0, 4, 2] {
+        add(Kind::Base64, lead, &|b| base64(value, lead, b));
+    }
+    add(Kind::Hex, 0, &|b| b.extend(value.iter().flat_map(|v| [HEX[usize::from(v >> 4)], HEX[usize::from(v & 15)]])));
+}
+
+/// The characters that lie wholly in the value, when its first `lead` bits belong to an earlier one.
+fn base64(value: &[u8], lead: usize, out: &mut Vec<u8>) {
+    let whole = (value.len() * 8 - lead) / 6;
+    let end = out.len() + whole;
+    let byte = |i: usize| u32::from(value.get(i).copied().unwrap_or(0));
+    for i in (0..value.len()).step_by(3) {
+        let four = byte(i) << 24 | byte(i + 1) << 16 | byte(i + 2) << 8 | byte(i + 3);
+        let bits = four << lead;
+        out.extend([26, 20, 14, 8].map(|shift| BASE64[(bits >> shift & 63) as usize]));
+        out.truncate(end);
+    }
+}
+
+/// The longest spelling of an atom: three backslashes and `u002f`.
+pub(super) const LONGEST: usize = 8;
+
+/// Calls `f` with each spelling of an atom that isn't plain. Letters in them count in either case.
+pub(super) fn spellings(kind: Kind, atom: u8, f: &mut impl FnMut(&[u8])) {
+    f(&[atom]);
+    if kind == Kind::Hex {
+        return;
+    }
+    match (kind, atom) {
+        (Kind::Base64, b'+') => f(b"-"),
+        (Kind::Base64, b'/') => f(b"_"),
+        (Kind::Text, b' ') => f(b"+"),
+        _ => {}
+    }
+    let [high, low] = [HEX[usize::from(atom >> 4)], HEX[usize::from(atom & 15)]];
+    f(&[b'%', high, low]);
+    f(&[b'%', b'2', b'5', high, low]);
+    if !atom.is_ascii() {
+        return;
+    }
+    // One backslash as in JSON, up to three as in JSON within a JSON string.
+    let short = short_escape(atom);
+    let long = [b'\\', b'\\', b'\\', b'u', b'0', b'0', high, low];
+    for skip in 0..3 {
+        f(&long[skip..]);
+        if let Some(c) = short {
+            f(&[b'\\', b'\\', b'\\', c][skip..]);
+        }
+    }
+}
+
+fn short_escape(atom: u8) -> Option<u8> {
+    match atom {
+        b'"' | b'\'' | b'\\' | b'/' => Some(atom),
+        8 => Some(b'b'),
+        12 => Some(b'f'),
+        b'\n' => Some(b'n'),
+        b'\r' => Some(b'r'),
+        b'\t' => Some(b't'),
+        _ => None,
+    }
+}
+
+/// The text under search: what has already passed, and the chunk at hand.
+#[derive(Clone, Copy)]
+pub(super) struct View<'a> {
+    pub seen: &'a [u8],
+    pub now: &'a [u8],
+}
+
+impl View<'_> {
+    pub fn len(&self) -> usize {
+        self.seen.len() + self.now.len()
+    }
+
+    pub fn get(&self, at: usize) -> Option<u8> {
+        match at.checked_sub(self.seen.len()) {
+            None => self.seen.get(at).copied(),
+            Some(at) => self.now.get(at).copied(),
+        }
+    }
+
+    fn has(&self, at: usize, spelling: &[u8]) -> bool {
+        spelling.iter().enumerate().all(|(i, s)| self.get(at + i).is_some_and(|c| c.eq_ignore_ascii_case(s)))
+    }
+}
+
+/// Where a reading of the text may stand. Almost always one place; each backslash in a row of them in a key can make it
+/// three more, and beyond five in a row the longest readings are given up.
+#[derive(Clone, Copy)]
+struct Places {
+    at: [usize; 16],
+    len: usize,
+}
+
+impl Places {
+    fn one(at: usize) -> Self {
+        Self { at: [at; 16], len: 1 }
+    }
+
+    fn none() -> Self {
+        Self { at: [0; 16], len: 0 }
+    }
+
+    fn add(&mut self, at: usize) {
+        if self.as_slice().contains(&at) {
+            return;
+        }
+        if let Some(slot) = self.at.get_mut(self.len) {
+            *slot = at;
+            self.len += 1;
+        }
+    }
+
+    fn as_slice(&self) -> &[usize] {
+        self.at.get(..self.len).unwrap_or(&[])
+    }
+}
+
+/// Which atoms of a form a stretch of the text spells, and where the stretch lies.
+pub(super) struct Agreement {
+    pub atoms: Range<usize>,
+    pub text: Range<usize>,
+}
+
+/// The longest stretch around `at` that agrees with the form, if the text spells the form's atom number `atom` there.
+pub(super) fn agreement(form: &Form, buffer: &[u8], view: View, atom: usize, at: usize) -> Option<Agreement> {
+    let atoms = buffer.get(form.atoms.clone())?;
+    let (mut end, mut places) = (atom, Places::one(at));
+    while let Some(&a) = atoms.get(end) {
+        let next = step(form.kind, a, view, places, false);
+        if next.len == 0 {
+            break;
+        }
+        (end, places) = (end + 1, next);
+    }
+    if end == atom {
+        return None;
+    }
+    let right = reach(form.kind, atoms.get(end), view, places);
+    let (mut begin, mut places) = (atom, Places::one(at));
+    while let Some(&a) = begin.checked_sub(1).and_then(|b| atoms.get(b)) {
+        let next = step(form.kind, a, view, places, true);
+        if next.len == 0 {
+            break;
+        }
+        (begin, places) = (begin - 1, next);
+    }
+    let left = places.as_slice().iter().copied().min()?;
+    Some(Agreement { atoms: begin..end, text: left..right })
+}
+
+/// The places after (or, backwards, before) one atom, for readings that stand at `places`.
+fn step(kind: Kind, atom: u8, view: View, places: Places, back: bool) -> Places {
+    let mut next = Places::none();
+    for &at in places.as_slice() {
+        let mut one = |spelling: &[u8], exact: bool| {
+            let from = if back { at.checked_sub(spelling.len()) } else { Some(at) };
+            let Some(from) = from else { return };
+            let agrees = if exact { view.get(from) == Some(atom) } else { view.has(from, spelling) };
+            if agrees {
+                next.add(if back { from } else { from + spelling.len() });
+            }
+        };
+        if kind.is_plain(atom) {
+            one(&[atom], true);
+        } else {
+            spellings(kind, atom, &mut |s| one(s, false));
+        }
+    }
+    next
+}
+
+/// The end of the stretch: with the beginning of one more atom where the text breaks off within its spelling, so that
+/// what is left of an escape is never half masked.
+fn reach(kind: Kind, atom: Option<&u8>, view: View, places: Places) -> usize {
+    let end = places.as_slice().iter().copied().max().unwrap_or(0);
+    let Some(&atom) = atom else { return end };
+    if kind.is_plain(atom) || end == view.len() {
+        return end;
+    }
+    let mut broken = false;
+    spellings(kind, atom, &mut |s| {
+        broken |= places.as_slice().iter().any(|&at| {
+            let left = view.len().saturating_sub(at);
+            (1..s.len()).contains(&left) && s.get(..left).is_some_and(|s| view.has(at, s))
+        });
+    });
+    if broken { view.len() } else { end }
+}
