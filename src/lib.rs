@@ -2,6 +2,7 @@
 
 #![deny(unsafe_code)]
 
+pub mod app;
 pub mod audit;
 pub mod ca;
 pub mod chain;

@@ -1,3 +1,99 @@
 //! The commands: each reads its arguments, calls a room below and says what came of it.
 
 pub mod audit;
+pub mod serve;
+pub mod term;
+
+use crate::app;
+use crate::config::settings::{Environment as Variables, Given, Settings};
+use crate::memory::Environment;
+use clap::{CommandFactory, Parser, Subcommand};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+/// Lets AI agents use API keys that they never hold: a placeholder becomes the key on the way out, and the key a placeholder on the way back
+#[derive(Debug, Parser)]
+#[command(name = "locum", version, arg_required_else_help = true, propagate_version = true)]
+pub struct Cli {
+    /// The config file [default: $LOCUM_CONFIG, else $XDG_CONFIG_HOME/locum/locum.toml]
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Where the CA and the audit are kept [default: $XDG_STATE_HOME/locum]
+    #[arg(long, global = true, value_name = "DIR")]
+    state: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// The proxy as a service: a daemon, or a sidecar beside an agent
+    Serve(serve::ServeArgs),
+    /// What has happened, and whether the record of it is whole
+    Audit(audit::AuditArgs),
+    /// Completions for a shell, to be sourced by it
+    Completions {
+        shell: clap_complete::Shell,
+    },
+    /// This manual as a man page
+    Man,
+}
+
+/// What commands have in common: where things are, and the settings once they are needed.
+pub struct Context {
+    given: Given,
+}
+
+impl Context {
+    /// The settings, or all mistakes in them.
+    pub fn settings(&self) -> anyhow::Result<Settings> {
+        Settings::load(&self.given, &Variables::of_process()).map_err(|mistakes| {
+            let n = mistakes.0.len();
+            let what = format!("the config has {n} mistake{}:\n{mistakes}", if n == 1 { "" } else { "s" });
+            term::Told::failed(what, "'locum check' tells when it is right")
+        })
+    }
+
+    /// Takes everything secret out of the environment. Only before any thread is started.
+    pub fn take_secrets(&self, settings: &Settings) -> anyhow::Result<Arc<Environment>> {
+        let names = app::secret_variables(settings);
+        Ok(Arc::new(Environment::take(names.iter().map(String::as_str))?))
+    }
+}
+
+/// Runs the command that the arguments ask for.
+pub fn run() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(e) => {
+            let _ = e.print();
+            return if e.use_stderr() { ExitCode::from(term::WRONG_USAGE) } else { ExitCode::SUCCESS };
+        }
+    };
+    let context = Context { given: Given { config: cli.config, state: cli.state } };
+    match dispatch(cli.command, &context) {
+        Ok(code) => code,
+        Err(e) => term::report(&e),
+    }
+}
+
+fn dispatch(command: Command, context: &Context) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Serve(args) => serve::run(args, context),
+        Command::Audit(args) => audit::run(args, &context.settings()?.audit.dir),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "locum", &mut std::io::stdout());
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Man => {
+            clap_mangen::Man::new(Cli::command()).render(&mut std::io::stdout())?;
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+/// Any error of the app, with its next step.
+pub(crate) fn told(error: app::AppError) -> anyhow::Error {
+    term::Told::failed(&error, error.next())
+}

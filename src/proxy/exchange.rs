@@ -3,7 +3,7 @@
 use super::connect::Client;
 use super::ending::{Ending, Tally};
 use super::refuse::Refusal;
-use super::request_body::{self, Fault, RequestBody};
+use super::request_body::{self, Fault};
 use super::response_body::{self, ResponseBody};
 use super::{Live, Shared, Worker, headers};
 use crate::name::{Host, Origin, Scheme};
@@ -11,6 +11,7 @@ use crate::policy::decide::{Mention, Question};
 use crate::policy::{Agent, Denial, Permit};
 use crate::record::{Event, Record, Scene};
 use crate::rewrite::head::{self, HeadHits};
+use crate::rewrite::scrub::{ScrubKey, Scrubber};
 use crate::secrets::Keys;
 use crate::upstream::UpstreamError;
 use crate::upstream::pool::Wish;
@@ -216,7 +217,25 @@ async fn forward(
     ending.upstream_ip = Some(lease.ip);
     ending.status = Some(response.status().as_u16());
     headers::response(response.headers_mut());
-    response_body::rewrite(response, &method, &permit, &keys, lease, ending).await
+    response_body::rewrite(response, &method, scrubber(asked, &permit, &keys), lease, ending).await
+}
+
+/// What hides the keys bound to the host that answers; `None` where there are none.
+fn scrubber(asked: &Asked, permit: &Permit, keys: &Keys) -> Option<Arc<Scrubber>> {
+    if permit.scrub().is_empty() {
+        return None;
+    }
+    let keys = keys.iter().filter_map(|(name, value)| {
+        let rule = permit.scrub().iter().find(|rule| rule.name == *name)?;
+        Some(ScrubKey {
+            key: name.clone(),
+            placeholder: rule.shown_placeholder(),
+            secret_from: asked.live.secret_from(name, value.expose()),
+            value: value.clone(),
+        })
+    });
+    let keys: Vec<ScrubKey> = keys.collect();
+    (!keys.is_empty()).then(|| Arc::new(Scrubber::new(keys)))
 }
 
 fn decide(asked: &Asked, parts: &http::request::Parts, hits: &HeadHits, has_body: bool) -> Result<Permit, Denial> {
@@ -380,6 +399,3 @@ impl From<Fault> for Refusal {
         }
     }
 }
-
-/// Re-exported for the bodies, which need both.
-pub(super) type OpenKeys = Keys;

@@ -14,8 +14,9 @@ const SWEEP: Duration = Duration::from_secs(10);
 const RESPITE: Duration = Duration::from_millis(50);
 
 /// Serves until `stop` turns true, then no longer accepts; returns when this worker's last connection has ended.
-pub async fn serve(worker: Arc<Worker>, listener: TcpListener, mut stop: watch::Receiver<bool>) {
+pub async fn serve(worker: Arc<Worker>, listener: TcpListener, stop: watch::Receiver<bool>) {
     let connections = Open(watch::Sender::new(()));
+    let mut stopping = stop.clone();
     let mut sweep = tokio::time::interval(SWEEP);
     loop {
         tokio::select! {
@@ -36,7 +37,7 @@ pub async fn serve(worker: Arc<Worker>, listener: TcpListener, mut stop: watch::
                 Err(_) => tokio::time::sleep(RESPITE).await,
             },
             _ = sweep.tick() => worker.pool.sweep(Instant::now()),
-            _ = stop.wait_for(|stopped| *stopped) => break,
+            _ = stopping.wait_for(|stopped| *stopped) => break,
         }
     }
     drop(listener);

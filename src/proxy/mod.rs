@@ -13,7 +13,7 @@ mod tunnel;
 
 use crate::audit::log::Log;
 use crate::ca::Leaves;
-use crate::name::AgentName;
+use crate::name::{AgentName, KeyName};
 use crate::policy::rule::HostPattern;
 use crate::policy::{Agents, Rules};
 use crate::record::{Event, Record, Scene};
@@ -21,6 +21,7 @@ use crate::rewrite::Vocabulary;
 use crate::secrets::Secrets;
 use crate::upstream::pool::Pool;
 use arc_swap::ArcSwap;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::SystemTime;
@@ -32,13 +33,11 @@ pub use request_body::RequestBody;
 pub struct Config {
     /// Open connections of all clients together; those beyond are closed at once.
     pub max_connections: usize,
-    /// Whether `exchange` records are written.
-    pub record_exchanges: bool,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { max_connections: 16 * 1024, record_exchanges: true }
+        Self { max_connections: 16 * 1024 }
     }
 }
 
@@ -51,6 +50,16 @@ pub struct Live {
     pub passthrough: Vec<HostPattern>,
     /// Only hosts that some key is bound to are read.
     pub intercept_bound_only: bool,
+    /// What each key's values are known to begin with: that much of them is no secret.
+    pub prefixes: HashMap<KeyName, Vec<String>>,
+}
+
+impl Live {
+    /// How many bytes of a value are its well-known prefix.
+    fn secret_from(&self, key: &KeyName, value: &[u8]) -> usize {
+        let known = self.prefixes.get(key).into_iter().flatten();
+        known.filter(|p| value.starts_with(p.as_bytes())).map(String::len).max().unwrap_or(0)
+    }
 }
 
 /// What all connections share.
@@ -58,7 +67,7 @@ pub struct Shared {
     pub config: Config,
     pub live: ArcSwap<Live>,
     pub secrets: Secrets,
-    pub audit: Arc<Log>,
+    pub audit: Log,
     pub leaves: Leaves,
     pub open: AtomicUsize,
     pub ids: ExchangeIds,

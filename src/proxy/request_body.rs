@@ -2,13 +2,14 @@
 
 use super::Shared;
 use super::ending::Tally;
-use super::exchange::{OpenKeys, substitution};
+use super::exchange::substitution;
+use crate::secrets::Keys;
 use crate::audit::log::Commit;
 use crate::policy::Permit;
 use crate::policy::decide::Use;
 use crate::record::Scene;
-use crate::rewrite::Vocabulary;
-use crate::rewrite::body::{BodyFault, BodyKey, BodyRewriter};
+use crate::rewrite::body::BodyRewriter;
+use crate::rewrite::{BodyFault, BodyKey, Vocabulary};
 use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
@@ -101,7 +102,7 @@ pub(super) struct Plan<'a> {
     pub shared: &'a Arc<Shared>,
     pub scene: &'a Arc<Scene>,
     pub permit: &'a Permit,
-    pub keys: &'a OpenKeys,
+    pub keys: &'a Keys,
     pub vocabulary: &'a Arc<Vocabulary>,
 }
 

@@ -1,11 +1,9 @@
 //! A response on its way back: keys bound to the host that answers are taken out of its head and body.
 
 use super::ending::Ending;
-use super::exchange::OpenKeys;
 use super::refuse::Refusal;
 use super::request_body::RequestBody;
-use crate::policy::Permit;
-use crate::rewrite::scrub::{BodyScrub, Mask, ScrubKey, Scrubber};
+use crate::rewrite::scrub::{BodyScrub, Mask, Scrubber};
 use crate::upstream::pool::{self, Lease};
 use bytes::Bytes;
 use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, ETAG};
@@ -49,12 +47,10 @@ pub(super) fn accept_what_can_be_read(headers: &mut HeaderMap) {
 pub(super) async fn rewrite(
     response: Response<Incoming>,
     method: &Method,
-    permit: &Permit,
-    keys: &OpenKeys,
+    scrubber: Option<Arc<Scrubber>>,
     lease: Lease<RequestBody>,
     mut ending: Ending,
 ) -> Result<Response<ResponseBody>, Refusal> {
-    let scrubber = scrubber(permit, keys);
     let (mut parts, inner) = response.into_parts();
     let Some(scrubber) = scrubber else {
         return Ok(Response::from_parts(parts, Stream::new(inner, None, lease, ending)));
@@ -79,25 +75,6 @@ pub(super) async fn rewrite(
             Ok(Response::from_parts(parts, Stream::new(inner, Some(scrub), lease, ending)))
         }
     }
-}
-
-fn scrubber(permit: &Permit, keys: &OpenKeys) -> Option<Arc<Scrubber>> {
-    if permit.scrub().is_empty() {
-        return None;
-    }
-    let keys: Vec<ScrubKey> = keys
-        .iter()
-        .filter_map(|(name, value)| {
-            let rule = permit.scrub().iter().find(|rule| rule.name == *name)?;
-            Some(ScrubKey {
-                key: name.clone(),
-                placeholder: rule.shown_placeholder(),
-                secret_from: rule.secret_from(value.expose()),
-                value: value.clone(),
-            })
-        })
-        .collect();
-    (!keys.is_empty()).then(|| Arc::new(Scrubber::new(keys)))
 }
 
 fn scrub_head(scrubber: &Scrubber, parts: &mut http::response::Parts) {

@@ -89,10 +89,11 @@ impl Secrets {
     ///
     /// While the values are fresh this never waits.
     pub async fn open(&self, permit: &Permit) -> Result<Keys, SecretError> {
-        self.open_named(permit.keys(), &[]).await
+        let hidden: Vec<&KeyName> = permit.scrub().iter().map(|rule| &rule.name).collect();
+        self.open_named(permit.keys(), &hidden).await
     }
 
-    async fn open_named(&self, needed: &[KeyName], hidden: &[KeyName]) -> Result<Keys, SecretError> {
+    async fn open_named(&self, needed: &[KeyName], hidden: &[&KeyName]) -> Result<Keys, SecretError> {
         let mut keys = Keys(Vec::with_capacity(needed.len() + hidden.len()));
         for name in needed {
             let held = self.hold(name).await;

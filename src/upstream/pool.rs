@@ -224,7 +224,8 @@ where
                 }
             }
             Line::Http2(mut send, ip) => {
-                let path = std::mem::replace(request.uri_mut(), absolute(origin, request.uri()));
+                let target = absolute(origin, request.uri());
+                let path = std::mem::replace(request.uri_mut(), target);
                 let host = request.headers_mut().remove(HOST);
                 request.headers_mut().remove(TRANSFER_ENCODING);
                 *request.version_mut() = http::Version::HTTP_2;

@@ -1,0 +1,116 @@
+//! `locum serve`: the proxy until it is told to stop.
+
+use super::{Context, term, told};
+use crate::app::{App, Plan, Running};
+use crate::ca::Root;
+use crate::config::settings::CaSource;
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
+
+#[derive(Debug, clap::Args)]
+pub struct ServeArgs {
+    /// Ask a running service whether it answers, and exit 0 if so
+    #[arg(long)]
+    healthcheck: bool,
+}
+
+/// How long a healthy service may take to answer.
+const HEALTHY: Duration = Duration::from_secs(3);
+
+pub fn run(args: ServeArgs, context: &Context) -> anyhow::Result<ExitCode> {
+    let settings = context.settings()?;
+    if args.healthcheck {
+        return healthcheck(settings.proxy.listen);
+    }
+    let environment = context.take_secrets(&settings)?;
+    let export = settings.ca.export.clone();
+    let plan = Plan { settings, environment, listen: None, root: None, tokens: Vec::new() };
+    let app = App::build(plan).map_err(told)?;
+    if let Some(path) = &export {
+        export_certificate(app.root(), path)?;
+    }
+    announce(&app, export.as_deref());
+    let running = app.spawn().map_err(told)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let running = runtime.block_on(until_stopped(running, context))?;
+    running.stop()?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Written whole or not at all: who waits for the file finds a certificate in it.
+pub fn export_certificate(root: &Root, path: &Path) -> anyhow::Result<()> {
+    let fail = |e: std::io::Error| term::Told::failed(format!("{}: {e}", path.display()), "see [ca] export in the config");
+    let partial = path.with_extension("partial");
+    std::fs::write(&partial, root.certificate_pem()).map_err(fail)?;
+    std::fs::rename(&partial, path).map_err(fail)
+}
+
+fn announce(app: &App, export: Option<&Path>) {
+    let settings = app.settings();
+    eprintln!("locum listens on http://{}", app.address());
+    match (&settings.ca.source, export) {
+        (_, Some(path)) => eprintln!("  CA certificate: {}", path.display()),
+        (CaSource::File(path), None) => eprintln!("  CA: {}", path.display()),
+        _ => eprintln!("  CA: new, in memory ([ca] export writes its certificate to a file)"),
+    }
+    let names: Vec<&str> = app.active_keys().iter().map(|k| k.name.as_str()).collect();
+    if names.is_empty() {
+        eprintln!("  keys: none (warning: nothing will be replaced; set a variable such as OPENAI_API_KEY, or [key.*] in the config)");
+    } else {
+        eprintln!("  keys: {}", names.join(", "));
+    }
+    if let Some(path) = app.audit_path() {
+        eprintln!("  audit: {}", path.display());
+    }
+}
+
+async fn until_stopped(mut running: Running, context: &Context) -> anyhow::Result<Running> {
+    let mut hup = signal(SignalKind::hangup())?;
+    let mut wipe = signal(SignalKind::user_defined2())?;
+    let mut term = signal(SignalKind::terminate())?;
+    let mut int = signal(SignalKind::interrupt())?;
+    loop {
+        tokio::select! {
+            _ = hup.recv() => match reload(&mut running, context) {
+                Ok(()) => eprintln!("locum: reloaded"),
+                Err(e) => eprintln!("locum: not reloaded, all is as it was: {e:#}"),
+            },
+            _ = wipe.recv() => {
+                running.wipe();
+                eprintln!("locum: all keys are wiped from memory; SIGHUP loads them again");
+            }
+            _ = term.recv() => break,
+            _ = int.recv() => break,
+        }
+    }
+    eprintln!("locum: draining");
+    Ok(running)
+}
+
+fn reload(running: &mut Running, context: &Context) -> anyhow::Result<()> {
+    running.reload(context.settings()?).map_err(told)
+}
+
+/// Any answer of locum's own will do: it says so in a header.
+fn healthcheck(mut address: SocketAddr) -> anyhow::Result<ExitCode> {
+    if address.ip().is_unspecified() {
+        address.set_ip(if address.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() });
+    }
+    let ask = || -> std::io::Result<bool> {
+        let mut stream = TcpStream::connect_timeout(&address, HEALTHY)?;
+        stream.set_read_timeout(Some(HEALTHY))?;
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: locum\r\nConnection: close\r\n\r\n")?;
+        let mut answer = Vec::new();
+        stream.take(4096).read_to_end(&mut answer)?;
+        Ok(memchr::memmem::find(&answer, b"locum-refused: not-forwarded").is_some())
+    };
+    match ask() {
+        Ok(true) => Ok(ExitCode::SUCCESS),
+        Ok(false) => Err(term::Told::failed(format!("what answers on {address} is not locum"), "see [proxy] listen")),
+        Err(e) => Err(term::Told::failed(format!("nothing answers on {address}: {e}"), "start it with 'locum serve'")),
+    }
+}

@@ -1,0 +1,242 @@
+//! A request's body in pieces, its placeholders replaced on the way. Content codings are taken off before and put on after it.
+
+use super::account::{Account, BodyFault, BodyKey, Use};
+use super::finder::{Behind, Found, Reach, Scan, Spelling, Vocabulary};
+use super::grpc::Messages;
+use super::json::is_space;
+use super::kind::{Declared, Kind, Sight};
+use bytes::{Buf, Bytes};
+use http::HeaderValue;
+use std::sync::Arc;
+
+/// So many bytes of a new piece are first put behind what was held back, to see what becomes of it.
+const SEAM: usize = 256;
+
+/// Replaces placeholders in a body of any length, holding back no more than what could still become one.
+///
+/// What needs no change is passed on as the very bytes that came.
+pub struct BodyRewriter {
+    vocabulary: Arc<Vocabulary>,
+    declared: Declared,
+    account: Account,
+    stage: Stage,
+}
+
+enum Stage {
+    /// Spaces so far: what the body is isn't known.
+    Before(Kind),
+    Stream(Stream),
+    Messages(Messages),
+    /// No key could go anywhere in it: what is left is to count.
+    Watch(Stream),
+    Failed(BodyFault),
+}
+
+impl BodyRewriter {
+    /// `keys` are those whose binding covers this request; with none, nothing is changed and placeholders are counted.
+    pub fn new(vocabulary: Arc<Vocabulary>, content_type: Option<&HeaderValue>, keys: Vec<BodyKey>) -> Self {
+        let declared = Declared::new(content_type);
+        let account = Account::new(keys);
+        let stage = match account.places().next() {
+            None => Stage::Watch(Stream::watch(Spelling::Raw)),
+            Some(_) => Stage::Before(Kind::declared(&declared, account.places())),
+        };
+        Self { vocabulary, declared, account, stage }
+    }
+
+    /// Takes a piece, and adds to `out` what can go on.
+    pub fn push(&mut self, chunk: Bytes, out: &mut Vec<Bytes>) -> Result<(), BodyFault> {
+        let chunk = match &mut self.stage {
+            Stage::Before(_) => self.begin(chunk, out),
+            _ => chunk,
+        };
+        let done = match &mut self.stage {
+            Stage::Before(_) => return Ok(()),
+            Stage::Failed(fault) => return Err(fault.clone()),
+            Stage::Stream(stream) => stream.push(chunk, &self.vocabulary, &mut self.account, out),
+            Stage::Messages(messages) => messages.push(chunk, &self.vocabulary, &mut self.account, out),
+            Stage::Watch(stream) => {
+                if !chunk.is_empty() {
+                    out.push(chunk.clone());
+                }
+                stream.push(chunk, &self.vocabulary, &mut self.account, &mut Vec::new())
+            }
+        };
+        self.remember(done)
+    }
+
+    /// The body has ended.
+    pub fn finish(&mut self, out: &mut Vec<Bytes>) -> Result<(), BodyFault> {
+        let done = match &mut self.stage {
+            Stage::Before(_) => return Ok(()),
+            Stage::Failed(fault) => return Err(fault.clone()),
+            Stage::Stream(stream) => stream.finish(&self.vocabulary, &mut self.account, out),
+            Stage::Messages(messages) => {
+                messages.finish(out);
+                Ok(())
+            }
+            Stage::Watch(stream) => stream.finish(&self.vocabulary, &mut self.account, &mut Vec::new()),
+        };
+        self.remember(done)
+    }
+
+    /// Which keys were written where, in the order of their first use.
+    pub fn uses(&self) -> &[Use] {
+        self.account.uses()
+    }
+
+    /// How many placeholders were left as they are.
+    pub fn kept(&self) -> u64 {
+        self.account.kept()
+    }
+
+    /// Lets leading spaces through; the first other byte says what the body is.
+    fn begin(&mut self, mut chunk: Bytes, out: &mut Vec<Bytes>) -> Bytes {
+        let Stage::Before(kind) = &mut self.stage else { return chunk };
+        let spaces = chunk.iter().take_while(|b| is_space(**b) || BYTE_ORDER_MARK.contains(b)).count();
+        let space = chunk.split_to(spaces);
+        kind.advance(&space);
+        if !space.is_empty() {
+            out.push(space);
+        }
+        let Some(first) = chunk.first() else { return chunk };
+        let json = matches!(first, b'{' | b'[' | b'"');
+        let kind = if json { Kind::json(self.account.places()) } else { std::mem::replace(kind, Kind::Plain) };
+        self.stage = if !self.account.places().any(|p| kind.has(p)) {
+            Stage::Watch(Stream::watch(kind.spelling()))
+        } else if self.declared == Declared::Grpc && !json {
+            Stage::Messages(Messages::new())
+        } else {
+            Stage::Stream(Stream::new(kind))
+        };
+        chunk
+    }
+
+    fn remember(&mut self, done: Result<(), BodyFault>) -> Result<(), BodyFault> {
+        if let Err(fault) = &done {
+            self.stage = Stage::Failed(fault.clone());
+        }
+        done
+    }
+}
+
+/// Some clients begin JSON with it, in UTF-8.
+const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
+
+/// A body of any kind but framed messages, over all its cuts.
+struct Stream {
+    spelling: Spelling,
+    /// `None` where placeholders are counted and nothing more.
+    kind: Option<Kind>,
+    behind: Behind,
+    /// What can't be decided yet.
+    held: Bytes,
+}
+
+impl Stream {
+    fn new(kind: Kind) -> Self {
+        Self { spelling: kind.spelling(), kind: Some(kind), behind: Behind::default(), held: Bytes::new() }
+    }
+
+    fn watch(spelling: Spelling) -> Self {
+        Self { spelling, kind: None, behind: Behind::default(), held: Bytes::new() }
+    }
+
+    fn push(
+        &mut self,
+        mut chunk: Bytes,
+        vocabulary: &Vocabulary,
+        account: &mut Account,
+        out: &mut Vec<Bytes>,
+    ) -> Result<(), BodyFault> {
+        let mut take = SEAM;
+        while !self.held.is_empty() && !chunk.is_empty() {
+            let taken = take.min(chunk.len());
+            let seam = Bytes::from([&self.held[..], &chunk[..taken]].concat());
+            let done = self.pass(&seam, vocabulary, account, false, out)?;
+            match done.checked_sub(self.held.len()) {
+                Some(beyond) => {
+                    chunk.advance(beyond);
+                    self.held = Bytes::new();
+                }
+                None if taken == chunk.len() => {
+                    self.held = seam.slice(done..);
+                    return Ok(());
+                }
+                None => {
+                    self.held.advance(done);
+                    take *= 2;
+                }
+            }
+        }
+        let done = self.pass(&chunk, vocabulary, account, false, out)?;
+        // A copy, so that a few bytes don't keep a large piece in memory.
+        self.held = Bytes::copy_from_slice(&chunk[done..]);
+        Ok(())
+    }
+
+    fn finish(
+        &mut self,
+        vocabulary: &Vocabulary,
+        account: &mut Account,
+        out: &mut Vec<Bytes>,
+    ) -> Result<(), BodyFault> {
+        let held = std::mem::take(&mut self.held);
+        self.pass(&held, vocabulary, account, true, out).map(|_| ())
+    }
+
+    /// Decides what it can of `hay`, adds that to `out`, and tells how many bytes of `hay` it was: all, where they are the last.
+    fn pass(
+        &mut self,
+        hay: &Bytes,
+        vocabulary: &Vocabulary,
+        account: &mut Account,
+        last: bool,
+        out: &mut Vec<Bytes>,
+    ) -> Result<usize, BodyFault> {
+        let mut scan = Scan::new(vocabulary, self.spelling, hay);
+        // Up to `sent` all is in `out`; up to `from` nothing more begins, and the kind has seen it.
+        let (mut sent, mut seen, mut from) = (0, 0, 0);
+        let done = loop {
+            let Some(start) = scan.next(from) else {
+                break if last { hay.len() } else { vocabulary.tail(self.spelling, hay, from, &self.behind) };
+            };
+            let hit = match vocabulary.at(self.spelling, hay, start, Reach::Name, last) {
+                Found::Hit(hit) if self.behind.aligned(self.spelling, hay, start) => hit,
+                Found::More if self.behind.aligned(self.spelling, hay, start) => break start,
+                _ => {
+                    from = start + 1;
+                    continue;
+                }
+            };
+            self.advance(&hay[seen..start]);
+            seen = start;
+            let written = match self.kind.as_ref().map(|kind| kind.sight(hay, &hit.at, &self.behind, last)) {
+                None => {
+                    account.keep();
+                    None
+                }
+                Some(Sight::More) => break start,
+                Some(Sight::Spot(spot)) => account.settle(&hit, &spot)?,
+            };
+            from = hit.at.end;
+            self.advance(&hay[seen..from]);
+            seen = from;
+            if let Some(written) = written {
+                out.extend((sent < start).then(|| hay.slice(sent..start)));
+                out.push(written);
+                sent = from;
+            }
+        };
+        self.advance(&hay[seen..done]);
+        self.behind.pass(&hay[..done]);
+        out.extend((sent < done).then(|| hay.slice(sent..done)));
+        Ok(done)
+    }
+
+    fn advance(&mut self, bytes: &[u8]) {
+        if let Some(kind) = &mut self.kind {
+            kind.advance(bytes);
+        }
+    }
+}
