@@ -102,7 +102,7 @@ pub struct Vocabulary {
 }
 
 enum Openers {
-    Default(memmem::Finder<'static>),
+    Default(Box<memmem::Finder<'static>>),
     Many(AhoCorasick),
 }
 
@@ -133,7 +133,7 @@ impl Vocabulary {
         }
         let longest = lookalikes.iter().map(|(text, _)| text.len()).max().unwrap_or(0).max(MAX_RUN + 4);
         let openers = match texts.len() {
-            1 => Openers::Default(memmem::Finder::new(b"<<")),
+            1 => Openers::Default(Box::new(memmem::Finder::new(b"<<"))),
             many => {
                 let searcher = AhoCorasick::builder().match_kind(MatchKind::LeftmostFirst).build(&texts);
                 Openers::Many(searcher.map_err(|_| LookalikeError::TooMany(many))?)

@@ -1,0 +1,125 @@
+//! The keys that a body may need: which of them may go where, how often, and what has been used. It finds and writes nothing.
+
+use super::dress::Unfit;
+use super::finder::Hit;
+use super::kind::Spot;
+use crate::memory::Opened;
+use crate::name::KeyName;
+use crate::place::Place;
+use bytes::Bytes;
+use std::sync::Arc;
+
+/// A key that policy allows in the body of this request.
+#[derive(Debug, Clone)]
+pub struct BodyKey {
+    pub key: KeyName,
+    pub value: Arc<Opened>,
+    /// Those of its places that are in bodies.
+    pub places: Vec<Place>,
+    /// How often, in this body.
+    pub max_uses: u32,
+}
+
+/// That a key was written into a body.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Use {
+    pub key: KeyName,
+    /// The binding's place that allowed it.
+    pub place: Place,
+    pub count: u64,
+}
+
+/// Why a body can't go on.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BodyFault {
+    #[error("the body uses key '{key}' more than {max} times")]
+    TooManyUses { key: KeyName, max: u32 },
+    #[error(transparent)]
+    Unfit(#[from] Unfit),
+    #[error("key '{key}' may go to a JSON pointer only, and this body is no JSON up to where it stands")]
+    MalformedJson { key: KeyName },
+    #[error("a compressed gRPC message can't be searched for placeholders")]
+    CompressedMessage,
+    #[error("a gRPC message of {length} bytes is longer than the {max} that can be searched for placeholders")]
+    LongMessage { length: u64, max: usize },
+}
+
+#[derive(Debug)]
+pub(super) struct Account {
+    keys: Vec<BodyKey>,
+    /// For each key.
+    spent: Vec<u32>,
+    uses: Vec<Use>,
+    kept: u64,
+}
+
+impl Account {
+    pub fn new(keys: Vec<BodyKey>) -> Self {
+        let spent = vec![0; keys.len()];
+        Self { keys, spent, uses: Vec::new(), kept: 0 }
+    }
+
+    pub fn places(&self) -> impl Iterator<Item = &Place> {
+        self.keys.iter().flat_map(|k| &k.places)
+    }
+
+    pub fn uses(&self) -> &[Use] {
+        &self.uses
+    }
+
+    pub fn kept(&self) -> u64 {
+        self.kept
+    }
+
+    /// A placeholder stays as it is.
+    pub fn keep(&mut self) {
+        self.kept += 1;
+    }
+
+    /// What to write for a placeholder at this spot; `None` is to leave it.
+    pub fn settle(&mut self, hit: &Hit, spot: &Spot) -> Result<Option<Bytes>, BodyFault> {
+        let index = self.keys.iter().position(|k| Some(&k.key) == hit.key.as_ref());
+        let Some((key, spent)) = index.and_then(|i| Some((self.keys.get(i)?, self.spent.get_mut(i)?))) else {
+            self.keep();
+            return Ok(None);
+        };
+        let Some(place) = allowed(key, spot)? else {
+            self.keep();
+            return Ok(None);
+        };
+        if *spent >= key.max_uses {
+            return Err(BodyFault::TooManyUses { key: key.key.clone(), max: key.max_uses });
+        }
+        let written = spot.dress.put_on(key.value.expose()).map_err(|why| Unfit {
+            key: key.key.clone(),
+            place: place.clone(),
+            why,
+        })?;
+        *spent += 1;
+        match self.uses.iter_mut().find(|u| u.key == key.key && u.place == *place) {
+            Some(used) => used.count += 1,
+            None => self.uses.push(Use { key: key.key.clone(), place: place.clone(), count: 1 }),
+        }
+        Ok(Some(written))
+    }
+}
+
+/// The narrowest of a key's places that covers the spot.
+fn allowed<'k>(key: &'k BodyKey, spot: &Spot) -> Result<Option<&'k Place>, BodyFault> {
+    let narrow = |place: &&Place| match place {
+        Place::BodyPointer(pointer) => spot.whole && spot.pointer == Some(pointer),
+        Place::BodyField(field) => spot.whole && spot.field == Some(field.as_bytes()),
+        _ => false,
+    };
+    let place = key
+        .places
+        .iter()
+        .find(narrow)
+        .or_else(|| key.places.iter().find(|p| **p == Place::Body && spot.whole))
+        .or_else(|| key.places.iter().find(|p| **p == Place::BodyAny));
+    let wants_pointer = || key.places.iter().any(|p| matches!(p, Place::BodyPointer(_)));
+    if place.is_none() && spot.lost && spot.whole && wants_pointer() {
+        return Err(BodyFault::MalformedJson { key: key.key.clone() });
+    }
+    Ok(place)
+}

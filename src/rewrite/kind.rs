@@ -1,0 +1,212 @@
+//! What a body is, and how a key's value is written at a spot in it. What the body says counts before its `Content-Type`.
+
+use super::dress::{self, Misfit};
+use super::finder::{Behind, Spelling};
+use super::{form, json, multipart};
+use crate::place::Place;
+use bytes::Bytes;
+use http::HeaderValue;
+use memchr::memmem;
+use std::ops::Range;
+
+/// What the `Content-Type` says, as far as it matters.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Declared {
+    Form,
+    Multipart { boundary: String },
+    Grpc,
+    Other,
+}
+
+impl Declared {
+    pub fn new(content_type: Option<&HeaderValue>) -> Self {
+        let Some(text) = content_type.and_then(|v| v.to_str().ok()) else { return Self::Other };
+        let (essence, parameters) = text.split_once(';').unwrap_or((text, ""));
+        let essence = essence.trim().to_ascii_lowercase();
+        if essence == "application/x-www-form-urlencoded" {
+            return Self::Form;
+        }
+        if essence == "multipart/form-data" {
+            return boundary(parameters).map_or(Self::Other, |boundary| Self::Multipart { boundary });
+        }
+        let framed =
+            |name: &str| essence.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('+'));
+        if framed("application/grpc") || framed("application/grpc-web") { Self::Grpc } else { Self::Other }
+    }
+}
+
+/// RFC 2046 allows seventy characters; a quote can't be one of them, so none is escaped.
+fn boundary(parameters: &str) -> Option<String> {
+    let mut parts = parameters.split(';');
+    let value = parts.find_map(|p| {
+        let (name, value) = p.split_once('=')?;
+        name.trim().eq_ignore_ascii_case("boundary").then_some(value.trim())
+    })?;
+    let value = value.strip_prefix('"').and_then(|v| v.strip_suffix('"')).unwrap_or(value);
+    let legal = |b: u8| b.is_ascii_alphanumeric() || b"'()+_,-./:=? ".contains(&b);
+    ((1..=70).contains(&value.len()) && value.bytes().all(legal)).then(|| value.to_string())
+}
+
+/// A body whose first byte that is no space has been seen, or none yet.
+pub(super) enum Kind {
+    Json(json::Walker),
+    Form(form::Walker),
+    Multipart(multipart::Walker),
+    Plain,
+}
+
+impl Kind {
+    /// Before a byte of the body is known.
+    pub fn declared<'p>(declared: &Declared, places: impl Iterator<Item = &'p Place>) -> Self {
+        match declared {
+            Declared::Form => Self::Form(form::Walker::new(places.filter_map(|p| match p {
+                Place::BodyField(name) => Some(name.as_str()),
+                _ => None,
+            }))),
+            Declared::Multipart { boundary } => Self::Multipart(multipart::Walker::new(boundary)),
+            Declared::Grpc | Declared::Other => Self::Plain,
+        }
+    }
+
+    pub fn json<'p>(places: impl Iterator<Item = &'p Place>) -> Self {
+        Self::Json(json::Walker::new(places.filter_map(|p| match p {
+            Place::BodyPointer(pointer) => Some(pointer.as_str()),
+            _ => None,
+        })))
+    }
+
+    /// Whether this place can be in such a body at all.
+    pub fn has(&self, place: &Place) -> bool {
+        match place {
+            Place::Body => !matches!(self, Kind::Plain),
+            Place::BodyPointer(_) => matches!(self, Kind::Json(_)),
+            Place::BodyField(_) => matches!(self, Kind::Form(_) | Kind::Multipart(_)),
+            Place::BodyAny => true,
+            _ => false,
+        }
+    }
+
+    pub fn spelling(&self) -> Spelling {
+        match self {
+            Kind::Json(_) => Spelling::Json,
+            Kind::Form(_) => Spelling::Form,
+            Kind::Multipart(_) | Kind::Plain => Spelling::Raw,
+        }
+    }
+
+    /// These bytes have gone by.
+    pub fn advance(&mut self, bytes: &[u8]) {
+        match self {
+            Kind::Json(walker) => walker.advance(bytes),
+            Kind::Form(walker) => walker.advance(bytes),
+            Kind::Multipart(walker) => walker.advance(bytes),
+            Kind::Plain => {}
+        }
+    }
+
+    /// What there is to say of a placeholder, all bytes before which have gone by.
+    pub fn sight(&self, hay: &[u8], at: &Range<usize>, behind: &Behind, last: bool) -> Sight<'_> {
+        match self {
+            Kind::Json(walker) => walker.sight(hay, at, behind, last),
+            Kind::Form(walker) => walker.sight(hay, at, last),
+            Kind::Multipart(walker) => walker.sight(hay, at, last),
+            Kind::Plain => Sight::Spot(Spot::plain()),
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(super) enum Sight<'a> {
+    Spot(Spot<'a>),
+    /// The bytes end before it can be told.
+    More,
+}
+
+/// Where in a body a placeholder stands.
+#[derive(Debug)]
+pub(super) struct Spot<'a> {
+    /// It is all of a value.
+    pub whole: bool,
+    /// The name of the form's field that it is in.
+    pub field: Option<&'a [u8]>,
+    /// The JSON pointer of the value that it begins, if a binding names it.
+    pub pointer: Option<&'a str>,
+    /// The body turned out not to be the JSON that pointers need.
+    pub lost: bool,
+    pub dress: Dress<'a>,
+}
+
+impl Spot<'_> {
+    pub fn plain() -> Self {
+        Self { whole: false, field: None, pointer: None, lost: false, dress: Dress::Plain }
+    }
+}
+
+/// How a value is written.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Dress<'a> {
+    Plain,
+    Json,
+    Percent,
+    /// In a header of a part.
+    Line,
+    /// In the content of a part.
+    Field {
+        boundary: &'a [u8],
+    },
+}
+
+impl Dress<'_> {
+    pub fn put_on(self, value: &[u8]) -> Result<Bytes, Misfit> {
+        let written = match self {
+            Dress::Plain => value.to_vec(),
+            Dress::Json => dress::json(value)?,
+            Dress::Percent => dress::percent(value),
+            Dress::Line if value.contains(&b'"') => return Err(Misfit::Control),
+            Dress::Line => dress::header(value)?,
+            Dress::Field { boundary } if memmem::find(value, boundary).is_some() => return Err(Misfit::Boundary),
+            Dress::Field { .. } => value.to_vec(),
+        };
+        Ok(Bytes::from(written))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn content_types_are_read() {
+        let multipart = |b: &str| Declared::Multipart { boundary: b.into() };
+        for (text, declared) in [
+            ("application/x-www-form-urlencoded", Declared::Form),
+            ("Application/X-WWW-Form-URLEncoded ; charset=utf-8", Declared::Form),
+            ("multipart/form-data; boundary=abc", multipart("abc")),
+            ("multipart/form-data; charset=utf-8; Boundary=\"a b=c\"", multipart("a b=c")),
+            ("multipart/form-data", Declared::Other),
+            ("multipart/form-data; boundary=", Declared::Other),
+            ("multipart/form-data; boundary=a<b", Declared::Other),
+            ("multipart/mixed; boundary=a", Declared::Other),
+            ("application/grpc", Declared::Grpc),
+            ("application/grpc+proto", Declared::Grpc),
+            ("application/grpc-web+proto", Declared::Grpc),
+            ("application/grpc-web-text", Declared::Other),
+            ("application/json", Declared::Other),
+        ] {
+            assert_eq!(Declared::new(Some(&HeaderValue::from_static(text))), declared, "{text}");
+        }
+    }
+
+    #[test]
+    fn values_are_dressed_for_their_spot() {
+        let put_on = |dress: Dress, value: &str| dress.put_on(value.as_bytes()).map(|b| b.to_vec());
+        assert_eq!(put_on(Dress::Plain, "a\"\n"), Ok(b"a\"\n".to_vec()));
+        assert_eq!(put_on(Dress::Json, "a\""), Ok(b"a\\\"".to_vec()));
+        assert_eq!(put_on(Dress::Percent, "a&"), Ok(b"a%26".to_vec()));
+        assert_eq!(put_on(Dress::Line, "a\"b"), Err(Misfit::Control));
+        assert_eq!(put_on(Dress::Line, "a\r\nb"), Err(Misfit::Control));
+        let field = Dress::Field { boundary: b"--b" };
+        assert_eq!(put_on(field, "a\r\nb"), Ok(b"a\r\nb".to_vec()));
+        assert_eq!(put_on(field, "a\r\n--b--"), Err(Misfit::Boundary));
+    }
+}
