@@ -13,7 +13,8 @@ use std::sync::Arc;
 #[derive(Debug, Clone)]
 pub struct BodyKey {
     pub key: KeyName,
-    pub value: Arc<Opened>,
+    /// `None` where it can't be had: that matters only once the key is asked for.
+    pub value: Option<Arc<Opened>>,
     /// Those of its places that are in bodies.
     pub places: Vec<Place>,
     /// How often, in this body.
@@ -34,6 +35,8 @@ pub struct Use {
 pub enum BodyFault {
     #[error("the body uses key '{key}' more than {max} times")]
     TooManyUses { key: KeyName, max: u32 },
+    #[error("the value of key '{key}' can't be had")]
+    Unavailable { key: KeyName },
     #[error(transparent)]
     Unfit(#[from] Unfit),
     #[error("key '{key}' may go to a JSON pointer only, and this body is no JSON up to where it stands")]
@@ -90,7 +93,8 @@ impl Account {
         if *spent >= key.max_uses {
             return Err(BodyFault::TooManyUses { key: key.key.clone(), max: key.max_uses });
         }
-        let written = spot.dress.put_on(key.value.expose()).map_err(|why| Unfit {
+        let value = key.value.as_ref().ok_or_else(|| BodyFault::Unavailable { key: key.key.clone() })?;
+        let written = spot.dress.put_on(value.expose()).map_err(|why| Unfit {
             key: key.key.clone(),
             place: place.clone(),
             why,

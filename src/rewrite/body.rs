@@ -1,6 +1,8 @@
 //! A request's body in pieces, its placeholders replaced on the way. Content codings are taken off before and put on after it.
 
-use super::account::{Account, BodyFault, BodyKey, Use};
+pub use super::account::{BodyFault, BodyKey, Use};
+
+use super::account::Account;
 use super::finder::{Behind, Found, Reach, Scan, Spelling, Vocabulary};
 use super::grpc::Messages;
 use super::json::is_space;
@@ -250,11 +252,11 @@ mod tests {
     use crate::rewrite::dress::Misfit;
     use proptest::prelude::*;
 
-    /// `key:places=value` each; places are parted by `|`.
+    /// Name, places parted by `|`, and value; an empty value can't be had.
     fn keys(texts: &[(&str, &str, &str)]) -> Vec<BodyKey> {
         let key = |(key, places, value): &(&str, &str, &str)| BodyKey {
             key: key.parse().unwrap(),
-            value: Arc::new(Opened::new(value.as_bytes().to_vec())),
+            value: (!value.is_empty()).then(|| Arc::new(Opened::new(value.as_bytes().to_vec()))),
             places: places.split('|').map(|p| p.parse::<Place>().unwrap()).collect(),
             max_uses: 4,
         };
@@ -464,6 +466,14 @@ mod tests {
         assert_eq!(rewriter.push(body(5).into(), &mut out), Err(fault.clone()));
         assert_eq!(rewriter.push(Bytes::from_static(b"]"), &mut out), Err(fault.clone()));
         assert_eq!(rewriter.finish(&mut out), Err(fault));
+    }
+
+    #[test]
+    fn a_key_without_a_value_matters_where_it_is_asked_for() {
+        let keys = keys(&[("x", "body", "")]);
+        check(JSON, &keys, r#"{"a":"text <<x_key>>"}"#, r#"{"a":"text <<x_key>>"}"#, "", 1);
+        let fault = everywhere(JSON, &keys, br#"{"a":"<<x_key>>"}"#).fault;
+        assert_eq!(fault, Some(BodyFault::Unavailable { key: "x".parse().unwrap() }));
     }
 
     #[test]

@@ -12,6 +12,5 @@ mod kind;
 mod multipart;
 pub mod scrub;
 
-pub use account::{BodyFault, BodyKey, Use};
 pub use dress::{Misfit, Unfit};
 pub use finder::{LookalikeError, MAX_LOOKALIKE, MIN_LOOKALIKE, Vocabulary};
