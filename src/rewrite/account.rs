@@ -13,7 +13,7 @@ use std::sync::Arc;
 #[derive(Debug, Clone)]
 pub struct BodyKey {
     pub key: KeyName,
-    /// `None` where it can't be had: a use of it is a fault.
+    /// `None` where it can't be had: that matters only once the key is asked for.
     pub value: Option<Arc<Opened>>,
     /// Those of its places that are in bodies.
     pub places: Vec<Place>,
@@ -35,7 +35,7 @@ pub struct Use {
 pub enum BodyFault {
     #[error("the body uses key '{key}' more than {max} times")]
     TooManyUses { key: KeyName, max: u32 },
-    #[error("key '{key}' has no value now")]
+    #[error("the value of key '{key}' can't be had")]
     Unavailable { key: KeyName },
     #[error(transparent)]
     Unfit(#[from] Unfit),

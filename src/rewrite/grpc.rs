@@ -10,8 +10,8 @@ use std::ops::Range;
 const MAX_MESSAGE: usize = 4 * 1024 * 1024;
 /// A flag and the length.
 const PREFIX: usize = 5;
-/// Protobuf's own readers go a hundred deep.
-const MAX_DEPTH: usize = 100;
+/// Strings deeper than this are not looked for in a message; each level reads what is inside once more.
+const MAX_DEPTH: usize = 32;
 
 /// The messages of one body.
 pub(super) struct Messages {
@@ -87,7 +87,11 @@ fn rewrite(
         out.push(framed);
         return Ok(());
     }
-    let new = protobuf(&message, 0, &edits, MAX_DEPTH).unwrap_or_else(|| splice(&message, 0, &edits));
+    let mut patches = Vec::new();
+    if lengths(&message, 0..message.len(), &edits, &mut patches, MAX_DEPTH).is_none() {
+        patches = edits;
+    }
+    let new = splice(&message, &patches);
     let mut prefix = BytesMut::with_capacity(PREFIX);
     prefix.put_u8(framed.first().copied().unwrap_or_default());
     // Four bytes can't say more, and no message with so many edits comes in.
@@ -97,62 +101,60 @@ fn rewrite(
     Ok(())
 }
 
+#[derive(Clone)]
 struct Edit {
-    /// In the whole message.
     at: Range<usize>,
     written: Bytes,
 }
 
-/// `bytes`, which begin at `base` of the message, with the edits made as they are.
-fn splice(bytes: &[u8], base: usize, edits: &[Edit]) -> Vec<u8> {
-    let mut new = Vec::with_capacity(bytes.len() + edits.iter().map(|e| e.written.len()).sum::<usize>());
+impl Edit {
+    /// By how much it makes the message longer.
+    fn growth(&self) -> isize {
+        self.written.len() as isize - self.at.len() as isize
+    }
+}
+
+/// Makes edits, which are in order.
+fn splice(message: &[u8], edits: &[Edit]) -> Vec<u8> {
+    let mut new = Vec::with_capacity(message.len() + edits.iter().map(|e| e.written.len()).sum::<usize>());
     let mut done = 0;
     for edit in edits {
-        new.extend_from_slice(bytes.get(done..edit.at.start - base).unwrap_or_default());
+        new.extend_from_slice(message.get(done..edit.at.start).unwrap_or_default());
         new.extend_from_slice(&edit.written);
-        done = edit.at.end - base;
+        done = edit.at.end;
     }
-    new.extend_from_slice(bytes.get(done..).unwrap_or_default());
+    new.extend_from_slice(message.get(done..).unwrap_or_default());
     new
 }
 
-/// The same in a protobuf message, where every string says its length, and so does every message around it.
-/// `None` where the bytes are no such message or an edit lies outside its strings.
+/// Adds to `patches` the edits, and those of the lengths around them: in protobuf every string says its length, and so does
+/// every message within a message. Tells by how much all grows, or `None` where `message[at]` is no such message or an edit
+/// lies outside its strings.
 ///
-/// A string that holds a placeholder is no message by chance: `<` is the end of a group that never began.
-fn protobuf(bytes: &[u8], base: usize, edits: &[Edit], depth: usize) -> Option<Vec<u8>> {
-    let room = edits.iter().map(|e| e.written.len() + 2 * MAX_VARINT).sum::<usize>();
-    let mut new = Vec::with_capacity(bytes.len() + room * 2);
+/// A string that holds a placeholder is hardly a message by chance: `<` is the end of a group that never began.
+fn lengths(message: &[u8], at: Range<usize>, edits: &[Edit], patches: &mut Vec<Edit>, depth: usize) -> Option<isize> {
+    let depth = depth.checked_sub(1)?;
+    let bytes = message.get(..at.end)?;
     let mut edits = edits;
+    let mut growth = 0;
     let mut groups = 0usize;
-    let mut at = 0;
-    while at < bytes.len() {
-        let (tag, value) = varint(bytes, at)?;
+    let mut next = at.start;
+    while next < at.end {
+        let (tag, value) = varint(bytes, next)?;
         if tag >> 3 == 0 {
             return None;
         }
-        let end = match tag & 7 {
+        next = match tag & 7 {
             0 => varint(bytes, value)?.1,
-            1 => value.checked_add(8)?,
+            1 => value + 8,
             2 => {
-                let (length, content) = varint(bytes, value)?;
-                let end = content.checked_add(usize::try_from(length).ok()?)?;
-                let inside = bytes.get(content..end)?;
-                let count = edits.iter().take_while(|e| e.at.start < base + end).count();
-                let (here, later) = edits.split_at(count);
-                edits = later;
-                if !here.is_empty() {
-                    if here.iter().any(|e| e.at.start < base + content || e.at.end > base + end) {
-                        return None;
-                    }
-                    let nested = depth.checked_sub(1).and_then(|d| protobuf(inside, base + content, here, d));
-                    let inside = nested.unwrap_or_else(|| splice(inside, base + content, here));
-                    new.extend_from_slice(bytes.get(at..value)?);
-                    put_varint(&mut new, inside.len() as u64);
-                    new.extend_from_slice(&inside);
-                    at = end;
-                    continue;
+                let (length, start) = varint(bytes, value)?;
+                let end = start.checked_add(usize::try_from(length).ok()?).filter(|end| *end <= at.end)?;
+                let (inside, later) = edits.split_at(edits.partition_point(|e| e.at.start < end));
+                if !inside.is_empty() {
+                    growth += patch(message, value..start, start..end, inside, patches, depth)?;
                 }
+                edits = later;
                 end
             }
             3 => {
@@ -163,13 +165,35 @@ fn protobuf(bytes: &[u8], base: usize, edits: &[Edit], depth: usize) -> Option<V
                 groups = groups.checked_sub(1)?;
                 value
             }
-            5 => value.checked_add(4)?,
+            5 => value + 4,
             _ => return None,
         };
-        new.extend_from_slice(bytes.get(at..end)?);
-        at = end;
     }
-    (edits.is_empty() && groups == 0).then_some(new)
+    (edits.is_empty() && groups == 0 && next == at.end).then_some(growth)
+}
+
+/// The same for one string or inner message, and the length before it.
+fn patch(
+    message: &[u8],
+    length: Range<usize>,
+    content: Range<usize>,
+    edits: &[Edit],
+    patches: &mut Vec<Edit>,
+    depth: usize,
+) -> Option<isize> {
+    if edits.iter().any(|e| e.at.start < content.start || e.at.end > content.end) {
+        return None;
+    }
+    let mark = patches.len();
+    patches.push(Edit { at: length, written: Bytes::new() });
+    let growth = lengths(message, content.clone(), edits, patches, depth).unwrap_or_else(|| {
+        patches.truncate(mark + 1);
+        patches.extend_from_slice(edits);
+        edits.iter().map(Edit::growth).sum()
+    });
+    let patch = patches.get_mut(mark)?;
+    patch.written = put_varint(content.len().checked_add_signed(growth)? as u64);
+    Some(growth + patch.growth())
 }
 
 const MAX_VARINT: usize = 10;
@@ -186,10 +210,69 @@ fn varint(bytes: &[u8], at: usize) -> Option<(u64, usize)> {
     None
 }
 
-fn put_varint(out: &mut Vec<u8>, mut value: u64) {
+fn put_varint(mut value: u64) -> Bytes {
+    let mut out = Vec::with_capacity(MAX_VARINT);
     while value >= 0x80 {
         out.push((value & 0x7f) as u8 | 0x80);
         value >>= 7;
     }
     out.push(value as u8);
+    Bytes::from(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn edit(message: &[u8]) -> Option<Vec<u8>> {
+        let vocabulary = Vocabulary::new(false, []).unwrap();
+        let hits = vocabulary.all(Spelling::Raw, message);
+        let edits: Vec<_> = hits.map(|h| Edit { at: h.at, written: Bytes::from(vec![b'v'; 150]) }).collect();
+        let mut patches = Vec::new();
+        lengths(message, 0..message.len(), &edits, &mut patches, MAX_DEPTH)?;
+        Some(splice(message, &patches))
+    }
+
+    fn string(field: u8, content: &[u8]) -> Vec<u8> {
+        [&[field << 3 | 2], &put_varint(content.len() as u64)[..], content].concat()
+    }
+
+    #[test]
+    fn every_length_around_an_edit_is_set_right() {
+        let value = "v".repeat(150);
+        let number = [0x08, 0x96, 0x01];
+        let fixed = [0x1d, 1, 2, 3, 4, 0x21, 1, 2, 3, 4, 5, 6, 7, 8];
+        let group = [0x2b, 0x08, 0x01, 0x2c];
+        for (text, new) in [("<<x_key>>", value.clone()), ("a <<x_key>> b<<y_key>>", format!("a {value} b{value}"))] {
+            let nest = |content: &[u8]| {
+                let inner = [&number[..], &string(2, content), &fixed, &string(3, b"after")].concat();
+                [&group[..], &string(1, &string(4, &inner)), &string(2, content), &number].concat()
+            };
+            assert_eq!(edit(&nest(text.as_bytes())).unwrap(), nest(new.as_bytes()), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_protobuf_is_told() {
+        for message in [
+            &b"<<x_key>>"[..],
+            b"{\"a\":\"<<x_key>>\"}",
+            b"\x0a\x09<<x_key>>\x0a\x05tru",
+            b"\x0a\x05<<x_key>>",
+            b"\x0a\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01<<x_key>>",
+            b"\x00\x09<<x_key>>",
+            b"\x0b\x0a\x09<<x_key>>",
+        ] {
+            assert_eq!(edit(message), None, "{message:?}");
+        }
+    }
+
+    #[test]
+    fn prefixes_are_read() {
+        assert_eq!(frame(&[0, 0, 0, 1]), Ok(None));
+        assert_eq!(frame(&[0, 0, 0, 1, 0]), Ok(Some(261)));
+        assert_eq!(frame(&[1, 0, 0, 0, 1]), Err(BodyFault::CompressedMessage));
+        let long = BodyFault::LongMessage { length: MAX_MESSAGE as u64 + 1, max: MAX_MESSAGE };
+        assert_eq!(frame(&[0, 0, 0x40, 0, 1]), Err(long));
+    }
 }

@@ -51,7 +51,7 @@ fn boundary(parameters: &str) -> Option<String> {
 pub(super) enum Kind {
     Json(json::Walker),
     Form(form::Walker),
-    Multipart(multipart::Walker),
+    Multipart(Box<multipart::Walker>),
     Plain,
 }
 
@@ -63,7 +63,7 @@ impl Kind {
                 Place::BodyField(name) => Some(name.as_str()),
                 _ => None,
             }))),
-            Declared::Multipart { boundary } => Self::Multipart(multipart::Walker::new(boundary)),
+            Declared::Multipart { boundary } => Self::Multipart(Box::new(multipart::Walker::new(boundary))),
             Declared::Grpc | Declared::Other => Self::Plain,
         }
     }

@@ -290,7 +290,7 @@ mod tests {
             (part("content-disposition:form-data;name=a", "*") + end, "a!"),
             (part("Content-Disposition: form-data; name=\"q\\\"uote\"", "*") + end, "q\"uote!"),
             (part("Content-Disposition: form-data; name=\"a\"; filename=\"f.txt\"", "*") + end, "-"),
-            (part("Content-Disposition: form-data; filename*=utf-8''f; name=\"a\"", "*") + end, "-"),
+            (part("Content-Disposition: form-data; filename*=utf-8''f; name=\"a\"", "*") + end, "- -"),
             (part("Content-Disposition: attachment; name=\"a\"", "*") + end, "-"),
             (part("Content-Disposition: form-data; name=\"a", "*") + end, "-"),
             (part("Content-Type: text/plain", "*") + end, "-"),
