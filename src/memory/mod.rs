@@ -11,7 +11,7 @@ mod wiping;
 pub use environ::{Environment, TakeError};
 pub use harden::{Hardened, harden};
 pub use pages::Protection;
-pub use sealed::{Sealed, Unsealable, protection, wipe_all, wipe_on_panic};
+pub use sealed::{Sealed, Unsealable, protection, wipe_all, wipe_on_panic, wipe_stack};
 pub use wiping::{WipingAllocator, wipe};
 
 use std::fmt;

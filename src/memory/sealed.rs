@@ -244,9 +244,9 @@ fn run(first: usize, len: usize) -> Option<u128> {
     Some((u128::MAX >> (128 - count)) << first)
 }
 
-/// Overwrites the stack below the caller, where a cipher's frames were a moment ago.
+/// Overwrites the stack below the caller, where the frames of a cipher that it called were a moment ago.
 #[inline(never)]
-fn wipe_stack() {
+pub fn wipe_stack() {
     let mut below = MaybeUninit::<[u8; STACK]>::uninit();
     // SAFETY: a local of this length.
     unsafe { wipe_raw(below.as_mut_ptr().cast(), STACK) };

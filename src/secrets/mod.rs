@@ -10,6 +10,7 @@ mod spec;
 mod store;
 mod table;
 mod value;
+mod vault;
 
 pub use env::EnvSource;
 pub use exec::ExecSource;
@@ -18,6 +19,7 @@ pub use spec::{SourceSpec, SpecError};
 pub use store::{Store, StoreSource, entry_name};
 pub use table::{KeySource, Keys, Secrets, Survey};
 pub use value::MAX_VALUE;
+pub use vault::{Kdf, Lock, Vault};
 
 use crate::memory::{Environment, Opened};
 use crate::name::KeyName;
