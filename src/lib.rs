@@ -16,4 +16,5 @@ pub mod proxy;
 pub mod record;
 pub mod rewrite;
 pub mod secrets;
+pub mod trust_env;
 pub mod upstream;

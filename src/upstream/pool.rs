@@ -213,7 +213,10 @@ where
                     Lease { pool: self.clone(), origin: origin.clone(), ip, send: Some(send), reuse: false };
                 *request.version_mut() = http::Version::HTTP_11;
                 let Some(send) = lease.send.as_mut() else {
-                    return Err((UpstreamError::Exchange { origin: origin.clone(), why: "no connection".into() }, None));
+                    return Err((
+                        UpstreamError::Exchange { origin: origin.clone(), why: "no connection".into() },
+                        None,
+                    ));
                 };
                 match send.try_send_request(request).await {
                     Ok(response) => Ok((response, lease)),
@@ -264,7 +267,11 @@ where
         let tcp = self.dialer.dial(origin).await?;
         let ip = tcp.peer_addr().map_or(IpAddr::from([0, 0, 0, 0]), |a| a.ip());
         if origin.scheme == Scheme::Http {
-            return if wish == Wish::Http2 { self.http2(origin, tcp, ip).await } else { self.http1(origin, tcp, ip).await };
+            return if wish == Wish::Http2 {
+                self.http2(origin, tcp, ip).await
+            } else {
+                self.http1(origin, tcp, ip).await
+            };
         }
         let stream = match self.tls.connect(origin, tcp, offer).await {
             Ok(stream) => stream,

@@ -103,7 +103,9 @@ fn fail(origin: &Origin, why: String) -> TlsFailure {
 fn server_name(host: &Host) -> Result<ServerName<'static>, String> {
     match host {
         Host::Ip(ip) => Ok(ServerName::from(*ip)),
-        Host::Dns(name) => ServerName::try_from(name.to_string()).map_err(|_| "its name can't stand in a certificate".into()),
+        Host::Dns(name) => {
+            ServerName::try_from(name.to_string()).map_err(|_| "its name can't stand in a certificate".into())
+        }
     }
 }
 
@@ -112,7 +114,9 @@ fn explain(error: &rustls::Error) -> String {
     let rustls::Error::InvalidCertificate(why) = error else { return format!("TLS failed: {error}") };
     match why {
         CertificateError::Expired | CertificateError::ExpiredContext { .. } => "its certificate has expired".into(),
-        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => "its certificate is not valid yet".into(),
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            "its certificate is not valid yet".into()
+        }
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
             "its certificate is for another host".into()
         }

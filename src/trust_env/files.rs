@@ -1,0 +1,205 @@
+//! The files that the variables name: a bundle of all roots, Java's trust store, and the settings of wget and PHP,
+//! which take theirs from nowhere else.
+
+use super::{CA_FILE, pkcs12};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use std::collections::HashSet;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read as _, Write as _};
+use std::path::{Path, PathBuf};
+
+/// The largest file of the user's that is read.
+const MAX_FILE: u64 = 16 * 1024 * 1024;
+
+/// Settings of a wgetrc that would lead past the proxy or distrust it.
+const WGET_OURS: [&str; 5] = ["cacertificate", "httpproxy", "httpsproxy", "useproxy", "noproxy"];
+
+/// Where the files are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Files {
+    /// PEM: the system's roots, the user's, and ours.
+    pub bundle: PathBuf,
+    /// The same as PKCS#12.
+    pub trust_store: PathBuf,
+    pub wgetrc: PathBuf,
+    pub php_ini_dir: PathBuf,
+}
+
+/// What could not be done, and with which file.
+#[derive(Debug, thiserror::Error)]
+#[error("{path}: {error}")]
+pub struct FilesError {
+    pub path: PathBuf,
+    pub error: io::Error,
+}
+
+impl Files {
+    /// Their names in a folder.
+    pub fn below(dir: &Path) -> Self {
+        Self {
+            bundle: dir.join("ca-bundle.pem"),
+            trust_store: dir.join("truststore.p12"),
+            wgetrc: dir.join("wgetrc"),
+            php_ini_dir: dir.join("php"),
+        }
+    }
+
+    /// Writes them into `dir`, which has to be there and closed to others. `ours` is PEM, and may hold more than one
+    /// certificate while the CA is being changed; `now` is what a variable says.
+    ///
+    /// # Errors
+    /// A file that can't be written. One of the user's that can't be read is left out: clients that trusted it
+    /// complain by themselves.
+    pub fn write(dir: &Path, ours: &str, now: &dyn Fn(&str) -> Option<String>) -> Result<Self, FilesError> {
+        let files = Self::below(dir);
+        let own = own_ca_files(now);
+        let certificates = certificates(rustls_native_certs::load_native_certs().certs, &own, ours);
+        put(&files.bundle, pem(&certificates).as_bytes())?;
+        put(&files.trust_store, &pkcs12::trust_store(&certificates))?;
+        put(&files.wgetrc, wgetrc(&own_wgetrc(now), &files.bundle).as_bytes())?;
+        fs::create_dir_all(&files.php_ini_dir)
+            .map_err(|error| FilesError { path: files.php_ini_dir.clone(), error })?;
+        put(&files.php_ini_dir.join("locum.ini"), php_ini(&files.bundle).as_bytes())?;
+        Ok(files)
+    }
+}
+
+/// The files of CA certificates that the user's variables name, each once. What they hold is to be trusted upstream
+/// too, where the user sits behind a proxy that intercepts.
+pub fn own_ca_files(now: &dyn Fn(&str) -> Option<String>) -> Vec<PathBuf> {
+    let mut out: Vec<PathBuf> = Vec::new();
+    for path in CA_FILE.iter().filter_map(|name| now(name)).filter(|v| !v.is_empty()).map(PathBuf::from) {
+        if !out.contains(&path) {
+            out.push(path);
+        }
+    }
+    out
+}
+
+/// All that a child trusts, each certificate once; ours first, so that it is seen at a glance.
+fn certificates(system: Vec<CertificateDer<'static>>, own: &[PathBuf], ours: &str) -> Vec<CertificateDer<'static>> {
+    let ours = CertificateDer::pem_slice_iter(ours.as_bytes()).filter_map(Result::ok);
+    let own = own.iter().filter_map(|path| read(path).ok());
+    let own = own.flat_map(|text| CertificateDer::pem_slice_iter(&text).filter_map(Result::ok).collect::<Vec<_>>());
+    let mut seen = HashSet::new();
+    ours.chain(own).chain(system).filter(|c| seen.insert(c.clone())).collect()
+}
+
+/// PEM as RFC 7468 has it, 64 characters on a line.
+fn pem(certificates: &[CertificateDer<'_>]) -> String {
+    let mut out = String::new();
+    for certificate in certificates {
+        let mut rest = STANDARD.encode(certificate);
+        out.push_str("-----BEGIN CERTIFICATE-----\n");
+        while rest.len() > 64 {
+            let tail = rest.split_off(64);
+            out.push_str(&rest);
+            out.push('\n');
+            rest = tail;
+        }
+        out.push_str(&rest);
+        out.push_str("\n-----END CERTIFICATE-----\n");
+    }
+    out
+}
+
+/// The settings that wget would have read had `WGETRC` not been changed.
+fn own_wgetrc(now: &dyn Fn(&str) -> Option<String>) -> String {
+    let named = now("WGETRC").filter(|v| !v.is_empty()).map(PathBuf::from);
+    let path = named.or_else(|| now("HOME").map(|home| Path::new(&home).join(".wgetrc")));
+    path.and_then(|p| read(&p).ok()).map(|b| String::from_utf8_lossy(&b).into_owned()).unwrap_or_default()
+}
+
+/// The user's settings, except those that ours replace. wget tells names apart by neither case, `-` nor `_`.
+fn wgetrc(own: &str, bundle: &Path) -> String {
+    let name = |line: &str| line.split('=').next().unwrap_or("").trim().to_lowercase().replace(['-', '_'], "");
+    let mut out: String =
+        own.lines().filter(|l| !WGET_OURS.contains(&name(l).as_str())).flat_map(|l| [l, "\n"]).collect();
+    out.push_str(&format!("ca_certificate = {}\n", bundle.display()));
+    out
+}
+
+fn php_ini(bundle: &Path) -> String {
+    let path = bundle.display();
+    format!("curl.cainfo = \"{path}\"\nopenssl.cafile = \"{path}\"\n")
+}
+
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(MAX_FILE).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Whole or not at all: children read these files at any time.
+fn put(path: &Path, bytes: &[u8]) -> Result<(), FilesError> {
+    let beside = path.with_extension(format!("{}.new", std::process::id()));
+    let written = create(&beside).and_then(|mut f| f.write_all(bytes)).and_then(|()| fs::rename(&beside, path));
+    written.map_err(|error| {
+        let _ = fs::remove_file(&beside);
+        FilesError { path: path.into(), error }
+    })
+}
+
+/// For us alone: a wgetrc can hold the user's passwords.
+fn create(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn certificate(fill: u8) -> CertificateDer<'static> {
+        CertificateDer::from(vec![fill; 100])
+    }
+
+    #[test]
+    fn the_bundle_holds_ours_the_users_and_the_systems_each_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let own = dir.path().join("own.pem");
+        fs::write(&own, format!("# mine\n{}", pem(&[certificate(2), certificate(3)]))).unwrap();
+        let missing = dir.path().join("missing.pem");
+        let all = certificates(vec![certificate(3), certificate(4)], &[own, missing], &pem(&[certificate(1)]));
+        assert_eq!(all, [1, 2, 3, 4].map(certificate));
+        let text = pem(&all);
+        assert!(text.lines().all(|l| l.len() <= 64));
+        let read: Vec<_> = CertificateDer::pem_slice_iter(text.as_bytes()).map(Result::unwrap).collect();
+        assert_eq!(read, all);
+    }
+
+    #[test]
+    fn wget_keeps_the_users_settings_but_those_that_lead_past_us() {
+        let own = "tries = 3\nHTTPS-Proxy = http://old:1\n# ca_certificate = x\ncaCertificate=/old.pem\nno_proxy = a";
+        let ours = wgetrc(own, Path::new("/t/b.pem"));
+        assert_eq!(ours, "tries = 3\n# ca_certificate = x\nca_certificate = /t/b.pem\n");
+        assert_eq!(wgetrc("", Path::new("/b")), "ca_certificate = /b\n");
+    }
+
+    #[test]
+    fn the_files_are_written_for_us_alone_and_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = dir.path().display().to_string();
+        let now = |name: &str| (name == "HOME").then(|| home.clone());
+        for fill in [1, 2] {
+            let files = Files::write(dir.path(), &pem(&[certificate(fill)]), &now).unwrap();
+            let first = CertificateDer::from_pem_file(&files.bundle).unwrap();
+            assert_eq!(first, certificate(fill));
+            let mut names: Vec<_> =
+                fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+            names.sort();
+            assert_eq!(names, ["ca-bundle.pem", "php", "truststore.p12", "wgetrc"]);
+            #[cfg(unix)]
+            {
+                use std::os::unix::fs::MetadataExt;
+                assert_eq!(fs::metadata(&files.wgetrc).unwrap().mode() & 0o777, 0o600);
+            }
+        }
+    }
+}
