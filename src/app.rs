@@ -2,6 +2,7 @@
 
 use crate::audit::AuditError;
 use crate::audit::log::{self, Log};
+use crate::ca::keep::{self, Shelf};
 use crate::ca::{CaError, Leaves, Root};
 use crate::config::keys::KeySetting;
 use crate::config::settings::{CaSource, Durability, Egress, Intercept, Settings};
@@ -11,14 +12,14 @@ use crate::policy::{Agent, Agents, Rules, decide};
 use crate::proxy::{self, ExchangeIds, Live, Shared, Worker, listen};
 use crate::record::{Event, Record};
 use crate::rewrite::{LookalikeError, Vocabulary};
-use crate::secrets::{KeySource, Secrets, SourceSpec, Supplies};
+use crate::secrets::{KeySource, Secrets, SourceSpec, Store, Supplies, Vault};
 use crate::upstream::dial::Dialer;
 use crate::upstream::pool::Pool;
 use crate::upstream::tls::{self, Tls};
 use arc_swap::ArcSwap;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::thread::JoinHandle;
@@ -49,6 +50,8 @@ pub enum AppError {
     Tls(#[from] rustls::Error),
     #[error("the token of agent {agent} in {path} can't be used: {why}")]
     Token { agent: String, path: PathBuf, why: String },
+    #[error("{path}: {why}")]
+    State { path: PathBuf, why: String },
     #[error("no randomness from the system")]
     Random,
     #[error("no thread can be started: {0}")]
@@ -68,6 +71,7 @@ impl AppError {
             AppError::Roots(_) => "see [proxy] upstream_ca in the config".into(),
             AppError::Lookalike(_) => "see `placeholder` in the config".into(),
             AppError::Tls(_) | AppError::Random | AppError::Thread(_) => "this machine is not fit for it".into(),
+            AppError::State { .. } => "choose another folder with --state or XDG_STATE_HOME".into(),
             AppError::Token { .. } => "see [agent.*] token_file in the config".into(),
         }
     }
@@ -112,12 +116,13 @@ impl App {
         raise_descriptor_limit();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let tls = Tls::new(tls::roots(&settings.proxy.upstream_ca)?, provider.clone())?;
+        make_state_dir(&settings.state)?;
+        let supplies = supplies(&settings, environment);
         let root = match root {
             Some(root) => root,
-            None => load_root(&settings, now)?,
+            None => root_of(&settings, &supplies, now)?,
         };
         let leaves = Leaves::new(Arc::new(root), provider)?;
-        let supplies = Supplies { environment, ..Supplies::default() };
         let secrets = Secrets::new(sources(&settings, &supplies));
         let live = live(&settings, &supplies, &tokens)?;
         let address = listen.unwrap_or(settings.proxy.listen);
@@ -137,6 +142,7 @@ impl App {
             leaves,
             open: AtomicUsize::new(0),
             ids: ExchangeIds::new(random()?),
+            counters: proxy::Counters::default(),
         };
         Ok(Self { shared: Arc::new(shared), settings, supplies, dialer, tls, listener, tokens })
     }
@@ -156,6 +162,10 @@ impl App {
     /// The keys that a request could use now.
     pub fn active_keys(&self) -> Vec<&KeySetting> {
         self.settings.keys.iter().filter(|k| is_active(k, &self.supplies)).collect()
+    }
+
+    pub fn counts(&self) -> proxy::Counts {
+        self.shared.counters.read()
     }
 
     pub fn audit_path(&self) -> Option<PathBuf> {
@@ -242,11 +252,65 @@ impl Running {
     }
 }
 
-fn load_root(settings: &Settings, now: SystemTime) -> Result<Root, CaError> {
-    match &settings.ca.source {
-        CaSource::File(path) => Root::from_file(path),
-        CaSource::Memory | CaSource::Auto => Root::generate(now, &host_name()),
+/// The stores of this machine, and what came by the environment.
+pub fn supplies(settings: &Settings, environment: Arc<Environment>) -> Supplies {
+    let machine: Arc<dyn Store> = Arc::new(Vault::machine(&settings.state));
+    Supplies { environment, machine: Some(machine), ..Supplies::default() }
+}
+
+/// The name under which a store keeps the CA.
+const CA_ENTRY: &str = "ca/root";
+
+struct CaShelf(Arc<dyn Store>);
+
+impl Shelf for CaShelf {
+    fn describe(&self) -> String {
+        self.0.describe()
     }
+
+    fn take(&self) -> Result<Option<Opened>, String> {
+        self.0.get(CA_ENTRY).map_err(|e| e.to_string())
+    }
+
+    fn put(&self, pem: &[u8]) -> Result<(), String> {
+        self.0.set(CA_ENTRY, pem).map_err(|e| e.to_string())
+    }
+}
+
+fn shelf(supplies: &Supplies) -> Option<CaShelf> {
+    supplies.keyring.clone().or_else(|| supplies.machine.clone()).map(CaShelf)
+}
+
+/// The root that the settings name, made where there is none yet.
+fn root_of(settings: &Settings, supplies: &Supplies, now: SystemTime) -> Result<Root, CaError> {
+    match (&settings.ca.source, shelf(supplies)) {
+        (CaSource::File(path), _) => Root::from_file(path),
+        (CaSource::Auto, Some(shelf)) => {
+            keep::load_or_make(&shelf, &settings.state.join("ca.lock"), &host_name(), now)
+        }
+        (CaSource::Memory, _) | (CaSource::Auto, None) => Root::generate(now, &host_name()),
+    }
+}
+
+/// The root that a service with these settings signs with, made where there is none yet; `None` where it is in that
+/// service's memory alone.
+pub fn kept_root(settings: &Settings, supplies: &Supplies) -> Result<Option<Root>, CaError> {
+    match settings.ca.source {
+        CaSource::Memory => Ok(None),
+        CaSource::File(_) | CaSource::Auto => root_of(settings, supplies, SystemTime::now()).map(Some),
+    }
+}
+
+/// 0700: what is kept there is for nobody else.
+pub fn make_state_dir(dir: &Path) -> Result<(), AppError> {
+    use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+    let fail = |why: String| AppError::State { path: dir.into(), why };
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(|e| fail(e.to_string()))?;
+    let mode = std::fs::metadata(dir).map_err(|e| fail(e.to_string()))?.permissions().mode();
+    if mode & 0o077 == 0 {
+        return Ok(());
+    }
+    Err(fail(format!("others can look into it; run: chmod 700 {}", dir.display())))
 }
 
 /// For the CA's name, so that people who trust several tell them apart.
@@ -283,8 +347,7 @@ fn sources(settings: &Settings, supplies: &Supplies) -> Vec<KeySource> {
     let active = settings.keys.iter().filter(|k| is_active(k, supplies));
     active
         .map(|key| {
-            let spec = key.source.to_string().parse().unwrap_or(SourceSpec::Auto);
-            KeySource { name: key.name.clone(), source: supplies.source(&spec, &key.name, &key.env) }
+            KeySource { name: key.name.clone(), source: supplies.source(&key.source, &key.name, &key.env) }
         })
         .collect()
 }
@@ -339,13 +402,18 @@ fn agents(
 /// The variable that holds the token of the agent `local`.
 pub const PROXY_TOKEN: &str = "LOCUM_PROXY_TOKEN";
 
+/// The variables that may hold a key.
+pub fn variables(key: &KeySetting) -> Vec<String> {
+    match &key.source {
+        SourceSpec::Env(name) => vec![name.clone()],
+        _ => key.env.clone(),
+    }
+}
+
 /// The variables that hold secrets: taken out of the environment before anything else.
 pub fn secret_variables(settings: &Settings) -> Vec<String> {
-    let spelled = settings.keys.iter().flat_map(|k| match k.source.to_string().strip_prefix("env:") {
-        Some(name) => vec![name.to_owned()],
-        None => k.env.clone(),
-    });
-    let mut all: Vec<String> = spelled.chain([PROXY_TOKEN.to_owned(), "LOCUM_MASTER_PASSWORD".to_owned()]).collect();
+    let own = [PROXY_TOKEN, "LOCUM_MASTER_PASSWORD", "LOCUM_SECRET_KEY", "LOCUM_API_KEYS"].map(str::to_owned);
+    let mut all: Vec<String> = settings.keys.iter().flat_map(variables).chain(own).collect();
     all.sort();
     all.dedup();
     all

@@ -1,5 +1,6 @@
 //! locum's own certificate authority: one root, and a certificate per host that it answers for.
 
+pub mod keep;
 pub mod leaf;
 pub mod root;
 

@@ -1,12 +1,15 @@
 //! The commands: each reads its arguments, calls a room below and says what came of it.
 
 pub mod audit;
+pub mod ca;
+pub mod env;
+pub mod run;
 pub mod serve;
 pub mod term;
 
 use crate::app;
 use crate::config::settings::{Environment as Variables, Given, Settings};
-use crate::memory::Environment;
+use crate::memory::{self, Environment, Hardened};
 use clap::{CommandFactory, Parser, Subcommand};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -28,8 +31,14 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Run a command whose requests go through a proxy of its own
+    Run(run::RunArgs),
     /// The proxy as a service: a daemon, or a sidecar beside an agent
     Serve(serve::ServeArgs),
+    /// The variables that make clients use and trust a running service: eval "$(locum env)"
+    Env(env::EnvArgs),
+    /// The certificate authority that clients have to trust
+    Ca(ca::CaArgs),
     /// What has happened, and whether the record of it is whole
     Audit(audit::AuditArgs),
     /// Completions for a shell, to be sourced by it
@@ -43,9 +52,15 @@ enum Command {
 /// What commands have in common: where things are, and the settings once they are needed.
 pub struct Context {
     given: Given,
+    hardened: Hardened,
 }
 
 impl Context {
+    /// What was done to this process that a child of it should not inherit.
+    pub fn hardened(&self) -> &Hardened {
+        &self.hardened
+    }
+
     /// The settings, or all mistakes in them.
     pub fn settings(&self) -> anyhow::Result<Settings> {
         Settings::load(&self.given, &Variables::of_process()).map_err(|mistakes| {
@@ -71,7 +86,7 @@ pub fn run() -> ExitCode {
             return if e.use_stderr() { ExitCode::from(term::WRONG_USAGE) } else { ExitCode::SUCCESS };
         }
     };
-    let context = Context { given: Given { config: cli.config, state: cli.state } };
+    let context = Context { given: Given { config: cli.config, state: cli.state }, hardened: memory::harden() };
     match dispatch(cli.command, &context) {
         Ok(code) => code,
         Err(e) => term::report(&e),
@@ -80,6 +95,9 @@ pub fn run() -> ExitCode {
 
 fn dispatch(command: Command, context: &Context) -> anyhow::Result<ExitCode> {
     match command {
+        Command::Run(args) => run::run(args, context),
+        Command::Env(args) => env::run(args, context),
+        Command::Ca(args) => ca::run(args, context),
         Command::Serve(args) => serve::run(args, context),
         Command::Audit(args) => audit::run(args, &context.settings()?.audit.dir),
         Command::Completions { shell } => {

@@ -6,9 +6,9 @@ use super::reader::Reader;
 use super::{At, Mistake, nearest};
 use crate::name::{AgentName, KeyName};
 use crate::place::Place;
+use crate::secrets::SourceSpec;
 use crate::policy::rule::{HostPattern, Inject, KeyRule, PathGlob};
 use http::Method;
-use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
@@ -78,72 +78,6 @@ impl FromStr for Rate {
         };
         let count = count.trim().parse().ok().filter(|c| *c > 0).ok_or_else(bad)?;
         Ok(Self { count, per: Duration::from_secs(seconds) })
-    }
-}
-
-/// Where a key's value comes from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum SourceSpec {
-    /// Environment, keyring, vault, machine: the first that has it.
-    Auto,
-    Env(String),
-    File(PathBuf),
-    Keyring,
-    Vault,
-    Machine,
-    /// A program by its absolute path, and its arguments.
-    Exec(Vec<String>),
-}
-
-impl FromStr for SourceSpec {
-    type Err = &'static str;
-
-    /// The text is in no message: a key could have been written here by mistake.
-    fn from_str(s: &str) -> Result<Self, &'static str> {
-        Ok(match s.split_once(':') {
-            None => match s {
-                "auto" => Self::Auto,
-                "keyring" => Self::Keyring,
-                "vault" => Self::Vault,
-                "machine" => Self::Machine,
-                _ => return Err("there is no such source"),
-            },
-            Some(("env", name)) if is_variable(name) => Self::Env(name.into()),
-            Some(("env", _)) => return Err("after 'env:' comes the name of a variable"),
-            Some(("file", path)) if !path.is_empty() => Self::File(path.into()),
-            Some(("exec", command)) => Self::Exec(command_of(command)?),
-            _ => return Err("there is no such source"),
-        })
-    }
-}
-
-/// As it is written.
-impl fmt::Display for SourceSpec {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Auto => f.write_str("auto"),
-            Self::Env(name) => write!(f, "env:{name}"),
-            Self::File(path) => write!(f, "file:{}", path.display()),
-            Self::Keyring => f.write_str("keyring"),
-            Self::Vault => f.write_str("vault"),
-            Self::Machine => f.write_str("machine"),
-            Self::Exec(command) => write!(f, "exec:{command:?}"),
-        }
-    }
-}
-
-fn is_variable(name: &str) -> bool {
-    !name.starts_with(|c: char| c.is_ascii_digit())
-        && !name.is_empty()
-        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
-}
-
-fn command_of(text: &str) -> Result<Vec<String>, &'static str> {
-    let command: Vec<String> =
-        serde_json::from_str(text).map_err(|_| "after 'exec:' comes a list, as in exec:[\"/usr/bin/op\", \"read\"]")?;
-    match command.first() {
-        Some(program) if program.starts_with('/') => Ok(command),
-        _ => Err("the program of 'exec:' is an absolute path"),
     }
 }
 

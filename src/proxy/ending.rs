@@ -132,7 +132,7 @@ impl Drop for Ending {
             return;
         }
         for record in self.records() {
-            self.shared.audit.append(&record);
+            self.shared.append(&record);
         }
     }
 }

@@ -200,7 +200,7 @@ async fn forward(
     let records: Vec<Record> = uses.map(|u| substitution(scene, u.key.as_str(), &u.key.placeholder(), &u.place, u.count)).collect();
     if !records.is_empty() {
         ending.key_ref.get_or_insert_with(|| records[0].key_ref.clone().unwrap_or_default());
-        let written = shared.audit.commit(&records).await;
+        let written = shared.commit(&records).await;
         written.map_err(|e| ending.refused(Refusal::AuditUnavailable(e.to_string())))?;
     }
 

@@ -11,7 +11,7 @@ mod request_body;
 mod response_body;
 mod tunnel;
 
-use crate::audit::log::Log;
+use crate::audit::log::{Commit, Log};
 use crate::ca::Leaves;
 use crate::name::{AgentName, KeyName};
 use crate::policy::rule::HostPattern;
@@ -71,6 +71,45 @@ pub struct Shared {
     pub leaves: Leaves,
     pub open: AtomicUsize,
     pub ids: ExchangeIds,
+    pub counters: Counters,
+}
+
+/// What has come about since the start, for a line of summary.
+#[derive(Debug, Default)]
+pub struct Counters {
+    substitutions: AtomicU64,
+    refusals: AtomicU64,
+    scrubs: AtomicU64,
+}
+
+/// [`Counters`] at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Counts {
+    pub substitutions: u64,
+    pub refusals: u64,
+    pub scrubs: u64,
+}
+
+impl Counters {
+    /// Counts what the audit is told, and nothing else, so that the two never differ.
+    fn note(&self, record: &Record) {
+        let counter = match record.event {
+            Event::Substitution => &self.substitutions,
+            Event::Refusal => &self.refusals,
+            Event::Scrub => &self.scrubs,
+            _ => return,
+        };
+        counter.fetch_add(record.count.unwrap_or(1), Ordering::Relaxed);
+    }
+
+    pub fn read(&self) -> Counts {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Counts {
+            substitutions: read(&self.substitutions),
+            refusals: read(&self.refusals),
+            scrubs: read(&self.scrubs),
+        }
+    }
 }
 
 /// What the connections of one thread share.
@@ -80,6 +119,18 @@ pub struct Worker {
 }
 
 impl Shared {
+    /// Queues a record that nothing waits for.
+    fn append(&self, record: &Record) {
+        self.counters.note(record);
+        self.audit.append(record);
+    }
+
+    /// Resolves once the records are written: before that, no key may leave.
+    fn commit(&self, records: &[Record]) -> Commit {
+        records.iter().for_each(|r| self.counters.note(r));
+        self.audit.commit(records)
+    }
+
     /// Writes a refusal that belongs to no exchange with a key: nothing waits for it.
     fn record_refusal(&self, scene: Arc<Scene>, refusal: &refuse::Refusal) {
         let mut record = Record::new(SystemTime::now(), Event::Refusal, scene.host.clone());
@@ -94,7 +145,7 @@ impl Shared {
         record.error = Some(refusal.reason().into());
         record.reason = Some(refusal.in_full());
         record.scene = Some(scene);
-        self.audit.append(&record);
+        self.append(&record);
     }
 }
 

@@ -275,7 +275,7 @@ impl Rewriting {
             }
         }
         if !records.is_empty() {
-            self.committing = Some(self.shared.audit.commit(&records));
+            self.committing = Some(self.shared.commit(&records));
         }
     }
 }

@@ -42,5 +42,5 @@ pub(super) async fn run(worker: Arc<Worker>, mut client: Client, agent: Arc<Agen
         Err(e) => (record.error, record.success) = (Some(e.to_string()), Some(false)),
     }
     record.duration_ms = Some(start.elapsed().as_secs_f64() * 1e3);
-    worker.shared.audit.append(&record);
+    worker.shared.append(&record);
 }

@@ -89,15 +89,15 @@ impl Secrets {
     ///
     /// While the values are fresh this never waits.
     pub async fn open(&self, permit: &Permit) -> Result<Keys, SecretError> {
-        let body = permit.body().iter().map(|g| &g.rule.name);
-        let hidden = permit.scrub().iter().map(|rule| &rule.name);
-        self.open_named(permit.keys(), body.chain(hidden)).await
+        // what the body could need is bound to the host as well, and so among these
+        let hidden: Vec<&KeyName> = permit.scrub().iter().map(|rule| &rule.name).collect();
+        self.open_named(permit.keys(), &hidden).await
     }
 
     async fn open_named(
         &self,
         needed: &[KeyName],
-        others: impl IntoIterator<Item = &KeyName>,
+        others: &[&KeyName],
     ) -> Result<Keys, SecretError> {
         let mut keys = Keys(Vec::with_capacity(needed.len() + 1));
         for name in needed {
@@ -390,12 +390,12 @@ mod tests {
     }
 
     async fn tool(secrets: &Secrets) -> Result<String, SecretError> {
-        let keys = secrets.open_named(&[name("tool")], []).await?;
+        let keys = secrets.open_named(&[name("tool")], &[]).await?;
         Ok(String::from_utf8(keys.get(&name("tool")).unwrap().expose().to_vec()).unwrap())
     }
 
     async fn hidden(secrets: &Secrets) -> Vec<String> {
-        let keys = secrets.open_named(&[], [&name("tool")]).await.unwrap();
+        let keys = secrets.open_named(&[], &[&name("tool")]).await.unwrap();
         keys.iter().map(|(_, v)| String::from_utf8(v.expose().to_vec()).unwrap()).collect()
     }
 
@@ -499,7 +499,7 @@ mod tests {
     async fn after_a_wipe_nothing_is_given_out_until_a_reload() {
         let fake = fake(Ok(Some("one")));
         let secrets = Secrets::new([key(&fake)]);
-        let held = secrets.open_named(&[name("tool")], []).await.unwrap();
+        let held = secrets.open_named(&[name("tool")], &[]).await.unwrap();
         let generation = secrets.generation(&name("tool"));
         secrets.wipe();
         secrets.refresh().await;
@@ -543,7 +543,7 @@ mod tests {
         assert_eq!(seen[1].masked, Ok("…ghij".into()));
         assert_eq!(seen[1].source, "the fake");
         assert_eq!(mask(b"0123456789012345678"), "…");
-        let keys = secrets.open_named(&[name("tool")], [&name("a"), &name("tool")]).await.unwrap();
+        let keys = secrets.open_named(&[name("tool")], &[&name("a"), &name("tool")]).await.unwrap();
         assert_eq!(format!("{keys:?}"), r#"["tool", "a"]"#);
         assert!(keys.get(&name("a")).is_none() && keys.missing(&name("a")).is_some());
     }

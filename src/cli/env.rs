@@ -1,0 +1,63 @@
+//! `locum env`: the variables that make clients use and trust a running service, for a shell to evaluate.
+
+use super::{Context, ca, term};
+use crate::config::settings::Settings;
+use crate::trust_env::{self, Access, Files, Shell, Stand};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+#[derive(Debug, clap::Args)]
+pub struct EnvArgs {
+    /// Whose syntax [default: that of $SHELL]
+    #[arg(long, value_enum)]
+    shell: Option<Shell>,
+    /// A file that holds the agent's token
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+    /// The agent that the token belongs to
+    #[arg(long, default_value = "local")]
+    agent: String,
+}
+
+pub fn run(args: EnvArgs, context: &Context) -> anyhow::Result<ExitCode> {
+    let settings = context.settings()?;
+    let pem = match &settings.ca.export {
+        Some(path) if path.exists() => std::fs::read_to_string(path)?,
+        _ => ca::root(&settings)?.certificate_pem().to_owned(),
+    };
+    let token = match &args.token_file {
+        Some(path) => {
+            let text = std::fs::read_to_string(path)
+                .map_err(|e| term::Told::failed(format!("{}: {e}", path.display()), "name the file that holds the agent's token"))?;
+            Some(text.trim().to_owned())
+        }
+        None => None,
+    };
+    let dir = settings.state.join("env");
+    crate::app::make_state_dir(&dir).map_err(super::told)?;
+    let files = Files::write(&dir, &pem, &now)?;
+    let access =
+        Access { address: settings.proxy.listen, agent: &args.agent, token: token.as_deref(), confined: false };
+    let placeholders = placeholders(&settings, |k| k.at.is_some() || k.env.iter().any(|v| std::env::var_os(v).is_some()));
+    let shell = args.shell.unwrap_or_else(|| Shell::of_path(&now("SHELL").unwrap_or_default()));
+    print!("{}", shell.write(&trust_env::changes(&access, &files, &stands(&placeholders), &now)));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What a variable says now.
+pub fn now(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+/// The variables of each key that is in use, and what stands in them for a child.
+pub fn placeholders(
+    settings: &Settings,
+    in_use: impl Fn(&crate::config::keys::KeySetting) -> bool,
+) -> Vec<(Vec<String>, String)> {
+    let keys = settings.keys.iter().filter(|k| in_use(k));
+    keys.map(|k| (crate::app::variables(k), k.rule.shown_placeholder())).collect()
+}
+
+pub fn stands(placeholders: &[(Vec<String>, String)]) -> Vec<Stand<'_>> {
+    placeholders.iter().map(|(variables, placeholder)| Stand { variables, placeholder }).collect()
+}

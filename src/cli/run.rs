@@ -1,0 +1,192 @@
+//! `locum run`: a proxy for one command, with everything that the command needs to use it, and nothing left behind.
+
+use super::{Context, env, term, told};
+use crate::app::{self, App, Plan};
+use crate::ca::Root;
+use crate::config::settings::{CaSource, Settings};
+use crate::name::AgentName;
+use crate::policy::Agent;
+use crate::policy::agent::TokenHash;
+use crate::trust_env::{self, Access, Files};
+use std::ffi::OsString;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::{Command, ExitCode, ExitStatus};
+use std::sync::Arc;
+use std::time::SystemTime;
+use tokio::signal::unix::{SignalKind, signal};
+
+#[derive(Debug, clap::Args)]
+pub struct RunArgs {
+    /// Which agent of the config the command is [default: one that may use every key]
+    #[arg(long, value_name = "NAME")]
+    agent: Option<AgentName>,
+    /// No line of summary at the end
+    #[arg(long, short)]
+    quiet: bool,
+    /// The command and its arguments
+    #[arg(trailing_var_arg = true, required = true, value_name = "CMD")]
+    command: Vec<OsString>,
+}
+
+/// Exit codes that are ours and not the child's, as `env` and `nohup` have them.
+const OWN_FAILURE: u8 = 125;
+const NOT_EXECUTABLE: u8 = 126;
+const NOT_FOUND: u8 = 127;
+
+pub fn run(args: RunArgs, context: &Context) -> anyhow::Result<ExitCode> {
+    let result = proxied(args, context);
+    result.map_err(|e| match e.downcast::<term::Told>() {
+        Ok(told) if told.code == term::FAILED => term::Told { code: OWN_FAILURE, ..told }.into(),
+        Ok(told) => told.into(),
+        Err(e) => term::Told { what: format!("{e:#}"), next: String::new(), code: OWN_FAILURE }.into(),
+    })
+}
+
+fn proxied(args: RunArgs, context: &Context) -> anyhow::Result<ExitCode> {
+    let mut settings = context.settings()?;
+    respect_own(&mut settings)?;
+    let agent = agent(args.agent.as_ref(), &settings)?;
+    let before = std::env::vars().collect::<std::collections::HashMap<_, _>>();
+    let was = |name: &str| before.get(name).cloned();
+    let environment = context.take_secrets(&settings)?;
+    let token = token()?;
+    let root = match settings.ca.source {
+        CaSource::File(_) => None,
+        _ => Some(Root::generate(SystemTime::now(), &app::host_name()).map_err(|e| told(e.into()))?),
+    };
+    let plan = Plan {
+        settings,
+        environment,
+        listen: Some(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0)),
+        root,
+        tokens: vec![(TokenHash::of(token.as_bytes()), agent.clone())],
+    };
+    let app = App::build(plan).map_err(told)?;
+
+    let dir = tempfile::Builder::new().prefix("locum-").tempdir()?;
+    let files = Files::write(dir.path(), app.root().certificate_pem(), &was)?;
+    let access =
+        Access { address: app.address(), agent: agent.name.as_str(), token: Some(&token), confined: false };
+    let active: Vec<_> = app.active_keys().iter().map(|k| k.name.clone()).collect();
+    let mut placeholders = env::placeholders(app.settings(), |k| active.contains(&k.name) && agent.may_use(&k.name));
+    // a real value must not reach the child, whether or not this agent may use the key
+    for key in app.settings().keys.iter().filter(|k| !agent.may_use(&k.name) || !active.contains(&k.name)) {
+        placeholders.extend(app::variables(key).into_iter().filter(|v| was(v).is_some()).map(|v| (vec![v], key.rule.shown_placeholder())));
+    }
+    if trust_env::bypasses_all(&was) {
+        eprintln!("locum: warning: NO_PROXY is '*', so clients go past the proxy and no key will be replaced");
+    }
+    let changes = trust_env::changes(&access, &files, &env::stands(&placeholders), &was);
+    let mut command = Command::new(&args.command[0]);
+    command.args(&args.command[1..]);
+    for (name, value) in &changes {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    context.hardened().spare(&mut command);
+
+    let audit = app.audit_path();
+    let running = app.spawn().map_err(told)?;
+    let status = tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(child(command));
+    let counts = running.app().counts();
+    let closed = running.stop();
+    let status = status.map_err(|e| not_started(&args.command[0], &e))?;
+    if !args.quiet {
+        let audit = audit.map_or_else(String::new, |p| format!("; audit: {}", p.display()));
+        eprintln!(
+            "locum: {}, {}, {}{audit}",
+            counted(counts.substitutions, "substitution"),
+            counted(counts.refusals, "refusal"),
+            counted(counts.scrubs, "scrub"),
+        );
+    }
+    closed?;
+    Ok(exit_code(status))
+}
+
+fn counted(n: u64, what: &str) -> String {
+    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
+}
+
+/// The user's own proxy becomes ours, and what the user trusts is trusted upstream.
+fn respect_own(settings: &mut Settings) -> anyhow::Result<()> {
+    if settings.proxy.upstream_proxy.is_none()
+        && let Some(own) = trust_env::own_proxy(&env::now)
+    {
+        let proxy = own.parse().map_err(|e| {
+            term::Told::failed(format!("your HTTPS_PROXY can't be gone through: {e}"), "unset it, or set [proxy] upstream_proxy")
+        })?;
+        settings.proxy.upstream_proxy = Some(proxy);
+    }
+    let own = trust_env::files::own_ca_files(&env::now);
+    settings.proxy.upstream_ca.extend(own.into_iter().filter(|path| path.is_file()));
+    Ok(())
+}
+
+fn agent(name: Option<&AgentName>, settings: &Settings) -> anyhow::Result<Arc<Agent>> {
+    let Some(name) = name else { return Ok(Arc::new(Agent::local())) };
+    let Some(setting) = settings.agents.iter().find(|a| a.name == *name) else {
+        let known: Vec<&str> = settings.agents.iter().map(|a| a.name.as_str()).collect();
+        let next = match known.is_empty() {
+            true => format!("add a table [agent.{name}] to the config"),
+            false => format!("the config has {}", known.join(", ")),
+        };
+        return Err(term::Told::failed(format!("there is no agent '{name}'"), next));
+    };
+    let keys = setting.keys.as_ref().map(|keys| keys.iter().cloned().collect());
+    Ok(Arc::new(Agent { name: name.clone(), keys, ..Agent::local() }))
+}
+
+/// 256 random bits in hex: for this child only, and gone with it.
+fn token() -> anyhow::Result<String> {
+    let mut bytes = [0_u8; 32];
+    aws_lc_rs::rand::fill(&mut bytes).map_err(|_| told(app::AppError::Random))?;
+    Ok(bytes.iter().map(|b| format!("{b:02x}")).collect())
+}
+
+/// Runs the child to its end. What the terminal sends reaches it by itself; what is sent to us is handed on.
+async fn child(command: Command) -> io::Result<ExitStatus> {
+    let mut int = signal(SignalKind::interrupt())?;
+    let mut quit = signal(SignalKind::quit())?;
+    let mut term = signal(SignalKind::terminate())?;
+    let mut hup = signal(SignalKind::hangup())?;
+    let mut usr1 = signal(SignalKind::user_defined1())?;
+    let mut usr2 = signal(SignalKind::user_defined2())?;
+    let mut child = tokio::process::Command::from(command).spawn()?;
+    let pid = child.id();
+    loop {
+        let sent = tokio::select! {
+            status = child.wait() => return status,
+            _ = int.recv() => continue,
+            _ = quit.recv() => continue,
+            _ = term.recv() => rustix::process::Signal::TERM,
+            _ = hup.recv() => rustix::process::Signal::HUP,
+            _ = usr1.recv() => rustix::process::Signal::USR1,
+            _ = usr2.recv() => rustix::process::Signal::USR2,
+        };
+        let pid = pid.and_then(|p| i32::try_from(p).ok()).and_then(rustix::process::Pid::from_raw);
+        if let Some(pid) = pid {
+            // it may have ended in this moment; then wait tells
+            let _ = rustix::process::kill_process(pid, sent);
+        }
+    }
+}
+
+fn not_started(program: &OsString, error: &io::Error) -> anyhow::Error {
+    let (code, next) = match error.kind() {
+        io::ErrorKind::NotFound => (NOT_FOUND, "is it installed, and in PATH?"),
+        io::ErrorKind::PermissionDenied => (NOT_EXECUTABLE, "is it a program, with its executable bit set?"),
+        _ => (OWN_FAILURE, ""),
+    };
+    let what = format!("{} can't be started: {error}", program.to_string_lossy());
+    term::Told { what, next: next.into(), code }.into()
+}
+
+fn exit_code(status: ExitStatus) -> ExitCode {
+    let code = status.code().or_else(|| status.signal().map(|n| 128 + n)).unwrap_or(i32::from(OWN_FAILURE));
+    ExitCode::from(u8::try_from(code & 0xff).unwrap_or(OWN_FAILURE))
+}
