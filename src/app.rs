@@ -182,12 +182,10 @@ impl App {
         let mut workers = Vec::with_capacity(count);
         for number in 0..count {
             let listener = self.listener.try_clone().map_err(AppError::Thread)?;
-            let worker = Worker {
-                shared: self.shared.clone(),
-                pool: Pool::new(self.dialer.clone(), self.tls.clone()),
-            };
+            let worker = Worker { shared: self.shared.clone(), pool: Pool::new(self.dialer.clone(), self.tls.clone()) };
             let (worker, stopped) = (Arc::new(worker), stopped.clone());
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(AppError::Thread)?;
+            let runtime =
+                tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(AppError::Thread)?;
             let work = move || {
                 runtime.block_on(async {
                     // the descriptor is non-blocking, and a runtime is there: nothing else can fail here
@@ -218,6 +216,11 @@ impl Running {
         record.success = Some(true);
         self.app.shared.audit.append(&record);
         Ok(())
+    }
+
+    /// Resolves when all that has happened so far is in the audit.
+    pub async fn flush_audit(&self) -> Result<(), AuditError> {
+        self.app.shared.audit.flush().await
     }
 
     /// Drops all keys from memory; nothing is replaced until the next reload.
@@ -285,9 +288,7 @@ fn shelf(supplies: &Supplies) -> Option<CaShelf> {
 fn root_of(settings: &Settings, supplies: &Supplies, now: SystemTime) -> Result<Root, CaError> {
     match (&settings.ca.source, shelf(supplies)) {
         (CaSource::File(path), _) => Root::from_file(path),
-        (CaSource::Auto, Some(shelf)) => {
-            keep::load_or_make(&shelf, &settings.state.join("ca.lock"), &host_name(), now)
-        }
+        (CaSource::Auto, Some(shelf)) => keep::load_or_make(&shelf, &settings.state.join("ca.lock"), &host_name(), now),
         (CaSource::Memory, _) | (CaSource::Auto, None) => Root::generate(now, &host_name()),
     }
 }
@@ -346,9 +347,7 @@ fn is_active(key: &KeySetting, supplies: &Supplies) -> bool {
 fn sources(settings: &Settings, supplies: &Supplies) -> Vec<KeySource> {
     let active = settings.keys.iter().filter(|k| is_active(k, supplies));
     active
-        .map(|key| {
-            KeySource { name: key.name.clone(), source: supplies.source(&key.source, &key.name, &key.env) }
-        })
+        .map(|key| KeySource { name: key.name.clone(), source: supplies.source(&key.source, &key.name, &key.env) })
         .collect()
 }
 
@@ -372,11 +371,7 @@ fn live(settings: &Settings, supplies: &Supplies, tokens: &[(TokenHash, Arc<Agen
     })
 }
 
-fn agents(
-    settings: &Settings,
-    supplies: &Supplies,
-    made: &[(TokenHash, Arc<Agent>)],
-) -> Result<Agents, AppError> {
+fn agents(settings: &Settings, supplies: &Supplies, made: &[(TokenHash, Arc<Agent>)]) -> Result<Agents, AppError> {
     if !made.is_empty() {
         return Ok(Agents::with_tokens(made.to_vec()));
     }

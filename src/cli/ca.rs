@@ -63,7 +63,8 @@ fn show(root: &Root, settings: &Settings, json: bool) {
         CaSource::File(path) => path.display().to_string(),
         _ => "a store of this machine, encrypted".into(),
     };
-    let end = jiff::Timestamp::try_from(root.not_after()).map_or_else(|_| "?".into(), |t| t.strftime("%Y-%m-%d").to_string());
+    let end =
+        jiff::Timestamp::try_from(root.not_after()).map_or_else(|_| "?".into(), |t| t.strftime("%Y-%m-%d").to_string());
     if json {
         let row = serde_json::json!({ "fingerprint_sha256": root.fingerprint(), "expires": end, "kept": kept });
         return println!("{row}");
@@ -71,5 +72,7 @@ fn show(root: &Root, settings: &Settings, json: bool) {
     println!("SHA-256   {}", root.fingerprint());
     println!("expires   {end}");
     println!("key kept  {kept}");
-    println!("\nWhoever has this CA's key can pose as any site to those who trust it. 'locum ca export' gives the certificate alone.");
+    println!(
+        "\nWhoever has this CA's key can pose as any site to those who trust it. 'locum ca export' gives the certificate alone."
+    );
 }

@@ -27,8 +27,9 @@ pub fn run(args: EnvArgs, context: &Context) -> anyhow::Result<ExitCode> {
     };
     let token = match &args.token_file {
         Some(path) => {
-            let text = std::fs::read_to_string(path)
-                .map_err(|e| term::Told::failed(format!("{}: {e}", path.display()), "name the file that holds the agent's token"))?;
+            let text = std::fs::read_to_string(path).map_err(|e| {
+                term::Told::failed(format!("{}: {e}", path.display()), "name the file that holds the agent's token")
+            })?;
             Some(text.trim().to_owned())
         }
         None => None,
@@ -38,7 +39,8 @@ pub fn run(args: EnvArgs, context: &Context) -> anyhow::Result<ExitCode> {
     let files = Files::write(&dir, &pem, &now)?;
     let access =
         Access { address: settings.proxy.listen, agent: &args.agent, token: token.as_deref(), confined: false };
-    let placeholders = placeholders(&settings, |k| k.at.is_some() || k.env.iter().any(|v| std::env::var_os(v).is_some()));
+    let placeholders =
+        placeholders(&settings, |k| k.at.is_some() || k.env.iter().any(|v| std::env::var_os(v).is_some()));
     let shell = args.shell.unwrap_or_else(|| Shell::of_path(&now("SHELL").unwrap_or_default()));
     print!("{}", shell.write(&trust_env::changes(&access, &files, &stands(&placeholders), &now)));
     Ok(ExitCode::SUCCESS)

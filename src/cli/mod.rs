@@ -2,6 +2,7 @@
 
 pub mod audit;
 pub mod ca;
+pub mod demo;
 pub mod env;
 pub mod run;
 pub mod serve;
@@ -31,6 +32,8 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Everything on this machine alone, no key needed: see what happens
+    Demo(demo::DemoArgs),
     /// Run a command whose requests go through a proxy of its own
     Run(run::RunArgs),
     /// The proxy as a service: a daemon, or a sidecar beside an agent
@@ -42,9 +45,7 @@ enum Command {
     /// What has happened, and whether the record of it is whole
     Audit(audit::AuditArgs),
     /// Completions for a shell, to be sourced by it
-    Completions {
-        shell: clap_complete::Shell,
-    },
+    Completions { shell: clap_complete::Shell },
     /// This manual as a man page
     Man,
 }
@@ -95,6 +96,7 @@ pub fn run() -> ExitCode {
 
 fn dispatch(command: Command, context: &Context) -> anyhow::Result<ExitCode> {
     match command {
+        Command::Demo(args) => demo::run(&args, context),
         Command::Run(args) => run::run(args, context),
         Command::Env(args) => env::run(args, context),
         Command::Ca(args) => ca::run(args, context),

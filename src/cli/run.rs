@@ -67,13 +67,17 @@ fn proxied(args: RunArgs, context: &Context) -> anyhow::Result<ExitCode> {
 
     let dir = tempfile::Builder::new().prefix("locum-").tempdir()?;
     let files = Files::write(dir.path(), app.root().certificate_pem(), &was)?;
-    let access =
-        Access { address: app.address(), agent: agent.name.as_str(), token: Some(&token), confined: false };
+    let access = Access { address: app.address(), agent: agent.name.as_str(), token: Some(&token), confined: false };
     let active: Vec<_> = app.active_keys().iter().map(|k| k.name.clone()).collect();
     let mut placeholders = env::placeholders(app.settings(), |k| active.contains(&k.name) && agent.may_use(&k.name));
     // a real value must not reach the child, whether or not this agent may use the key
     for key in app.settings().keys.iter().filter(|k| !agent.may_use(&k.name) || !active.contains(&k.name)) {
-        placeholders.extend(app::variables(key).into_iter().filter(|v| was(v).is_some()).map(|v| (vec![v], key.rule.shown_placeholder())));
+        placeholders.extend(
+            app::variables(key)
+                .into_iter()
+                .filter(|v| was(v).is_some())
+                .map(|v| (vec![v], key.rule.shown_placeholder())),
+        );
     }
     if trust_env::bypasses_all(&was) {
         eprintln!("locum: warning: NO_PROXY is '*', so clients go past the proxy and no key will be replaced");
@@ -118,7 +122,10 @@ fn respect_own(settings: &mut Settings) -> anyhow::Result<()> {
         && let Some(own) = trust_env::own_proxy(&env::now)
     {
         let proxy = own.parse().map_err(|e| {
-            term::Told::failed(format!("your HTTPS_PROXY can't be gone through: {e}"), "unset it, or set [proxy] upstream_proxy")
+            term::Told::failed(
+                format!("your HTTPS_PROXY can't be gone through: {e}"),
+                "unset it, or set [proxy] upstream_proxy",
+            )
         })?;
         settings.proxy.upstream_proxy = Some(proxy);
     }

@@ -43,7 +43,8 @@ pub fn run(args: ServeArgs, context: &Context) -> anyhow::Result<ExitCode> {
 
 /// Written whole or not at all: who waits for the file finds a certificate in it.
 pub fn export_certificate(root: &Root, path: &Path) -> anyhow::Result<()> {
-    let fail = |e: std::io::Error| term::Told::failed(format!("{}: {e}", path.display()), "see [ca] export in the config");
+    let fail =
+        |e: std::io::Error| term::Told::failed(format!("{}: {e}", path.display()), "see [ca] export in the config");
     let partial = path.with_extension("partial");
     std::fs::write(&partial, root.certificate_pem()).map_err(fail)?;
     std::fs::rename(&partial, path).map_err(fail)
@@ -59,7 +60,9 @@ fn announce(app: &App, export: Option<&Path>) {
     }
     let names: Vec<&str> = app.active_keys().iter().map(|k| k.name.as_str()).collect();
     if names.is_empty() {
-        eprintln!("  keys: none (warning: nothing will be replaced; set a variable such as OPENAI_API_KEY, or [key.*] in the config)");
+        eprintln!(
+            "  keys: none (warning: nothing will be replaced; set a variable such as OPENAI_API_KEY, or [key.*] in the config)"
+        );
     } else {
         eprintln!("  keys: {}", names.join(", "));
     }

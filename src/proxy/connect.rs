@@ -25,7 +25,11 @@ const ESTABLISHED: &[u8] = b"HTTP/1.1 200 Connection Established\r\n\r\n";
 
 /// What a first head turned out to be.
 enum First {
-    Connect { host: Host, port: u16, authorization: Option<Vec<u8>> },
+    Connect {
+        host: Host,
+        port: u16,
+        authorization: Option<Vec<u8>>,
+    },
     /// Plain requests for `http://` hosts, this one and those after it.
     Absolute,
 }
@@ -241,7 +245,8 @@ fn one_host(headers: &[httparse::Header<'_>], host: &Host, port: u16) -> Result<
     };
     let text = std::str::from_utf8(value).map_err(|_| other())?;
     let (name, named_port) = split_port(text).map_err(|_| other())?;
-    let same = name.parse::<Host>().is_ok_and(|h| h == *host) && named_port.is_none_or(|p| p == port || p == 443 || p == 80);
+    let same =
+        name.parse::<Host>().is_ok_and(|h| h == *host) && named_port.is_none_or(|p| p == port || p == 443 || p == 80);
     if same { Ok(()) } else { Err(other()) }
 }
 

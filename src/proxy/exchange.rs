@@ -197,7 +197,8 @@ async fn forward(
     let (body, body_uses) = prepared.map_err(|fault| ending.refused(fault.into()))?;
 
     let uses = permit.uses().iter().chain(&body_uses);
-    let records: Vec<Record> = uses.map(|u| substitution(scene, u.key.as_str(), &u.key.placeholder(), &u.place, u.count)).collect();
+    let records: Vec<Record> =
+        uses.map(|u| substitution(scene, u.key.as_str(), &u.key.placeholder(), &u.place, u.count)).collect();
     if !records.is_empty() {
         ending.key_ref.get_or_insert_with(|| records[0].key_ref.clone().unwrap_or_default());
         let written = shared.commit(&records).await;
@@ -212,7 +213,8 @@ async fn forward(
         Ok(sent) => sent,
         Err(_) => Err(UpstreamError::Silent { origin: asked.origin.clone(), seconds: FIRST_BYTE.as_secs() }),
     };
-    let (mut response, lease) = sent.map_err(|e| ending.refused(tally.fault().map_or(Refusal::Upstream(e), Into::into)))?;
+    let (mut response, lease) =
+        sent.map_err(|e| ending.refused(tally.fault().map_or(Refusal::Upstream(e), Into::into)))?;
 
     ending.upstream_ip = Some(lease.ip);
     ending.status = Some(response.status().as_u16());
@@ -246,8 +248,7 @@ fn decide(asked: &Asked, parts: &http::request::Parts, hits: &HeadHits, has_body
         path: parts.uri.path(),
         has_body,
     };
-    let mentions =
-        hits.iter().map(|h| Mention { written: &h.written, key: h.key.as_ref(), place: h.place.as_ref() });
+    let mentions = hits.iter().map(|h| Mention { written: &h.written, key: h.key.as_ref(), place: h.place.as_ref() });
     asked.live.rules.decide(question, mentions)
 }
 

@@ -44,7 +44,6 @@ pub async fn serve(worker: Arc<Worker>, listener: TcpListener, stop: watch::Rece
     connections.closed().await;
 }
 
-
 /// A sender that every connection listens to: it is closed when the last of them is gone.
 struct Open(watch::Sender<()>);
 

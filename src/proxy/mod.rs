@@ -104,11 +104,7 @@ impl Counters {
 
     pub fn read(&self) -> Counts {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        Counts {
-            substitutions: read(&self.substitutions),
-            refusals: read(&self.refusals),
-            scrubs: read(&self.scrubs),
-        }
+        Counts { substitutions: read(&self.substitutions), refusals: read(&self.refusals), scrubs: read(&self.scrubs) }
     }
 }
 
@@ -162,7 +158,8 @@ impl ExchangeIds {
 
     fn next(&self) -> String {
         const ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
-        let bits = u128::from(self.process) << 40 | u128::from(self.next.fetch_add(1, Ordering::Relaxed) & ((1 << 40) - 1));
+        let bits =
+            u128::from(self.process) << 40 | u128::from(self.next.fetch_add(1, Ordering::Relaxed) & ((1 << 40) - 1));
         (0..16).rev().map(|i| char::from(ALPHABET[(bits >> (5 * i)) as usize & 31])).collect()
     }
 }

@@ -18,10 +18,16 @@ pub enum Refusal {
     Malformed(String),
     Denied(Denial),
     /// A fault of the body that was being rewritten.
-    Body { status: StatusCode, why: String },
+    Body {
+        status: StatusCode,
+        why: String,
+    },
     Unauthenticated(AuthError),
     /// The host inside is not the tunnel's.
-    Misdirected { inside: String, tunnel: String },
+    Misdirected {
+        inside: String,
+        tunnel: String,
+    },
     NotForwarded(&'static str),
     TooLarge(&'static str),
     Busy(&'static str),
@@ -40,9 +46,10 @@ impl Refusal {
             Refusal::Unauthenticated(_) => StatusCode::PROXY_AUTHENTICATION_REQUIRED,
             Refusal::Misdirected { .. } => StatusCode::MISDIRECTED_REQUEST,
             Refusal::TooLarge(_) => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-            Refusal::Busy(_) | Refusal::KeyUnavailable(_) | Refusal::AuditUnavailable(_) | Refusal::CaUnavailable(_) => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Refusal::Busy(_)
+            | Refusal::KeyUnavailable(_)
+            | Refusal::AuditUnavailable(_)
+            | Refusal::CaUnavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
             Refusal::Upstream(e) => match e {
                 UpstreamError::Dial(DialError::Address { .. }) => StatusCode::FORBIDDEN,
                 UpstreamError::Dial(DialError::Timeout { .. })
@@ -107,7 +114,9 @@ impl Refusal {
                 Some(host) => format!("{host} is at an address that may not be reached through this proxy"),
                 None => "that address may not be reached through this proxy".into(),
             },
-            Refusal::Unauthenticated(_) => "send Proxy-Authorization: Basic with the token as password, or Bearer".into(),
+            Refusal::Unauthenticated(_) => {
+                "send Proxy-Authorization: Basic with the token as password, or Bearer".into()
+            }
             Refusal::KeyUnavailable(_) => "a key that this request needs can't be had now".into(),
             Refusal::AuditUnavailable(_) => "the audit can't be written now, so no key is used".into(),
             Refusal::CaUnavailable(_) => "no certificate can be made now".into(),

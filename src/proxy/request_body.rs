@@ -3,13 +3,13 @@
 use super::Shared;
 use super::ending::Tally;
 use super::exchange::substitution;
-use crate::secrets::Keys;
 use crate::audit::log::Commit;
 use crate::policy::Permit;
 use crate::policy::decide::Use;
 use crate::record::Scene;
 use crate::rewrite::body::BodyRewriter;
 use crate::rewrite::{BodyFault, BodyKey, Vocabulary};
+use crate::secrets::Keys;
 use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
@@ -37,7 +37,10 @@ const DIGESTS: [HeaderName; 4] = [
 /// Why a body can't go on, and whose fault it is.
 #[derive(Debug, Clone)]
 pub enum Fault {
-    Body { status: StatusCode, why: String },
+    Body {
+        status: StatusCode,
+        why: String,
+    },
     Key(String),
     Audit(String),
     /// The agent broke off.

@@ -21,7 +21,11 @@ const HELD: u64 = 64 * 1024;
 /// What the agent gets.
 pub(super) enum ResponseBody {
     /// Locum's own, or one that was held.
-    Whole { data: Option<Bytes>, trailers: Option<HeaderMap>, ending: Option<Ending> },
+    Whole {
+        data: Option<Bytes>,
+        trailers: Option<HeaderMap>,
+        ending: Option<Ending>,
+    },
     Stream(Box<Stream>),
 }
 
@@ -225,7 +229,10 @@ impl Body for ResponseBody {
     type Data = Bytes;
     type Error = pool::BoxError;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, pool::BoxError>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, pool::BoxError>>> {
         match &mut *self {
             ResponseBody::Whole { data, trailers, ending } => {
                 if let Some(data) = data.take().filter(|d| !d.is_empty()) {

@@ -94,11 +94,7 @@ impl Secrets {
         self.open_named(permit.keys(), &hidden).await
     }
 
-    async fn open_named(
-        &self,
-        needed: &[KeyName],
-        others: &[&KeyName],
-    ) -> Result<Keys, SecretError> {
+    async fn open_named(&self, needed: &[KeyName], others: &[&KeyName]) -> Result<Keys, SecretError> {
         let mut keys = Keys(Vec::with_capacity(needed.len() + 1));
         for name in needed {
             if keys.held(name).is_some() {

@@ -1,0 +1,195 @@
+//! `locum demo`: the real proxy between a real client and a real TLS upstream, all on this machine, with a key made up for it.
+
+mod client;
+mod upstream;
+
+use super::{Context, told};
+use crate::app::{self, App, Plan, Running};
+use crate::audit::lines::member;
+use crate::audit::query;
+use crate::ca::Root;
+use crate::config::settings::{Environment as Variables, Given, Settings};
+use crate::memory::Environment;
+use anyhow::Context as _;
+use client::{Call, call};
+use http::StatusCode;
+use rustls::pki_types::CertificateDer;
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::SystemTime;
+use upstream::{HOST, Upstream};
+
+#[derive(Debug, clap::Args)]
+pub struct DemoArgs {
+    /// Stay up, and say how to try it with curl
+    #[arg(long)]
+    serve: bool,
+}
+
+const SENT: &str = "Bearer <<demo_key>>";
+const BODY: &str = r#"{"prompt":"use <<demo_key>> to ask"}"#;
+
+/// Everything that the demo runs.
+struct Stage {
+    dir: tempfile::TempDir,
+    upstream: Upstream,
+    running: Running,
+    ca: CertificateDer<'static>,
+    key: String,
+}
+
+pub fn run(args: &DemoArgs, _: &Context) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let stage = runtime.block_on(Stage::set())?;
+    let played = runtime.block_on(stage.play());
+    if args.serve && played.is_ok() {
+        runtime.block_on(stage.stay())?;
+    }
+    let Stage { dir, running, .. } = stage;
+    running.stop()?;
+    played?;
+    let verdicts = query::verify_all(&audit_dir(dir.path()))?;
+    anyhow::ensure!(
+        !verdicts.is_empty() && verdicts.iter().all(query::Verdict::is_sound),
+        "the audit's chain is broken"
+    );
+    println!("\nThe audit's hash chain is whole. Everything was on this machine, and is gone now.");
+    println!("Next: 'locum run -- YOUR-AGENT' with a key such as OPENAI_API_KEY in the environment.");
+    Ok(ExitCode::SUCCESS)
+}
+
+fn audit_dir(dir: &Path) -> std::path::PathBuf {
+    dir.join("state/audit")
+}
+
+impl Stage {
+    /// An upstream, a key that it wants, and a proxy that has it.
+    async fn set() -> anyhow::Result<Self> {
+        let dir = tempfile::Builder::new().prefix("locum-demo-").tempdir()?;
+        let upstream = Upstream::start().await?;
+        let key = format!("demo-{:016x}{:016x}", app::random().map_err(told)?, app::random().map_err(told)?);
+        let at = |name: &str| dir.path().join(name);
+        write_private(&at("key"), &key)?;
+        write_private(&at("upstream-ca.pem"), &upstream.ca_pem)?;
+        let port = upstream.address.port();
+        let config = format!(
+            r#"[proxy]
+private_addresses = ["127.0.0.1:{port}", "[::1]:{port}"]
+connect_ports = [{port}]
+upstream_ca = ["upstream-ca.pem"]
+
+[ca]
+source = "memory"
+
+[key.demo]
+source = "file:{}"
+hosts = ["{HOST}:{port}"]
+where = ["header", "body"]
+"#,
+            at("key").display()
+        );
+        write_private(&at("locum.toml"), &config)?;
+        let given = Given { config: Some(at("locum.toml")), state: Some(at("state")) };
+        let settings = Settings::load(&given, &Variables::default())?;
+        let root = Root::generate(SystemTime::now(), "demo")?;
+        let ca = root.certificate().clone();
+        write_private(&at("ca.pem"), root.certificate_pem())?;
+        let plan = Plan {
+            settings,
+            environment: Arc::new(Environment::default()),
+            listen: Some(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0)),
+            root: Some(root),
+            tokens: Vec::new(),
+        };
+        let running = App::build(plan).and_then(App::spawn).map_err(told)?;
+        Ok(Self { dir, upstream, running, ca, key })
+    }
+
+    /// Tells what is sent, received and come back, and checks it as it goes.
+    async fn play(&self) -> anyhow::Result<()> {
+        println!("A proxy, an upstream with TLS and an agent, all on this machine. The key is made up: {}", self.key);
+        for (title, http2) in [("HTTP/1.1", false), ("HTTP/2", true)] {
+            let answer = self.call(HOST, http2).await?;
+            let (received, came_back) = (self.upstream.last(), text(&answer));
+            println!("\n{title}");
+            line("agent sent", &format!("Authorization: {SENT}"));
+            line("", BODY);
+            line("upstream received", &format!("Authorization: {}", received.authorization));
+            line("", &format!("{}   (a mention, not a value: it stays)", received.body));
+            line("came back", &came_back);
+            self.tell_audit("substitution").await?;
+            anyhow::ensure!(
+                received.protocol == "HTTP/1.1" || http2,
+                "the upstream was asked over {}",
+                received.protocol
+            );
+            anyhow::ensure!(
+                received.authorization == format!("Bearer {}", self.key),
+                "the upstream did not receive the key"
+            );
+            anyhow::ensure!(received.body == BODY, "the body was changed on its way");
+            anyhow::ensure!(came_back.contains("<<demo_key>>") && !came_back.contains(&self.key), "the key came back");
+        }
+        let answer = self.call("127.0.0.1", false).await?;
+        println!("\nA host that the key is not bound to");
+        line("agent sent", &format!("Authorization: {SENT}   to 127.0.0.1"));
+        line("locum answered", &format!("{}   the upstream saw nothing", answer.status()));
+        self.tell_audit("refusal").await?;
+        anyhow::ensure!(answer.status() == StatusCode::FORBIDDEN, "the placeholder was not refused");
+        Ok(())
+    }
+
+    async fn call(&self, host: &str, http2: bool) -> anyhow::Result<http::Response<bytes::Bytes>> {
+        let (proxy, port) = (self.running.app().address(), self.upstream.address.port());
+        call(Call { proxy, ca: &self.ca, host, port, http2, authorization: SENT, body: BODY }).await
+    }
+
+    /// The newest record of this kind, as the audit has it.
+    async fn tell_audit(&self, event: &str) -> anyhow::Result<()> {
+        self.running.flush_audit().await?;
+        let mut newest = None;
+        query::Merge::new(&audit_dir(self.dir.path()))?.run(|record| {
+            let read = |name: &str| member(record, name).map(|v| v.text().into_owned()).unwrap_or_default();
+            if read("event") == event {
+                newest = Some(format!(
+                    "{event} {} {} {}{}",
+                    read("operation"),
+                    read("where"),
+                    read("host"),
+                    Some(read("reason")).filter(|r| !r.is_empty()).map_or(String::new(), |r| format!(": {r}")),
+                ));
+            }
+            Ok(())
+        })?;
+        line("audit", &newest.with_context(|| format!("the audit has no {event}"))?);
+        Ok(())
+    }
+
+    async fn stay(&self) -> anyhow::Result<()> {
+        let (proxy, port) = (self.running.app().address(), self.upstream.address.port());
+        println!("\nTry it (Ctrl-C ends it):\n");
+        println!("  curl --noproxy '' --proxy http://{proxy} --cacert {} \\", self.dir.path().join("ca.pem").display());
+        println!("    -H 'Authorization: {SENT}' https://{HOST}:{port}/\n");
+        tokio::signal::ctrl_c().await?;
+        Ok(())
+    }
+}
+
+fn text(answer: &http::Response<bytes::Bytes>) -> String {
+    String::from_utf8_lossy(answer.body()).trim_end().to_owned()
+}
+
+fn line(label: &str, text: &str) {
+    println!("  {label:<18} {text}");
+}
+
+fn write_private(path: &Path, text: &str) -> anyhow::Result<()> {
+    use std::io::Write as _;
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    file.write_all(text.as_bytes())?;
+    Ok(())
+}
