@@ -306,6 +306,13 @@ fn write_escaped(out: &mut Vec<u8>, s: &str, max: usize) {
     }
 }
 
+/// A short text as a record holds it, with its quotes.
+pub fn quoted(s: &str) -> String {
+    let mut out = Vec::new();
+    write_string(&mut out, s, MAX_WORD);
+    String::from_utf8(out).unwrap_or_default()
+}
+
 /// Characters that move a cursor, end a line somewhere, or turn or hide the text around them.
 pub fn misleads(c: char) -> bool {
     c.is_control()

@@ -628,7 +628,7 @@ mod tests {
             out.extend(member(line, name).map(|v| v.text().into_owned()));
             Ok(())
         };
-        Merge::new(&dir.join("audit")).unwrap().run(each).unwrap();
+        Merge::new(&dir.join("audit"), Default::default()).unwrap().run(each).unwrap();
         out
     }
 

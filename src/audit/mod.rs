@@ -1,9 +1,11 @@
 //! The audit on disk: `log` appends to it, `query` reads it. What a record says is `record`'s, how lines vouch for each other `chain`'s.
 
 mod file;
+pub mod filter;
 pub mod lines;
 pub mod log;
 pub mod query;
+pub mod stats;
 
 pub use log::{Commit, Config, Durability, Log};
 

@@ -2,6 +2,7 @@
 
 use super::AuditError;
 use super::file::{self, Ending};
+use super::filter::Filter;
 use super::lines::{Line, Lines, Stamp, member, stamp};
 use crate::chain::{Fault, Head, Verifier};
 use std::cmp::Reverse;
@@ -10,6 +11,8 @@ use std::fmt;
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
 /// A file of the audit; sorts by the time at which it was begun.
@@ -39,7 +42,12 @@ impl AuditFile {
     }
 
     fn open(&self) -> Result<Input, AuditError> {
+        self.open_counted(&Arc::default())
+    }
+
+    fn open_counted(&self, read: &Arc<AtomicU64>) -> Result<Input, AuditError> {
         let file = File::open(&self.path).map_err(AuditError::io("read", &self.path))?;
+        let file = Counted { file, read: read.clone() };
         if !self.name.ends_with(file::COMPRESSED) {
             return Ok(Input::Plain(file));
         }
@@ -82,8 +90,8 @@ pub fn files(dir: &Path) -> Result<Vec<AuditFile>, AuditError> {
 pub(super) fn last_ending(dir: &Path) -> Option<(String, Ending)> {
     for file in files(dir).ok()?.into_iter().rev() {
         let Ok(Input::Plain(mut open)) = file.open() else { continue };
-        if !file::is_live(&open) {
-            return Some((file.name, file::ending(&mut open).ok()?));
+        if !file::is_live(&open.file) {
+            return Some((file.name, file::ending(&mut open.file).ok()?));
         }
     }
     None
@@ -103,6 +111,22 @@ pub struct Merge {
     known: HashSet<String>,
     /// Files that are still written to stay open at their end.
     follow: bool,
+    filter: Filter,
+    progress: Progress,
+}
+
+/// How far a reading has come, to be looked at from another thread.
+#[derive(Debug, Clone, Default)]
+pub struct Progress {
+    read: Arc<AtomicU64>,
+    pub total: u64,
+}
+
+impl Progress {
+    /// Bytes of files read so far, of `total`.
+    pub fn read(&self) -> u64 {
+        self.read.load(Ordering::Relaxed)
+    }
 }
 
 struct Source {
@@ -113,11 +137,22 @@ struct Source {
 }
 
 impl Merge {
-    /// All that is in `dir` now.
-    pub fn new(dir: &Path) -> Result<Self, AuditError> {
-        let mut merge = Merge::empty(dir);
-        merge.ahead = merge.fresh()?;
+    /// All that is in `dir` now and that `filter` takes.
+    pub fn new(dir: &Path, filter: Filter) -> Result<Self, AuditError> {
+        let mut merge = Merge { filter, ..Merge::empty(dir) };
+        for file in merge.fresh()? {
+            let meta = std::fs::metadata(&file.path).map_err(AuditError::io("read", &file.path))?;
+            let written = meta.modified().map_err(AuditError::io("read", &file.path))?;
+            if merge.filter.may_be_in(file.begun().as_ref(), &time_stamp(written)) {
+                merge.progress.total += meta.len();
+                merge.ahead.push(file);
+            }
+        }
         Ok(merge)
+    }
+
+    pub fn progress(&self) -> Progress {
+        self.progress.clone()
     }
 
     /// At least the last `n` records in `dir`, and with `refresh` those to come.
@@ -147,8 +182,8 @@ impl Merge {
     }
 
     fn empty(dir: &Path) -> Self {
-        let (ahead, open, next, known) = Default::default();
-        Merge { dir: dir.to_owned(), ahead, open, next, known, follow: false }
+        let (ahead, open, next, known, filter, progress) = Default::default();
+        Merge { dir: dir.to_owned(), ahead, open, next, known, follow: false, filter, progress }
     }
 
     /// Files that weren't there before, the earliest last.
@@ -190,7 +225,7 @@ impl Merge {
                 break;
             }
             if let Some(file) = self.ahead.pop() {
-                let input = file.open()?;
+                let input = file.open_counted(&self.progress.read)?;
                 self.open(file, input)?;
             }
         }
@@ -214,13 +249,13 @@ impl Merge {
     fn advance(&mut self, at: usize) -> Result<Option<Stamp>, AuditError> {
         let Some(slot) = self.open.get_mut(at) else { return Ok(None) };
         let Some(source) = slot else { return Ok(None) };
-        let mut stamp = source.read().map_err(AuditError::io("read", &source.file.path))?;
+        let mut stamp = source.read(&self.filter).map_err(AuditError::io("read", &source.file.path))?;
         if stamp.is_none() && self.follow {
             if source.lines.source().is_live() {
                 return Ok(None);
             }
             // Its process may have written a last record after our read and before it let go.
-            stamp = source.read().map_err(AuditError::io("read", &source.file.path))?;
+            stamp = source.read(&self.filter).map_err(AuditError::io("read", &source.file.path))?;
         }
         match stamp {
             Some(stamp) => self.next.push(Reverse((stamp, at))),
@@ -231,14 +266,14 @@ impl Merge {
 }
 
 impl Source {
-    fn read(&mut self) -> io::Result<Option<Stamp>> {
+    fn read(&mut self, filter: &Filter) -> io::Result<Option<Stamp>> {
         loop {
             let line = match self.lines.next_line()? {
                 None => return Ok(None),
                 Some(Line::TooLong) => continue,
                 Some(Line::Whole(line)) => line,
             };
-            if let Some(stamp) = stamp(line) {
+            if let Some(stamp) = stamp(line).filter(|stamp| filter.takes(stamp, line)) {
                 self.line.clear();
                 self.line.extend_from_slice(line);
                 return Ok(Some(stamp));
@@ -247,28 +282,43 @@ impl Source {
     }
 }
 
+/// A file that tells how much was read of it.
+struct Counted {
+    file: File,
+    read: Arc<AtomicU64>,
+}
+
+impl Read for Counted {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let n = self.file.read(out)?;
+        self.read.fetch_add(n as u64, Ordering::Relaxed);
+        Ok(n)
+    }
+}
+
 /// An open file of the audit, compressed or not.
 enum Input {
-    Plain(File),
-    Zstd(Box<zstd::Decoder<'static, BufReader<File>>>),
+    Plain(Counted),
+    Zstd(Box<zstd::Decoder<'static, BufReader<Counted>>>),
 }
 
 impl Input {
     /// Whether a process may still write to it.
     fn is_live(&self) -> bool {
-        matches!(self, Input::Plain(file) if file::is_live(file))
+        matches!(self, Input::Plain(open) if file::is_live(&open.file))
     }
 
     /// The same, standing before its last `n` records or fewer; tells how many there are.
     fn at_last(self, n: usize) -> io::Result<(Self, usize)> {
-        let Input::Plain(mut file) = self else { return Ok((self, n)) };
+        let Input::Plain(mut open) = self else { return Ok((self, n)) };
+        let file = &mut open.file;
         let len = file.seek(SeekFrom::End(0))?;
         let mut reach = if n == 0 { 0 } else { 64 * 1024 };
         loop {
             let from = len.saturating_sub(reach);
             file.seek(SeekFrom::Start(from))?;
             let mut bytes = Vec::new();
-            (&mut file).take(len - from).read_to_end(&mut bytes)?;
+            file.take(len - from).read_to_end(&mut bytes)?;
             // The first of these feeds ends a line that began earlier, unless the file begins here.
             let mut starts: Vec<usize> = memchr::memchr_iter(b'\n', &bytes).map(|at| at + 1).collect();
             let torn = starts.pop().unwrap_or(0);
@@ -278,7 +328,7 @@ impl Input {
             if from == 0 || starts.len() >= n {
                 let start = starts.get(starts.len().saturating_sub(n)).copied().unwrap_or(torn);
                 file.seek(SeekFrom::Start(from + start as u64))?;
-                return Ok((Input::Plain(file), starts.len().min(n)));
+                return Ok((Input::Plain(open), starts.len().min(n)));
             }
             reach *= 4;
         }
@@ -437,8 +487,11 @@ mod tests {
         std::fs::write(dir.path().join("notes.jsonl"), "{}\n").unwrap();
         std::fs::write(dir.path().join("ééééééééééé-1.jsonl"), "{}\n").unwrap();
         std::fs::OpenOptions::new().append(true).open(path).unwrap().write_all(b"nonsense\n{\"torn").unwrap();
-        assert_eq!(run(&mut Merge::new(dir.path()).unwrap()), (0..=9).chain([20]).collect::<Vec<_>>());
-        assert_eq!(run(&mut Merge::new(&dir.path().join("nowhere")).unwrap()), Vec::<u64>::new());
+        assert_eq!(
+            run(&mut Merge::new(dir.path(), Filter::default()).unwrap()),
+            (0..=9).chain([20]).collect::<Vec<_>>()
+        );
+        assert_eq!(run(&mut Merge::new(&dir.path().join("nowhere"), Filter::default()).unwrap()), Vec::<u64>::new());
     }
 
     #[test]
@@ -447,7 +500,7 @@ mod tests {
         for i in 0..100 {
             write(dir.path(), i * 10, [i * 10, i * 10 + 5]);
         }
-        let mut merge = Merge::new(dir.path()).unwrap();
+        let mut merge = Merge::new(dir.path(), Filter::default()).unwrap();
         assert_eq!(run(&mut merge).len(), 200);
         assert!(merge.open.len() <= 2, "{}", merge.open.len());
     }
@@ -461,7 +514,7 @@ mod tests {
         std::fs::write(&name, zstd::encode_all(&*std::fs::read(&path).unwrap(), 3).unwrap()).unwrap();
         assert_eq!(files(dir.path()).unwrap().len(), 1, "both hold the same");
         std::fs::remove_file(&path).unwrap();
-        assert_eq!(run(&mut Merge::new(dir.path()).unwrap()), (0..1000).collect::<Vec<_>>());
+        assert_eq!(run(&mut Merge::new(dir.path(), Filter::default()).unwrap()), (0..1000).collect::<Vec<_>>());
         let verdicts = verify_all(dir.path()).unwrap();
         assert_eq!((verdicts[0].records, verdicts[0].is_sound()), (1000, true));
     }
