@@ -17,7 +17,7 @@ pub struct Wanted {
     pub since: Option<Stamp>,
     /// Before this time.
     pub until: Option<Stamp>,
-    /// Refusals, errors, and exchanges without success.
+    /// Refusals, errors, exchanges without success or with a status that says so.
     pub failed: bool,
 }
 
@@ -35,14 +35,14 @@ impl Filter {
         let keys = wanted.keys.iter().flat_map(|name| {
             [member("operation", &format!("api.{name}")), member("key_ref", &format!("<<{name}_key>>"))]
         });
-        let failed = [r#","success":false"#.into(), member("event", Event::Refusal.as_str()), r#","error":""#.into()];
+        let failed = [r#","success":false"#, r#","event":"refusal""#, r#","error":""#, r#","status":4"#, r#","status":5"#];
         let groups = [
             keys.collect::<Vec<_>>(),
             wanted.agents.iter().map(|name| member("agent", name)).collect(),
             wanted.hosts.iter().map(|name| member("host", &name.to_ascii_lowercase())).collect(),
             wanted.exchanges.iter().map(|id| member("exchange", id)).collect(),
             wanted.events.iter().map(|event| member("event", event.as_str())).collect(),
-            failed.into_iter().filter(|_| wanted.failed).collect(),
+            failed.into_iter().filter(|_| wanted.failed).map(str::to_owned).collect(),
         ];
         let finders = |group: Vec<String>| group.iter().map(|text| Finder::new(text).into_owned()).collect();
         let groups = groups.into_iter().filter(|group| !group.is_empty()).map(finders).collect();
@@ -113,7 +113,7 @@ mod tests {
             scene.host = "evil.example".into();
             scene.path = r#"/","agent":"other","operation":"api.openai","success":false,"error":""#.into();
         });
-        let failed = line(|record, _| record.success = Some(false));
+        let failed = line(|record, _| record.status = Some(429));
         let text = |s: &str| vec![s.to_owned()];
         let cases = [
             (Wanted::default(), [true, true, true]),

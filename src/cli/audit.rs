@@ -1,5 +1,6 @@
 //! `locum audit`: shows what the audit holds and whether it still holds all of it. Writes nothing there.
 
+use super::term::Told;
 use super::when;
 use crate::audit::AuditError;
 use crate::audit::filter::{Filter, Wanted};
@@ -135,6 +136,10 @@ pub fn run(args: AuditArgs, dir: &Path) -> anyhow::Result<ExitCode> {
     match done {
         // `| head` has seen enough.
         Err(error) if is_broken_pipe(&error) => Ok(ExitCode::SUCCESS),
+        Err(error) => Err(match error.downcast_ref::<AuditError>() {
+            Some(audit) => Told::failed(audit, audit.hint()),
+            None => error,
+        }),
         done => done,
     }
 }
@@ -550,10 +555,8 @@ fn verify(args: &VerifyArgs, dir: &Path, out: &mut impl Write) -> anyhow::Result
     if sound {
         return Ok(ExitCode::SUCCESS);
     }
-    let mark = if io::stderr().is_terminal() { "\x1b[31merror\x1b[0m" } else { "error" };
-    eprintln!("{mark}: the audit was changed after it was written");
-    eprintln!("keep the folder {} as it is, and compare it with a backup or an anchor", dir.display());
-    Ok(ExitCode::FAILURE)
+    let keep = format!("keep the folder {} as it is, and compare it with a backup", dir.display());
+    Err(Told::failed("the audit was changed after it was written", keep))
 }
 
 fn as_json(verdict: &Verdict) -> serde_json::Value {

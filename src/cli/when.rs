@@ -1,6 +1,7 @@
 //! Times as people say them: `2h`, `yesterday`, `2026-11-21`, `2026-11-21 14:30`. Knows the zone, not what the time is for.
 
-use anyhow::{Context, bail};
+use super::term::{Told, WRONG_USAGE};
+use anyhow::Context;
 use jiff::civil::{Date, DateTime};
 use jiff::{Span, Timestamp, ToSpan, Zoned};
 
@@ -38,7 +39,9 @@ fn range(said: &str, now: &Zoned) -> anyhow::Result<(Timestamp, Timestamp)> {
     }
     let ago = said.strip_suffix("ago").unwrap_or(said).trim();
     let Ok(span) = ago.parse::<Span>() else {
-        bail!("'{said}' is no time\nsay it like 2h, 3 days ago, yesterday, 14:30, 2026-11-21 or 2026-11-21 14:30");
+        let what = format!("'{}' is no time", said.escape_debug());
+        let next = "say it like 2h, 3 days ago, yesterday, 14:30, 2026-11-21 or '2026-11-21 14:30'".into();
+        return Err(Told { what, next, code: WRONG_USAGE }.into());
     };
     let at = now.checked_sub(span.abs()).with_context(|| format!("'{said}' is too long ago"))?.timestamp();
     Ok((at, at))
