@@ -35,7 +35,8 @@ impl Filter {
         let keys = wanted.keys.iter().flat_map(|name| {
             [member("operation", &format!("api.{name}")), member("key_ref", &format!("<<{name}_key>>"))]
         });
-        let failed = [r#","success":false"#, r#","event":"refusal""#, r#","error":""#, r#","status":4"#, r#","status":5"#];
+        let failed =
+            [r#","success":false"#, r#","event":"refusal""#, r#","error":""#, r#","status":4"#, r#","status":5"#];
         let groups = [
             keys.collect::<Vec<_>>(),
             wanted.agents.iter().map(|name| member("agent", name)).collect(),

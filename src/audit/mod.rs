@@ -5,9 +5,11 @@ pub mod filter;
 pub mod lines;
 pub mod log;
 pub mod query;
+pub mod sign;
 pub mod stats;
+pub mod tidy;
 
-pub use log::{Commit, Config, Durability, Log};
+pub use log::{Care, Commit, Config, Durability, Log};
 
 use std::io;
 use std::path::{Path, PathBuf};
