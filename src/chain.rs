@@ -38,6 +38,12 @@ impl Head {
     }
 }
 
+impl Default for Head {
+    fn default() -> Self {
+        Head::ZERO
+    }
+}
+
 impl fmt::Display for Head {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.as_str())
@@ -118,16 +124,10 @@ pub enum Fault {
 }
 
 /// A check of one file's lines, in their order.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Verifier {
     head: Head,
     lines: u64,
-}
-
-impl Default for Verifier {
-    fn default() -> Self {
-        Self { head: Head::ZERO, lines: 0 }
-    }
 }
 
 impl Verifier {

@@ -89,7 +89,8 @@ pub struct Scene {
     pub path: String,
 }
 
-/// Where another file of the audit ended, told in the first record of the file that follows it.
+/// Where a file of the audit stood: in the first record of the file after it, in the record of its removal, and with a
+/// signature in a later record of its own.
 #[derive(Debug, Clone)]
 pub struct Previous {
     pub file: String,
@@ -125,8 +126,9 @@ pub struct Record {
     /// Keys hidden in a response.
     pub scrubbed: Option<u64>,
     pub reason: Option<String>,
-    /// On a file's first record.
     pub previous: Option<Box<Previous>>,
+    /// Of `previous`.
+    pub signature: Option<String>,
 }
 
 impl Record {
@@ -151,6 +153,7 @@ impl Record {
             scrubbed: None,
             reason: None,
             previous: None,
+            signature: None,
         }
     }
 
@@ -199,6 +202,7 @@ impl Record {
             word(out, "previous", Some(&previous.file));
             word(out, "head", Some(&previous.head));
         }
+        word(out, "signature", self.signature.as_deref());
     }
 }
 
@@ -304,6 +308,13 @@ fn write_escaped(out: &mut Vec<u8>, s: &str, max: usize) {
             return;
         }
     }
+}
+
+/// A short text as a record holds it, with its quotes.
+pub fn quoted(s: &str) -> String {
+    let mut out = Vec::new();
+    write_string(&mut out, s, MAX_WORD);
+    String::from_utf8(out).unwrap_or_default()
 }
 
 /// Characters that move a cursor, end a line somewhere, or turn or hide the text around them.

@@ -2,7 +2,7 @@
 
 use super::AuditError;
 use crate::chain::{self, Head};
-use crate::record::Record;
+use crate::record::{Previous, Record};
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
@@ -114,8 +114,9 @@ impl ChainFile {
         file_name(&self.path)
     }
 
-    pub fn head(&self) -> Head {
-        self.head
+    /// Its name and head, for another file to tell.
+    pub fn standing(&self) -> Previous {
+        Previous { file: self.name(), head: self.head.to_string() }
     }
 
     pub fn len(&self) -> u64 {

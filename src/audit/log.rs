@@ -4,6 +4,8 @@
 use super::AuditError;
 use super::file::{self, ChainFile};
 use super::query;
+use super::sign::{self, Signer};
+use super::tidy::{self, Keeping};
 use crate::record::{Event, Previous, Record};
 use std::borrow::Borrow;
 use std::cell::Cell;
@@ -48,6 +50,14 @@ pub struct Config {
     pub exchanges: bool,
     /// What the first record says of this process, such as its version.
     pub about: String,
+}
+
+/// What is done for the audit beyond writing it.
+#[derive(Debug, Default)]
+pub struct Care {
+    /// Signs heads, so that a rewrite of whole files is found.
+    pub signer: Option<Signer>,
+    pub keeping: Keeping,
 }
 
 /// The audit, to be shared; the last one to be dropped writes what is queued.
@@ -176,9 +186,16 @@ impl Outcome {
 impl Log {
     /// Makes the folder where needed and begins a file there.
     pub fn open(config: Config, now: SystemTime) -> Result<Log, AuditError> {
+        Log::open_with(config, Care::default(), now)
+    }
+
+    /// The same; old files are looked after in the background, now and whenever a file is full.
+    pub fn open_with(config: Config, care: Care, now: SystemTime) -> Result<Log, AuditError> {
         let (durability, exchanges) = (config.durability, config.exchanges);
-        let writer = Mutex::new(Writer::open(config, now)?);
-        Ok(Log { shared: Arc::new(Shared { queue: Mutex::default(), writer, durability, exchanges }) })
+        let writer = Mutex::new(Writer::open(config, care, now)?);
+        let shared = Arc::new(Shared { queue: Mutex::default(), writer, durability, exchanges });
+        shared.tidy_if_due();
+        Ok(Log { shared })
     }
 
     /// Queues a record that nobody waits for; it is in the file a few milliseconds later.
@@ -210,13 +227,17 @@ impl Log {
     pub async fn close(&self, stop: Record) -> Result<(), AuditError> {
         let last = self.commit([stop]);
         self.shared.queue().closed = true;
-        last.await
+        last.await?;
+        let mut writer = self.shared.writer();
+        writer.sign_at = 0;
+        writer.sign()?;
+        writer.sync()
     }
 
     /// Where the chain stands: for an anchor elsewhere.
     pub fn head(&self) -> Option<Previous> {
         let writer = self.shared.writer();
-        writer.file.as_ref().map(|f| Previous { file: f.name(), head: f.head().to_string() })
+        writer.file.as_ref().map(ChainFile::standing)
     }
 
     /// The file that is being written.
@@ -266,6 +287,28 @@ impl Shared {
         Turn { shared: self.clone(), batch, lost: std::mem::take(&mut queue.lost) }
     }
 
+    /// In a thread of its own: compressing takes long, and nobody waits for it.
+    fn tidy_if_due(self: &Arc<Self>) {
+        let mut writer = self.writer();
+        if !std::mem::take(&mut writer.tidy_due) {
+            return;
+        }
+        let (dir, keeping, now) = (writer.config.dir.clone(), writer.care.keeping.clone(), writer.now);
+        drop(writer);
+        let shared = Arc::downgrade(self);
+        let work = move || match tidy::tidy(&dir, &keeping, now) {
+            Ok(removed) => {
+                let Some(shared) = shared.upgrade().filter(|_| !removed.is_empty()) else { return };
+                let log = Log { shared };
+                removed.into_iter().for_each(|file| log.append(&removal(now, file)));
+            }
+            Err(error) => tracing::warn!("{error}; {}", error.hint()),
+        };
+        if let Err(error) = std::thread::Builder::new().name("audit-tidy".into()).spawn(work) {
+            tracing::warn!("old files of the audit stay as they are: {error}");
+        }
+    }
+
     fn flush_now(self: &Arc<Self>) {
         let mut queue = self.queue();
         // Who writes now sees what is left over.
@@ -276,6 +319,14 @@ impl Shared {
         drop(queue);
         turn.run();
     }
+}
+
+/// So that a file that is gone can be told from one that was taken away.
+fn removal(now: SystemTime, file: Previous) -> Record {
+    let mut record = Record::new(now, Event::Admin, "audit");
+    record.reason = Some(format!("removed {}, which was older or more than is kept", file.file));
+    record.previous = Some(Box::new(file));
+    record
 }
 
 impl Drop for Shared {
@@ -313,6 +364,7 @@ impl Drop for Turn {
         let (written, result) = writer.write(&batch, self.lost);
         let behind = writer.is_behind();
         drop(writer);
+        self.shared.tidy_if_due();
         for (end, outcome) in &batch.waiters {
             outcome.set(result.is_ok() || (1..=written).contains(end));
         }
@@ -426,6 +478,7 @@ impl Drop for Commit {
 #[derive(Debug)]
 struct Writer {
     config: Config,
+    care: Care,
     file: Option<ChainFile>,
     /// How the next file's first record begins, and what it follows.
     follows: (String, Option<Previous>),
@@ -434,11 +487,14 @@ struct Writer {
     repaid: usize,
     lost: u64,
     now: SystemTime,
+    /// The number of records at which the next signature is due.
+    sign_at: u64,
+    tidy_due: bool,
     members: Vec<u8>,
 }
 
 impl Writer {
-    fn open(config: Config, now: SystemTime) -> Result<Self, AuditError> {
+    fn open(config: Config, care: Care, now: SystemTime) -> Result<Self, AuditError> {
         file::make_dir(&config.dir)?;
         let follows = query::last_ending(&config.dir).map_or((String::new(), None), |(name, ending)| {
             let torn = if ending.torn > 0 {
@@ -450,12 +506,15 @@ impl Writer {
         });
         let mut writer = Writer {
             config,
+            care,
             file: None,
             follows,
             backlog: Batch::default(),
             repaid: 0,
             lost: 0,
             now,
+            sign_at: 0,
+            tidy_due: false,
             members: Vec::new(),
         };
         writer.begin()?;
@@ -482,31 +541,70 @@ impl Writer {
     }
 
     fn append(&mut self, batch: &Batch) -> (usize, Result<(), AuditError>) {
-        let Some(file) = &mut self.file else { return (0, Err(AuditError::Closed)) };
-        let (written, result) = file.write(batch.records().map(|(members, _)| members));
-        (written, result.map_err(AuditError::io("write to", file.path())))
+        self.write_records(batch.records().map(|(members, _)| members))
+    }
+
+    /// Writes records, with a signature after every so many.
+    fn write_records<'a>(&mut self, records: impl Iterator<Item = &'a [u8]>) -> (usize, Result<(), AuditError>) {
+        let mut records = records.peekable();
+        let mut total = 0;
+        while records.peek().is_some() {
+            let Some(file) = &mut self.file else { return (total, Err(AuditError::Closed)) };
+            let (written, result) = file.write(records.by_ref().take(sign::EVERY as usize));
+            total += written;
+            if let Err(error) = result {
+                return (total, Err(AuditError::io("write to", file.path())(error)));
+            }
+            if let Err(error) = self.sign() {
+                return (total, Err(error));
+            }
+        }
+        (total, Ok(()))
     }
 
     /// Sees to it that there is a file to write to, and writes what was owed.
     fn repay(&mut self) -> Result<(), AuditError> {
         self.look_after()?;
-        let Some(file) = &mut self.file else { return Err(AuditError::Closed) };
-        let (repaid, result) = file.write(self.backlog.records().skip(self.repaid).map(|(members, _)| members));
-        self.repaid += repaid;
-        result.map_err(AuditError::io("write to", file.path()))?;
-        self.backlog.clear();
-        self.repaid = 0;
+        if !self.backlog.entries.is_empty() {
+            let backlog = std::mem::take(&mut self.backlog);
+            let (repaid, result) = self.write_records(backlog.records().skip(self.repaid).map(|(members, _)| members));
+            self.backlog = backlog;
+            self.repaid += repaid;
+            result?;
+            self.backlog.clear();
+            self.repaid = 0;
+        }
         if self.lost == 0 {
             return Ok(());
         }
         let mut notice = Record::new(self.now, Event::Anomaly, "audit");
         notice.count = Some(self.lost);
         notice.reason = Some("records that nobody waited for were dropped while the audit could not be written".into());
-        self.members.clear();
-        notice.write_members(&mut self.members);
-        file.write(std::iter::once(self.members.as_slice())).1.map_err(AuditError::io("write to", file.path()))?;
+        self.write_own(&notice)?;
         self.lost = 0;
         Ok(())
+    }
+
+    fn write_own(&mut self, record: &Record) -> Result<(), AuditError> {
+        let Some(file) = &mut self.file else { return Err(AuditError::Closed) };
+        self.members.clear();
+        record.write_members(&mut self.members);
+        let (_, result) = file.write(std::iter::once(self.members.as_slice()));
+        result.map_err(AuditError::io("write to", file.path()))
+    }
+
+    /// Signs the head where that is due.
+    fn sign(&mut self) -> Result<(), AuditError> {
+        let (Some(signer), Some(file)) = (&self.care.signer, &self.file) else { return Ok(()) };
+        if file.records() < self.sign_at {
+            return Ok(());
+        }
+        let at = file.standing();
+        self.sign_at = file.records() + sign::EVERY;
+        let mut record = Record::new(self.now, Event::Admin, "audit");
+        record.signature = Some(signer.sign(&at));
+        record.previous = Some(Box::new(at));
+        self.write_own(&record)
     }
 
     /// Leaves the file where it is full or was touched, and begins another.
@@ -518,7 +616,7 @@ impl Writer {
                 None => format!("; continues {}", file.name()),
                 Some(what) => format!("; {} {what} after {} records", file.name(), file.records()),
             };
-            self.follows = (why, Some(Previous { file: file.name(), head: file.head().to_string() }));
+            self.follows = (why, Some(file.standing()));
             if disturbed.is_some() {
                 self.file = None;
             }
@@ -537,7 +635,9 @@ impl Writer {
             File::open(dir).and_then(|d| d.sync_all()).map_err(AuditError::io("sync", dir))?;
         }
         self.file = Some(file);
-        Ok(())
+        self.tidy_due = true;
+        self.sign_at = 0;
+        self.sign()
     }
 
     fn sync(&mut self) -> Result<(), AuditError> {
@@ -548,10 +648,7 @@ impl Writer {
         let Err(error) = file.sync() else { return Ok(()) };
         let error = AuditError::io("sync", file.path())(error);
         // The kernel has forgotten which pages failed: what this file holds can't be known any more.
-        self.follows = (
-            format!("; {} could not be synced to its disk", file.name()),
-            Some(Previous { file: file.name(), head: file.head().to_string() }),
-        );
+        self.follows = (format!("; {} could not be synced to its disk", file.name()), Some(file.standing()));
         self.file = None;
         Err(error)
     }
@@ -574,8 +671,9 @@ impl Writer {
 #[cfg(test)]
 mod tests {
     use super::super::lines::member;
-    use super::super::query::{self, Merge, Verdict};
+    use super::super::query::{self, Merge, Proofs, Verdict};
     use super::*;
+    use crate::chain::Head;
     use crate::record::Scene;
     use std::collections::HashSet;
     use std::io::{BufRead, BufReader, Write};
@@ -615,11 +713,19 @@ mod tests {
     }
 
     fn verdicts(dir: &Path) -> Vec<Verdict> {
-        query::files(&dir.join("audit")).unwrap().iter().map(|f| query::verify(f).unwrap()).collect()
+        query::files(&dir.join("audit"))
+            .unwrap()
+            .iter()
+            .map(|f| query::verify(f, &Proofs::default()).unwrap())
+            .collect()
     }
 
     fn sound(dir: &Path) -> bool {
         verdicts(dir).iter().all(|v| v.fault.is_none() && v.torn == 0)
+    }
+
+    fn report(dir: &Path) -> query::Report {
+        query::verify_all(&dir.join("audit"), &Proofs::default()).unwrap()
     }
 
     fn values(dir: &Path, name: &str) -> Vec<String> {
@@ -628,7 +734,7 @@ mod tests {
             out.extend(member(line, name).map(|v| v.text().into_owned()));
             Ok(())
         };
-        Merge::new(&dir.join("audit")).unwrap().run(each).unwrap();
+        Merge::new(&dir.join("audit"), Default::default()).unwrap().run(each).unwrap();
         out
     }
 
@@ -769,10 +875,7 @@ mod tests {
         assert_eq!(exchanges, (0..40).collect::<Vec<_>>());
         let verdicts = verdicts(dir.path());
         assert!(verdicts.len() > 3 && sound(dir.path()));
-        for pair in verdicts.windows(2) {
-            assert_eq!(pair[1].previous, Some((pair[0].name.clone(), pair[0].head)));
-            assert!(!pair[0].live);
-        }
+        assert!(report(dir.path()).is_sound());
     }
 
     #[tokio::test]
@@ -846,6 +949,86 @@ mod tests {
         assert!(sound(dir.path()));
     }
 
+    fn signer() -> Signer {
+        Signer::from_seed(&[7; 32]).unwrap()
+    }
+
+    /// Files too small to be compressed, signed, whose process has ended.
+    async fn signed(dir: &Path) -> Vec<PathBuf> {
+        let care = Care { signer: Some(signer()), keeping: Keeping::default() };
+        let log = Log::open_with(Config { max_file_bytes: 60_000, ..config(dir) }, care, at(0)).unwrap();
+        let mut paths = Vec::new();
+        for i in 0..600 {
+            log.commit([substitution(i, &i.to_string())]).await.unwrap();
+            paths.extend(log.path());
+        }
+        log.close(Record::new(at(600), Event::Stop, "audit")).await.unwrap();
+        paths.dedup();
+        paths
+    }
+
+    fn checked(dir: &Path, anchors: &[Head]) -> query::Report {
+        let checker = sign::Checker::new(&signer().public());
+        query::verify_all(&dir.join("audit"), &Proofs { anchors: anchors.to_vec(), checker }).unwrap()
+    }
+
+    /// The file again with other content, hashes and all, as somebody would who has no key.
+    fn rewrite(path: &Path, change: impl Fn(&str) -> String) {
+        let (mut head, mut out) = (Head::ZERO, Vec::new());
+        for (seq, line) in std::fs::read_to_string(path).unwrap().lines().enumerate() {
+            let members = String::from_utf8(crate::chain::parts(line.as_bytes()).unwrap().members.to_vec()).unwrap();
+            head = crate::chain::link(&head, seq as u64, change(&members).as_bytes(), &mut out);
+        }
+        std::fs::write(path, out).unwrap();
+    }
+
+    #[tokio::test]
+    async fn signatures_and_anchors_find_what_the_chain_alone_can_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let paths = signed(dir.path()).await;
+        assert!(paths.len() >= 2, "{paths:?}");
+        let sound = checked(dir.path(), &[]);
+        assert!(sound.is_sound(), "{sound:?}");
+        let last = paths.last().unwrap();
+        let anchor = sound.files.last().unwrap().head;
+        assert!(checked(dir.path(), &[anchor, sound.files[0].head]).is_sound());
+
+        let whole = std::fs::read(last).unwrap();
+        rewrite(last, |members| members.replace("api.openai", "api.other"));
+        assert!(report(dir.path()).is_sound(), "the chain alone is whole again");
+        assert!(!checked(dir.path(), &[]).is_sound());
+        let unsigned = query::Proofs { anchors: vec![anchor], checker: None };
+        let anchored = query::verify_all(&dir.path().join("audit"), &unsigned).unwrap();
+        assert_eq!((anchored.is_sound(), anchored.lost_anchors), (false, vec![anchor]));
+
+        let cut = whole.len() - whole.rsplit(|&b| b == b'\n').nth(1).unwrap().len() - 1;
+        std::fs::write(last, &whole[..cut]).unwrap();
+        assert!(report(dir.path()).is_sound());
+        assert_eq!(checked(dir.path(), &[anchor]).lost_anchors, [anchor]);
+
+        std::fs::write(last, &whole).unwrap();
+        std::fs::remove_file(&paths[0]).unwrap();
+        assert!(report(dir.path()).is_sound(), "what was first went with its time");
+    }
+
+    #[tokio::test]
+    async fn a_file_that_is_gone_is_missed_unless_its_removal_is_recorded() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = Log::open(Config { max_file_bytes: 1000, ..config(dir.path()) }, at(0)).unwrap();
+        let mut paths = Vec::new();
+        for i in 0..9 {
+            log.commit([substitution(i, "x")]).await.unwrap();
+            paths.extend(log.path());
+        }
+        paths.dedup();
+        let gone = Previous { file: file::file_name(&paths[1]), head: "0".repeat(64) };
+        std::fs::remove_file(&paths[1]).unwrap();
+        let missing = report(dir.path()).missing;
+        assert_eq!(missing, [(gone.file.clone(), file::file_name(&paths[2]))]);
+        log.commit([removal(at(9), gone)]).await.unwrap();
+        assert!(report(dir.path()).is_sound());
+    }
+
     const CHILD: &str = "LOCUM_TEST_AUDIT_CHILD";
 
     /// This test again in a process of its own, so that it can be killed or limited.
@@ -877,9 +1060,7 @@ mod tests {
         let verdicts = verdicts(dir.path());
         assert_eq!(verdicts.len(), 25);
         assert!(verdicts.iter().all(|v| v.fault.is_none() && !v.live));
-        for pair in verdicts.windows(2) {
-            assert_eq!(pair[1].previous, Some((pair[0].name.clone(), pair[0].head)));
-        }
+        assert!(report(dir.path()).is_sound());
         let exchanges: HashSet<String> = values(dir.path(), "exchange").into_iter().collect();
         assert!(told.len() > 25 * 37 && told.iter().all(|t| exchanges.contains(t)));
     }

@@ -1,11 +1,15 @@
 //! The audit on disk: `log` appends to it, `query` reads it. What a record says is `record`'s, how lines vouch for each other `chain`'s.
 
 mod file;
+pub mod filter;
 pub mod lines;
 pub mod log;
 pub mod query;
+pub mod sign;
+pub mod stats;
+pub mod tidy;
 
-pub use log::{Commit, Config, Durability, Log};
+pub use log::{Care, Commit, Config, Durability, Log};
 
 use std::io;
 use std::path::{Path, PathBuf};

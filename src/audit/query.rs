@@ -2,7 +2,10 @@
 
 use super::AuditError;
 use super::file::{self, Ending};
-use super::lines::{Line, Lines, Stamp, member, stamp};
+use super::filter::Filter;
+use super::lines::{Line, Lines, Stamp, Value, member, stamp};
+use super::sign::{self, Checker};
+use super::tidy;
 use crate::chain::{Fault, Head, Verifier};
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashSet};
@@ -10,7 +13,12 @@ use std::fmt;
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
+
+/// So many records may follow the last signature: those before the next, and a few of our own.
+const SIGNED_EVERY: u64 = sign::EVERY * 2;
 
 /// A file of the audit; sorts by the time at which it was begun.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -38,13 +46,44 @@ impl AuditFile {
         stem(&self.name)
     }
 
+    pub fn is_compressed(&self) -> bool {
+        self.name.ends_with(file::COMPRESSED)
+    }
+
+    /// The name it was begun with.
+    pub fn plain_name(&self) -> &str {
+        self.name.strip_suffix(file::COMPRESSED).unwrap_or(&self.name)
+    }
+
     fn open(&self) -> Result<Input, AuditError> {
-        let file = File::open(&self.path).map_err(AuditError::io("read", &self.path))?;
-        if !self.name.ends_with(file::COMPRESSED) {
+        self.open_counted(&Arc::default())
+    }
+
+    fn open_counted(&self, read: &Arc<AtomicU64>) -> Result<Input, AuditError> {
+        let (file, compressed) = self.on_disk(|path| File::open(path))?;
+        let file = Counted { file, read: read.clone() };
+        if !compressed {
             return Ok(Input::Plain(file));
         }
         let decoder = zstd::Decoder::new(file).map_err(AuditError::io("read", &self.path))?;
         Ok(Input::Zstd(Box::new(decoder)))
+    }
+
+    fn metadata(&self) -> Result<(SystemTime, u64), AuditError> {
+        let meta = |path: &Path| std::fs::metadata(path).and_then(|meta| Ok((meta.modified()?, meta.len())));
+        Ok(self.on_disk(meta)?.0)
+    }
+
+    /// What `ask` says of the file, and whether it is compressed: that may have happened since it was listed.
+    fn on_disk<T>(&self, ask: impl Fn(&Path) -> io::Result<T>) -> Result<(T, bool), AuditError> {
+        let said = match ask(&self.path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound && !self.is_compressed() => {
+                let name = format!("{}{}", self.name, file::COMPRESSED);
+                ask(&self.path.with_file_name(name)).map(|said| (said, true))
+            }
+            said => said.map(|said| (said, self.is_compressed())),
+        };
+        said.map_err(AuditError::io("read", &self.path))
     }
 
     /// When it was begun, written as its records write it.
@@ -81,9 +120,14 @@ pub fn files(dir: &Path) -> Result<Vec<AuditFile>, AuditError> {
 /// How the newest file that no process writes to any more ends.
 pub(super) fn last_ending(dir: &Path) -> Option<(String, Ending)> {
     for file in files(dir).ok()?.into_iter().rev() {
-        let Ok(Input::Plain(mut open)) = file.open() else { continue };
-        if !file::is_live(&open) {
-            return Some((file.name, file::ending(&mut open).ok()?));
+        let Ok(mut open) = File::open(&file.path) else { continue };
+        let ending = match file.is_compressed() {
+            true => tidy::compressed_ending(&mut open).ok().flatten(),
+            false if file::is_live(&open) => None,
+            false => file::ending(&mut open).ok(),
+        };
+        if let Some(ending) = ending {
+            return Some((file.plain_name().to_owned(), ending));
         }
     }
     None
@@ -103,6 +147,22 @@ pub struct Merge {
     known: HashSet<String>,
     /// Files that are still written to stay open at their end.
     follow: bool,
+    filter: Filter,
+    progress: Progress,
+}
+
+/// How far a reading has come, to be looked at from another thread.
+#[derive(Debug, Clone, Default)]
+pub struct Progress {
+    read: Arc<AtomicU64>,
+    pub total: u64,
+}
+
+impl Progress {
+    /// Bytes of files read so far, of `total`.
+    pub fn read(&self) -> u64 {
+        self.read.load(Ordering::Relaxed)
+    }
 }
 
 struct Source {
@@ -113,11 +173,21 @@ struct Source {
 }
 
 impl Merge {
-    /// All that is in `dir` now.
-    pub fn new(dir: &Path) -> Result<Self, AuditError> {
-        let mut merge = Merge::empty(dir);
-        merge.ahead = merge.fresh()?;
+    /// All that is in `dir` now and that `filter` takes.
+    pub fn new(dir: &Path, filter: Filter) -> Result<Self, AuditError> {
+        let mut merge = Merge { filter, ..Merge::empty(dir) };
+        for file in merge.fresh()? {
+            let (written, len) = file.metadata()?;
+            if merge.filter.may_be_in(file.begun().as_ref(), &time_stamp(written)) {
+                merge.progress.total += len;
+                merge.ahead.push(file);
+            }
+        }
         Ok(merge)
+    }
+
+    pub fn progress(&self) -> Progress {
+        self.progress.clone()
     }
 
     /// At least the last `n` records in `dir`, and with `refresh` those to come.
@@ -125,8 +195,7 @@ impl Merge {
         let mut merge = Merge { follow: true, ..Merge::empty(dir) };
         let mut files = Vec::new();
         for file in merge.fresh()? {
-            let written = std::fs::metadata(&file.path).and_then(|meta| meta.modified());
-            files.push((written.map_err(AuditError::io("read", &file.path))?, file));
+            files.push((file.metadata()?.0, file));
         }
         files.sort_by(|a, b| b.cmp(a));
         let (mut found, mut oldest) = (0, [b'9'; 27]);
@@ -147,8 +216,8 @@ impl Merge {
     }
 
     fn empty(dir: &Path) -> Self {
-        let (ahead, open, next, known) = Default::default();
-        Merge { dir: dir.to_owned(), ahead, open, next, known, follow: false }
+        let (ahead, open, next, known, filter, progress) = Default::default();
+        Merge { dir: dir.to_owned(), ahead, open, next, known, follow: false, filter, progress }
     }
 
     /// Files that weren't there before, the earliest last.
@@ -190,7 +259,7 @@ impl Merge {
                 break;
             }
             if let Some(file) = self.ahead.pop() {
-                let input = file.open()?;
+                let input = file.open_counted(&self.progress.read)?;
                 self.open(file, input)?;
             }
         }
@@ -214,13 +283,13 @@ impl Merge {
     fn advance(&mut self, at: usize) -> Result<Option<Stamp>, AuditError> {
         let Some(slot) = self.open.get_mut(at) else { return Ok(None) };
         let Some(source) = slot else { return Ok(None) };
-        let mut stamp = source.read().map_err(AuditError::io("read", &source.file.path))?;
+        let mut stamp = source.read(&self.filter).map_err(AuditError::io("read", &source.file.path))?;
         if stamp.is_none() && self.follow {
             if source.lines.source().is_live() {
                 return Ok(None);
             }
             // Its process may have written a last record after our read and before it let go.
-            stamp = source.read().map_err(AuditError::io("read", &source.file.path))?;
+            stamp = source.read(&self.filter).map_err(AuditError::io("read", &source.file.path))?;
         }
         match stamp {
             Some(stamp) => self.next.push(Reverse((stamp, at))),
@@ -231,14 +300,14 @@ impl Merge {
 }
 
 impl Source {
-    fn read(&mut self) -> io::Result<Option<Stamp>> {
+    fn read(&mut self, filter: &Filter) -> io::Result<Option<Stamp>> {
         loop {
             let line = match self.lines.next_line()? {
                 None => return Ok(None),
                 Some(Line::TooLong) => continue,
                 Some(Line::Whole(line)) => line,
             };
-            if let Some(stamp) = stamp(line) {
+            if let Some(stamp) = stamp(line).filter(|stamp| filter.takes(stamp, line)) {
                 self.line.clear();
                 self.line.extend_from_slice(line);
                 return Ok(Some(stamp));
@@ -247,28 +316,43 @@ impl Source {
     }
 }
 
+/// A file that tells how much was read of it.
+struct Counted {
+    file: File,
+    read: Arc<AtomicU64>,
+}
+
+impl Read for Counted {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let n = self.file.read(out)?;
+        self.read.fetch_add(n as u64, Ordering::Relaxed);
+        Ok(n)
+    }
+}
+
 /// An open file of the audit, compressed or not.
 enum Input {
-    Plain(File),
-    Zstd(Box<zstd::Decoder<'static, BufReader<File>>>),
+    Plain(Counted),
+    Zstd(Box<zstd::Decoder<'static, BufReader<Counted>>>),
 }
 
 impl Input {
     /// Whether a process may still write to it.
     fn is_live(&self) -> bool {
-        matches!(self, Input::Plain(file) if file::is_live(file))
+        matches!(self, Input::Plain(open) if file::is_live(&open.file))
     }
 
     /// The same, standing before its last `n` records or fewer; tells how many there are.
     fn at_last(self, n: usize) -> io::Result<(Self, usize)> {
-        let Input::Plain(mut file) = self else { return Ok((self, n)) };
+        let Input::Plain(mut open) = self else { return Ok((self, n)) };
+        let file = &mut open.file;
         let len = file.seek(SeekFrom::End(0))?;
         let mut reach = if n == 0 { 0 } else { 64 * 1024 };
         loop {
             let from = len.saturating_sub(reach);
             file.seek(SeekFrom::Start(from))?;
             let mut bytes = Vec::new();
-            (&mut file).take(len - from).read_to_end(&mut bytes)?;
+            file.take(len - from).read_to_end(&mut bytes)?;
             // The first of these feeds ends a line that began earlier, unless the file begins here.
             let mut starts: Vec<usize> = memchr::memchr_iter(b'\n', &bytes).map(|at| at + 1).collect();
             let torn = starts.pop().unwrap_or(0);
@@ -278,7 +362,7 @@ impl Input {
             if from == 0 || starts.len() >= n {
                 let start = starts.get(starts.len().saturating_sub(n)).copied().unwrap_or(torn);
                 file.seek(SeekFrom::Start(from + start as u64))?;
-                return Ok((Input::Plain(file), starts.len().min(n)));
+                return Ok((Input::Plain(open), starts.len().min(n)));
             }
             reach *= 4;
         }
@@ -294,8 +378,33 @@ impl Read for Input {
     }
 }
 
-/// What a check of one file found.
+/// What to check beyond the chains.
+#[derive(Debug, Default)]
+pub struct Proofs {
+    /// Heads that were kept elsewhere: each has to be in some file.
+    pub anchors: Vec<Head>,
+    /// Who signs heads: each file has to be signed, up to its last few records.
+    pub checker: Option<Checker>,
+}
+
+/// What a check of all files found.
 #[derive(Debug)]
+pub struct Report {
+    pub files: Vec<Verdict>,
+    /// Files that others follow and that nobody removed knowingly: their names, and who names them.
+    pub missing: Vec<(String, String)>,
+    /// Anchors that are in no file.
+    pub lost_anchors: Vec<Head>,
+}
+
+impl Report {
+    pub fn is_sound(&self) -> bool {
+        self.files.iter().all(Verdict::is_sound) && self.missing.is_empty() && self.lost_anchors.is_empty()
+    }
+}
+
+/// What a check of one file found.
+#[derive(Debug, Default)]
 pub struct Verdict {
     pub name: String,
     /// Good records, from the first on.
@@ -307,15 +416,25 @@ pub struct Verdict {
     pub live: bool,
     /// The first bad line, counted from one, and what is wrong with it.
     pub fault: Option<(u64, Fault)>,
-    /// The file that its first record names as the one before, and how that ended.
-    pub previous: Option<(String, Head)>,
-    /// The head that a later file saw here, where it isn't the one found.
+    /// The head that another file saw at this one's end, where it isn't the one found.
     pub expected: Option<(String, Head)>,
+    /// Where signatures are asked for: whether none is wrong and few records come after the last.
+    pub unsigned: bool,
+    /// Files that its records name: one that it follows, or some that were removed.
+    claims: Vec<Claim>,
+    anchors: Vec<Head>,
+}
+
+#[derive(Debug)]
+struct Claim {
+    file: String,
+    head: Head,
+    removed: bool,
 }
 
 impl Verdict {
     pub fn is_sound(&self) -> bool {
-        self.fault.is_none() && self.expected.is_none()
+        self.fault.is_none() && self.expected.is_none() && !self.unsigned
     }
 }
 
@@ -327,6 +446,9 @@ impl fmt::Display for Verdict {
         if let Some((by, head)) = &self.expected {
             return write!(f, "BROKEN at its end: {by} saw it end with {head}");
         }
+        if self.unsigned {
+            return f.write_str("BROKEN: its last head is not signed, or not by this key");
+        }
         match (self.live, self.torn) {
             (true, _) => f.write_str("ok, still written to"),
             (false, 0) => f.write_str("ok"),
@@ -335,50 +457,78 @@ impl fmt::Display for Verdict {
     }
 }
 
-/// Checks all files, and that each ends where the one after it says.
-pub fn verify_all(dir: &Path) -> Result<Vec<Verdict>, AuditError> {
-    let mut verdicts = files(dir)?.iter().map(verify).collect::<Result<Vec<_>, _>>()?;
-    let claims: Vec<(String, String, Head)> = verdicts
-        .iter()
-        .filter_map(|v| v.previous.as_ref().map(|(name, head)| (v.name.clone(), name.clone(), *head)))
+/// Checks all files: their chains, that each ends where others say, and the proofs.
+pub fn verify_all(dir: &Path, proofs: &Proofs) -> Result<Report, AuditError> {
+    let mut verdicts = files(dir)?.iter().map(|file| verify(file, proofs)).collect::<Result<Vec<_>, _>>()?;
+    let claims: Vec<(String, Claim)> = verdicts
+        .iter_mut()
+        .flat_map(|verdict| verdict.claims.drain(..).map(|claim| (verdict.name.clone(), claim)).collect::<Vec<_>>())
         .collect();
-    for (by, name, head) in claims {
-        let before = verdicts.iter_mut().find(|v| stem(&v.name) == stem(&name));
-        if let Some(before) = before.filter(|v| v.head != head) {
-            before.expected = Some((by, head));
+    // What was begun before all that is left went with its time, and so did the record of its removal.
+    let oldest = verdicts.first().map(|v| stem(&v.name).to_owned()).unwrap_or_default();
+    let removed: HashSet<&str> = claims.iter().filter(|(_, c)| c.removed).map(|(_, c)| stem(&c.file)).collect();
+    let mut missing = Vec::new();
+    for (by, claim) in &claims {
+        let name = stem(&claim.file);
+        match verdicts.iter_mut().find(|v| stem(&v.name) == name) {
+            Some(before) if before.head != claim.head => before.expected = Some((by.clone(), claim.head)),
+            Some(_) => {}
+            None if name < oldest.as_str() || removed.contains(name) => {}
+            None => missing.push((claim.file.clone(), by.clone())),
         }
     }
-    Ok(verdicts)
+    let found: HashSet<Head> = verdicts.iter().flat_map(|v| v.anchors.iter().copied()).collect();
+    let lost_anchors = proofs.anchors.iter().copied().filter(|anchor| !found.contains(anchor)).collect();
+    Ok(Report { files: verdicts, missing, lost_anchors })
 }
 
-/// Checks one file's chain.
-pub fn verify(file: &AuditFile) -> Result<Verdict, AuditError> {
+/// Checks one file.
+pub fn verify(file: &AuditFile, proofs: &Proofs) -> Result<Verdict, AuditError> {
     let input = file.open()?;
-    let live = input.is_live();
+    let mut verdict = Verdict { name: file.name.clone(), live: input.is_live(), ..Verdict::default() };
     let mut lines = Lines::new(input);
     let mut verifier = Verifier::default();
-    let (mut fault, mut previous) = (None, None);
-    while fault.is_none() {
+    let mut signed = 0;
+    while verdict.fault.is_none() {
         let judged = match lines.next_line().map_err(AuditError::io("read", &file.path))? {
             None => break,
             Some(Line::TooLong) => Err(Fault::NoRecord),
             Some(Line::Whole(line)) => {
-                if verifier.lines() == 0 {
-                    previous = said_of_previous(line);
-                }
-                verifier.line(line).map(|_| ())
+                let before = verifier.head();
+                verifier
+                    .line(line)
+                    .map(|_| signed = verdict.note(line, &before, proofs).map_or(signed, |_| verifier.lines()))
             }
         };
-        fault = judged.err().map(|fault| (verifier.lines() + 1, fault));
+        verdict.fault = judged.err().map(|fault| (verifier.lines() + 1, fault));
+        if proofs.anchors.contains(&verifier.head()) {
+            verdict.anchors.push(verifier.head());
+        }
     }
-    let torn = if fault.is_none() { lines.rest() } else { 0 };
-    let (name, records, head) = (file.name.clone(), verifier.lines(), verifier.head());
-    Ok(Verdict { name, records, head, torn, live, fault, previous, expected: None })
+    verdict.torn = if verdict.fault.is_none() { lines.rest() } else { 0 };
+    verdict.records = verifier.lines();
+    verdict.head = verifier.head();
+    verdict.unsigned |= proofs.checker.is_some() && !verdict.live && verdict.records - signed > SIGNED_EVERY;
+    Ok(verdict)
 }
 
-fn said_of_previous(first: &[u8]) -> Option<(String, Head)> {
-    let name = member(first, "previous")?.text().into_owned();
-    Some((name, member(first, "head")?.text().parse().ok()?))
+impl Verdict {
+    /// Keeps what a good record says of files; tells whether it holds a good signature of the head before it.
+    fn note(&mut self, line: &[u8], before: &Head, proofs: &Proofs) -> Option<()> {
+        memchr::memmem::find(line, br#","previous":""#)?;
+        let file = member(line, "previous")?.text().into_owned();
+        let head: Head = member(line, "head")?.text().parse().ok()?;
+        let Some(signature) = member(line, "signature") else {
+            let removed = member(line, "event")? != Value::Text(b"start");
+            self.claims.push(Claim { file, head, removed });
+            return None;
+        };
+        let checker = proofs.checker.as_ref()?;
+        let good =
+            stem(&file) == stem(&self.name) && head == *before && checker.is_signed(&file, &head, &signature.text());
+        self.unsigned |= !good;
+        good.then_some(())
+    }
 }
 
 /// A time as records write it.
@@ -437,8 +587,11 @@ mod tests {
         std::fs::write(dir.path().join("notes.jsonl"), "{}\n").unwrap();
         std::fs::write(dir.path().join("ééééééééééé-1.jsonl"), "{}\n").unwrap();
         std::fs::OpenOptions::new().append(true).open(path).unwrap().write_all(b"nonsense\n{\"torn").unwrap();
-        assert_eq!(run(&mut Merge::new(dir.path()).unwrap()), (0..=9).chain([20]).collect::<Vec<_>>());
-        assert_eq!(run(&mut Merge::new(&dir.path().join("nowhere")).unwrap()), Vec::<u64>::new());
+        assert_eq!(
+            run(&mut Merge::new(dir.path(), Filter::default()).unwrap()),
+            (0..=9).chain([20]).collect::<Vec<_>>()
+        );
+        assert_eq!(run(&mut Merge::new(&dir.path().join("nowhere"), Filter::default()).unwrap()), Vec::<u64>::new());
     }
 
     #[test]
@@ -447,7 +600,7 @@ mod tests {
         for i in 0..100 {
             write(dir.path(), i * 10, [i * 10, i * 10 + 5]);
         }
-        let mut merge = Merge::new(dir.path()).unwrap();
+        let mut merge = Merge::new(dir.path(), Filter::default()).unwrap();
         assert_eq!(run(&mut merge).len(), 200);
         assert!(merge.open.len() <= 2, "{}", merge.open.len());
     }
@@ -461,8 +614,8 @@ mod tests {
         std::fs::write(&name, zstd::encode_all(&*std::fs::read(&path).unwrap(), 3).unwrap()).unwrap();
         assert_eq!(files(dir.path()).unwrap().len(), 1, "both hold the same");
         std::fs::remove_file(&path).unwrap();
-        assert_eq!(run(&mut Merge::new(dir.path()).unwrap()), (0..1000).collect::<Vec<_>>());
-        let verdicts = verify_all(dir.path()).unwrap();
+        assert_eq!(run(&mut Merge::new(dir.path(), Filter::default()).unwrap()), (0..1000).collect::<Vec<_>>());
+        let verdicts = verify_all(dir.path(), &Proofs::default()).unwrap().files;
         assert_eq!((verdicts[0].records, verdicts[0].is_sound()), (1000, true));
     }
 
@@ -497,7 +650,7 @@ mod tests {
     fn a_file_that_was_cut_after_another_followed_it_is_found() {
         let dir = tempfile::tempdir().unwrap();
         let first = write(dir.path(), 0, 0..10);
-        let verdict = verify(&files(dir.path()).unwrap()[0]).unwrap();
+        let verdict = verify(&files(dir.path()).unwrap()[0], &Proofs::default()).unwrap();
         let mut record = Record::new(at(10), Event::Start, "audit");
         record.previous =
             Some(Box::new(crate::record::Previous { file: verdict.name.clone(), head: verdict.head.to_string() }));
@@ -505,13 +658,13 @@ mod tests {
         record.write_members(&mut members);
         link(&Head::ZERO, 0, &members, &mut line);
         std::fs::write(write(dir.path(), 10, []), line).unwrap();
-        assert!(verify_all(dir.path()).unwrap().iter().all(Verdict::is_sound));
+        assert!(verify_all(dir.path(), &Proofs::default()).unwrap().is_sound());
         let bytes = std::fs::read(&first).unwrap();
         let cut = memchr::memrchr(b'\n', &bytes[..bytes.len() - 1]).unwrap() + 1;
         std::fs::write(&first, &bytes[..cut]).unwrap();
-        let verdicts = verify_all(dir.path()).unwrap();
+        let verdicts = verify_all(dir.path(), &Proofs::default()).unwrap().files;
         assert!(verdicts[0].to_string().starts_with("BROKEN at its end"), "{}", verdicts[0]);
         std::fs::write(&first, &bytes[..cut + 9]).unwrap();
-        assert_eq!(verify(&files(dir.path()).unwrap()[0]).unwrap().torn, 9);
+        assert_eq!(verify(&files(dir.path()).unwrap()[0], &Proofs::default()).unwrap().torn, 9);
     }
 }

@@ -7,6 +7,7 @@ pub mod env;
 pub mod run;
 pub mod serve;
 pub mod term;
+pub mod when;
 
 use crate::app;
 use crate::config::settings::{Environment as Variables, Given, Settings};

@@ -1,0 +1,248 @@
+//! What many records come to: counts, bytes and durations per key, agent, host, status and hour. A fold; prints nothing.
+
+use super::lines::{Value, members, stamp};
+use std::collections::{BTreeMap, HashMap};
+
+/// Names come from agents; beyond so many they are counted together.
+const GROUPS: usize = 10_000;
+
+/// What the rest is counted under.
+pub const OTHERS: &str = "(others)";
+
+#[derive(Debug, Default, Clone)]
+pub struct Group {
+    pub exchanges: u64,
+    /// Placeholders that were replaced by their keys.
+    pub substitutions: u64,
+    pub refusals: u64,
+    /// Exchanges without success.
+    pub failed: u64,
+    pub bytes_out: u64,
+    pub bytes_in: u64,
+    pub durations: Durations,
+}
+
+/// Durations in steps of three per cent: flat memory, and percentiles as exact as anybody reads them.
+#[derive(Debug, Default, Clone)]
+pub struct Durations {
+    steps: BTreeMap<u16, u64>,
+    count: u64,
+}
+
+const STEP: f64 = 1.03;
+
+/// The first step's upper end; nothing is faster.
+const FIRST_MS: f64 = 0.001;
+
+/// Longer ones, eleven days and more, count as this.
+const LONGEST_MS: f64 = 1e9;
+
+impl Durations {
+    fn add(&mut self, ms: f64) {
+        let step = (ms.clamp(FIRST_MS, LONGEST_MS) / FIRST_MS).log(STEP).ceil() as u16;
+        *self.steps.entry(step).or_default() += 1;
+        self.count += 1;
+    }
+
+    /// The duration in milliseconds that this share of all stays under, give or take three per cent.
+    pub fn percentile(&self, share: f64) -> Option<f64> {
+        let wanted = ((self.count as f64 * share).ceil() as u64).max(1);
+        let mut seen = 0;
+        for (step, count) in &self.steps {
+            seen += count;
+            if seen >= wanted {
+                return Some(FIRST_MS * STEP.powi((*step).into()));
+            }
+        }
+        None
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum By {
+    Key,
+    Agent,
+    Host,
+    Status,
+    Hour,
+}
+
+impl By {
+    pub const ALL: [By; 5] = [By::Key, By::Agent, By::Host, By::Status, By::Hour];
+
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            By::Key => "key",
+            By::Agent => "agent",
+            By::Host => "host",
+            By::Status => "status",
+            By::Hour => "hour",
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+pub struct Stats {
+    pub records: u64,
+    pub total: Group,
+    groups: [HashMap<Vec<u8>, Group>; By::ALL.len()],
+}
+
+/// The members that count, borrowed from one line.
+#[derive(Default)]
+struct Facts<'a> {
+    event: &'a [u8],
+    names: [&'a [u8]; By::ALL.len()],
+    count: Option<u64>,
+    failed: bool,
+    duration_ms: Option<f64>,
+    bytes_out: u64,
+    bytes_in: u64,
+}
+
+impl<'a> Facts<'a> {
+    fn of(line: &'a [u8]) -> Self {
+        let mut facts = Facts::default();
+        for (name, value) in members(line) {
+            match (name, value) {
+                (b"event", Value::Text(text)) => facts.event = text,
+                (b"operation", Value::Text(text)) => {
+                    facts.names[By::Key as usize] = text.strip_prefix(b"api.").unwrap_or_default();
+                }
+                (b"agent", Value::Text(text)) => facts.names[By::Agent as usize] = text,
+                (b"host", Value::Text(text)) => facts.names[By::Host as usize] = text,
+                (b"status", Value::Bare(bare)) => facts.names[By::Status as usize] = bare,
+                (b"timestamp", Value::Text(text)) => {
+                    facts.names[By::Hour as usize] = text.get(..13).unwrap_or_default();
+                }
+                (b"count", value) => facts.count = value.number(),
+                (b"success", Value::Bare(bare)) => facts.failed = bare == b"false",
+                (b"duration_ms", value) => facts.duration_ms = value.float(),
+                (b"bytes_out", value) => facts.bytes_out = value.number().unwrap_or(0),
+                (b"bytes_in", value) => facts.bytes_in = value.number().unwrap_or(0),
+                _ => {}
+            }
+        }
+        facts
+    }
+}
+
+impl Stats {
+    /// Takes one record.
+    pub fn add(&mut self, line: &[u8]) {
+        if stamp(line).is_none() {
+            return;
+        }
+        self.records += 1;
+        let facts = Facts::of(line);
+        if !matches!(facts.event, b"exchange" | b"substitution" | b"refusal") {
+            return;
+        }
+        self.total.add(&facts);
+        for (groups, name) in self.groups.iter_mut().zip(facts.names) {
+            if !name.is_empty() {
+                group(groups, name).into_iter().for_each(|group| group.add(&facts));
+            }
+        }
+    }
+
+    /// The groups of one kind: hours in their order, others by their number of records.
+    pub fn by(&self, by: By) -> Vec<(String, &Group)> {
+        let groups = self.groups.get(by as usize).into_iter().flatten();
+        let text = |name: &[u8]| Value::Text(name).text().into_owned();
+        let mut sorted: Vec<_> = groups.map(|(name, group)| (text(name), group)).collect();
+        let weight = |group: &Group| group.exchanges + group.substitutions + group.refusals;
+        match by {
+            By::Hour => sorted.sort_by(|a, b| a.0.cmp(&b.0)),
+            _ => sorted.sort_by(|a, b| weight(b.1).cmp(&weight(a.1)).then_with(|| a.0.cmp(&b.0))),
+        }
+        sorted
+    }
+}
+
+fn group<'a>(groups: &'a mut HashMap<Vec<u8>, Group>, name: &[u8]) -> Option<&'a mut Group> {
+    // A name is copied only when it is new.
+    let name = if groups.contains_key(name) || groups.len() < GROUPS { name } else { OTHERS.as_bytes() };
+    if !groups.contains_key(name) {
+        groups.insert(name.to_vec(), Group::default());
+    }
+    groups.get_mut(name)
+}
+
+impl Group {
+    fn add(&mut self, facts: &Facts<'_>) {
+        match facts.event {
+            b"substitution" => self.substitutions += facts.count.unwrap_or(1),
+            b"refusal" => self.refusals += 1,
+            _ => {
+                self.exchanges += 1;
+                self.failed += u64::from(facts.failed);
+                self.bytes_out = self.bytes_out.saturating_add(facts.bytes_out);
+                self.bytes_in = self.bytes_in.saturating_add(facts.bytes_in);
+                if let Some(ms) = facts.duration_ms {
+                    self.durations.add(ms);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(event: &str, more: &str) -> Vec<u8> {
+        format!(r#"{{"v":1,"seq":0,"timestamp":"2026-11-21T19:26:53.123456Z","event":"{event}"{more},"hash":""}}"#)
+            .into()
+    }
+
+    #[test]
+    fn records_are_counted_where_they_belong() {
+        let mut stats = Stats::default();
+        let who = r#","operation":"api.openai","agent":"local","host":"api.openai.com""#;
+        stats.add(&line("start", r#","operation":"audit""#));
+        stats.add(&line("substitution", &format!(r#"{who},"count":2"#)));
+        let figures = r#","status":200,"success":true,"duration_ms":10.000,"bytes_out":5,"bytes_in":7"#;
+        stats.add(&line("exchange", &format!("{who}{figures}")));
+        stats.add(&line("exchange", r#","operation":"example.com","host":"example.com","status":502,"success":false"#));
+        stats.add(&line("refusal", who));
+        stats.add(b"nonsense");
+        assert_eq!(stats.records, 5);
+        let total = &stats.total;
+        assert_eq!((total.exchanges, total.substitutions, total.refusals, total.failed), (2, 2, 1, 1));
+        let names = |by| stats.by(by).into_iter().map(|(name, _)| name).collect::<Vec<_>>();
+        assert_eq!(names(By::Key), ["openai"]);
+        assert_eq!(names(By::Host), ["api.openai.com", "example.com"]);
+        assert_eq!(names(By::Status), ["200", "502"]);
+        assert_eq!(names(By::Hour), ["2026-11-21T19"]);
+        let openai = stats.by(By::Key)[0].1;
+        assert_eq!((openai.bytes_out, openai.bytes_in, openai.refusals), (5, 7, 1));
+    }
+
+    #[test]
+    fn percentiles_are_within_a_step() {
+        let mut durations = Durations::default();
+        assert_eq!(durations.percentile(0.5), None);
+        for ms in 1..=1000 {
+            durations.add(ms.into());
+        }
+        for (share, want) in [(0.0, 1.0), (0.5, 500.0), (0.99, 990.0), (1.0, 1000.0)] {
+            let got: f64 = durations.percentile(share).unwrap();
+            assert!((got / want - 1.0).abs() < 0.031, "{share}: {got}");
+        }
+        durations.add(f64::MAX);
+        durations.add(-1.0);
+        assert!(durations.percentile(1.0).unwrap().is_finite() && durations.percentile(0.0).unwrap() <= FIRST_MS);
+    }
+
+    #[test]
+    fn names_without_end_take_bounded_memory() {
+        let mut stats = Stats::default();
+        for i in 0..GROUPS + 50 {
+            stats.add(&line("exchange", &format!(r#","operation":"x","host":"h{i}""#)));
+        }
+        let hosts = stats.by(By::Host);
+        assert_eq!(hosts.len(), GROUPS + 1);
+        assert_eq!((hosts[0].0.as_str(), hosts[0].1.exchanges), (OTHERS, 50));
+    }
+}
