@@ -58,6 +58,11 @@ fn make(bencher: Bencher, count: usize) {
     bencher.with_inputs(|| keys(count)).bench_values(Scrubber::new);
 }
 
+#[divan::bench(args = [1, 2, 3])]
+fn make_and_wipe(bencher: Bencher, count: usize) {
+    bencher.with_inputs(|| keys(count)).bench_values(|keys| drop(Scrubber::new(keys)));
+}
+
 #[divan::bench]
 fn header(bencher: Bencher) {
     let scrubber = Scrubber::new(keys(1));
