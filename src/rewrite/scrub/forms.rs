@@ -23,15 +23,35 @@ impl Kind {
         }
     }
 
-    /// Characters that no serializer in use spells in another way than as themselves.
+    /// Whether no serializer in use spells this atom in another way than as itself.
     pub fn is_plain(self, atom: u8) -> bool {
         match self {
-            Kind::Text => atom.is_ascii_alphanumeric() || matches!(atom, b'-' | b'_' | b'.'),
-            Kind::Base64 => atom.is_ascii_alphanumeric(),
-            Kind::Hex => false,
+            Kind::Text => PLAIN[usize::from(atom)] & 1 != 0,
+            Kind::Base64 => PLAIN[usize::from(atom)] & 2 != 0,
+            Kind::Hex => true,
         }
     }
+
+    /// Whether this character spells a plain atom.
+    fn agrees(self, atom: u8, with: u8) -> bool {
+        atom == with || (self == Kind::Hex && atom == with.to_ascii_lowercase())
+    }
 }
+
+/// Bit 0 for characters that are plain in text: letters, digits, `-`, `_` and `.`; bit 1 in base64: letters and digits.
+const PLAIN: [u8; 256] = {
+    let mut table = [0; 256];
+    let mut c = 0;
+    while c < 256 {
+        if (c as u8).is_ascii_alphanumeric() {
+            table[c] = 3;
+        } else if matches!(c as u8, b'-' | b'_' | b'.') {
+            table[c] = 1;
+        }
+        c += 1;
+    }
+    table
+};
 
 /// One form of one key: a row of atoms, each with its spellings, in a buffer that all forms share.
 pub(super) struct Form {
@@ -80,20 +100,23 @@ pub(super) fn add(key: usize, value: &[u8], secret_from: usize, buffer: &mut Vec
     for lead in [0, 4, 2] {
         add(Kind::Base64, lead, &|b| base64(value, lead, b));
     }
-    add(Kind::Hex, 0, &|b| b.extend(value.iter().flat_map(|v| [HEX[usize::from(v >> 4)], HEX[usize::from(v & 15)]])));
+    add(Kind::Hex, 0, &|b| {
+        value.iter().for_each(|v| b.extend_from_slice(&[HEX[usize::from(v >> 4)], HEX[usize::from(v & 15)]]));
+    });
 }
 
 /// The characters that lie wholly in the value, when its first `lead` bits belong to an earlier one.
 fn base64(value: &[u8], lead: usize, out: &mut Vec<u8>) {
-    let whole = (value.len() * 8 - lead) / 6;
-    let end = out.len() + whole;
-    let byte = |i: usize| u32::from(value.get(i).copied().unwrap_or(0));
+    let end = out.len() + (value.len() * 8 - lead) / 6;
     for i in (0..value.len()).step_by(3) {
-        let four = byte(i) << 24 | byte(i + 1) << 16 | byte(i + 2) << 8 | byte(i + 3);
-        let bits = four << lead;
-        out.extend([26, 20, 14, 8].map(|shift| BASE64[(bits >> shift & 63) as usize]));
-        out.truncate(end);
+        let mut four = [0; 4];
+        for (to, from) in four.iter_mut().zip(&value[i..]) {
+            *to = *from;
+        }
+        let bits = u32::from_be_bytes(four) << lead;
+        out.extend_from_slice(&[26, 20, 14, 8].map(|shift| BASE64[(bits >> shift & 63) as usize]));
     }
+    out.truncate(end);
 }
 
 /// The longest spelling of an atom: three backslashes and `u002f`.
@@ -102,9 +125,6 @@ pub(super) const LONGEST: usize = 8;
 /// Calls `f` with each spelling of an atom that isn't plain. Letters in them count in either case.
 pub(super) fn spellings(kind: Kind, atom: u8, f: &mut impl FnMut(&[u8])) {
     f(&[atom]);
-    if kind == Kind::Hex {
-        return;
-    }
     match (kind, atom) {
         (Kind::Base64, b'+') => f(b"-"),
         (Kind::Base64, b'/') => f(b"_"),
@@ -177,6 +197,10 @@ impl Places {
         Self { at: [at; 16], len: 1 }
     }
 
+    fn only(&self) -> Option<usize> {
+        (self.len == 1).then_some(self.at[0])
+    }
+
     fn none() -> Self {
         Self { at: [0; 16], len: 0 }
     }
@@ -204,47 +228,59 @@ pub(super) struct Agreement {
 
 /// The longest stretch around `at` that agrees with the form, if the text spells the form's atom number `atom` there.
 pub(super) fn agreement(form: &Form, buffer: &[u8], view: View, atom: usize, at: usize) -> Option<Agreement> {
-    let atoms = buffer.get(form.atoms.clone())?;
-    let (mut end, mut places) = (atom, Places::one(at));
-    while let Some(&a) = atoms.get(end) {
-        let next = step(form.kind, a, view, places, false);
-        if next.len == 0 {
-            break;
-        }
-        (end, places) = (end + 1, next);
-    }
-    if end == atom {
+    let (before, after) = buffer.get(form.atoms.clone())?.split_at_checked(atom)?;
+    let (told, right) = follow(form.kind, after.iter(), view, at, false);
+    if told == 0 {
         return None;
     }
-    let right = reach(form.kind, atoms.get(end), view, places);
-    let (mut begin, mut places) = (atom, Places::one(at));
-    while let Some(&a) = begin.checked_sub(1).and_then(|b| atoms.get(b)) {
-        let next = step(form.kind, a, view, places, true);
+    let (told_before, left) = follow(form.kind, before.iter().rev(), view, at, true);
+    let start = left.as_slice().iter().copied().min()?;
+    let end = reach(form.kind, after.get(told), view, right);
+    Some(Agreement { atoms: atom - told_before..atom + told, text: start..end })
+}
+
+/// How many of these atoms the text spells, one after the other from `at` on (or before it), and where that leads.
+fn follow<'a>(kind: Kind, atoms: impl Iterator<Item = &'a u8>, view: View, at: usize, back: bool) -> (usize, Places) {
+    let (mut told, mut places) = (0, Places::one(at));
+    for &atom in atoms {
+        let next = match places.only() {
+            Some(at) if kind.is_plain(atom) => {
+                let (character, next) = if back { (at.wrapping_sub(1), at.wrapping_sub(1)) } else { (at, at + 1) };
+                if !view.get(character).is_some_and(|c| kind.agrees(atom, c)) {
+                    break;
+                }
+                places.at[0] = next;
+                told += 1;
+                continue;
+            }
+            _ => step(kind, atom, view, &places, back),
+        };
         if next.len == 0 {
             break;
         }
-        (begin, places) = (begin - 1, next);
+        (told, places) = (told + 1, next);
     }
-    let left = places.as_slice().iter().copied().min()?;
-    Some(Agreement { atoms: begin..end, text: left..right })
+    (told, places)
 }
 
 /// The places after (or, backwards, before) one atom, for readings that stand at `places`.
-fn step(kind: Kind, atom: u8, view: View, places: Places, back: bool) -> Places {
+fn step(kind: Kind, atom: u8, view: View, places: &Places, back: bool) -> Places {
     let mut next = Places::none();
-    for &at in places.as_slice() {
-        let mut one = |spelling: &[u8], exact: bool| {
-            let from = if back { at.checked_sub(spelling.len()) } else { Some(at) };
-            let Some(from) = from else { return };
-            let agrees = if exact { view.get(from) == Some(atom) } else { view.has(from, spelling) };
-            if agrees {
-                next.add(if back { from } else { from + spelling.len() });
-            }
+    let mut one = |at: usize, spelling: &[u8], exact: bool| {
+        let Some(from) = (if back { at.checked_sub(spelling.len()) } else { Some(at) }) else { return };
+        let agrees = match exact {
+            true => view.get(from).is_some_and(|c| kind.agrees(atom, c)),
+            false => view.has(from, spelling),
         };
+        if agrees {
+            next.add(if back { from } else { from + spelling.len() });
+        }
+    };
+    for &at in places.as_slice() {
         if kind.is_plain(atom) {
-            one(&[atom], true);
+            one(at, &[atom], true);
         } else {
-            spellings(kind, atom, &mut |s| one(s, false));
+            spellings(kind, atom, &mut |s| one(at, s, false));
         }
     }
     next

@@ -13,8 +13,10 @@ const GROUP: usize = 4;
 /// The shortest text that spells as many secret bytes as make a hit.
 pub(super) const SHORTEST: usize = super::CERTAIN;
 pub(super) const STRIDE: usize = SHORTEST - GROUP + 1;
-/// Places of a block, which share one test, and its length.
+/// Four places share one test.
 const BLOCK: usize = 4 * STRIDE;
+/// Bits of the filter. One key of 60 characters sets about one in a hundred, so that nearly all text stops there.
+const FILTER: u32 = 15;
 
 /// A group: where in which form it begins.
 #[derive(Clone, Copy, Default)]
@@ -32,9 +34,8 @@ pub(super) struct Group {
 impl DefaultIsZeroes for Group {}
 
 pub(super) struct Index {
-    /// One bit per hash, the filter that nearly all text stops at.
-    bits: Vec<u64>,
-    shift: u32,
+    filter: Box<[u64; 1 << (FILTER - 6)]>,
+    /// Where the chain of each hash begins.
     heads: Vec<u32>,
     head_shift: u32,
     groups: Vec<Group>,
@@ -42,7 +43,7 @@ pub(super) struct Index {
 
 impl Drop for Index {
     fn drop(&mut self) {
-        self.bits.zeroize();
+        self.filter.zeroize();
         self.heads.zeroize();
         self.groups.zeroize();
     }
@@ -67,15 +68,8 @@ impl Index {
             let Some(atoms) = buffer.get(form.atoms.clone()) else { continue };
             collect(form, number, atoms, &mut groups);
         }
-        let size = (groups.len() * 32).next_power_of_two().clamp(1 << 10, 1 << 22).trailing_zeros();
-        let head = (groups.len() / 2).next_power_of_two().clamp(1 << 6, 1 << 20).trailing_zeros();
-        let mut index = Self {
-            bits: vec![0; 1 << (size - 6)],
-            shift: 32 - size,
-            heads: vec![0; 1 << head],
-            head_shift: 32 - head,
-            groups,
-        };
+        let head = groups.len().next_power_of_two().clamp(1 << 6, 1 << 20).trailing_zeros();
+        let mut index = Self { filter: Box::new([0; _]), heads: vec![0; 1 << head], head_shift: 32 - head, groups };
         index.link();
         index
     }
@@ -83,9 +77,8 @@ impl Index {
     fn link(&mut self) {
         for (number, group) in (1..).zip(&mut self.groups) {
             let h = hash(group.word);
-            if let Some(bits) = self.bits.get_mut((h >> self.shift) as usize / 64) {
-                *bits |= 1 << ((h >> self.shift) % 64);
-            }
+            let bit = h >> (32 - FILTER);
+            self.filter[bit as usize / 64] |= 1 << (bit % 64);
             if let Some(head) = self.heads.get_mut((h >> self.head_shift) as usize) {
                 group.next = std::mem::replace(head, number);
             }
@@ -93,8 +86,8 @@ impl Index {
     }
 
     fn may_hold(&self, group: [u8; GROUP]) -> bool {
-        let h = hash(word(group)) >> self.shift;
-        self.bits.get(h as usize / 64).is_some_and(|bits| bits >> (h % 64) & 1 != 0)
+        let bit = hash(word(group)) >> (32 - FILTER);
+        self.filter[bit as usize / 64] >> (bit % 64) & 1 != 0
     }
 
     /// The groups that the index knows at a place of the text.
@@ -108,31 +101,33 @@ impl Index {
     /// The first place from `from` on, in steps of nine, whose four characters the index knows; with what it knows.
     pub fn find(&self, view: View, from: usize) -> Option<(usize, impl Iterator<Item = &Group>)> {
         let mut at = from;
-        while at < view.seen.len() {
-            let group = quad(view, at)?;
-            if self.may_hold(group) && self.at(group).next().is_some() {
-                return Some((at, self.at(group)));
-            }
-            at += STRIDE;
-        }
         loop {
-            at += self.clean(view.now.get(at - view.seen.len()..)?);
+            at = self.suspect(view, at)?;
             let group = quad(view, at)?;
-            if self.may_hold(group) && self.at(group).next().is_some() {
+            if self.at(group).next().is_some() {
                 return Some((at, self.at(group)));
             }
             at += STRIDE;
         }
     }
 
-    /// How far the filter stops everything, in whole blocks.
-    fn clean(&self, text: &[u8]) -> usize {
+    /// The first place from `from` on, in steps of nine, that the filter lets pass.
+    fn suspect(&self, view: View, from: usize) -> Option<usize> {
+        let mut at = from;
+        while at < view.seen.len() {
+            if self.may_hold(quad(view, at)?) {
+                return Some(at);
+            }
+            at += STRIDE;
+        }
+        let text = view.now.get(at - view.seen.len()..)?;
         let (blocks, _) = text.as_chunks::<BLOCK>();
-        let dirty = |b: &[u8; BLOCK]| {
-            let hit = |at: usize| self.may_hold([b[at], b[at + 1], b[at + 2], b[at + 3]]);
-            hit(0) | hit(STRIDE) | hit(2 * STRIDE) | hit(3 * STRIDE)
-        };
-        blocks.iter().position(dirty).unwrap_or(blocks.len()) * BLOCK
+        let hit = |b: &[u8; BLOCK], at: usize| self.may_hold([b[at], b[at + 1], b[at + 2], b[at + 3]]);
+        let any = |b: &[u8; BLOCK]| hit(b, 0) | hit(b, STRIDE) | hit(b, 2 * STRIDE) | hit(b, 3 * STRIDE);
+        let clean = blocks.iter().position(any).unwrap_or(blocks.len()) * BLOCK;
+        let mut groups = text.get(clean..)?.windows(GROUP).step_by(STRIDE);
+        let place = groups.position(|w| w.first_chunk().is_some_and(|&g| self.may_hold(g)))?;
+        Some(at + clean + place * STRIDE)
     }
 }
 
@@ -142,28 +137,40 @@ fn quad(view: View, at: usize) -> Option<[u8; GROUP]> {
 
 /// All groups of a form, in all spellings.
 fn collect(form: &Form, number: u16, atoms: &[u8], groups: &mut Vec<Group>) {
-    for atom in form.first_secret()..atoms.len() {
-        let Some(rest) = atoms.get(atom..) else { return };
-        let group = |word, back| Group { word, atom: atom as u32, next: 0, form: number, back };
-        if let Some(&four) = rest.first_chunk::<GROUP>()
-            && (form.kind == forms::Kind::Hex || four.iter().all(|&a| form.kind.is_plain(a)))
-        {
-            groups.push(group(word(four), 0));
-            continue;
-        }
-        let first = groups.len();
-        let mut push = |four: [u8; GROUP], back: usize| {
-            let new = group(word(four), back as u8);
-            if !groups.iter().skip(first).any(|g| g.word == new.word && g.back == new.back) {
-                groups.push(new);
-            }
+    let mut from = form.first_secret();
+    while let Some(rest) = atoms.get(from..).filter(|rest| !rest.is_empty()) {
+        let plain = rest.iter().position(|&a| !form.kind.is_plain(a)).unwrap_or(rest.len());
+        let group = |(atom, four): (usize, &[u8])| {
+            let four = four.first_chunk().copied().unwrap_or_default();
+            Group { word: word(four), atom: atom as u32, next: 0, form: number, back: 0 }
         };
-        each_spelling(form, rest, &mut |spelling, rest| {
-            for back in 0..spelling.len() {
-                spell(form, rest, [0; GROUP], 0, spelling.get(back..).unwrap_or(&[]), &mut |four| push(four, back));
-            }
-        });
+        groups.extend((from..).zip(rest.get(..plain).unwrap_or_default().windows(GROUP)).map(group));
+        let last = from + plain;
+        if last == atoms.len() {
+            return;
+        }
+        // Groups that something else than plain characters is part of.
+        for atom in last.saturating_sub(GROUP - 1).max(from)..last + 1 {
+            collect_spelled(form, number, atom, atoms, groups);
+        }
+        from = last + 1;
     }
+}
+
+fn collect_spelled(form: &Form, number: u16, atom: usize, atoms: &[u8], groups: &mut Vec<Group>) {
+    let Some(rest) = atoms.get(atom..) else { return };
+    let first = groups.len();
+    let mut push = |four: [u8; GROUP], back: usize| {
+        let new = Group { word: word(four), atom: atom as u32, next: 0, form: number, back: back as u8 };
+        if !groups.iter().skip(first).any(|g| g.word == new.word && g.back == new.back) {
+            groups.push(new);
+        }
+    };
+    each_spelling(form, rest, &mut |spelling, rest| {
+        for back in 0..spelling.len() {
+            spell(form, rest, [0; GROUP], 0, spelling.get(back..).unwrap_or_default(), &mut |four| push(four, back));
+        }
+    });
 }
 
 /// Calls `f` with each spelling of the first atom and the atoms after it.
