@@ -89,29 +89,28 @@ impl Secrets {
     ///
     /// While the values are fresh this never waits.
     pub async fn open(&self, permit: &Permit) -> Result<Keys, SecretError> {
-        // what the body could need is bound to the host as well, and so among these
-        let hidden: Vec<&KeyName> = permit.scrub().iter().map(|rule| &rule.name).collect();
-        self.open_named(permit.keys(), &hidden).await
-    }
-
-    async fn open_named(&self, needed: &[KeyName], others: &[&KeyName]) -> Result<Keys, SecretError> {
-        let mut keys = Keys(Vec::with_capacity(needed.len() + 1));
-        for name in needed {
-            if keys.held(name).is_some() {
-                continue;
-            }
-            let held = self.hold(name).await;
-            if let Err(e) = &held.value {
-                return Err(e.clone());
-            }
-            keys.0.push(held);
+        let mut keys = Keys(Vec::with_capacity(permit.keys().len() + permit.scrub().len()));
+        for name in permit.keys() {
+            self.add(&mut keys, name).await?;
         }
-        for name in others {
-            if keys.held(name).is_none() {
-                keys.0.push(self.hold(name).await);
-            }
+        for grant in permit.body() {
+            self.try_add(&mut keys, &grant.rule.name).await;
+        }
+        for rule in permit.scrub() {
+            self.try_add(&mut keys, &rule.name).await;
         }
         Ok(keys)
+    }
+
+    async fn add(&self, keys: &mut Keys, name: &KeyName) -> Result<(), SecretError> {
+        self.try_add(keys, name).await;
+        keys.missing(name).map_or(Ok(()), |e| Err(e.clone()))
+    }
+
+    async fn try_add(&self, keys: &mut Keys, name: &KeyName) {
+        if keys.held(name).is_none() {
+            keys.0.push(self.hold(name).await);
+        }
     }
 
     /// A number that changes whenever the key's value does, or the key is removed: what carried it under another
@@ -386,13 +385,22 @@ mod tests {
     }
 
     async fn tool(secrets: &Secrets) -> Result<String, SecretError> {
-        let keys = secrets.open_named(&[name("tool")], &[]).await?;
+        let mut keys = Keys::default();
+        secrets.add(&mut keys, &name("tool")).await?;
         Ok(String::from_utf8(keys.get(&name("tool")).unwrap().expose().to_vec()).unwrap())
     }
 
     async fn hidden(secrets: &Secrets) -> Vec<String> {
-        let keys = secrets.open_named(&[], &[&name("tool")]).await.unwrap();
+        let mut keys = Keys::default();
+        secrets.try_add(&mut keys, &name("tool")).await;
         keys.iter().map(|(_, v)| String::from_utf8(v.expose().to_vec()).unwrap()).collect()
+    }
+
+    /// Exchanges open keys inside spawned tasks.
+    #[test]
+    fn opening_can_move_between_threads() {
+        fn is_send<T: Send>(_: impl Fn(Arc<Secrets>, Permit) -> T) {}
+        is_send(|secrets, permit| async move { secrets.open(&permit).await.is_ok() });
     }
 
     #[tokio::test(start_paused = true)]
@@ -495,7 +503,8 @@ mod tests {
     async fn after_a_wipe_nothing_is_given_out_until_a_reload() {
         let fake = fake(Ok(Some("one")));
         let secrets = Secrets::new([key(&fake)]);
-        let held = secrets.open_named(&[name("tool")], &[]).await.unwrap();
+        let mut held = Keys::default();
+        secrets.add(&mut held, &name("tool")).await.unwrap();
         let generation = secrets.generation(&name("tool"));
         secrets.wipe();
         secrets.refresh().await;
@@ -539,7 +548,10 @@ mod tests {
         assert_eq!(seen[1].masked, Ok("…ghij".into()));
         assert_eq!(seen[1].source, "the fake");
         assert_eq!(mask(b"0123456789012345678"), "…");
-        let keys = secrets.open_named(&[name("tool")], &[&name("a"), &name("tool")]).await.unwrap();
+        let mut keys = Keys::default();
+        for asked in ["tool", "a", "tool"] {
+            secrets.try_add(&mut keys, &name(asked)).await;
+        }
         assert_eq!(format!("{keys:?}"), r#"["tool", "a"]"#);
         assert!(keys.get(&name("a")).is_none() && keys.missing(&name("a")).is_some());
     }
