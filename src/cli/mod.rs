@@ -2,6 +2,7 @@
 
 pub mod audit;
 pub mod ca;
+pub mod check;
 pub mod demo;
 pub mod env;
 pub mod run;

@@ -55,6 +55,8 @@ impl Section {
     }
 }
 
+const SOURCES: &str = r#""auto", "env:NAME", "file:PATH", "keyring", "vault", "machine" or 'exec:["/usr/bin/op"]'"#;
+
 pub const SECTIONS: &[Section] = &[
     Section {
         name: "proxy",
@@ -87,7 +89,7 @@ pub const SECTIONS: &[Section] = &[
         name: "key",
         named: true,
         settings: &[
-            known("source", Kind::Text, r#""auto", "env:NAME", "file:PATH", "keyring", "vault" or "machine""#),
+            known("source", Kind::Text, SOURCES),
             known("hosts", Kind::Texts, r#"["api.tool.example", "*.tool.example:8443"]"#),
             known("methods", Kind::Texts, r#"["GET", "POST"]"#),
             known("paths", Kind::Texts, r#"["/v1/**"]"#),
@@ -103,6 +105,8 @@ pub const SECTIONS: &[Section] = &[
         settings: &[
             known("token_file", Kind::Text, r#""/run/secrets/researcher""#),
             known("keys", Kind::Texts, r#"["openai", "brave"]"#),
+            known("hosts", Kind::Texts, r#"["api.tool.example"]"#),
+            known("methods", Kind::Texts, r#"["GET", "POST"]"#),
             known("rate", Kind::Text, r#""60/min""#),
         ],
     },
@@ -467,15 +471,18 @@ mod tests {
             ("[proxy]\nbraces = \"yes\"", "f:2:10: 'braces' is true or false, and this is a text | such as false"),
             (
                 "[proxy]\nallow = [\n  \"a\",\n  3 ]",
-                "f:4:3: 'allow' is a list of texts, and this is a number | such as [\"docs.example\", \"*.tool.example\"]",
+                "f:4:3: 'allow' is a list of texts, and this is a number \
+                 | such as [\"docs.example\", \"*.tool.example\"]",
             ),
             (
                 "[key.x]\nvalue = \"v\"",
-                "f:2:1: unknown setting 'value' in [key] | keys are never in this file: `locum key set NAME` stores one, or set `source`",
+                "f:2:1: unknown setting 'value' in [key] \
+                 | keys are never in this file: `locum key set NAME` stores one, or set `source`",
             ),
             (
                 "[key]\nsource = \"auto\"",
-                "f:2:1: 'source' stands in [key], which holds one table per name | write it as [key.NAME], then its settings",
+                "f:2:1: 'source' stands in [key], which holds one table per name \
+                 | write it as [key.NAME], then its settings",
             ),
             ("proxy = 3", "f:1:1: 'proxy' is a table | write it as [proxy]"),
             ("[audit]\nlisten = \"x\"", "f:2:1: unknown setting 'listen' in [audit] | it belongs under [proxy]"),

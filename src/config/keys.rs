@@ -39,6 +39,13 @@ pub struct KeySetting {
 }
 
 impl KeySetting {
+    /// Every variable that may hold the value, or that its programs read: in a child they hold the placeholder.
+    pub fn variables(&self) -> Vec<String> {
+        let mut all = self.source.variables(&self.name, &self.env);
+        all.extend(self.env.iter().filter(|v| !all.contains(v)).cloned().collect::<Vec<_>>());
+        all
+    }
+
     /// How many bytes of a value are its well-known prefix.
     pub fn secret_from(&self, value: &[u8]) -> usize {
         self.prefixes.iter().filter(|p| value.starts_with(p.as_bytes())).map(String::len).max().unwrap_or(0)
@@ -52,6 +59,9 @@ pub struct AgentSetting {
     pub token_file: Option<PathBuf>,
     /// All keys, where there is no list.
     pub keys: Option<Vec<KeyName>>,
+    /// Any host and any method, where a list is empty.
+    pub hosts: Vec<HostPattern>,
+    pub methods: Vec<Method>,
     pub rate: Option<Rate>,
     pub at: At,
 }
@@ -288,6 +298,8 @@ fn agent(r: &mut Reader<'_>, name: AgentName, keys: &[KeySetting]) -> AgentSetti
         name,
         token_file: r.path("token_file"),
         keys: r.list_with("keys", known),
+        hosts: r.list("hosts").unwrap_or_default(),
+        methods: r.list_with("methods", method).unwrap_or_default(),
         rate: r.parsed("rate"),
         at: r.table_at(),
     }

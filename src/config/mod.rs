@@ -7,6 +7,7 @@ mod reader;
 pub mod settings;
 
 use serde::Serialize;
+use serde::ser::SerializeStruct as _;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
@@ -34,10 +35,28 @@ impl fmt::Display for At {
     }
 }
 
+/// Flat, so that every row of a list has the same members.
+impl Serialize for At {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let (file, line, column, variable) = match self {
+            At::File(file) => (Some(file), None, None, None),
+            At::Line { file, line, column } => (Some(file), Some(line), Some(column), None),
+            At::Variable(name) => (None, None, None, Some(name)),
+        };
+        let mut out = serializer.serialize_struct("At", 4)?;
+        out.serialize_field("file", &file.map(|f| f.display().to_string()))?;
+        out.serialize_field("line", &line)?;
+        out.serialize_field("column", &column)?;
+        out.serialize_field("variable", &variable.map(|v| &**v))?;
+        out.end()
+    }
+}
+
 /// One thing that is wrong with what the user wrote: what, and what to do next. It never repeats a value that could be
 /// a key.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Mistake {
+    #[serde(flatten)]
     pub at: At,
     pub what: String,
     pub hint: String,
@@ -53,31 +72,6 @@ impl fmt::Display for Mistake {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.at, self.what)?;
         if self.hint.is_empty() { Ok(()) } else { write!(f, "\n  {}", self.hint) }
-    }
-}
-
-impl Serialize for Mistake {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        #[derive(Serialize)]
-        struct Row<'a> {
-            file: Option<String>,
-            line: Option<usize>,
-            column: Option<usize>,
-            variable: Option<&'a str>,
-            what: &'a str,
-            hint: &'a str,
-        }
-        let mut row = Row { file: None, line: None, column: None, variable: None, what: &self.what, hint: &self.hint };
-        match &self.at {
-            At::File(file) => row.file = Some(file.display().to_string()),
-            At::Line { file, line, column } => {
-                row.file = Some(file.display().to_string());
-                row.line = Some(*line);
-                row.column = Some(*column);
-            }
-            At::Variable(name) => row.variable = Some(name),
-        }
-        row.serialize(serializer)
     }
 }
 

@@ -169,7 +169,7 @@ impl<'a> Reader<'a> {
         Some(paths.into_iter().map(|(path, at)| self.resolve(&path, Some(&at))).collect())
     }
 
-    /// A path as it is meant: `~` is the home folder, and a relative one starts at the folder of the file that holds it.
+    /// A path as it is meant: `~` is the home folder, and a relative one begins at the folder of its file.
     pub fn resolve(&self, path: &Path, at: Option<&At>) -> PathBuf {
         if let (Ok(below), Some(home)) = (path.strip_prefix("~"), self.home) {
             return home.join(below);

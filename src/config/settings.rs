@@ -126,8 +126,8 @@ pub struct Given {
 pub struct Environment {
     settings: BTreeMap<String, OsString>,
     paths: BTreeMap<String, PathBuf>,
-    /// Whether `LOCUM_PROXY_TOKEN` makes an agent.
-    proxy_token: bool,
+    /// Whether `LOCUM_PROXY_TOKEN` makes an agent; to be set where the variable was taken away before.
+    pub proxy_token: bool,
 }
 
 impl Environment {
@@ -167,8 +167,17 @@ impl FromIterator<(OsString, OsString)> for Environment {
 }
 
 impl Settings {
-    /// Reads the file and the environment; goes on after each mistake, and reports them together.
+    /// Reads the file and the environment.
+    ///
+    /// # Errors
+    /// Everything that is wrong in them, in the order in which it is written.
     pub fn load(given: &Given, env: &Environment) -> Result<Self, Mistakes> {
+        let (settings, mistakes) = Self::read(given, env);
+        if mistakes.is_empty() { Ok(settings) } else { Err(Mistakes(mistakes)) }
+    }
+
+    /// The settings as far as they can be read, and what is wrong with the rest, for which a default stands in.
+    pub fn read(given: &Given, env: &Environment) -> (Self, Vec<Mistake>) {
         let mut mistakes = Vec::new();
         let file = config_path(given, env);
         let text = file.as_ref().and_then(|(path, named)| read(path, *named, &mut mistakes));
@@ -179,11 +188,8 @@ impl Settings {
         };
         let state = state_path(given, env, &mut mistakes);
         let settings = build(written, file, state, env, &mut mistakes);
-        if mistakes.is_empty() {
-            return Ok(settings);
-        }
         mistakes.sort_by(|a, b| a.at.cmp(&b.at));
-        Err(Mistakes(mistakes))
+        (settings, mistakes)
     }
 }
 
@@ -443,7 +449,7 @@ mod tests {
             ("[key.openai]\npaths = [\"/a/../b\"]", "two ways"),
             ("[key.openai]\nmax_uses = 0", "0 is not within 1"),
             ("[key.openai]\nsource = \"env:A B\"", "the name of a variable"),
-            ("[key.openai]\nsource = 'exec:[\"op\"]'", "absolute path"),
+            ("[key.openai]\nsource = 'exec:[\"op\"]'", "absolute program"),
             ("[key.openai]\nplaceholder = \"sk-0\"", "16 at least"),
             ("[key.openai]\nplaceholder = \"sk-<<openai_key>>000\"", "letters, digits"),
             ("[key.openai]\nplaceholder = \"0000000000000000\"", "different characters"),
@@ -598,10 +604,14 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_text_makes_it_panic(section in "(proxy|ca|audit|key\\.[a-z_]{1,3}|agent\\.a)", setting in 0usize..12, value in "\\PC{0,40}") {
+        fn no_text_makes_it_panic(
+            section in "(proxy|ca|audit|key\\.[a-z_]{1,3}|agent\\.a)",
+            n in 0usize..13,
+            value in "\\PC{0,40}",
+        ) {
             let base = section.split('.').next().unwrap_or("");
             let known = super::super::file::section(base).unwrap().settings;
-            let name = known[setting % known.len()].name;
+            let name = known[n % known.len()].name;
             for value in [format!("{value:?}"), format!("[{value:?}]"), value] {
                 settings(&format!("[{section}]\n{name} = {value}\n"), &[]);
             }

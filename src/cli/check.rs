@@ -1,0 +1,317 @@
+//! `locum check`: every mistake in the config and in what it names, at once; changes nothing.
+
+use crate::ca::Root;
+use crate::config::catalog::providers;
+use crate::config::keys::KeySetting;
+use crate::config::settings::{CaSource, Environment, Given};
+use crate::config::{At, Mistake, Settings};
+use crate::memory::Opened;
+use crate::name::{Host, Origin, Scheme};
+use crate::place::Place;
+use crate::rewrite::scrub::{ScrubKey, Scrubber};
+use crate::secrets::{FileSource, Source as _, SourceError, Supplies};
+use crate::upstream::{dial, tls};
+use serde::Serialize;
+use std::fmt::{self, Write as _};
+use std::io::{self, Write as _};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+const SAME_USER: &str = "an agent that runs as your own user and unconfined is kept from accidents and leaks, not from \
+                         intent: it could edit this config. `locum run --confine`, another user or a container keeps \
+                         it from both";
+
+#[derive(Debug, clap::Args)]
+pub struct CheckArgs {
+    /// One JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What is right as far as it goes, but probably not meant.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+struct Warning {
+    #[serde(flatten)]
+    at: Option<At>,
+    what: String,
+    hint: String,
+}
+
+/// A key whose value was found, or that has a table in the file.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+struct KeyLine {
+    name: String,
+    source: String,
+    found: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct Report {
+    ok: bool,
+    config: Option<PathBuf>,
+    state: PathBuf,
+    keys: Vec<KeyLine>,
+    mistakes: Vec<Mistake>,
+    warnings: Vec<Warning>,
+    note: &'static str,
+}
+
+/// Prints what it finds. Asks every source for its value, so a key's program is run and a store may ask to be unlocked.
+pub fn run(args: &CheckArgs, given: &Given, env: &Environment, supplies: &Supplies) -> anyhow::Result<ExitCode> {
+    let (settings, mistakes) = Settings::read(given, env);
+    let report = report(settings, mistakes, supplies);
+    let text = if args.json { serde_json::to_string_pretty(&report)? + "\n" } else { report.to_string() };
+    io::stdout().lock().write_all(text.as_bytes())?;
+    Ok(if report.ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn report(settings: Settings, mistakes: Vec<Mistake>, supplies: &Supplies) -> Report {
+    let mut report = Report {
+        ok: false,
+        config: settings.file.clone(),
+        state: settings.state.clone(),
+        keys: Vec::new(),
+        mistakes,
+        warnings: Vec::new(),
+        note: SAME_USER,
+    };
+    report.files(&settings);
+    for key in &settings.keys {
+        report.value(key, supplies);
+        report.warnings.extend(binding_warnings(key, &settings));
+    }
+    if !report.keys.iter().any(|k| k.found) {
+        let hint = "set OPENAI_API_KEY or the like, or store one with `locum key set NAME`";
+        report.warnings.push(Warning { at: None, what: "no key has a value".into(), hint: hint.into() });
+    }
+    report.ok = report.mistakes.is_empty();
+    report
+}
+
+impl Report {
+    /// The files that settings name, beyond those of keys.
+    fn files(&mut self, settings: &Settings) {
+        for path in &settings.proxy.upstream_ca {
+            if let Err(e) = tls::roots(std::slice::from_ref(path)) {
+                self.mistaken(path, &e.why, "upstream_ca holds PEM certificates");
+            }
+        }
+        if let CaSource::File(path) = &settings.ca.source
+            && let Err(e) = Root::from_file(path)
+        {
+            self.mistaken(path, &e.to_string(), "[ca] source is a PEM file with certificate and key");
+        }
+        for agent in &settings.agents {
+            let Some(path) = &agent.token_file else { continue };
+            match FileSource::new(path).load() {
+                Ok(Some(_)) => {}
+                Ok(None) => self.mistaken(path, "holds no token", "`locum agent add` makes one"),
+                Err(e) => self.mistaken(path, &e.what, &e.next),
+            }
+        }
+    }
+
+    fn mistaken(&mut self, path: &Path, what: &str, hint: &str) {
+        self.mistakes.push(Mistake::new(At::File(path.into()), what, hint));
+    }
+
+    fn warn(&mut self, at: Option<&At>, what: impl Into<String>, hint: impl Into<String>) {
+        let warning = Warning { at: at.cloned(), what: what.into(), hint: hint.into() };
+        // A store that is out of reach is out of reach for every key of the catalog.
+        if !self.warnings.contains(&warning) {
+            self.warnings.push(warning);
+        }
+    }
+
+    /// Asks the key's source. What a key of the catalog lacks is nobody's mistake while no table names it.
+    fn value(&mut self, key: &KeySetting, supplies: &Supplies) {
+        let source = supplies.source(&key.source, &key.name, &key.env);
+        let found = match (source.load(), &key.at) {
+            (Ok(Some(value)), _) => {
+                self.suits(key, value);
+                true
+            }
+            (Ok(None), Some(at)) => {
+                let what = format!("key '{}' has no value: looked in {}", key.name, source.describe());
+                self.warn(Some(at), what, format!("store it with `locum key set {}`", key.name));
+                false
+            }
+            (Err(SourceError { what, next }), Some(at)) => {
+                self.mistakes.push(Mistake::new(at.clone(), format!("key '{}': {what}", key.name), next));
+                false
+            }
+            (Ok(None), None) => return,
+            (Err(SourceError { what, next }), None) => return self.warn(None, what, next),
+        };
+        self.keys.push(KeyLine { name: key.name.to_string(), source: source.describe(), found });
+    }
+
+    /// What only the value shows.
+    fn suits(&mut self, key: &KeySetting, value: Opened) {
+        let at = key.at.as_ref();
+        let holds = |text: &str| value.expose().windows(text.len()).any(|w| w == text.as_bytes());
+        if holds(&key.rule.name.placeholder()) {
+            let what = format!("key '{}' has its own placeholder for a value", key.name);
+            self.warn(at, what, "this runs inside `locum run`: check outside of it");
+        } else if key.rule.placeholder.as_deref().is_some_and(holds) {
+            let what = format!("the placeholder of key '{}' is a part of its value", key.name);
+            self.warn(at, what, "choose one that gives nothing of the key away");
+        }
+        let secret_from = key.secret_from(value.expose());
+        let placeholder = key.rule.shown_placeholder();
+        if Scrubber::too_short(&ScrubKey { key: key.name.clone(), placeholder, secret_from, value: Arc::new(value) }) {
+            let what =
+                format!("key '{}' has less than 12 secret bytes, so it isn't hidden in response bodies", key.name);
+            self.warn(at, what, "take a longer key if the provider gives one");
+        }
+    }
+}
+
+/// What a binding allows and its writer may not have thought of; those of the catalog are thought through.
+fn binding_warnings(key: &KeySetting, settings: &Settings) -> Vec<Warning> {
+    let Some(at) = &key.at else { return Vec::new() };
+    let mut out = Vec::new();
+    let mut warn = |what: String, hint: &str| out.push(Warning { at: Some(at.clone()), what, hint: hint.into() });
+    if key.rule.places.contains(&Place::BodyAny) {
+        warn(
+            format!(
+                "key '{}' goes anywhere in a body (body:any), into text that mentions its placeholder too",
+                key.name
+            ),
+            "name the field: body:/json/pointer or body:FIELD",
+        );
+    }
+    let in_text = key.rule.places.iter().any(|p| p.in_body() || *p == Place::Ws);
+    for host in &key.rule.hosts {
+        let Some(name) = host.exact() else { continue };
+        let port = host.binding_port();
+        if in_text && is_model(name) {
+            let what = format!("key '{}' goes into bodies at {host}, where a language model reads them", key.name);
+            warn(what, "leave body and ws out of `where`");
+        }
+        let proxy = &settings.proxy;
+        if proxy.passthrough.iter().any(|p| p.lists(name, port)) {
+            let what =
+                format!("key '{}' is bound to {host}, and connections there are passed through unread", key.name);
+            warn(what, "take the host out of `passthrough`, or out of the binding");
+        }
+        if proxy.deny.iter().any(|p| p.lists(name, port)) {
+            let what = format!("key '{}' is bound to {host}, which is denied", key.name);
+            warn(what, "take the host out of `deny`, or out of the binding");
+        }
+        if let Host::Ip(ip) = name
+            && !dial::is_public(*ip)
+            && !proxy.private_addresses.iter().any(|a| a.covers(SocketAddr::new(*ip, port)))
+        {
+            let what = format!("key '{}' is bound to {host}, which is not public and so is not dialled", key.name);
+            warn(what, "add the address to `private_addresses` under [proxy]");
+        }
+    }
+    out
+}
+
+/// Whether the catalog says that a host hands what it is sent to a language model.
+fn is_model(host: &Host) -> bool {
+    let origin = Origin { scheme: Scheme::Https, host: host.clone(), port: Scheme::Https.default_port() };
+    providers().iter().filter(|p| p.model).any(|p| p.hosts.iter().any(|h| h.binds(&origin)))
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let config = self.config.as_ref().map_or("none, so every default".into(), |c| c.display().to_string());
+        writeln!(f, "config  {config}")?;
+        writeln!(f, "state   {}", self.state.display())?;
+        for key in &self.keys {
+            writeln!(f, "key     {} from {}{}", key.name, key.source, if key.found { "" } else { " (no value)" })?;
+        }
+        for mistake in &self.mistakes {
+            writeln!(f, "\n{mistake}")?;
+        }
+        for warning in &self.warnings {
+            writeln!(f, "\n{warning}")?;
+        }
+        let count = |n: usize, what| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
+        writeln!(f, "\n{}, {}", count(self.mistakes.len(), "mistake"), count(self.warnings.len(), "warning"))?;
+        writeln!(f, "note: {}", self.note)
+    }
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut at = String::new();
+        if let Some(spot) = &self.at {
+            write!(at, "{spot}: ")?;
+        }
+        write!(f, "{at}warning: {}\n  {}", self.what, self.hint)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::memory;
+    use std::fs;
+
+    /// The report on a config, where some variables held keys at the start.
+    fn of<const N: usize>(text: &str, variables: [(&str, &str); N]) -> Report {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("locum.toml");
+        fs::write(&path, text).unwrap();
+        let given = Given { config: Some(path), state: Some(dir.path().join("state")) };
+        let environment = Arc::new(memory::Environment::from(variables));
+        let (settings, mistakes) = Settings::read(&given, &Environment::default());
+        report(settings, mistakes, &Supplies { environment, ..Supplies::default() })
+    }
+
+    const BRAVE: (&str, &str) = ("BRAVE_API_KEY", "BSA0123456789abcdef");
+
+    #[test]
+    fn a_key_that_is_found_is_all_it_takes() {
+        let report = of("", [BRAVE]);
+        assert!(report.ok && report.mistakes.is_empty() && report.warnings.is_empty(), "{report}");
+        let brave = KeyLine { name: "brave".into(), source: report.keys[0].source.clone(), found: true };
+        assert_eq!(report.keys, [brave]);
+        assert!(!report.to_string().contains("0123456789abcdef"));
+    }
+
+    #[test]
+    fn config_and_files_are_wrong_at_once() {
+        let text = "[proxy]\nlistne = \"x\"\nupstream_ca = [\"none.pem\"]\n[ca]\nsource = \"file:none\"\n\
+                    [key.brave]\nsource = \"keyring\"\n[agent.a]\ntoken_file = \"none\"\n";
+        let report = of(text, []);
+        assert!(!report.ok);
+        let shown = report.to_string();
+        for said in
+            ["locum.toml:2:1: unknown setting 'listne'", "none.pem: ", "none: ", "key 'brave': there is no keyring"]
+        {
+            assert!(shown.contains(said), "{said}\n{shown}");
+        }
+        assert_eq!(report.mistakes.len(), 5, "{shown}");
+        let json = serde_json::to_value(&report).unwrap();
+        assert_eq!((json["ok"].as_bool(), json["mistakes"][0]["line"].as_u64()), (Some(false), Some(2)));
+    }
+
+    #[test]
+    fn what_is_probably_not_meant_is_a_warning() {
+        let own = |more: &str| format!("[key.tool]\nhosts = [\"api.tool.example\"]\n{more}");
+        for (text, value, said) in [
+            (own(""), "", "no value"),
+            (own(""), "short-key", "less than 12 secret bytes"),
+            (own("where = [\"body:any\"]"), "0123456789abcdef", "body:any"),
+            (own("placeholder = \"tool-0000-0123456789\""), "xx-tool-0000-0123456789", "part of its value"),
+            (own(""), "<<tool_key>>", "its own placeholder"),
+            ("[key.tool]\nhosts = [\"api.openai.com\"]".into(), "0123456789abcdef", "a language model reads them"),
+            ("[key.tool]\nhosts = [\"10.0.0.1\"]".into(), "0123456789abcdef", "not public"),
+            (format!("[proxy]\npassthrough = [\"*.tool.example\"]\n{}", own("")), "0123456789abcdef", "unread"),
+            (format!("[proxy]\ndeny = [\"api.tool.example\"]\n{}", own("")), "0123456789abcdef", "is denied"),
+        ] {
+            let report = of(&text, [("TOOL_API_KEY", value)]);
+            let shown = report.to_string();
+            assert!(report.ok && report.warnings.iter().any(|w| w.what.contains(said)), "{text}\n{shown}");
+            assert!(report.warnings.iter().all(|w| w.at.is_some() || w.what == "no key has a value"), "{shown}");
+        }
+        assert!(of("", []).warnings.iter().any(|w| w.what == "no key has a value"));
+    }
+}
