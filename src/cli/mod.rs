@@ -42,6 +42,8 @@ enum Command {
     Serve(serve::ServeArgs),
     /// The variables that make clients use and trust a running service: eval "$(locum env)"
     Env(env::EnvArgs),
+    /// Every mistake in the config and in what it names, at once
+    Check(check::CheckArgs),
     /// The certificate authority that clients have to trust
     Ca(ca::CaArgs),
     /// What has happened, and whether the record of it is whole
@@ -101,6 +103,12 @@ fn dispatch(command: Command, context: &Context) -> anyhow::Result<ExitCode> {
         Command::Demo(args) => demo::run(&args, context),
         Command::Run(args) => run::run(args, context),
         Command::Env(args) => env::run(args, context),
+        Command::Check(args) => {
+            let variables = Variables::of_process();
+            let (settings, _) = Settings::read(&context.given, &variables);
+            let supplies = app::supplies(&settings, context.take_secrets(&settings)?);
+            check::run(&args, &context.given, &variables, &supplies)
+        }
         Command::Ca(args) => ca::run(args, context),
         Command::Serve(args) => serve::run(args, context),
         Command::Audit(args) => audit::run(args, &context.settings()?.audit.dir),

@@ -30,11 +30,9 @@ pub enum Refusal {
     },
     NotForwarded(&'static str),
     TooLarge(&'static str),
-    Busy(&'static str),
     Upstream(UpstreamError),
     KeyUnavailable(String),
     AuditUnavailable(String),
-    CaUnavailable(String),
 }
 
 impl Refusal {
@@ -46,10 +44,9 @@ impl Refusal {
             Refusal::Unauthenticated(_) => StatusCode::PROXY_AUTHENTICATION_REQUIRED,
             Refusal::Misdirected { .. } => StatusCode::MISDIRECTED_REQUEST,
             Refusal::TooLarge(_) => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-            Refusal::Busy(_)
-            | Refusal::KeyUnavailable(_)
-            | Refusal::AuditUnavailable(_)
-            | Refusal::CaUnavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Refusal::Busy(_) | Refusal::KeyUnavailable(_) | Refusal::AuditUnavailable(_) => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Refusal::Upstream(e) => match e {
                 UpstreamError::Dial(DialError::Address { .. }) => StatusCode::FORBIDDEN,
                 UpstreamError::Dial(DialError::Timeout { .. })
@@ -71,7 +68,6 @@ impl Refusal {
             Refusal::Unauthenticated(_) => "authentication-required",
             Refusal::Misdirected { .. } => "misdirected",
             Refusal::TooLarge(_) => "too-large",
-            Refusal::Busy(_) => "busy",
             Refusal::Upstream(UpstreamError::Dial(DialError::Address { .. })) => "address-refused",
             Refusal::Upstream(e) => match e {
                 UpstreamError::Dial(DialError::Timeout { .. })
@@ -81,7 +77,6 @@ impl Refusal {
             },
             Refusal::KeyUnavailable(_) => "key-unavailable",
             Refusal::AuditUnavailable(_) => "audit-unavailable",
-            Refusal::CaUnavailable(_) => "ca-unavailable",
         }
     }
 
@@ -91,12 +86,11 @@ impl Refusal {
             Refusal::Malformed(why)
             | Refusal::Body { why, .. }
             | Refusal::KeyUnavailable(why)
-            | Refusal::AuditUnavailable(why)
-            | Refusal::CaUnavailable(why) => why.clone(),
+            | Refusal::AuditUnavailable(why) => why.clone(),
             Refusal::Denied(d) => d.to_string(),
             Refusal::Unauthenticated(e) => e.to_string(),
             Refusal::Misdirected { inside, tunnel } => format!("asked for {inside} in a tunnel to {tunnel}"),
-            Refusal::NotForwarded(why) | Refusal::TooLarge(why) | Refusal::Busy(why) => (*why).to_owned(),
+            Refusal::NotForwarded(why) | Refusal::TooLarge(why) => (*why).to_owned(),
             Refusal::Upstream(e) => e.to_string(),
         }
     }
@@ -119,7 +113,6 @@ impl Refusal {
             }
             Refusal::KeyUnavailable(_) => "a key that this request needs can't be had now".into(),
             Refusal::AuditUnavailable(_) => "the audit can't be written now, so no key is used".into(),
-            Refusal::CaUnavailable(_) => "no certificate can be made now".into(),
             other => other.in_full(),
         }
     }
@@ -139,8 +132,7 @@ impl Refusal {
             "upstream-failed" => "The upstream failed",
             "key-unavailable" => "A key is unavailable",
             "audit-unavailable" => "The audit is unavailable",
-            "ca-unavailable" => "The CA is unavailable",
-            _ => "The proxy is busy",
+            _ => "The request was refused",
         }
     }
 

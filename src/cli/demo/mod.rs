@@ -5,8 +5,9 @@ mod upstream;
 
 use super::{Context, told};
 use crate::app::{self, App, Plan, Running};
+use crate::audit::filter::Filter;
 use crate::audit::lines::member;
-use crate::audit::query;
+use crate::audit::query::{self, Proofs};
 use crate::ca::Root;
 use crate::config::settings::{Environment as Variables, Given, Settings};
 use crate::memory::Environment;
@@ -51,11 +52,8 @@ pub fn run(args: &DemoArgs, _: &Context) -> anyhow::Result<ExitCode> {
     let Stage { dir, running, .. } = stage;
     running.stop()?;
     played?;
-    let verdicts = query::verify_all(&audit_dir(dir.path()))?;
-    anyhow::ensure!(
-        !verdicts.is_empty() && verdicts.iter().all(query::Verdict::is_sound),
-        "the audit's chain is broken"
-    );
+    let report = query::verify_all(&audit_dir(dir.path()), &Proofs::default())?;
+    anyhow::ensure!(!report.files.is_empty() && report.is_sound(), "the audit's chain is broken");
     println!("\nThe audit's hash chain is whole. Everything was on this machine, and is gone now.");
     println!("Next: 'locum run -- YOUR-AGENT' with a key such as OPENAI_API_KEY in the environment.");
     Ok(ExitCode::SUCCESS)
@@ -151,7 +149,7 @@ where = ["header", "body"]
     async fn tell_audit(&self, event: &str) -> anyhow::Result<()> {
         self.running.flush_audit().await?;
         let mut newest = None;
-        query::Merge::new(&audit_dir(self.dir.path()))?.run(|record| {
+        query::Merge::new(&audit_dir(self.dir.path()), Filter::default())?.run(|record| {
             let read = |name: &str| member(record, name).map(|v| v.text().into_owned()).unwrap_or_default();
             if read("event") == event {
                 newest = Some(format!(
