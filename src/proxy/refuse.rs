@@ -44,9 +44,7 @@ impl Refusal {
             Refusal::Unauthenticated(_) => StatusCode::PROXY_AUTHENTICATION_REQUIRED,
             Refusal::Misdirected { .. } => StatusCode::MISDIRECTED_REQUEST,
             Refusal::TooLarge(_) => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-            Refusal::Busy(_) | Refusal::KeyUnavailable(_) | Refusal::AuditUnavailable(_) => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Refusal::KeyUnavailable(_) | Refusal::AuditUnavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
             Refusal::Upstream(e) => match e {
                 UpstreamError::Dial(DialError::Address { .. }) => StatusCode::FORBIDDEN,
                 UpstreamError::Dial(DialError::Timeout { .. })
