@@ -366,6 +366,7 @@ fn live(settings: &Settings, supplies: &Supplies, tokens: &[(TokenHash, Arc<Agen
         agents: agents(settings, supplies, tokens)?,
         vocabulary: Arc::new(vocabulary),
         passthrough: settings.proxy.passthrough.clone(),
+        uids: settings.proxy.uids.iter().copied().chain([rustix::process::geteuid().as_raw()]).collect(),
         intercept_bound_only: settings.proxy.intercept == Intercept::Bound,
         prefixes: active.iter().map(|k| (k.name.clone(), k.prefixes.clone())).collect(),
     })

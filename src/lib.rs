@@ -1,4 +1,45 @@
 //! locum puts API keys into an agent's requests at the network edge, and takes them out again on the way back.
+//!
+//! A room (file or folder) imports only from floors below its own; rooms on one floor do not know each other: [`app`]
+//! builds them and joins them. Time is an argument of what is below the doors. `tests/it/floors.rs` checks it.
+//!
+//! ```text
+//! ROOF     main.rs             parse, run, exit code
+//!          cli/                one file per command; term.rs is how we speak
+//! 5 APP    app.rs              Settings -> App -> Running -> stop
+//!          trust_env/          the variables and files that make each client use and trust the proxy
+//! 4 WORDS  config/file.rs      TOML exactly as written
+//!          config/settings.rs  file + environment -> typed settings, all mistakes at once
+//!          config/keys.rs      [key.*] and [agent.*]; catalog.rs: the providers known by name
+//! 3 DOORS  proxy/listen.rs     accept, limit, hand over, drain
+//!          proxy/connect.rs    first request: which agent, which host; peer.rs: which local user
+//!          proxy/intercept.rs  peek the ClientHello, answer with our leaf
+//!          proxy/exchange.rs   one request and its response, top to bottom
+//!          proxy/framing.rs    HTTP/1.1 read more strictly than servers must; strict.rs puts it before hyper
+//!          proxy/*_body.rs     the bodies of both ways; ending.rs tells the audit how it ended
+//!          proxy/tunnel.rs     blind copy for hosts that must not be read
+//!          proxy/refuse.rs     denial or fault -> status, reason, hint
+//! 2 FAR    secrets/            the sources of keys; Secrets::open(&Permit) -> Keys
+//!   SIDE   ca/                 the root and where it is kept; a certificate per host
+//!          upstream/           dial.rs: an address that we allow; tls.rs: what we demand; pool.rs: kept connections
+//!          audit/              log.rs appends the chain; query.rs reads it
+//! 1 ENGINES policy/            agent.rs, rule.rs; decide.rs -> Permit or Denial, the only maker of Permits
+//!  (no IO, rewrite/            finder, dress, head and bodies: placeholders -> values; scrub: values -> placeholders
+//!  no clock) chain.rs          the hash chain: link, verify
+//!          anomaly.rs          a fold over records -> findings
+//! 0 GROUND name.rs place.rs    Host, KeyName, AgentName, Origin; places in a request
+//!          memory/             sealed secret bytes; wiping; hardening of the process
+//!          record.rs           what happened in one exchange
+//! ```
+//!
+//! The data's way changes type once per step, and nothing calls back up:
+//!
+//! ```text
+//! agent -TCP-> listen -> connect -(Agent, Origin)-> intercept -Request-> exchange:
+//!     policy.decide -Permit-> secrets.open -Keys-> rewrite -> audit (written first) -> upstream -TLS-> host
+//! agent <-------------- scrub(Keys) <-Response- upstream <- host
+//!                        `- end of the body: Record -> audit
+//! ```
 
 #![deny(unsafe_code)]
 

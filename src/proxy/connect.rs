@@ -1,7 +1,7 @@
 //! The first request on a connection: which agent asks, and for which host. Everything after it is for others.
 
 use super::refuse::Refusal;
-use super::{Worker, early_scene, exchange, intercept, tunnel};
+use super::{Live, Worker, early_scene, exchange, intercept, peer, tunnel};
 use crate::name::{AgentName, Host, Origin, Scheme, split_port};
 use crate::policy::Agent;
 use crate::upstream::read_ahead::ReadAhead;
@@ -58,10 +58,16 @@ pub(super) async fn connection(worker: Arc<Worker>, stream: TcpStream, peer: Soc
             Ok(Err(refusal)) => Err(refusal),
         };
         match head {
-            Ok((First::Absolute, _)) => return exchange::serve_absolute(worker, client, stop).await,
+            Ok((First::Absolute, _)) => {
+                let user = local_user(&worker.shared.live.load(), &client);
+                return match user {
+                    Ok(()) => exchange::serve_absolute(worker, client, stop).await,
+                    Err(refusal) => refuse(&worker, &mut client, &refusal, AgentName::local(), None, true).await,
+                };
+            }
             Ok((First::Connect { host, port, authorization }, len)) => {
                 let _ = client.read.split_to(len);
-                match admit(&worker, &host, port, authorization.as_deref()) {
+                match admit(&worker, &client, &host, port, authorization.as_deref()) {
                     Ok(agent) => return connected(worker, client, agent, host, port, stop).await,
                     Err((agent, refusal)) => {
                         let again = matches!(refusal, Refusal::Unauthenticated(_));
@@ -79,8 +85,21 @@ pub(super) async fn connection(worker: Arc<Worker>, stream: TcpStream, peer: Soc
     }
 }
 
+/// Who asks without a token has to be a local user who may (the kernel tells which it is).
+pub(super) fn local_user(live: &Live, client: &Client) -> Result<(), Refusal> {
+    if live.agents.need_token() || !cfg!(any(target_os = "linux", target_os = "android")) {
+        return Ok(());
+    }
+    let uid = client.stream.local_addr().ok().and_then(|own| peer::uid(client.peer, own));
+    match uid {
+        Some(uid) if live.uids.contains(&uid) => Ok(()),
+        uid => Err(Refusal::Stranger { uid }),
+    }
+}
+
 fn admit(
     worker: &Worker,
+    client: &Client,
     host: &Host,
     port: u16,
     authorization: Option<&[u8]>,
@@ -90,6 +109,7 @@ fn admit(
         .agents
         .authenticate(authorization, SystemTime::now())
         .map_err(|e| (AgentName::local(), Refusal::Unauthenticated(e)))?;
+    local_user(&live, client).map_err(|r| (agent.name.clone(), r))?;
     live.rules.admit(&agent, host, port).map_err(|d| (agent.name.clone(), Refusal::Denied(d)))?;
     Ok(agent)
 }

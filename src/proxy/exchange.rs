@@ -2,10 +2,12 @@
 
 use super::connect::Client;
 use super::ending::{Ending, Tally};
+use super::framing::Fault as FramingFault;
 use super::refuse::Refusal;
 use super::request_body::{self, Fault};
 use super::response_body::{self, ResponseBody};
-use super::{Live, Shared, Worker, headers};
+use super::strict::Strict;
+use super::{Live, Shared, Worker, early_scene, headers};
 use crate::name::{Host, Origin, Scheme};
 use crate::policy::decide::{Mention, Question};
 use crate::policy::{Agent, Denial, Permit};
@@ -14,23 +16,30 @@ use crate::rewrite::head::{self, HeadHits};
 use crate::rewrite::scrub::{ScrubKey, Scrubber};
 use crate::secrets::Keys;
 use crate::upstream::UpstreamError;
-use crate::upstream::pool::Wish;
+use crate::upstream::pool::{BoxError, Wish};
 use bytes::Bytes;
 use http::header::{EXPECT, HOST, IF_RANGE, PROXY_AUTHORIZATION, RANGE};
 use http::{HeaderValue, Method, Request, Response, Uri, Version};
-use hyper::body::{Body as _, Incoming};
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use std::convert::Infallible;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant, SystemTime};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::watch;
 
 /// How long a client's kept connection may wait for its next request.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
 /// How long an upstream may think before its response begins. Models think long.
 const FIRST_BYTE: Duration = Duration::from_secs(600);
+
+/// How long a client may take to read why it is cut off.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// The connection that requests come in on.
 pub(super) struct Conn {
@@ -41,6 +50,46 @@ pub(super) struct Conn {
     origin: Option<Origin>,
     /// The host that the TLS handshake named, where it was not the tunnel's.
     pub misdirected: Option<Host>,
+    under_way: AtomicUsize,
+}
+
+/// One exchange of a connection, until its answer has been sent or dropped.
+struct UnderWay(Arc<Conn>);
+
+impl UnderWay {
+    fn one(conn: &Arc<Conn>) -> Self {
+        conn.under_way.fetch_add(1, Ordering::Relaxed);
+        Self(conn.clone())
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.under_way.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// An answer's body, which tells its connection when it is through.
+struct Answer {
+    body: ResponseBody,
+    _under_way: UnderWay,
+}
+
+impl Body for Answer {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
 }
 
 impl Conn {
@@ -51,7 +100,7 @@ impl Conn {
         misdirected: Option<Host>,
         _client: &Client,
     ) -> Self {
-        Self { worker, agent: Some(agent), origin, misdirected }
+        Self { worker, agent: Some(agent), origin, misdirected, under_way: AtomicUsize::new(0) }
     }
 
     fn shared(&self) -> &Arc<Shared> {
@@ -61,7 +110,7 @@ impl Conn {
 
 /// Serves plain `http://` requests, each with its own host and its own credentials.
 pub(super) async fn serve_absolute(worker: Arc<Worker>, client: Client, stop: watch::Receiver<bool>) {
-    let conn = Conn { worker, agent: None, origin: None, misdirected: None };
+    let conn = Conn { worker, agent: None, origin: None, misdirected: None, under_way: AtomicUsize::new(0) };
     serve(conn, client.into_stream(), false, stop).await;
 }
 
@@ -71,9 +120,13 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let conn = Arc::new(conn);
+    let serving = conn.clone();
     let service = service_fn(move |request| {
-        let conn = conn.clone();
-        async move { Ok::<_, Infallible>(exchange(&conn, request).await) }
+        let under_way = UnderWay::one(&serving);
+        async move {
+            let response = exchange(&under_way.0, request).await;
+            Ok::<_, Infallible>(response.map(|body| Answer { body, _under_way: under_way }))
+        }
     });
     let stopped = async move {
         let _ = stop.wait_for(|stopped| *stopped).await;
@@ -94,19 +147,45 @@ where
             () = stopped => serving.as_mut().graceful_shutdown(),
         }
         let _ = serving.await;
-    } else {
-        let serving = hyper::server::conn::http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(KEEP_ALIVE)
-            .preserve_header_case(true)
-            .serve_connection(TokioIo::new(stream), service);
-        let mut serving = std::pin::pin!(serving);
-        tokio::select! {
-            _ = serving.as_mut() => return,
-            () = stopped => serving.as_mut().graceful_shutdown(),
-        }
-        let _ = serving.await;
+        return;
     }
+    let (strict, why) = Strict::new(stream);
+    let mut serving = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(KEEP_ALIVE)
+        .preserve_header_case(true)
+        .serve_connection(TokioIo::new(strict), service);
+    let ended = tokio::select! {
+        ended = &mut serving => ended,
+        () = stopped => {
+            Pin::new(&mut serving).graceful_shutdown();
+            (&mut serving).await
+        }
+    };
+    let (Err(_), Some(fault)) = (ended, why.take()) else { return };
+    let refusal = match fault {
+        FramingFault::Malformed(why) => Refusal::Malformed(why.into()),
+        FramingFault::TooLarge(why) => Refusal::TooLarge(why),
+    };
+    malformed(&conn, serving.into_parts().io.into_inner().into_inner(), &refusal).await;
+}
+
+/// Records what could not be read as a request, and says so to the client where no answer is under way.
+async fn malformed<S: AsyncWrite + Unpin>(conn: &Conn, mut stream: S, refusal: &Refusal) {
+    let agent = conn.agent.as_ref().map_or_else(crate::name::AgentName::local, |a| a.name.clone());
+    let (host, port) = conn.origin.as_ref().map_or((String::new(), 0), |o| (o.host.to_string(), o.port));
+    let scene = early_scene(conn.shared(), agent, "", host, port);
+    conn.shared().record_refusal(scene.clone(), refusal);
+    if conn.under_way.load(Ordering::Relaxed) > 0 {
+        return;
+    }
+    let answer = refusal.raw(&scene.exchange, conn.origin.as_ref().map(|o| &o.host), true);
+    // the client may be gone: then nobody is left to tell
+    let _ = tokio::time::timeout(LAST_WORDS, async {
+        stream.write_all(&answer).await?;
+        stream.shutdown().await
+    })
+    .await;
 }
 
 /// An exchange always has an answer: the upstream's, or locum's own.

@@ -3,12 +3,15 @@
 mod connect;
 mod ending;
 mod exchange;
+pub mod framing;
 mod headers;
 mod intercept;
 pub mod listen;
+mod peer;
 mod refuse;
 mod request_body;
 mod response_body;
+mod strict;
 mod tunnel;
 
 use crate::audit::log::{Commit, Log};
@@ -48,6 +51,8 @@ pub struct Live {
     pub vocabulary: Arc<Vocabulary>,
     /// Hosts that are tunnelled unread.
     pub passthrough: Vec<HostPattern>,
+    /// The local users who may do without a token, where none is needed at all.
+    pub uids: Vec<u32>,
     /// Only hosts that some key is bound to are read.
     pub intercept_bound_only: bool,
     /// What each key's values are known to begin with: that much of them is no secret.

@@ -23,6 +23,10 @@ pub enum Refusal {
         why: String,
     },
     Unauthenticated(AuthError),
+    /// A local user who is not served without a token.
+    Stranger {
+        uid: Option<u32>,
+    },
     /// The host inside is not the tunnel's.
     Misdirected {
         inside: String,
@@ -41,7 +45,7 @@ impl Refusal {
             Refusal::Malformed(_) | Refusal::NotForwarded(_) => StatusCode::BAD_REQUEST,
             Refusal::Denied(_) => StatusCode::FORBIDDEN,
             Refusal::Body { status, .. } => *status,
-            Refusal::Unauthenticated(_) => StatusCode::PROXY_AUTHENTICATION_REQUIRED,
+            Refusal::Unauthenticated(_) | Refusal::Stranger { .. } => StatusCode::PROXY_AUTHENTICATION_REQUIRED,
             Refusal::Misdirected { .. } => StatusCode::MISDIRECTED_REQUEST,
             Refusal::TooLarge(_) => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Refusal::KeyUnavailable(_) | Refusal::AuditUnavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
@@ -63,7 +67,7 @@ impl Refusal {
             Refusal::Denied(d) if d.written().is_some() => "placeholder-refused",
             Refusal::Denied(_) => "host-refused",
             Refusal::Body { .. } => "body-refused",
-            Refusal::Unauthenticated(_) => "authentication-required",
+            Refusal::Unauthenticated(_) | Refusal::Stranger { .. } => "authentication-required",
             Refusal::Misdirected { .. } => "misdirected",
             Refusal::TooLarge(_) => "too-large",
             Refusal::Upstream(UpstreamError::Dial(DialError::Address { .. })) => "address-refused",
@@ -87,6 +91,12 @@ impl Refusal {
             | Refusal::AuditUnavailable(why) => why.clone(),
             Refusal::Denied(d) => d.to_string(),
             Refusal::Unauthenticated(e) => e.to_string(),
+            Refusal::Stranger { uid: Some(uid) } => {
+                format!("user {uid} is not among [proxy] uids, and there are no agents")
+            }
+            Refusal::Stranger { uid: None } => {
+                "the system does not tell which user connects; make a token with 'locum agent add'".into()
+            }
             Refusal::Misdirected { inside, tunnel } => format!("asked for {inside} in a tunnel to {tunnel}"),
             Refusal::NotForwarded(why) | Refusal::TooLarge(why) => (*why).to_owned(),
             Refusal::Upstream(e) => e.to_string(),

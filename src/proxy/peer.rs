@@ -1,0 +1,106 @@
+//! Which local user is behind a loopback connection: the kernel tells it, the client can't.
+
+use std::net::SocketAddr;
+
+/// The user id that owns the client's end of a connection; `None` where the system does not tell.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(super) fn uid(client: SocketAddr, own: SocketAddr) -> Option<u32> {
+    linux::ask(canonical(client), canonical(own)).ok().flatten()
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub(super) fn uid(_: SocketAddr, _: SocketAddr) -> Option<u32> {
+    None
+}
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
+/// One question to sock_diag (7): the kernel finds the one socket by its addresses, whatever else is open.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+mod linux {
+    use rustix::io::Errno;
+    use rustix::net::netlink::{self, SocketAddrNetlink};
+    use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, sendto, socket_with};
+    use std::net::{IpAddr, SocketAddr};
+
+    const SOCK_DIAG_BY_FAMILY: u16 = 20;
+    const NLM_F_REQUEST: u16 = 1;
+    const TCP: u8 = 6;
+    const AF_INET: u8 = 2;
+    const AF_INET6: u8 = 10;
+    /// struct nlmsghdr, then struct inet_diag_req_v2.
+    const REQUEST: usize = 16 + 56;
+    /// Where idiag_uid stands: after nlmsghdr, 4 bytes, struct inet_diag_sockid and three counters.
+    const UID: usize = 16 + 4 + 48 + 12;
+
+    pub fn ask(client: SocketAddr, own: SocketAddr) -> Result<Option<u32>, Errno> {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let socket = socket_with(AddressFamily::NETLINK, SocketType::DGRAM, flags, Some(netlink::SOCK_DIAG))?;
+        sendto(&socket, &request(client, own), SendFlags::empty(), &SocketAddrNetlink::new(0, 0))?;
+        // the kernel has answered by the time the request is sent
+        let mut answer = [0; 1024];
+        let (n, _) = recv(&socket, &mut answer[..], RecvFlags::empty())?;
+        Ok(read(&answer[..n.min(answer.len())]))
+    }
+
+    fn request(client: SocketAddr, own: SocketAddr) -> [u8; REQUEST] {
+        let mut out = [0; REQUEST];
+        let mut at = 0;
+        let mut put = |bytes: &[u8]| {
+            if let Some(room) = out.get_mut(at..at + bytes.len()) {
+                room.copy_from_slice(bytes);
+            }
+            at += bytes.len();
+        };
+        put(&(REQUEST as u32).to_ne_bytes());
+        put(&SOCK_DIAG_BY_FAMILY.to_ne_bytes());
+        put(&NLM_F_REQUEST.to_ne_bytes());
+        put(&[0; 8]);
+        put(&[if client.is_ipv4() { AF_INET } else { AF_INET6 }, TCP, 0, 0]);
+        put(&u32::MAX.to_ne_bytes());
+        put(&client.port().to_be_bytes());
+        put(&own.port().to_be_bytes());
+        put(&address(client.ip()));
+        put(&address(own.ip()));
+        put(&[0; 4]);
+        // INET_DIAG_NOCOOKIE
+        put(&[0xff; 8]);
+        out
+    }
+
+    fn address(ip: IpAddr) -> [u8; 16] {
+        let mut out = [0; 16];
+        match ip {
+            IpAddr::V4(ip) => out[..4].copy_from_slice(&ip.octets()),
+            IpAddr::V6(ip) => out = ip.octets(),
+        }
+        out
+    }
+
+    fn read(answer: &[u8]) -> Option<u32> {
+        let kind = u16::from_ne_bytes(answer.get(4..6)?.try_into().ok()?);
+        let uid = u32::from_ne_bytes(answer.get(UID..UID + 4)?.try_into().ok()?);
+        (kind == SOCK_DIAG_BY_FAMILY).then_some(uid)
+    }
+}
+
+#[cfg(all(test, any(target_os = "linux", target_os = "android")))]
+mod tests {
+    use super::*;
+    use std::net::{TcpListener, TcpStream};
+
+    #[test]
+    fn the_kernel_names_the_user_of_a_loopback_connection() {
+        for address in ["127.0.0.1:0", "[::1]:0"] {
+            let Ok(listener) = TcpListener::bind(address) else { continue };
+            let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            let (server, peer) = listener.accept().unwrap();
+            assert_eq!(uid(peer, server.local_addr().unwrap()), Some(rustix::process::geteuid().as_raw()), "{address}");
+            let stranger = SocketAddr::new(peer.ip(), peer.port().wrapping_add(1));
+            assert_eq!(uid(stranger, client.peer_addr().unwrap()), None);
+        }
+    }
+}
