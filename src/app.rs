@@ -143,6 +143,7 @@ impl App {
             open: AtomicUsize::new(0),
             ids: ExchangeIds::new(random()?),
             counters: proxy::Counters::default(),
+            meters: proxy::Meters::default(),
         };
         Ok(Self { shared: Arc::new(shared), settings, supplies, dialer, tls, listener, tokens })
     }

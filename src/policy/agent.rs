@@ -8,8 +8,9 @@ use base64::Engine as _;
 use http::{HeaderValue, Method};
 use std::collections::HashSet;
 use std::fmt;
-use std::sync::Arc;
-use std::time::SystemTime;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
 use zeroize::Zeroizing;
 
 /// The longest token that is looked at, in bytes.
@@ -23,12 +24,95 @@ pub struct Agent {
     pub hosts: Vec<HostPattern>,
     pub methods: Vec<Method>,
     pub expires: Option<SystemTime>,
+    pub limits: Limits,
+}
+
+/// How much one agent may ask. `None` means as much as it likes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// So many requests in so much time; that many may also come at once.
+    pub rate: Option<(u32, Duration)>,
+    /// Requests under way at the same time.
+    pub concurrent: Option<u32>,
+}
+
+/// What one agent has asked lately. Time comes from outside.
+#[derive(Debug, Default)]
+pub struct Meter {
+    bucket: Mutex<Option<Bucket>>,
+    under_way: AtomicU32,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Bucket {
+    tokens: f64,
+    at: Instant,
+}
+
+/// One request under way; dropped when it has ended.
+#[derive(Debug)]
+pub struct Turn(Arc<Meter>);
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.0.under_way.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Why a request has to wait, and for how long at least.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wait {
+    Rate(Duration),
+    Concurrent,
+}
+
+impl Meter {
+    /// Counts a request in, if the limits let it.
+    pub fn enter(self: &Arc<Self>, limits: Limits, now: Instant) -> Result<Turn, Wait> {
+        let before = self.under_way.fetch_add(1, Ordering::Relaxed);
+        let turn = Turn(self.clone());
+        if limits.concurrent.is_some_and(|most| before >= most) {
+            return Err(Wait::Concurrent);
+        }
+        if let Some((count, per)) = limits.rate {
+            self.draw(f64::from(count), per.as_secs_f64(), now).map_err(Wait::Rate)?;
+        }
+        Ok(turn)
+    }
+
+    /// A token bucket: `count` tokens at most, filled up anew in `per` seconds.
+    fn draw(&self, count: f64, per: f64, now: Instant) -> Result<(), Duration> {
+        let mut bucket = self.bucket.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = bucket.unwrap_or(Bucket { tokens: count, at: now });
+        let elapsed = now.saturating_duration_since(last.at).as_secs_f64();
+        let tokens = (last.tokens + elapsed * count / per).min(count);
+        if tokens < 1.0 {
+            *bucket = Some(Bucket { tokens, at: now });
+            return Err(Duration::from_secs_f64((1.0 - tokens) * per / count));
+        }
+        *bucket = Some(Bucket { tokens: tokens - 1.0, at: now });
+        Ok(())
+    }
 }
 
 impl Agent {
     /// The one agent of a proxy without tokens.
     pub fn local() -> Self {
-        Self { name: AgentName::local(), keys: None, hosts: Vec::new(), methods: Vec::new(), expires: None }
+        Self {
+            name: AgentName::local(),
+            keys: None,
+            hosts: Vec::new(),
+            methods: Vec::new(),
+            expires: None,
+            limits: Limits::default(),
+        }
+    }
+
+    fn still_valid(&self, now: SystemTime) -> Result<(), AuthError> {
+        match self.expires {
+            Some(end) if end <= now => Err(AuthError::Expired(self.name.clone())),
+            _ => Ok(()),
+        }
     }
 
     pub fn may_use(&self, key: &KeyName) -> bool {
@@ -41,6 +125,23 @@ impl Agent {
 pub struct TokenHash([u8; 32]);
 
 impl TokenHash {
+    /// The hash as it is kept: 64 digits of hex.
+    pub fn from_hex(text: &str) -> Option<Self> {
+        let digits = text.as_bytes();
+        let mut out = [0; 32];
+        if digits.len() != 64 {
+            return None;
+        }
+        for (byte, pair) in out.iter_mut().zip(digits.chunks(2)) {
+            *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
+        }
+        Some(Self(out))
+    }
+
+    pub fn to_hex(&self) -> String {
+        self.0.iter().map(|b| format!("{b:02x}")).collect()
+    }
+
     pub fn of(token: &[u8]) -> Self {
         let mut out = [0; 32];
         out.copy_from_slice(digest(&SHA256, token).as_ref());
@@ -88,27 +189,34 @@ impl Agents {
         self.anonymous.is_none()
     }
 
-    /// The agent behind a `Proxy-Authorization` (RFC 9110, section 11.7.2): Bearer (RFC 6750), or Basic (RFC 7617)
-    /// with the token as password or as user, so that it fits into `http://agent:token@proxy`.
-    pub fn authenticate(&self, header: Option<&[u8]>, now: SystemTime) -> Result<Arc<Agent>, AuthError> {
+    /// The agent behind a `Proxy-Authorization` (RFC 9110, section 11.7.2), and what proves it again later: Bearer
+    /// (RFC 6750), or Basic (RFC 7617) with the token as password or as user, so that it fits into `http://agent:token@proxy`.
+    pub fn authenticate(&self, header: Option<&[u8]>, now: SystemTime) -> Result<(Arc<Agent>, Proof), AuthError> {
         if let Some(agent) = &self.anonymous {
-            return Ok(agent.clone());
+            return Ok((agent.clone(), Proof(None)));
         }
         let header = header.ok_or(AuthError::Missing)?;
         let candidates = tokens(header).ok_or(AuthError::Malformed)?;
-        let agent = candidates.iter().find_map(|token| self.find(token)).ok_or(AuthError::Unknown)?;
-        match agent.expires {
-            Some(end) if end <= now => Err(AuthError::Expired(agent.name.clone())),
-            _ => Ok(agent),
-        }
+        let hashes = candidates.iter().filter(|token| !token.is_empty()).map(|token| TokenHash::of(token));
+        let mut known = hashes.filter_map(|hash| Some((self.find(&hash)?, Proof(Some(hash)))));
+        let (agent, proof) = known.next().ok_or(AuthError::Unknown)?;
+        agent.still_valid(now)?;
+        Ok((agent, proof))
+    }
+
+    /// The agent of a tunnel that was opened with this proof, as it is now: revoked, expired, or with other rights.
+    pub fn again(&self, proof: &Proof, now: SystemTime) -> Result<Arc<Agent>, AuthError> {
+        let agent = match (&self.anonymous, &proof.0) {
+            (Some(agent), _) => agent.clone(),
+            (None, Some(hash)) => self.find(hash).ok_or(AuthError::Unknown)?,
+            (None, None) => return Err(AuthError::Missing),
+        };
+        agent.still_valid(now)?;
+        Ok(agent)
     }
 
     /// Every stored hash is compared in constant time, and all of them, so that time tells nothing of which is near.
-    fn find(&self, token: &[u8]) -> Option<Arc<Agent>> {
-        if token.is_empty() {
-            return None;
-        }
-        let hash = TokenHash::of(token);
+    fn find(&self, hash: &TokenHash) -> Option<Arc<Agent>> {
         let mut found = None;
         for (known, agent) in &self.tokens {
             if verify_slices_are_equal(&known.0, &hash.0).is_ok() {
@@ -118,6 +226,10 @@ impl Agents {
         found
     }
 }
+
+/// What a client proved itself by, kept as a hash.
+#[derive(Debug, Clone)]
+pub struct Proof(Option<TokenHash>);
 
 type Token = Zeroizing<Vec<u8>>;
 
@@ -184,7 +296,58 @@ mod tests {
             (Some("Bearer old".into()), Err(AuthError::Expired("late".parse().unwrap()))),
         ] {
             let got = agents.authenticate(header.as_ref().map(|h| h.as_bytes()), now);
-            assert_eq!(got.map(|a| a.name.to_string()), outcome.map(String::from), "{header:?}");
+            assert_eq!(got.map(|(a, _)| a.name.to_string()), outcome.map(String::from), "{header:?}");
         }
+    }
+
+    #[test]
+    fn a_proof_ends_with_its_token() {
+        let now = SystemTime::now();
+        let agent =
+            |keys: &[&str]| Agent { keys: Some(keys.iter().map(|k| k.parse().unwrap()).collect()), ..Agent::local() };
+        let hash = TokenHash::of(b"t0ken");
+        let before = Agents::with_tokens(vec![(hash.clone(), Arc::new(agent(&["a"])))]);
+        let (_, proof) = before.authenticate(Some(b"Bearer t0ken"), now).unwrap();
+        let narrowed = Agents::with_tokens(vec![(hash, Arc::new(agent(&[])))]);
+        assert!(!narrowed.again(&proof, now).unwrap().may_use(&"a".parse().unwrap()));
+        let revoked = Agents::with_tokens(vec![(TokenHash::of(b"other"), Arc::new(agent(&[])))]);
+        assert_eq!(revoked.again(&proof, now).unwrap_err(), AuthError::Unknown);
+        let (_, none) = Agents::open().authenticate(None, now).unwrap();
+        assert_eq!(revoked.again(&none, now).unwrap_err(), AuthError::Missing);
+    }
+
+    #[test]
+    fn hashes_read_back() {
+        let hash = TokenHash::of(b"x");
+        assert_eq!(TokenHash::from_hex(&hash.to_hex()), Some(hash));
+        for bad in ["", "00", &"zz".repeat(32), &"é".repeat(32), &"0".repeat(65)] {
+            assert_eq!(TokenHash::from_hex(bad), None);
+        }
+    }
+
+    #[test]
+    fn a_bucket_lets_a_burst_through_and_then_the_rate() {
+        let meter = Arc::new(Meter::default());
+        let limits = Limits { rate: Some((2, Duration::from_secs(10))), concurrent: None };
+        let start = Instant::now();
+        let ask = |after: f64| meter.enter(limits, start + Duration::from_secs_f64(after)).map(drop);
+        assert_eq!((ask(0.0), ask(0.0)), (Ok(()), Ok(())));
+        assert_eq!(ask(0.0), Err(Wait::Rate(Duration::from_secs(5))));
+        assert_eq!(ask(4.0), Err(Wait::Rate(Duration::from_secs(1))));
+        assert_eq!(ask(5.0), Ok(()));
+        assert!(ask(5.1).is_err());
+        assert_eq!((ask(1000.0), ask(1000.0)), (Ok(()), Ok(())));
+        assert!(ask(1000.0).is_err());
+    }
+
+    #[test]
+    fn only_so_many_at_once() {
+        let meter = Arc::new(Meter::default());
+        let limits = Limits { rate: None, concurrent: Some(2) };
+        let enter = || meter.enter(limits, Instant::now());
+        let (first, _second) = (enter().unwrap(), enter().unwrap());
+        assert_eq!(enter().unwrap_err(), Wait::Concurrent);
+        drop(first);
+        assert!(enter().is_ok());
     }
 }

@@ -1,9 +1,11 @@
 //! The first request on a connection: which agent asks, and for which host. Everything after it is for others.
 
+use super::exchange::Conn;
 use super::refuse::Refusal;
 use super::{Live, Worker, early_scene, exchange, intercept, peer, tunnel};
 use crate::name::{AgentName, Host, Origin, Scheme, split_port};
 use crate::policy::Agent;
+use crate::policy::agent::Proof;
 use crate::upstream::read_ahead::ReadAhead;
 use bytes::BytesMut;
 use std::net::SocketAddr;
@@ -68,7 +70,7 @@ pub(super) async fn connection(worker: Arc<Worker>, stream: TcpStream, peer: Soc
             Ok((First::Connect { host, port, authorization }, len)) => {
                 let _ = client.read.split_to(len);
                 match admit(&worker, &client, &host, port, authorization.as_deref()) {
-                    Ok(agent) => return connected(worker, client, agent, host, port, stop).await,
+                    Ok(asked) => return connected(worker, client, asked, host, port, stop).await,
                     Err((agent, refusal)) => {
                         let again = matches!(refusal, Refusal::Unauthenticated(_));
                         refuse(&worker, &mut client, &refusal, agent, Some((&host, port)), !again).await;
@@ -103,21 +105,21 @@ fn admit(
     host: &Host,
     port: u16,
     authorization: Option<&[u8]>,
-) -> Result<Arc<Agent>, (AgentName, Refusal)> {
+) -> Result<(Arc<Agent>, Proof), (AgentName, Refusal)> {
     let live = worker.shared.live.load();
-    let agent = live
+    let (agent, proof) = live
         .agents
         .authenticate(authorization, SystemTime::now())
         .map_err(|e| (AgentName::local(), Refusal::Unauthenticated(e)))?;
     local_user(&live, client).map_err(|r| (agent.name.clone(), r))?;
     live.rules.admit(&agent, host, port).map_err(|d| (agent.name.clone(), Refusal::Denied(d)))?;
-    Ok(agent)
+    Ok((agent, proof))
 }
 
 async fn connected(
     worker: Arc<Worker>,
     mut client: Client,
-    agent: Arc<Agent>,
+    (agent, proof): (Arc<Agent>, Proof),
     host: Host,
     port: u16,
     stop: watch::Receiver<bool>,
@@ -132,7 +134,7 @@ async fn connected(
         return tunnel::run(worker, client, agent, origin).await;
     }
     if client.stream.write_all(ESTABLISHED).await.is_ok() {
-        intercept::run(worker, client, agent, origin, stop).await;
+        intercept::run(client, Conn::tunnel(worker, agent, proof, origin), stop).await;
     }
 }
 

@@ -3,6 +3,7 @@
 use super::Shared;
 use super::refuse::Refusal;
 use super::request_body::Fault;
+use crate::policy::agent::Turn;
 use crate::record::{Event, Record, Scene};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -42,6 +43,8 @@ pub(super) struct Ending {
     /// Hidden keys, by placeholder.
     pub scrubbed: Vec<(String, u64)>,
     outcome: Outcome,
+    /// Given back when all is over.
+    _turn: Turn,
 }
 
 enum Outcome {
@@ -54,7 +57,14 @@ enum Outcome {
 }
 
 impl Ending {
-    pub fn new(shared: Arc<Shared>, scene: Arc<Scene>, tally: Arc<Tally>, start: Instant, http: &'static str) -> Self {
+    pub fn new(
+        shared: Arc<Shared>,
+        scene: Arc<Scene>,
+        tally: Arc<Tally>,
+        start: Instant,
+        http: &'static str,
+        turn: Turn,
+    ) -> Self {
         Self {
             shared,
             scene,
@@ -67,6 +77,7 @@ impl Ending {
             bytes_in: 0,
             scrubbed: Vec::new(),
             outcome: Outcome::Open,
+            _turn: turn,
         }
     }
 

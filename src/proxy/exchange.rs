@@ -8,7 +8,9 @@ use super::request_body::{self, Fault};
 use super::response_body::{self, ResponseBody};
 use super::strict::Strict;
 use super::{Live, Shared, Worker, early_scene, headers};
-use crate::name::{Host, Origin, Scheme};
+use crate::ca::Leaves;
+use crate::name::{AgentName, Host, Origin, Scheme};
+use crate::policy::agent::{AuthError, Proof, Turn};
 use crate::policy::decide::{Mention, Question};
 use crate::policy::{Agent, Denial, Permit};
 use crate::record::{Event, Record, Scene};
@@ -26,8 +28,8 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use std::convert::Infallible;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant, SystemTime};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
@@ -45,12 +47,34 @@ const LAST_WORDS: Duration = Duration::from_secs(2);
 pub(super) struct Conn {
     worker: Arc<Worker>,
     /// Who opened the tunnel; without one each request says for itself.
-    agent: Option<Arc<Agent>>,
+    opener: Option<Opener>,
     /// The tunnel's host; without one each request names its own.
     origin: Option<Origin>,
     /// The host that the TLS handshake named, where it was not the tunnel's.
-    pub misdirected: Option<Host>,
+    misdirected: Option<Host>,
     under_way: AtomicUsize,
+}
+
+/// Who opened a tunnel, as known when the rules were last looked at.
+struct Opener {
+    proof: Proof,
+    known: Mutex<(Weak<Live>, Arc<Agent>)>,
+}
+
+impl Opener {
+    /// The agent as it is now: a revoked token counts for the next request of an open tunnel.
+    fn agent(&self, live: &Arc<Live>, now: SystemTime) -> Result<Arc<Agent>, AuthError> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let expired = known.1.expires.is_some_and(|end| end <= now);
+        if expired || !std::ptr::eq(known.0.as_ptr(), Arc::as_ptr(live)) {
+            *known = (Arc::downgrade(live), live.agents.again(&self.proof, now)?);
+        }
+        Ok(known.1.clone())
+    }
+
+    fn name(&self) -> AgentName {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).1.name.clone()
+    }
 }
 
 /// One exchange of a connection, until its answer has been sent or dropped.
@@ -93,14 +117,47 @@ impl Body for Answer {
 }
 
 impl Conn {
-    pub fn new(
-        worker: Arc<Worker>,
-        agent: Arc<Agent>,
-        origin: Option<Origin>,
-        misdirected: Option<Host>,
-        _client: &Client,
-    ) -> Self {
-        Self { worker, agent: Some(agent), origin, misdirected, under_way: AtomicUsize::new(0) }
+    /// The requests of a tunnel to `origin`.
+    pub fn tunnel(worker: Arc<Worker>, agent: Arc<Agent>, proof: Proof, origin: Origin) -> Self {
+        let opener = Opener { proof, known: Mutex::new((Weak::new(), agent)) };
+        Self { worker, opener: Some(opener), origin: Some(origin), misdirected: None, under_way: AtomicUsize::new(0) }
+    }
+
+    pub fn set_scheme(&mut self, scheme: Scheme) {
+        if let Some(origin) = &mut self.origin {
+            origin.scheme = scheme;
+        }
+    }
+
+    pub fn leaves(&self) -> &Leaves {
+        &self.shared().leaves
+    }
+
+    /// The host to answer a handshake as, which named `named`: another than the tunnel's is noted.
+    pub fn answer_as(&mut self, named: Option<Host>) -> Host {
+        let own = self.origin.as_ref().map(|o| o.host.clone());
+        match (named, own) {
+            (Some(named), Some(own)) if named != own => {
+                self.misdirected = Some(named.clone());
+                named
+            }
+            (Some(named), None) => named,
+            (_, Some(own)) => own,
+            (None, None) => Host::Ip(std::net::Ipv4Addr::UNSPECIFIED.into()),
+        }
+    }
+
+    /// Records a tunnel that never came to a request.
+    pub fn record_malformed(&self, why: String) {
+        self.record(&Refusal::Malformed(why));
+    }
+
+    fn record(&self, refusal: &Refusal) -> Arc<Scene> {
+        let agent = self.opener.as_ref().map_or_else(AgentName::local, Opener::name);
+        let (host, port) = self.origin.as_ref().map_or((String::new(), 0), |o| (o.host.to_string(), o.port));
+        let scene = early_scene(self.shared(), agent, "", host, port);
+        self.shared().record_refusal(scene.clone(), refusal);
+        scene
     }
 
     fn shared(&self) -> &Arc<Shared> {
@@ -110,7 +167,7 @@ impl Conn {
 
 /// Serves plain `http://` requests, each with its own host and its own credentials.
 pub(super) async fn serve_absolute(worker: Arc<Worker>, client: Client, stop: watch::Receiver<bool>) {
-    let conn = Conn { worker, agent: None, origin: None, misdirected: None, under_way: AtomicUsize::new(0) };
+    let conn = Conn { worker, opener: None, origin: None, misdirected: None, under_way: AtomicUsize::new(0) };
     serve(conn, client.into_stream(), false, stop).await;
 }
 
@@ -172,10 +229,7 @@ where
 
 /// Records what could not be read as a request, and says so to the client where no answer is under way.
 async fn malformed<S: AsyncWrite + Unpin>(conn: &Conn, mut stream: S, refusal: &Refusal) {
-    let agent = conn.agent.as_ref().map_or_else(crate::name::AgentName::local, |a| a.name.clone());
-    let (host, port) = conn.origin.as_ref().map_or((String::new(), 0), |o| (o.host.to_string(), o.port));
-    let scene = early_scene(conn.shared(), agent, "", host, port);
-    conn.shared().record_refusal(scene.clone(), refusal);
+    let scene = conn.record(refusal);
     if conn.under_way.load(Ordering::Relaxed) > 0 {
         return;
     }
@@ -200,9 +254,10 @@ async fn exchange(conn: &Conn, request: Request<Incoming>) -> Response<ResponseB
         }
     };
     let scene = scene(conn.shared(), asked.agent.name.clone(), Some(&asked.origin), &request);
-    match forward(conn, &asked, &scene, request, start).await {
+    let host = asked.origin.host.clone();
+    match forward(conn, asked, &scene, request, start).await {
         Ok(response) => response,
-        Err(refusal) => refuse(conn.shared(), &scene, &refusal, Some(&asked.origin.host)),
+        Err(refusal) => refuse(conn.shared(), &scene, &refusal, Some(&host)),
     }
 }
 
@@ -211,18 +266,19 @@ struct Asked {
     live: Arc<Live>,
     agent: Arc<Agent>,
     origin: Origin,
+    turn: Turn,
 }
 
 impl Asked {
-    fn by(conn: &Conn, request: &Request<Incoming>) -> Result<Self, (crate::name::AgentName, Refusal)> {
+    fn by(conn: &Conn, request: &Request<Incoming>) -> Result<Self, (AgentName, Refusal)> {
         let live = conn.shared().live.load_full();
-        let agent = match &conn.agent {
-            Some(agent) => agent.clone(),
+        let now = SystemTime::now();
+        let agent = match &conn.opener {
+            Some(opener) => opener.agent(&live, now).map_err(|e| (opener.name(), Refusal::Unauthenticated(e)))?,
             None => {
                 let credentials = request.headers().get(PROXY_AUTHORIZATION).map(HeaderValue::as_bytes);
-                live.agents
-                    .authenticate(credentials, SystemTime::now())
-                    .map_err(|e| (crate::name::AgentName::local(), Refusal::Unauthenticated(e)))?
+                let known = live.agents.authenticate(credentials, now);
+                known.map_err(|e| (AgentName::local(), Refusal::Unauthenticated(e)))?.0
             }
         };
         let fail = |refusal| (agent.name.clone(), refusal);
@@ -230,14 +286,16 @@ impl Asked {
         if conn.origin.is_none() {
             live.rules.admit(&agent, &origin.host, origin.port).map_err(|d| fail(Refusal::Denied(d)))?;
         }
-        Ok(Self { live, agent, origin })
+        let meter = conn.shared().meters.of(&agent.name);
+        let turn = meter.enter(agent.limits, Instant::now()).map_err(|wait| fail(Refusal::Wait(wait)))?;
+        Ok(Self { live, agent, origin, turn })
     }
 }
 
 /// The recipe: find, decide, open, replace, record, send, scrub.
 async fn forward(
     conn: &Conn,
-    asked: &Asked,
+    asked: Asked,
     scene: &Arc<Scene>,
     request: Request<Incoming>,
     start: Instant,
@@ -257,7 +315,7 @@ async fn forward(
     inject(&asked.live, &asked.origin, &mut parts.headers);
 
     let hits = head::find(&asked.live.vocabulary, &parts.uri, &parts.headers);
-    let permit = decide(asked, &parts, &hits, !body.is_end_stream()).map_err(Refusal::Denied)?;
+    let permit = decide(&asked, &parts, &hits, !body.is_end_stream()).map_err(Refusal::Denied)?;
     let keys = shared.secrets.open(&permit).await.map_err(|e| Refusal::KeyUnavailable(e.to_string()))?;
     head::replace(&mut parts.uri, &mut parts.headers, &hits, |k| keys.get(k).map(|v| v.expose()))
         .map_err(|e| Refusal::KeyUnavailable(e.to_string()))?;
@@ -269,9 +327,11 @@ async fn forward(
     }
 
     let tally = Arc::new(Tally::default());
-    let mut ending = Ending::new(shared.clone(), scene.clone(), tally.clone(), start, http);
+    let scrub_with = scrubber(&asked, &permit, &keys);
+    let Asked { live, origin, turn, .. } = asked;
+    let mut ending = Ending::new(shared.clone(), scene.clone(), tally.clone(), start, http, turn);
     ending.key_ref = permit.uses().first().map(|u| u.key.placeholder());
-    let plan = request_body::Plan { shared, scene, permit: &permit, keys: &keys, vocabulary: &asked.live.vocabulary };
+    let plan = request_body::Plan { shared, scene, permit: &permit, keys: &keys, vocabulary: &live.vocabulary };
     let prepared = plan.prepare(&mut parts.headers, body, chunked, tally.clone()).await;
     let (body, body_uses) = prepared.map_err(|fault| ending.refused(fault.into()))?;
 
@@ -285,12 +345,12 @@ async fn forward(
     }
 
     let method = parts.method.clone();
-    set_host(&asked.origin, &mut parts.headers);
+    set_host(&origin, &mut parts.headers);
     let request = Request::from_parts(parts, body);
-    let sending = tokio::time::timeout(FIRST_BYTE, conn.worker.pool.send(&asked.origin, request, wish));
+    let sending = tokio::time::timeout(FIRST_BYTE, conn.worker.pool.send(&origin, request, wish));
     let sent = match sending.await {
         Ok(sent) => sent,
-        Err(_) => Err(UpstreamError::Silent { origin: asked.origin.clone(), seconds: FIRST_BYTE.as_secs() }),
+        Err(_) => Err(UpstreamError::Silent { origin: origin.clone(), seconds: FIRST_BYTE.as_secs() }),
     };
     let (mut response, lease) =
         sent.map_err(|e| ending.refused(tally.fault().map_or(Refusal::Upstream(e), Into::into)))?;
@@ -298,7 +358,7 @@ async fn forward(
     ending.upstream_ip = Some(lease.ip);
     ending.status = Some(response.status().as_u16());
     headers::response(response.headers_mut());
-    response_body::rewrite(response, &method, scrubber(asked, &permit, &keys), lease, ending).await
+    response_body::rewrite(response, &method, scrub_with, lease, ending).await
 }
 
 /// What hides the keys bound to the host that answers; `None` where there are none.
@@ -421,12 +481,7 @@ fn inject(live: &Live, origin: &Origin, headers: &mut http::HeaderMap) {
     }
 }
 
-fn scene(
-    shared: &Shared,
-    agent: crate::name::AgentName,
-    origin: Option<&Origin>,
-    request: &Request<Incoming>,
-) -> Arc<Scene> {
+fn scene(shared: &Shared, agent: AgentName, origin: Option<&Origin>, request: &Request<Incoming>) -> Arc<Scene> {
     let tool = request.headers().get(headers::LOCUM_TOOL).map(|v| String::from_utf8_lossy(v.as_bytes()).into_owned());
     Arc::new(Scene {
         exchange: shared.ids.next(),

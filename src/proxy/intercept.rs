@@ -2,15 +2,13 @@
 
 use super::connect::Client;
 use super::exchange::{self, Conn};
-use super::refuse::Refusal;
-use super::{Worker, early_scene};
-use crate::name::{Host, Origin, Scheme};
-use crate::policy::Agent;
+use crate::name::{Host, Scheme};
 use rustls::ServerConfig;
 use rustls::server::Acceptor;
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
+use tokio::io::AsyncReadExt as _;
 use tokio::sync::watch;
 use tokio_rustls::LazyConfigAcceptor;
 
@@ -19,73 +17,54 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(15);
 /// The first byte of a TLS record that holds a handshake message (RFC 8446, section 5.1).
 const TLS_HANDSHAKE: u8 = 0x16;
 
-/// Serves what comes through the tunnel to `origin`.
-pub(super) async fn run(
-    worker: Arc<Worker>,
-    mut client: Client,
-    agent: Arc<Agent>,
-    origin: Origin,
-    stop: watch::Receiver<bool>,
-) {
+/// Serves what comes through the tunnel.
+pub(super) async fn run(mut client: Client, mut conn: Conn, stop: watch::Receiver<bool>) {
     let first = tokio::time::timeout(HANDSHAKE_TIMEOUT, first_bytes(&mut client)).await;
     let Ok(Ok(first)) = first else { return };
     match first {
         [] => {}
-        [TLS_HANDSHAKE, ..] => tls(worker, client, agent, origin, stop).await,
+        [TLS_HANDSHAKE, ..] => tls(client, conn, stop).await,
         [b'A'..=b'Z', ..] => {
             let http2 = first.starts_with(b"PRI");
-            let origin = Origin { scheme: Scheme::Http, ..origin };
-            let conn = Conn::new(worker, agent, Some(origin), None, &client);
+            conn.set_scheme(Scheme::Http);
             exchange::serve(conn, client.into_stream(), http2, stop).await;
         }
         _ => {
             let why = "neither TLS nor HTTP came through the tunnel; [proxy] passthrough lets a host's bytes by unread";
-            record(&worker, &agent, &origin, &Refusal::Malformed(why.into()));
+            conn.record_malformed(why.into());
         }
     }
 }
 
 /// What came first, without taking it: at least one byte, or nothing where the client left.
 async fn first_bytes(client: &mut Client) -> io::Result<&[u8]> {
-    use tokio::io::AsyncReadExt as _;
     if client.read.is_empty() {
         client.stream.read_buf(&mut client.read).await?;
     }
     Ok(&client.read)
 }
 
-async fn tls(worker: Arc<Worker>, client: Client, agent: Arc<Agent>, origin: Origin, stop: watch::Receiver<bool>) {
-    let mut conn = Conn::new(worker.clone(), agent.clone(), Some(origin.clone()), None, &client);
+async fn tls(client: Client, mut conn: Conn, stop: watch::Receiver<bool>) {
     let handshake = async {
         let start = LazyConfigAcceptor::new(Acceptor::default(), client.into_stream()).await?;
         let hello = start.client_hello();
-        let named = hello.server_name().map(str::to_owned);
         // some other host is asked for: it is told so over TLS, in words, and reaches nothing
-        let answer_as = match named.map(|n| n.parse::<Host>()) {
-            Some(Ok(host)) if host != origin.host => {
-                conn.misdirected = Some(host.clone());
-                host
-            }
-            _ => origin.host.clone(),
-        };
+        let named = hello.server_name().and_then(|n| n.parse::<Host>().ok());
+        let answer_as = conn.answer_as(named);
         let known = |wanted: &[u8]| wanted == b"h2" || wanted == b"http/1.1";
         let alpn_unknown = hello.alpn().is_some_and(|mut offered| !offered.any(known));
-        let config = worker.shared.leaves.config(&answer_as, SystemTime::now()).map_err(io::Error::other)?;
+        let config = conn.leaves().config(&answer_as, SystemTime::now()).map_err(io::Error::other)?;
         start.into_stream(if alpn_unknown { without_alpn(&config) } else { config }).await
     };
-    let stream = match tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake).await {
-        Ok(Ok(stream)) => stream,
-        Ok(Err(e)) => {
-            let why = format!("the client's TLS handshake failed: {}", explain(&e));
-            return record(&worker, &agent, &origin, &Refusal::Malformed(why));
+    let why = match tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake).await {
+        Ok(Ok(stream)) => {
+            let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+            return exchange::serve(conn, stream, http2, stop).await;
         }
-        Err(_) => {
-            let why = format!("the client's TLS handshake took over {} s", HANDSHAKE_TIMEOUT.as_secs());
-            return record(&worker, &agent, &origin, &Refusal::Malformed(why));
-        }
+        Ok(Err(e)) => format!("the client's TLS handshake failed: {}", explain(&e)),
+        Err(_) => format!("the client's TLS handshake took over {} s", HANDSHAKE_TIMEOUT.as_secs()),
     };
-    let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-    exchange::serve(conn, stream, http2, stop).await;
+    conn.record_malformed(why);
 }
 
 /// For clients that offer protocols we don't name, such as `http/1.0`: they get none, and speak HTTP/1.
@@ -103,9 +82,4 @@ fn explain(e: &io::Error) -> String {
         }
         _ => e.to_string(),
     }
-}
-
-fn record(worker: &Worker, agent: &Agent, origin: &Origin, refusal: &Refusal) {
-    let scene = early_scene(&worker.shared, agent.name.clone(), "CONNECT", origin.host.to_string(), origin.port);
-    worker.shared.record_refusal(scene, refusal);
 }

@@ -17,6 +17,7 @@ mod tunnel;
 use crate::audit::log::{Commit, Log};
 use crate::ca::Leaves;
 use crate::name::{AgentName, KeyName};
+use crate::policy::agent::Meter;
 use crate::policy::rule::HostPattern;
 use crate::policy::{Agents, Rules};
 use crate::record::{Event, Record, Scene};
@@ -25,8 +26,8 @@ use crate::secrets::Secrets;
 use crate::upstream::pool::Pool;
 use arc_swap::ArcSwap;
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 pub use request_body::RequestBody;
@@ -77,6 +78,21 @@ pub struct Shared {
     pub open: AtomicUsize,
     pub ids: ExchangeIds,
     pub counters: Counters,
+    pub meters: Meters,
+}
+
+/// What each agent has asked lately: kept over reloads, so that a reload gives nobody a new allowance.
+#[derive(Default)]
+pub struct Meters(Mutex<HashMap<AgentName, Arc<Meter>>>);
+
+impl Meters {
+    fn of(&self, agent: &AgentName) -> Arc<Meter> {
+        let mut meters = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match meters.get(agent) {
+            Some(meter) => meter.clone(),
+            None => meters.entry(agent.clone()).or_default().clone(),
+        }
+    }
 }
 
 /// What has come about since the start, for a line of summary.

@@ -2,7 +2,7 @@
 
 use crate::name::Host;
 use crate::policy::Denial;
-use crate::policy::agent::AuthError;
+use crate::policy::agent::{AuthError, Wait};
 use crate::upstream::UpstreamError;
 use crate::upstream::dial::DialError;
 use bytes::Bytes;
@@ -23,6 +23,8 @@ pub enum Refusal {
         why: String,
     },
     Unauthenticated(AuthError),
+    /// The agent asks more than its limits allow.
+    Wait(Wait),
     /// A local user who is not served without a token.
     Stranger {
         uid: Option<u32>,
@@ -46,6 +48,7 @@ impl Refusal {
             Refusal::Denied(_) => StatusCode::FORBIDDEN,
             Refusal::Body { status, .. } => *status,
             Refusal::Unauthenticated(_) | Refusal::Stranger { .. } => StatusCode::PROXY_AUTHENTICATION_REQUIRED,
+            Refusal::Wait(_) => StatusCode::TOO_MANY_REQUESTS,
             Refusal::Misdirected { .. } => StatusCode::MISDIRECTED_REQUEST,
             Refusal::TooLarge(_) => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Refusal::KeyUnavailable(_) | Refusal::AuditUnavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
@@ -68,6 +71,7 @@ impl Refusal {
             Refusal::Denied(_) => "host-refused",
             Refusal::Body { .. } => "body-refused",
             Refusal::Unauthenticated(_) | Refusal::Stranger { .. } => "authentication-required",
+            Refusal::Wait(_) => "too-many-requests",
             Refusal::Misdirected { .. } => "misdirected",
             Refusal::TooLarge(_) => "too-large",
             Refusal::Upstream(UpstreamError::Dial(DialError::Address { .. })) => "address-refused",
@@ -91,6 +95,10 @@ impl Refusal {
             | Refusal::AuditUnavailable(why) => why.clone(),
             Refusal::Denied(d) => d.to_string(),
             Refusal::Unauthenticated(e) => e.to_string(),
+            Refusal::Wait(Wait::Rate(after)) => {
+                format!("over the agent's rate; the next request may come in {:.1} s", after.as_secs_f64())
+            }
+            Refusal::Wait(Wait::Concurrent) => "the agent has as many requests under way as it may".into(),
             Refusal::Stranger { uid: Some(uid) } => {
                 format!("user {uid} is not among [proxy] uids, and there are no agents")
             }
@@ -134,6 +142,7 @@ impl Refusal {
             "address-refused" => "The address was refused",
             "body-refused" => "The body was refused",
             "authentication-required" => "Proxy authentication is required",
+            "too-many-requests" => "Too many requests",
             "misdirected" => "The host is not the tunnel's",
             "too-large" => "The request's head is too large",
             "upstream-timeout" => "The upstream was too slow",
@@ -163,6 +172,13 @@ impl Refusal {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         headers.insert(REFUSED, HeaderValue::from_static(self.reason()));
+        if let Refusal::Wait(wait) = self {
+            let seconds = match wait {
+                Wait::Rate(after) => after.as_secs() + 1,
+                Wait::Concurrent => 1,
+            };
+            headers.insert(http::header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
         if status == StatusCode::PROXY_AUTHENTICATION_REQUIRED {
             let challenge = HeaderValue::from_static("Basic realm=\"locum\", charset=\"UTF-8\"");
             headers.insert(http::header::PROXY_AUTHENTICATE, challenge);
