@@ -112,7 +112,7 @@ impl Account {
 fn allowed<'k>(key: &'k BodyKey, spot: &Spot) -> Result<Option<&'k Place>, BodyFault> {
     let narrow = |place: &&Place| match place {
         Place::BodyPointer(pointer) => spot.whole && spot.pointer == Some(pointer),
-        Place::BodyField(field) => spot.whole && spot.field == Some(field.as_bytes()),
+        Place::BodyField(field) => spot.whole && spot.field.as_deref() == Some(field.as_bytes()),
         _ => false,
     };
     let place = key

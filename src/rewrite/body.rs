@@ -1,8 +1,6 @@
 //! A request's body in pieces, its placeholders replaced on the way. Content codings are taken off before and put on after it.
 
-pub use super::account::{BodyFault, BodyKey, Use};
-
-use super::account::Account;
+use super::account::{Account, BodyFault, BodyKey, Use};
 use super::finder::{Behind, Found, Reach, Scan, Spelling, Vocabulary};
 use super::grpc::Messages;
 use super::json::is_space;

@@ -1,8 +1,9 @@
 //! Finds placeholders in bytes, whichever way their letters are written. Where one may be replaced is not decided here.
 
 use crate::name::{KeyName, MAX_NAME};
-use aho_corasick::{AhoCorasick, MatchKind};
+use aho_corasick::{AhoCorasick, packed};
 use memchr::memmem;
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 /// A look-alike shorter than this could turn up by chance.
@@ -10,8 +11,8 @@ pub const MIN_LOOKALIKE: usize = 16;
 /// The longest look-alike: room for a token in three parts, and the bound on what a body may hold back.
 pub const MAX_LOOKALIKE: usize = 512;
 
-/// So much of a look-alike is searched for; the rest is compared at a hit.
-const OPENER: usize = 16;
+/// So many beginnings can be searched for at once with vector instructions, without getting slower with each.
+const OPENERS: usize = 32;
 /// `NAME_key`, at its longest.
 const MAX_RUN: usize = MAX_NAME + "_key".len();
 
@@ -103,17 +104,20 @@ pub struct Vocabulary {
 
 enum Openers {
     Default(Box<memmem::Finder<'static>>),
+    Some(Box<packed::Searcher>),
+    /// More than that, or a processor without those instructions.
     Many(AhoCorasick),
 }
 
 impl Vocabulary {
+    /// Each look-alike with its key.
     pub fn new(braces: bool, lookalikes: impl IntoIterator<Item = (String, KeyName)>) -> Result<Self, LookalikeError> {
         let lookalikes = accept(lookalikes)?;
         let mut texts: Vec<&[u8]> = vec![b"<<"];
         if braces {
             texts.push(b"{{");
         }
-        texts.extend(lookalikes.iter().map(|(text, _)| &text.as_bytes()[..OPENER.min(text.len())]));
+        texts.extend(beginnings(&lookalikes));
 
         let mut before: Vec<Vec<Box<[u8]>>> = vec![Vec::new(); 128];
         for text in &texts {
@@ -134,10 +138,12 @@ impl Vocabulary {
         let longest = lookalikes.iter().map(|(text, _)| text.len()).max().unwrap_or(0).max(MAX_RUN + 4);
         let openers = match texts.len() {
             1 => Openers::Default(Box::new(memmem::Finder::new(b"<<"))),
-            many => {
-                let searcher = AhoCorasick::builder().match_kind(MatchKind::LeftmostFirst).build(&texts);
-                Openers::Many(searcher.map_err(|_| LookalikeError::TooMany(many))?)
+            some if some <= OPENERS + 2
+                && let Some(searcher) = packed::Searcher::new(&texts) =>
+            {
+                Openers::Some(Box::new(searcher))
             }
+            many => Openers::Many(AhoCorasick::new(&texts).map_err(|_| LookalikeError::TooMany(many))?),
         };
         Ok(Self {
             braces,
@@ -269,6 +275,15 @@ fn accept(lookalikes: impl IntoIterator<Item = (String, KeyName)>) -> Result<Vec
     Ok(accepted)
 }
 
+/// What to search for in place of whole look-alikes: as much of them as makes few enough. Many begin alike, since they imitate
+/// the keys of few providers; the more letters, the fewer hits in vain.
+fn beginnings(lookalikes: &[(Box<str>, KeyName)]) -> BTreeSet<&[u8]> {
+    let cut = |letters: usize| -> BTreeSet<&[u8]> {
+        lookalikes.iter().map(|(text, _)| text.as_bytes()).map(|t| t.get(..letters).unwrap_or(t)).collect()
+    };
+    (4..=MIN_LOOKALIKE).rev().map(cut).find(|texts| texts.len() <= OPENERS).unwrap_or_else(|| cut(MIN_LOOKALIKE))
+}
+
 /// What all JSON escapes of these letters begin with.
 fn json_escape(letters: &[u8]) -> Vec<u8> {
     if letters.contains(&b'/') {
@@ -325,6 +340,7 @@ impl<'a> Scan<'a> {
         let rest = self.hay.get(from..).unwrap_or_default();
         let found = match &self.vocabulary.openers {
             Openers::Default(finder) => finder.find(rest),
+            Openers::Some(searcher) => searcher.find(rest).map(|m| m.start()),
             Openers::Many(searcher) => searcher.find(rest).map(|m| m.start()),
         };
         let at = found.map_or(NEVER, |i| from + i);

@@ -9,8 +9,6 @@ pub(super) struct Walker {
     part: Part,
     /// The name of the pair at hand as it is written; cut where it is longer than any that matters.
     name: Vec<u8>,
-    /// The same decoded, once the value has begun.
-    field: Vec<u8>,
     /// The longest name that matters, percent-encoded.
     longest: usize,
 }
@@ -27,7 +25,7 @@ impl Walker {
     /// `fields` are the names that bindings ask for.
     pub fn new<'f>(fields: impl Iterator<Item = &'f str>) -> Self {
         let longest = fields.map(|f| f.len() * 3).max().unwrap_or(0);
-        Self { part: Part::Name, name: Vec::new(), field: Vec::new(), longest }
+        Self { part: Part::Name, name: Vec::new(), longest }
     }
 
     pub fn advance(&mut self, bytes: &[u8]) {
@@ -46,10 +44,7 @@ impl Walker {
         let room = (self.longest + 1).saturating_sub(self.name.len());
         self.name.extend(rest.iter().take(end.min(room)));
         match rest.get(end) {
-            Some(b'=') => {
-                self.field = decode_bytes(Spelling::Form, &self.name);
-                self.part = Part::ValueStart;
-            }
+            Some(b'=') => self.part = Part::ValueStart,
             Some(_) => self.name.clear(),
             None => {}
         }
@@ -77,7 +72,7 @@ impl Walker {
             None => return Sight::More,
         };
         let whole = self.part == Part::ValueStart && ends;
-        let field = (self.part != Part::Name).then_some(self.field.as_slice());
+        let field = (self.part != Part::Name).then(|| decode_bytes(Spelling::Form, &self.name).into());
         Sight::Spot(Spot { whole, field, pointer: None, lost: false, dress: Dress::Percent })
     }
 }
@@ -94,7 +89,7 @@ mod tests {
         match walker.sight(form.as_bytes(), &(start..start + 1), true) {
             Sight::More => "more".into(),
             Sight::Spot(spot) => {
-                let field = spot.field.map_or("-".into(), String::from_utf8_lossy);
+                let field = spot.field.map_or("-".into(), |f| String::from_utf8_lossy(&f).into_owned());
                 format!("{field}{}", if spot.whole { "!" } else { "" })
             }
         }
@@ -132,6 +127,6 @@ mod tests {
         assert!(walker.name.len() <= 4);
         walker.advance(b"=");
         let Sight::Spot(spot) = walker.sight(b"*", &(0..1), true) else { panic!("all is there") };
-        assert!(spot.whole && spot.field != Some(b"b"));
+        assert!(spot.whole && spot.field.as_deref() != Some(b"b"));
     }
 }

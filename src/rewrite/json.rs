@@ -195,20 +195,18 @@ impl Tokens {
     }
 
     fn string(&mut self, rest: &[u8], escaped: bool) -> usize {
-        if escaped {
-            self.state = State::InString { escaped: false, fresh: false };
-            return 1;
+        let mut at = usize::from(escaped);
+        while let Some(stop) = memchr::memchr2(b'"', b'\\', rest.get(at..).unwrap_or_default()) {
+            at += stop + 1;
+            if rest[at - 1] == b'"' {
+                self.close_value();
+                return at;
+            }
+            at += 1;
         }
-        let Some(stop) = memchr::memchr2(b'"', b'\\', rest) else {
-            self.state = State::InString { escaped: false, fresh: false };
-            return rest.len();
-        };
-        if rest[stop] == b'"' {
-            self.close_value();
-        } else {
-            self.state = State::InString { escaped: true, fresh: false };
-        }
-        stop + 1
+        // Beyond the end where a backslash was the last byte: what it escapes is still to come.
+        self.state = State::InString { escaped: at > rest.len(), fresh: false };
+        rest.len()
     }
 
     fn name(&mut self, rest: &[u8], escaped: bool) -> usize {

@@ -7,6 +7,7 @@ use crate::place::Place;
 use bytes::Bytes;
 use http::HeaderValue;
 use memchr::memmem;
+use std::borrow::Cow;
 use std::ops::Range;
 
 /// What the `Content-Type` says, as far as it matters.
@@ -128,7 +129,7 @@ pub(super) struct Spot<'a> {
     /// It is all of a value.
     pub whole: bool,
     /// The name of the form's field that it is in.
-    pub field: Option<&'a [u8]>,
+    pub field: Option<Cow<'a, [u8]>>,
     /// The JSON pointer of the value that it begins, if a binding names it.
     pub pointer: Option<&'a str>,
     /// The body turned out not to be the JSON that pointers need.

@@ -1,4 +1,66 @@
 //! Puts keys where placeholders stand in a request: bytes in, bytes out. It has no sockets, no clocks, and no say in what is allowed.
+//!
+//! # What is a placeholder
+//!
+//! `<<NAME_key>>`; `{{NAME_key}}` where the config allows it; and each key's own look-alike, 16 to 512 characters out of
+//! letters, digits and `-._~+/=:@|!*$,;`. What has the shape of the first two and a name that no key can have
+//! (`<<My-Tool_key>>`, `<<x_key_key>>`, 65 letters) is found as well and told without a key: in a head that is a reason to refuse,
+//! in a body it is text.
+//!
+//! # How it is found
+//!
+//! Only how placeholders begin is searched for (in `finder`): `<<` by one `memmem`, and in an encoding that has escapes a second one for
+//! what all escapes of a first letter begin with (`\u003`, `%3`). At a hit the name is read, letter by letter through its
+//! escapes, and looked up. So the cost doesn't grow with the number of keys. Look-alikes (and braces) make the first search one
+//! for several needles; they are
+//! searched for by as many of their first letters as leaves at most 32 different ones.
+//!
+//! A hit has to begin where a letter begins: not after a backslash that escapes it, not within `\u0067` or `%67`. What went by
+//! is remembered as far as that takes, six bytes and a parity.
+//!
+//! At the end of a piece, what could still become a placeholder is held back, and nothing else: at most the longest
+//! placeholder with every letter escaped (432 bytes of JSON), or what has to follow it to be a whole value: a byte in a
+//! form, a delimiter in a multipart body, up to 4 KiB of spaces in JSON. The next piece is joined to it only as far as it takes to
+//! decide. All the rest is passed on as the very bytes that came.
+//!
+//! # Where it is seen, and how the value is written
+//!
+//! | place | seen as | value |
+//! |---|---|---|
+//! | header | raw | as it is; refused with a control character |
+//! | `Authorization: Basic` | raw in the decoded credentials, padded or not | encoded again; refused with a control character, or with a `:` before the first one |
+//! | path, query value | raw or percent-encoded, any letters, either case | percent-encoded but for RFC 3986's unreserved; `.` and `..` refused in a path |
+//! | JSON string | raw, or with any escapes in any letters | JSON-escaped; refused if not UTF-8 |
+//! | form value | raw or percent-encoded | percent-encoded |
+//! | multipart field | raw | as it is; refused if it holds the boundary |
+//! | gRPC message (`body:any`) | raw | as it is, with the prefix, and in protobuf every length around it, set right |
+//! | anything else (`body:any`) | raw | as it is |
+//!
+//! The name of a query parameter and the host are places where no key may go: found, and told without a place.
+//!
+//! What a body is, its first byte that is no space says before its `Content-Type` does: `{`, `[` or `"` is JSON. For the rest the
+//! `Content-Type` decides between form, multipart, gRPC and anything else.
+//!
+//! **Whole values.** In JSON: an unescaped `"` before, a `"` after, and no `:` after that. Nothing else has to be read, since in
+//! a valid text no placeholder can follow the quote that closes a string. Where a binding names a JSON pointer,
+//! a tokenizer walks along and tells the pointer of each string: no document is built, 512 levels deep at most, names kept as
+//! far as they could matter. A body that is no JSON up to a placeholder that only a pointer would allow is a fault; without such a
+//! placeholder it passes. In a form: from the first `=` of a pair to the `&` or the end. In multipart: all between the part's headers and
+//! its delimiter line, where the part is `form-data` with a name, has no file name and no transfer coding.
+//!
+//! `body:any` replaces in text, names and files too; in the headers of a part only what can't end its line or its quotes.
+//!
+//! A value is never searched, neither by the same search nor by the next.
+//!
+//! # What is not seen, and why
+//!
+//! - Coded twice (`%253C`, JSON within a JSON string, base64 other than `Basic`): who reads the body once doesn't see it either, and a value
+//!   written there would have to be coded by a guess. Such a placeholder reaches the upstream as it is, and gives nothing away.
+//! - HTML and XML entities (`&lt;&lt;`), quoted-printable, UTF-16 and UTF-32, `application/grpc-web-text`: no API that takes keys in
+//!   bodies uses them.
+//! - Percent-encoding in headers, in multipart fields and in JSON: nobody decodes it there.
+//! - Compressed gRPC messages: refused where a `body:any` binding exists, since they could hold a placeholder.
+//! - Placeholders that span two values, or a value and its name.
 
 mod account;
 pub mod body;

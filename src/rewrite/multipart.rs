@@ -103,9 +103,9 @@ impl Walker {
         let (field, whole, dress) = match &self.state {
             State::Content { field: Some(field), fresh: true } => match self.delimiter.follows(hay, at.end) {
                 None if !last => return Sight::More,
-                follows => (Some(field.as_slice()), follows == Some(true), self.delimiter.dress()),
+                follows => (Some(field.as_slice().into()), follows == Some(true), self.delimiter.dress()),
             },
-            State::Content { field, .. } => (field.as_deref(), false, self.delimiter.dress()),
+            State::Content { field, .. } => (field.as_deref().map(Into::into), false, self.delimiter.dress()),
             State::Headers(_) | State::Delimiter { .. } => (None, false, Dress::Line),
             State::Preamble | State::Epilogue => (None, false, self.delimiter.dress()),
         };
@@ -257,7 +257,7 @@ mod tests {
             told.push(match walker.sight(body.as_bytes(), &(start..start + 1), true) {
                 Sight::More => "more".into(),
                 Sight::Spot(spot) => {
-                    let field = spot.field.map_or("-".into(), String::from_utf8_lossy);
+                    let field = spot.field.map_or("-".into(), |f| String::from_utf8_lossy(&f).into_owned());
                     format!("{field}{}", if spot.whole { "!" } else { "" })
                 }
             });
