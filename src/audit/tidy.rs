@@ -201,7 +201,8 @@ mod tests {
     fn the_oldest_go_first_and_no_more_than_has_to() {
         let now = UNIX_EPOCH + DAY * 30;
         let size = |dir: &Path| write(dir, 1, 10).metadata().unwrap().len();
-        let cases: [(fn(u64) -> Keeping, &[u32]); 4] = [
+        type Case<'a> = (fn(u64) -> Keeping, &'a [u32]);
+        let cases: [Case<'_>; 4] = [
             (|_| Keeping::default(), &[]),
             (|_| Keeping { max_age: Some(DAY * 27), max_bytes: None }, &[1, 2]),
             (|size| Keeping { max_age: None, max_bytes: Some(size * 3) }, &[1]),
