@@ -15,6 +15,12 @@ pub struct Config {
     pub large_response: u64,
 }
 
+impl Default for Config {
+    fn default() -> Self {
+        Config { rate_per_minute: 60, errors: 5, large_response: 10_000_000 }
+    }
+}
+
 /// A person who types a wrong name tries two or three; who goes through a list doesn't stop there.
 const PROBES: u64 = 5;
 
@@ -397,7 +403,7 @@ mod tests {
     use std::time::Duration;
 
     fn watch() -> Watch {
-        Watch::new(Config { rate_per_minute: 60, errors: 5, large_response: 10_000_000 })
+        Watch::new(Config::default())
     }
 
     fn used(second: u64) -> Fact<'static> {

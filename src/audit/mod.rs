@@ -1,5 +1,6 @@
 //! The audit on disk: `log` appends to it, `query` reads it. What a record says is `record`'s, how lines vouch for each other `chain`'s.
 
+pub mod alert;
 mod file;
 pub mod filter;
 pub mod lines;

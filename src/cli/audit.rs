@@ -2,16 +2,18 @@
 
 use super::term::{Told, WRONG_USAGE};
 use super::when;
+use crate::anomaly::{self, Finding, Watch};
 use crate::audit::AuditError;
+use crate::audit::alert;
 use crate::audit::filter::{Filter, Wanted};
-use crate::audit::lines::{Value, members};
+use crate::audit::lines::{Value, member, members};
 use crate::audit::query::{self, Merge, Progress, Proofs, Verdict, time_stamp};
 use crate::audit::sign::Checker;
 use crate::audit::stats::{By, Group, Stats};
 use crate::chain::Head;
 use crate::record::Event;
 use std::borrow::Cow;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write as _;
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::path::Path;
@@ -277,8 +279,10 @@ fn query(args: &QueryArgs, dir: &Path, out: &mut impl Write) -> anyhow::Result<E
 
 fn stats(args: &StatsArgs, dir: &Path, out: &mut impl Write) -> anyhow::Result<ExitCode> {
     let mut stats = Stats::default();
+    let mut unusual = Unusual::default();
     args.filter.run(dir, |line| {
         stats.add(line);
+        unusual.add(line);
         Ok(())
     })?;
     if args.json {
@@ -289,13 +293,60 @@ fn stats(args: &StatsArgs, dir: &Path, out: &mut impl Write) -> anyhow::Result<E
         let mut all = serde_json::json!({ "records": stats.records, "total": group_json("total", "", &stats.total) });
         if let Some(object) = all.as_object_mut() {
             object.extend(by);
+            object.insert("unusual".into(), unusual.as_json());
         }
         writeln!(out, "{all}")?;
     } else {
         print_stats(&stats, out)?;
+        unusual.print(out)?;
     }
     out.flush()?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// What a watch with the usual limits would have told, had it been there.
+struct Unusual {
+    watch: Watch,
+    counts: BTreeMap<&'static str, u64>,
+    /// The newest findings and their times.
+    newest: VecDeque<(String, Finding)>,
+}
+
+impl Default for Unusual {
+    fn default() -> Self {
+        let (counts, newest) = Default::default();
+        Unusual { watch: Watch::new(anomaly::Config::default()), counts, newest }
+    }
+}
+
+impl Unusual {
+    const SHOWN: usize = 10;
+
+    fn add(&mut self, line: &[u8]) {
+        let Some(fact) = alert::fact(line) else { return };
+        for finding in self.watch.take(&fact) {
+            *self.counts.entry(finding.kind.as_str()).or_default() += 1;
+            let at = member(line, "timestamp").map(|at| at.text().into_owned()).unwrap_or_default();
+            self.newest.push_back((at, finding));
+            self.newest.drain(..self.newest.len().saturating_sub(Self::SHOWN));
+        }
+    }
+
+    fn as_json(&self) -> serde_json::Value {
+        serde_json::json!(self.counts)
+    }
+
+    fn print(&self, out: &mut impl Write) -> io::Result<()> {
+        if self.newest.is_empty() {
+            return Ok(());
+        }
+        let total: u64 = self.counts.values().sum();
+        writeln!(out, "\nunusual: {total}, the newest of them")?;
+        for (at, finding) in &self.newest {
+            writeln!(out, "{}  {:<6}  {finding}", local_time(at), finding.severity.as_str())?;
+        }
+        Ok(())
+    }
 }
 
 fn group_json(kind: &str, name: &str, group: &Group) -> serde_json::Value {
