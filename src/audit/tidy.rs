@@ -2,7 +2,7 @@
 
 use super::AuditError;
 use super::file::{self, COMPRESSED, Ending};
-use super::query::{AuditFile, files};
+use super::folder::{AuditFile, files};
 use crate::chain::Head;
 use crate::record::Previous;
 use std::fs::{File, OpenOptions};
@@ -146,7 +146,7 @@ fn remove(file: &AuditFile) -> io::Result<Option<Previous>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::audit::query::{Proofs, verify_all};
+    use crate::audit::verify::{Proofs, verify_all};
     use crate::chain::link;
     use std::os::unix::fs::PermissionsExt;
     use std::path::PathBuf;
