@@ -4,6 +4,7 @@ use super::AuditError;
 use super::filter::Filter;
 use super::folder::{AuditFile, Input, files};
 use super::lines::{Line, Lines, Stamp, stamp};
+pub use super::verify::{Proofs, verify_all};
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashSet};
 use std::io;
@@ -206,7 +207,6 @@ pub fn time_stamp(at: SystemTime) -> Stamp {
 mod tests {
     use super::super::file;
     use super::super::lines::member;
-    use super::super::verify::{Proofs, verify_all};
     use super::*;
     use crate::chain::{Head, link};
     use crate::record::{Event, Record};
