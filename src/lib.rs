@@ -43,6 +43,7 @@
 
 #![deny(unsafe_code)]
 
+pub mod anomaly;
 pub mod app;
 pub mod audit;
 pub mod ca;

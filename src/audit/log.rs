@@ -2,63 +2,28 @@
 //! commit without a thread or a timer). Reads nothing back.
 
 use super::AuditError;
-use super::file::{self, ChainFile};
-use super::query;
-use super::sign::{self, Signer};
-use super::tidy::{self, Keeping};
+use super::batch::{Batch, Outcome, encoded};
+pub use super::writer::{Care, Config, Durability};
+use super::writer::{Writer, removal};
+use super::{file::ChainFile, tidy};
 use crate::record::{Event, Previous, Record};
 use std::borrow::Borrow;
-use std::cell::Cell;
-use std::fs::File;
 use std::future::Future;
 use std::path::PathBuf;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, SystemTime};
 use tokio::runtime::Handle;
 
 /// What may queue while the disk is away; more is counted and told once it is back.
-const QUEUE: usize = 4 * 1024 * 1024;
+pub(super) const QUEUE: usize = 4 * 1024 * 1024;
 
 /// How long a record that nobody waits for may stay in memory: at load the next commit takes it along for nothing.
 const LINGER: Duration = Duration::from_millis(5);
 
 /// How long after a failed write the queue tries again by itself.
 const RETRY: Duration = Duration::from_secs(1);
-
-/// Buffers that grew beyond this in a bad moment are let go.
-const KEPT_CAPACITY: usize = 256 * 1024;
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Durability {
-    /// In the kernel's hands: outlives us, not the machine.
-    #[default]
-    Write,
-    /// On the disk: outlives a power cut.
-    Fsync,
-}
-
-#[derive(Debug, Clone)]
-pub struct Config {
-    pub dir: PathBuf,
-    pub durability: Durability,
-    /// A file that has reached this is followed by another.
-    pub max_file_bytes: u64,
-    /// Whether records of ordinary exchanges are written too.
-    pub exchanges: bool,
-    /// What the first record says of this process, such as its version.
-    pub about: String,
-}
-
-/// What is done for the audit beyond writing it.
-#[derive(Debug, Default)]
-pub struct Care {
-    /// Signs heads, so that a rewrite of whole files is found.
-    pub signer: Option<Signer>,
-    pub keeping: Keeping,
-}
 
 /// The audit, to be shared; the last one to be dropped writes what is queued.
 #[derive(Debug, Clone)]
@@ -89,98 +54,6 @@ struct Queue {
     lost: u64,
     closed: bool,
     failure: Option<AuditError>,
-}
-
-/// Records as members without braces, one after the other.
-#[derive(Debug, Default)]
-struct Batch {
-    bytes: Vec<u8>,
-    entries: Vec<Entry>,
-    /// Who waits for the entries before the number.
-    waiters: Vec<(usize, Arc<Outcome>)>,
-    newest: Option<SystemTime>,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Entry {
-    end: usize,
-    /// Somebody waits for it: where it can't be written its exchange doesn't happen, so it must not be written later.
-    waited: bool,
-}
-
-impl Batch {
-    fn push(&mut self, members: &[u8], waited: bool) {
-        self.bytes.extend_from_slice(members);
-        self.entries.push(Entry { end: self.bytes.len(), waited });
-    }
-
-    fn encode(&mut self, record: &Record, waited: bool) {
-        record.write_members(&mut self.bytes);
-        self.entries.push(Entry { end: self.bytes.len(), waited });
-        self.newest = self.newest.max(Some(record.at));
-    }
-
-    fn extend(&mut self, other: &Batch) {
-        let before = self.bytes.len();
-        self.bytes.extend_from_slice(&other.bytes);
-        self.entries.extend(other.entries.iter().map(|e| Entry { end: before + e.end, ..*e }));
-        self.newest = self.newest.max(other.newest);
-    }
-
-    fn records(&self) -> impl Iterator<Item = (&[u8], Entry)> {
-        let starts = std::iter::once(0).chain(self.entries.iter().map(|e| e.end));
-        starts.zip(&self.entries).map(|(start, e)| (&self.bytes[start..e.end], *e))
-    }
-
-    fn is_empty(&self) -> bool {
-        self.entries.is_empty() && self.waiters.is_empty()
-    }
-
-    fn clear(&mut self) {
-        self.bytes.clear();
-        self.bytes.shrink_to(KEPT_CAPACITY);
-        self.entries.clear();
-        self.waiters.clear();
-        self.newest = None;
-    }
-}
-
-/// Encodes outside of all locks, into a buffer that each thread keeps.
-fn encoded<R: Borrow<Record>, T>(
-    records: impl IntoIterator<Item = R>,
-    waited: bool,
-    then: impl FnOnce(&Batch) -> T,
-) -> T {
-    thread_local!(static DRAFT: Cell<Batch> = Cell::default());
-    let mut draft = DRAFT.take();
-    for record in records {
-        draft.encode(record.borrow(), waited);
-    }
-    let result = then(&draft);
-    draft.clear();
-    DRAFT.set(draft);
-    result
-}
-
-/// Whether the records of one commit are in the file.
-#[derive(Debug, Default)]
-struct Outcome(AtomicU8);
-
-impl Outcome {
-    const WRITTEN: u8 = 1;
-    const FAILED: u8 = 2;
-
-    fn set(&self, written: bool) {
-        self.0.store(if written { Self::WRITTEN } else { Self::FAILED }, Ordering::Release);
-    }
-
-    fn get(&self) -> Option<bool> {
-        match self.0.load(Ordering::Acquire) {
-            Self::WRITTEN => Some(true),
-            Self::FAILED => Some(false),
-            _ => None,
-        }
-    }
 }
 
 impl Log {
@@ -228,10 +101,7 @@ impl Log {
         let last = self.commit([stop]);
         self.shared.queue().closed = true;
         last.await?;
-        let mut writer = self.shared.writer();
-        writer.sign_at = 0;
-        writer.sign()?;
-        writer.sync()
+        self.shared.writer().finish()
     }
 
     /// Where the chain stands: for an anchor elsewhere.
@@ -280,11 +150,11 @@ impl Shared {
     }
 
     /// Takes all that is queued, with the duty to write it.
-    fn turn(self: &Arc<Self>, queue: &mut Queue) -> Turn {
+    fn turn(self: &Arc<Self>, queue: &mut Queue, retry: bool) -> Turn {
         queue.writing = true;
         let spare = queue.spare.take().unwrap_or_default();
         let batch = std::mem::replace(&mut queue.batch, spare);
-        Turn { shared: self.clone(), batch, lost: std::mem::take(&mut queue.lost) }
+        Turn { shared: self.clone(), batch, lost: std::mem::take(&mut queue.lost), retry }
     }
 
     /// In a thread of its own: compressing takes long, and nobody waits for it.
@@ -309,31 +179,23 @@ impl Shared {
         }
     }
 
-    fn flush_now(self: &Arc<Self>) {
+    fn flush_now(self: &Arc<Self>, retry: bool) {
         let mut queue = self.queue();
         // Who writes now sees what is left over.
         if queue.writing {
             return;
         }
-        let turn = self.turn(&mut queue);
+        let turn = self.turn(&mut queue, retry);
         drop(queue);
         turn.run();
     }
-}
-
-/// So that a file that is gone can be told from one that was taken away.
-fn removal(now: SystemTime, file: Previous) -> Record {
-    let mut record = Record::new(now, Event::Admin, "audit");
-    record.reason = Some(format!("removed {}, which was older or more than is kept", file.file));
-    record.previous = Some(Box::new(file));
-    record
 }
 
 impl Drop for Shared {
     fn drop(&mut self) {
         let queue = self.queue.get_mut().unwrap_or_else(PoisonError::into_inner);
         let writer = self.writer.get_mut().unwrap_or_else(PoisonError::into_inner);
-        if !queue.batch.is_empty() {
+        if !queue.batch.is_empty() || writer.is_behind() {
             let _ = writer.write(&queue.batch, queue.lost);
         }
     }
@@ -344,6 +206,8 @@ struct Turn {
     shared: Arc<Shared>,
     batch: Batch,
     lost: u64,
+    /// Whether what is left is tried again by itself.
+    retry: bool,
 }
 
 impl Turn {
@@ -376,7 +240,7 @@ impl Drop for Turn {
         queue.spare = Some(batch);
         let wakers = std::mem::take(&mut queue.wakers);
         let left = !queue.batch.entries.is_empty() && wakers.is_empty();
-        let due = (left || behind) && !std::mem::replace(&mut queue.due, true);
+        let due = self.retry && (left || behind) && !std::mem::replace(&mut queue.due, true);
         drop(queue);
         wakers.into_iter().for_each(Waker::wake);
         if due {
@@ -385,25 +249,33 @@ impl Drop for Turn {
     }
 }
 
-/// A flush that is to come. Done in `drop`: when its time has come, or its runtime ends.
-struct Due(Arc<Shared>);
+/// A flush that is to come. Done in `drop`: when its time has come, or its runtime ends before that.
+struct Due {
+    shared: Arc<Shared>,
+    elapsed: bool,
+}
 
 impl Due {
     fn schedule(shared: &Arc<Shared>, after: Duration) {
-        let due = Due(shared.clone());
+        let due = Due { shared: shared.clone(), elapsed: false };
         if let Ok(runtime) = Handle::try_current() {
             runtime.spawn(async move {
                 tokio::time::sleep(after).await;
-                drop(due);
+                due.ripen();
             });
         }
+    }
+
+    fn ripen(mut self) {
+        self.elapsed = true;
     }
 }
 
 impl Drop for Due {
     fn drop(&mut self) {
-        self.0.queue().due = false;
-        self.0.flush_now();
+        self.shared.queue().due = false;
+        // A runtime that ends drops at once what is scheduled there: a retry would come back here for ever.
+        self.shared.flush_now(self.elapsed);
     }
 }
 
@@ -445,7 +317,7 @@ impl Future for Commit {
             if elsewhere {
                 return Poll::Pending;
             }
-            let turn = self.shared.turn(&mut queue);
+            let turn = self.shared.turn(&mut queue, true);
             drop(queue);
             turn.run();
             if self.shared.durability == Durability::Fsync && self.outcome.get().is_none() {
@@ -474,204 +346,15 @@ impl Drop for Commit {
     }
 }
 
-/// The file, and what it still owes.
-#[derive(Debug)]
-struct Writer {
-    config: Config,
-    care: Care,
-    file: Option<ChainFile>,
-    /// How the next file's first record begins, and what it follows.
-    follows: (String, Option<Previous>),
-    /// Records that nobody waited for, from before the disk failed; the first `repaid` are in the file again.
-    backlog: Batch,
-    repaid: usize,
-    lost: u64,
-    now: SystemTime,
-    /// The number of records at which the next signature is due.
-    sign_at: u64,
-    tidy_due: bool,
-    members: Vec<u8>,
-}
-
-impl Writer {
-    fn open(config: Config, care: Care, now: SystemTime) -> Result<Self, AuditError> {
-        file::make_dir(&config.dir)?;
-        let follows = query::last_ending(&config.dir).map_or((String::new(), None), |(name, ending)| {
-            let torn = if ending.torn > 0 {
-                format!("; {name} ends in {} bytes of a torn record: its process was killed", ending.torn)
-            } else {
-                String::new()
-            };
-            (torn, ending.head.map(|head| Previous { file: name, head: head.to_string() }))
-        });
-        let mut writer = Writer {
-            config,
-            care,
-            file: None,
-            follows,
-            backlog: Batch::default(),
-            repaid: 0,
-            lost: 0,
-            now,
-            sign_at: 0,
-            tidy_due: false,
-            members: Vec::new(),
-        };
-        writer.begin()?;
-        Ok(writer)
-    }
-
-    /// Writes all that is owed and then `batch`; tells how many of the batch's records are in the file for certain. Those
-    /// that aren't and that nobody waits for are owed from then on.
-    fn write(&mut self, batch: &Batch, lost: u64) -> (usize, Result<(), AuditError>) {
-        self.lost += lost;
-        self.now = batch.newest.map_or(self.now, |at| at.max(self.now));
-        let (mut written, result) = match self.repay() {
-            Ok(()) => self.append(batch),
-            Err(error) => (0, Err(error)),
-        };
-        let result = result.and_then(|()| self.sync());
-        if result.is_err() && self.config.durability == Durability::Fsync {
-            written = 0;
-        }
-        if result.is_err() {
-            self.owe(batch, written);
-        }
-        (written, result)
-    }
-
-    fn append(&mut self, batch: &Batch) -> (usize, Result<(), AuditError>) {
-        self.write_records(batch.records().map(|(members, _)| members))
-    }
-
-    /// Writes records, with a signature after every so many.
-    fn write_records<'a>(&mut self, records: impl Iterator<Item = &'a [u8]>) -> (usize, Result<(), AuditError>) {
-        let mut records = records.peekable();
-        let mut total = 0;
-        while records.peek().is_some() {
-            let Some(file) = &mut self.file else { return (total, Err(AuditError::Closed)) };
-            let (written, result) = file.write(records.by_ref().take(sign::EVERY as usize));
-            total += written;
-            if let Err(error) = result {
-                return (total, Err(AuditError::io("write to", file.path())(error)));
-            }
-            if let Err(error) = self.sign() {
-                return (total, Err(error));
-            }
-        }
-        (total, Ok(()))
-    }
-
-    /// Sees to it that there is a file to write to, and writes what was owed.
-    fn repay(&mut self) -> Result<(), AuditError> {
-        self.look_after()?;
-        if !self.backlog.entries.is_empty() {
-            let backlog = std::mem::take(&mut self.backlog);
-            let (repaid, result) = self.write_records(backlog.records().skip(self.repaid).map(|(members, _)| members));
-            self.backlog = backlog;
-            self.repaid += repaid;
-            result?;
-            self.backlog.clear();
-            self.repaid = 0;
-        }
-        if self.lost == 0 {
-            return Ok(());
-        }
-        let mut notice = Record::new(self.now, Event::Anomaly, "audit");
-        notice.count = Some(self.lost);
-        notice.reason = Some("records that nobody waited for were dropped while the audit could not be written".into());
-        self.write_own(&notice)?;
-        self.lost = 0;
-        Ok(())
-    }
-
-    fn write_own(&mut self, record: &Record) -> Result<(), AuditError> {
-        let Some(file) = &mut self.file else { return Err(AuditError::Closed) };
-        self.members.clear();
-        record.write_members(&mut self.members);
-        let (_, result) = file.write(std::iter::once(self.members.as_slice()));
-        result.map_err(AuditError::io("write to", file.path()))
-    }
-
-    /// Signs the head where that is due.
-    fn sign(&mut self) -> Result<(), AuditError> {
-        let (Some(signer), Some(file)) = (&self.care.signer, &self.file) else { return Ok(()) };
-        if file.records() < self.sign_at {
-            return Ok(());
-        }
-        let at = file.standing();
-        self.sign_at = file.records() + sign::EVERY;
-        let mut record = Record::new(self.now, Event::Admin, "audit");
-        record.signature = Some(signer.sign(&at));
-        record.previous = Some(Box::new(at));
-        self.write_own(&record)
-    }
-
-    /// Leaves the file where it is full or was touched, and begins another.
-    fn look_after(&mut self) -> Result<(), AuditError> {
-        if let Some(file) = &mut self.file {
-            let disturbed = file.disturbed(self.now);
-            let why = match disturbed {
-                None if file.len() < self.config.max_file_bytes => return Ok(()),
-                None => format!("; continues {}", file.name()),
-                Some(what) => format!("; {} {what} after {} records", file.name(), file.records()),
-            };
-            self.follows = (why, Some(file.standing()));
-            if disturbed.is_some() {
-                self.file = None;
-            }
-        }
-        self.begin()
-    }
-
-    fn begin(&mut self) -> Result<(), AuditError> {
-        let mut first = Record::new(self.now, Event::Start, "audit");
-        first.reason = Some(format!("{}{}", self.config.about, self.follows.0));
-        first.previous = self.follows.1.clone().map(Box::new);
-        let file = ChainFile::begin(&self.config.dir, &first, &mut self.members)?;
-        if self.config.durability == Durability::Fsync {
-            file.sync().map_err(AuditError::io("sync", file.path()))?;
-            let dir = &self.config.dir;
-            File::open(dir).and_then(|d| d.sync_all()).map_err(AuditError::io("sync", dir))?;
-        }
-        self.file = Some(file);
-        self.tidy_due = true;
-        self.sign_at = 0;
-        self.sign()
-    }
-
-    fn sync(&mut self) -> Result<(), AuditError> {
-        if self.config.durability == Durability::Write {
-            return Ok(());
-        }
-        let Some(file) = &self.file else { return Ok(()) };
-        let Err(error) = file.sync() else { return Ok(()) };
-        let error = AuditError::io("sync", file.path())(error);
-        // The kernel has forgotten which pages failed: what this file holds can't be known any more.
-        self.follows = (format!("; {} could not be synced to its disk", file.name()), Some(file.standing()));
-        self.file = None;
-        Err(error)
-    }
-
-    fn owe(&mut self, batch: &Batch, written: usize) {
-        for (members, _) in batch.records().skip(written).filter(|(_, entry)| !entry.waited) {
-            if self.backlog.bytes.len() + members.len() > QUEUE {
-                self.lost += 1;
-            } else {
-                self.backlog.push(members, false);
-            }
-        }
-    }
-
-    fn is_behind(&self) -> bool {
-        !self.backlog.entries.is_empty() || self.lost > 0
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::file;
+    use super::super::folder::files;
     use super::super::lines::member;
-    use super::super::query::{self, Merge, Proofs, Verdict};
+    use super::super::query::Merge;
+    use super::super::sign::{self, Signer};
+    use super::super::tidy::Keeping;
+    use super::super::verify::{self, Proofs, Report, Verdict};
     use super::*;
     use crate::chain::Head;
     use crate::record::Scene;
@@ -713,19 +396,15 @@ mod tests {
     }
 
     fn verdicts(dir: &Path) -> Vec<Verdict> {
-        query::files(&dir.join("audit"))
-            .unwrap()
-            .iter()
-            .map(|f| query::verify(f, &Proofs::default()).unwrap())
-            .collect()
+        files(&dir.join("audit")).unwrap().iter().map(|f| verify::verify(f, &Proofs::default()).unwrap()).collect()
     }
 
     fn sound(dir: &Path) -> bool {
         verdicts(dir).iter().all(|v| v.fault.is_none() && v.torn == 0)
     }
 
-    fn report(dir: &Path) -> query::Report {
-        query::verify_all(&dir.join("audit"), &Proofs::default()).unwrap()
+    fn report(dir: &Path) -> Report {
+        verify::verify_all(&dir.join("audit"), &Proofs::default()).unwrap()
     }
 
     fn values(dir: &Path, name: &str) -> Vec<String> {
@@ -808,6 +487,26 @@ mod tests {
         runtime.block_on(async { log.append(&Record::new(at(2), Event::Exchange, "runtime ends")) });
         drop(runtime);
         assert_eq!(values(dir.path(), "operation"), ["audit", "no runtime", "runtime ends"]);
+    }
+
+    #[test]
+    fn a_runtime_may_end_while_the_disk_is_away() {
+        for durability in [Durability::Write, Durability::Fsync] {
+            let dir = tempfile::tempdir().unwrap();
+            let config = Config { durability, ..config(dir.path()) };
+            let log = Log::open(config.clone(), at(0)).unwrap();
+            std::fs::remove_dir_all(&config.dir).unwrap();
+            let runtime = runtime();
+            runtime.block_on(async {
+                log.append(&substitution(1, "kept"));
+                assert!(log.flush().await.is_err());
+                log.append(&substitution(1, "kept too"));
+            });
+            drop(runtime);
+            file::make_dir(&config.dir).unwrap();
+            drop(log);
+            assert_eq!(values(dir.path(), "exchange"), ["kept", "kept too"]);
+        }
     }
 
     #[test]
@@ -967,9 +666,9 @@ mod tests {
         paths
     }
 
-    fn checked(dir: &Path, anchors: &[Head]) -> query::Report {
+    fn checked(dir: &Path, anchors: &[Head]) -> Report {
         let checker = sign::Checker::new(&signer().public());
-        query::verify_all(&dir.join("audit"), &Proofs { anchors: anchors.to_vec(), checker }).unwrap()
+        verify::verify_all(&dir.join("audit"), &Proofs { anchors: anchors.to_vec(), checker }).unwrap()
     }
 
     /// The file again with other content, hashes and all, as somebody would who has no key.
@@ -997,8 +696,8 @@ mod tests {
         rewrite(last, |members| members.replace("api.openai", "api.other"));
         assert!(report(dir.path()).is_sound(), "the chain alone is whole again");
         assert!(!checked(dir.path(), &[]).is_sound());
-        let unsigned = query::Proofs { anchors: vec![anchor], checker: None };
-        let anchored = query::verify_all(&dir.path().join("audit"), &unsigned).unwrap();
+        let unsigned = Proofs { anchors: vec![anchor], checker: None };
+        let anchored = verify::verify_all(&dir.path().join("audit"), &unsigned).unwrap();
         assert_eq!((anchored.is_sound(), anchored.lost_anchors), (false, vec![anchor]));
 
         let cut = whole.len() - whole.rsplit(|&b| b == b'\n').nth(1).unwrap().len() - 1;
@@ -1058,7 +757,7 @@ mod tests {
             told.extend(lines.filter_map(|l| Some(l.strip_prefix("told ")?.strip_suffix('.')?.to_owned() + ".")));
         }
         let verdicts = verdicts(dir.path());
-        assert_eq!(verdicts.len(), 25);
+        assert!(verdicts.len() >= 25, "a file for each process at least");
         assert!(verdicts.iter().all(|v| v.fault.is_none() && !v.live));
         assert!(report(dir.path()).is_sound());
         let exchanges: HashSet<String> = values(dir.path(), "exchange").into_iter().collect();

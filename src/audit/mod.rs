@@ -1,14 +1,21 @@
-//! The audit on disk: `log` appends to it, `query` reads it. What a record says is `record`'s, how lines vouch for each other `chain`'s.
+//! The audit on disk: `log` appends to it, `query` and `stats` read it, `verify` checks it, `tidy` keeps it small. What a record says
+//! is `record`'s business, and how lines vouch for each other `chain`'s.
 
+pub mod alert;
+mod batch;
 mod file;
 pub mod filter;
+mod folder;
 pub mod lines;
 pub mod log;
 pub mod query;
 pub mod sign;
 pub mod stats;
 pub mod tidy;
+pub mod verify;
+mod writer;
 
+pub use folder::AuditFile;
 pub use log::{Care, Commit, Config, Durability, Log};
 
 use std::io;

@@ -2,7 +2,7 @@
 
 use super::AuditError;
 use super::file::{self, COMPRESSED, Ending};
-use super::query::{AuditFile, files};
+use super::folder::{AuditFile, files};
 use crate::chain::Head;
 use crate::record::Previous;
 use std::fs::{File, OpenOptions};
@@ -146,7 +146,7 @@ fn remove(file: &AuditFile) -> io::Result<Option<Previous>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::audit::query::{Proofs, verify_all};
+    use crate::audit::verify::{Proofs, verify_all};
     use crate::chain::link;
     use std::os::unix::fs::PermissionsExt;
     use std::path::PathBuf;
@@ -201,7 +201,8 @@ mod tests {
     fn the_oldest_go_first_and_no_more_than_has_to() {
         let now = UNIX_EPOCH + DAY * 30;
         let size = |dir: &Path| write(dir, 1, 10).metadata().unwrap().len();
-        let cases: [(fn(u64) -> Keeping, &[u32]); 4] = [
+        type Case<'a> = (fn(u64) -> Keeping, &'a [u32]);
+        let cases: [Case<'_>; 4] = [
             (|_| Keeping::default(), &[]),
             (|_| Keeping { max_age: Some(DAY * 27), max_bytes: None }, &[1, 2]),
             (|size| Keeping { max_age: None, max_bytes: Some(size * 3) }, &[1]),

@@ -1,0 +1,103 @@
+//! Records on their way to the file: encoded, queued, and the answer to those who wait. Knows no file.
+
+use crate::record::Record;
+use std::borrow::Borrow;
+use std::cell::Cell;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::SystemTime;
+
+/// Buffers that grew beyond this in a bad moment are let go.
+const KEPT_CAPACITY: usize = 256 * 1024;
+
+/// Records as members without braces, one after the other.
+#[derive(Debug, Default)]
+pub struct Batch {
+    pub bytes: Vec<u8>,
+    pub entries: Vec<Entry>,
+    /// Who waits for the entries before the number.
+    pub waiters: Vec<(usize, Arc<Outcome>)>,
+    pub newest: Option<SystemTime>,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub struct Entry {
+    end: usize,
+    /// Somebody waits for it: where it can't be written its exchange doesn't happen, so it must not be written later.
+    pub waited: bool,
+}
+
+impl Batch {
+    pub fn push(&mut self, members: &[u8], waited: bool) {
+        self.bytes.extend_from_slice(members);
+        self.entries.push(Entry { end: self.bytes.len(), waited });
+    }
+
+    pub fn encode(&mut self, record: &Record, waited: bool) {
+        record.write_members(&mut self.bytes);
+        self.entries.push(Entry { end: self.bytes.len(), waited });
+        self.newest = self.newest.max(Some(record.at));
+    }
+
+    pub fn extend(&mut self, other: &Batch) {
+        let before = self.bytes.len();
+        self.bytes.extend_from_slice(&other.bytes);
+        self.entries.extend(other.entries.iter().map(|e| Entry { end: before + e.end, ..*e }));
+        self.newest = self.newest.max(other.newest);
+    }
+
+    pub fn records(&self) -> impl Iterator<Item = (&[u8], Entry)> {
+        let starts = std::iter::once(0).chain(self.entries.iter().map(|e| e.end));
+        starts.zip(&self.entries).map(|(start, e)| (&self.bytes[start..e.end], *e))
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty() && self.waiters.is_empty()
+    }
+
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.bytes.shrink_to(KEPT_CAPACITY);
+        self.entries.clear();
+        self.waiters.clear();
+        self.newest = None;
+    }
+}
+
+/// Encodes outside of all locks, into a buffer that each thread keeps.
+pub fn encoded<R: Borrow<Record>, T>(
+    records: impl IntoIterator<Item = R>,
+    waited: bool,
+    then: impl FnOnce(&Batch) -> T,
+) -> T {
+    thread_local!(static DRAFT: Cell<Batch> = Cell::default());
+    let mut draft = DRAFT.take();
+    for record in records {
+        draft.encode(record.borrow(), waited);
+    }
+    let result = then(&draft);
+    draft.clear();
+    DRAFT.set(draft);
+    result
+}
+
+/// Whether the records of one commit are in the file.
+#[derive(Debug, Default)]
+pub struct Outcome(AtomicU8);
+
+impl Outcome {
+    const WRITTEN: u8 = 1;
+    const FAILED: u8 = 2;
+
+    pub fn set(&self, written: bool) {
+        self.0.store(if written { Self::WRITTEN } else { Self::FAILED }, Ordering::Release);
+    }
+
+    pub fn get(&self) -> Option<bool> {
+        match self.0.load(Ordering::Acquire) {
+            Self::WRITTEN => Some(true),
+            Self::FAILED => Some(false),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! Whether the audit is what was written: chains, files that follow each other, signatures, anchors. Repairs nothing.
+
+use super::AuditError;
+use super::folder::{AuditFile, files, stem};
+use super::lines::{Line, Lines, Value, member};
+use super::sign::{self, Checker};
+use crate::chain::{Fault, Head, Verifier};
+use std::collections::HashSet;
+use std::fmt;
+use std::path::Path;
+
+/// So many records may follow the last signature: those before the next, and a few of our own.
+const SIGNED_EVERY: u64 = sign::EVERY * 2;
+
+/// What to check beyond the chains.
+#[derive(Debug, Default)]
+pub struct Proofs {
+    /// Heads that were kept elsewhere: each has to be in some file.
+    pub anchors: Vec<Head>,
+    /// Who signs heads: each file has to be signed, up to its last few records.
+    pub checker: Option<Checker>,
+}
+
+/// What a check of all files found.
+#[derive(Debug)]
+pub struct Report {
+    pub files: Vec<Verdict>,
+    /// Files that others follow and that nobody removed knowingly: their names, and who names them.
+    pub missing: Vec<(String, String)>,
+    /// Anchors that are in no file.
+    pub lost_anchors: Vec<Head>,
+}
+
+impl Report {
+    pub fn is_sound(&self) -> bool {
+        self.files.iter().all(Verdict::is_sound) && self.missing.is_empty() && self.lost_anchors.is_empty()
+    }
+}
+
+/// What a check of one file found.
+#[derive(Debug, Default)]
+pub struct Verdict {
+    pub name: String,
+    /// Good records, from the first on.
+    pub records: u64,
+    /// The hash of the last good one.
+    pub head: Head,
+    /// Bytes after the last line feed: a process that was killed leaves them, and a live one is in the middle of a write.
+    pub torn: usize,
+    pub live: bool,
+    /// The first bad line, counted from one, and what is wrong with it.
+    pub fault: Option<(u64, Fault)>,
+    /// The head that another file saw at this one's end, where it isn't the one found.
+    pub expected: Option<(String, Head)>,
+    /// Where signatures are asked for: whether none is wrong and few records come after the last.
+    pub unsigned: bool,
+    /// Files that its records name: one that it follows, or some that were removed.
+    claims: Vec<Claim>,
+    anchors: Vec<Head>,
+}
+
+#[derive(Debug)]
+struct Claim {
+    file: String,
+    head: Head,
+    removed: bool,
+}
+
+impl Verdict {
+    pub fn is_sound(&self) -> bool {
+        self.fault.is_none() && self.expected.is_none() && !self.unsigned
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some((line, fault)) = &self.fault {
+            return write!(f, "BROKEN at line {line}: {fault}");
+        }
+        if let Some((by, head)) = &self.expected {
+            return write!(f, "BROKEN at its end: {by} saw it end with {head}");
+        }
+        if self.unsigned {
+            return f.write_str("BROKEN: its last head is not signed, or not by this key");
+        }
+        match (self.live, self.torn) {
+            (true, _) => f.write_str("ok, still written to"),
+            (false, 0) => f.write_str("ok"),
+            (false, torn) => write!(f, "ok up to its last whole record; {torn} bytes of a torn one follow"),
+        }
+    }
+}
+
+/// Checks all files: their chains, that each ends where others say, and the proofs.
+pub fn verify_all(dir: &Path, proofs: &Proofs) -> Result<Report, AuditError> {
+    let mut verdicts = files(dir)?.iter().map(|file| verify(file, proofs)).collect::<Result<Vec<_>, _>>()?;
+    let claims: Vec<(String, Claim)> = verdicts
+        .iter_mut()
+        .flat_map(|verdict| verdict.claims.drain(..).map(|claim| (verdict.name.clone(), claim)).collect::<Vec<_>>())
+        .collect();
+    // What was begun before all that is left went with its time, and so did the record of its removal.
+    let oldest = verdicts.first().map(|v| stem(&v.name).to_owned()).unwrap_or_default();
+    let removed: HashSet<&str> = claims.iter().filter(|(_, c)| c.removed).map(|(_, c)| stem(&c.file)).collect();
+    let mut missing = Vec::new();
+    for (by, claim) in &claims {
+        let name = stem(&claim.file);
+        match verdicts.iter_mut().find(|v| stem(&v.name) == name) {
+            Some(before) if before.head != claim.head => before.expected = Some((by.clone(), claim.head)),
+            Some(_) => {}
+            None if name < oldest.as_str() || removed.contains(name) => {}
+            None => missing.push((claim.file.clone(), by.clone())),
+        }
+    }
+    let found: HashSet<Head> = verdicts.iter().flat_map(|v| v.anchors.iter().copied()).collect();
+    let lost_anchors = proofs.anchors.iter().copied().filter(|anchor| !found.contains(anchor)).collect();
+    Ok(Report { files: verdicts, missing, lost_anchors })
+}
+
+/// Checks one file.
+pub fn verify(file: &AuditFile, proofs: &Proofs) -> Result<Verdict, AuditError> {
+    let input = file.open()?;
+    let mut verdict = Verdict { name: file.name.clone(), live: input.is_live(), ..Verdict::default() };
+    let mut lines = Lines::new(input);
+    let mut verifier = Verifier::default();
+    let mut signed = 0;
+    while verdict.fault.is_none() {
+        let judged = match lines.next_line().map_err(AuditError::io("read", &file.path))? {
+            None => break,
+            Some(Line::TooLong) => Err(Fault::NoRecord),
+            Some(Line::Whole(line)) => {
+                let before = verifier.head();
+                verifier
+                    .line(line)
+                    .map(|_| signed = verdict.note(line, &before, proofs).map_or(signed, |_| verifier.lines()))
+            }
+        };
+        verdict.fault = judged.err().map(|fault| (verifier.lines() + 1, fault));
+        if proofs.anchors.contains(&verifier.head()) {
+            verdict.anchors.push(verifier.head());
+        }
+    }
+    verdict.torn = if verdict.fault.is_none() { lines.rest() } else { 0 };
+    verdict.records = verifier.lines();
+    verdict.head = verifier.head();
+    verdict.unsigned |= proofs.checker.is_some() && !verdict.live && verdict.records - signed > SIGNED_EVERY;
+    Ok(verdict)
+}
+
+impl Verdict {
+    /// Keeps what a good record says of files; tells whether it holds a good signature of the head before it.
+    fn note(&mut self, line: &[u8], before: &Head, proofs: &Proofs) -> Option<()> {
+        memchr::memmem::find(line, br#","previous":""#)?;
+        let file = member(line, "previous")?.text().into_owned();
+        let head: Head = member(line, "head")?.text().parse().ok()?;
+        let Some(signature) = member(line, "signature") else {
+            let removed = member(line, "event")? != Value::Text(b"start");
+            self.claims.push(Claim { file, head, removed });
+            return None;
+        };
+        let checker = proofs.checker.as_ref()?;
+        let good =
+            stem(&file) == stem(&self.name) && head == *before && checker.is_signed(&file, &head, &signature.text());
+        self.unsigned |= !good;
+        good.then_some(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chain::link;
+    use crate::record::{Event, Previous, Record};
+    use std::path::PathBuf;
+    use std::time::{Duration, UNIX_EPOCH};
+
+    /// A file begun on `day` with these records.
+    fn write(dir: &Path, day: u32, records: &[Record]) -> PathBuf {
+        let (mut head, mut bytes) = (Head::ZERO, Vec::new());
+        for (seq, record) in records.iter().enumerate() {
+            let mut members = Vec::new();
+            record.write_members(&mut members);
+            head = link(&head, seq as u64, &members, &mut bytes);
+        }
+        let path = dir.join(format!("202611{day:02}T000000.000000Z-1.jsonl"));
+        std::fs::write(&path, bytes).unwrap();
+        path
+    }
+
+    #[test]
+    fn a_file_that_was_cut_after_another_followed_it_is_found() {
+        let dir = tempfile::tempdir().unwrap();
+        let record = |second| Record::new(UNIX_EPOCH + Duration::from_secs(second), Event::Exchange, "x");
+        let first = write(dir.path(), 1, &(0..10).map(record).collect::<Vec<_>>());
+        let verdict = verify(&files(dir.path()).unwrap()[0], &Proofs::default()).unwrap();
+        let mut start = Record::new(UNIX_EPOCH, Event::Start, "audit");
+        start.previous = Some(Box::new(Previous { file: verdict.name.clone(), head: verdict.head.to_string() }));
+        write(dir.path(), 2, &[start]);
+        assert!(verify_all(dir.path(), &Proofs::default()).unwrap().is_sound());
+        let bytes = std::fs::read(&first).unwrap();
+        let cut = memchr::memrchr(b'\n', &bytes[..bytes.len() - 1]).unwrap() + 1;
+        std::fs::write(&first, &bytes[..cut]).unwrap();
+        let verdicts = verify_all(dir.path(), &Proofs::default()).unwrap().files;
+        assert!(verdicts[0].to_string().starts_with("BROKEN at its end"), "{}", verdicts[0]);
+        std::fs::write(&first, &bytes[..cut + 9]).unwrap();
+        assert_eq!(verify(&files(dir.path()).unwrap()[0], &Proofs::default()).unwrap().torn, 9);
+    }
+}

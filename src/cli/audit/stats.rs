@@ -1,0 +1,137 @@
+//! `locum audit stats`: counts as tables, and what was unusual.
+
+use super::row::{local_time, size};
+use super::{StatsArgs, print_table};
+use crate::anomaly::{self, Finding, Watch};
+use crate::audit::alert;
+use crate::audit::lines::member;
+use crate::audit::stats::{By, Group, Stats};
+use std::collections::{BTreeMap, VecDeque};
+use std::io::{self, Write};
+use std::path::Path;
+use std::process::ExitCode;
+
+pub(super) fn stats(args: &StatsArgs, dir: &Path, out: &mut impl Write) -> anyhow::Result<ExitCode> {
+    let mut stats = Stats::default();
+    let mut unusual = Unusual::default();
+    args.filter.run(dir, |line| {
+        stats.add(line);
+        unusual.add(line);
+        Ok(())
+    })?;
+    if args.json {
+        let by = By::ALL.map(|by| {
+            let groups = stats.by(by).into_iter().map(|(name, group)| group_json(by.as_str(), &name, group));
+            (by.as_str().to_owned(), groups.collect::<serde_json::Value>())
+        });
+        let mut all = serde_json::json!({ "records": stats.records, "total": group_json("total", "", &stats.total) });
+        if let Some(object) = all.as_object_mut() {
+            object.extend(by);
+            object.insert("unusual".into(), unusual.as_json());
+        }
+        writeln!(out, "{all}")?;
+    } else {
+        print_stats(&stats, out)?;
+        unusual.print(out)?;
+    }
+    out.flush()?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What a watch with the usual limits would have told, had it been there.
+struct Unusual {
+    watch: Watch,
+    counts: BTreeMap<&'static str, u64>,
+    /// The newest findings and their times.
+    newest: VecDeque<(String, Finding)>,
+}
+
+impl Default for Unusual {
+    fn default() -> Self {
+        let (counts, newest) = Default::default();
+        Unusual { watch: Watch::new(anomaly::Config::default()), counts, newest }
+    }
+}
+
+impl Unusual {
+    const SHOWN: usize = 10;
+
+    fn add(&mut self, line: &[u8]) {
+        let Some(fact) = alert::fact(line) else { return };
+        for finding in self.watch.take(&fact) {
+            *self.counts.entry(finding.kind.as_str()).or_default() += 1;
+            let at = member(line, "timestamp").map(|at| at.text().into_owned()).unwrap_or_default();
+            self.newest.push_back((at, finding));
+            self.newest.drain(..self.newest.len().saturating_sub(Self::SHOWN));
+        }
+    }
+
+    fn as_json(&self) -> serde_json::Value {
+        serde_json::json!(self.counts)
+    }
+
+    fn print(&self, out: &mut impl Write) -> io::Result<()> {
+        if self.newest.is_empty() {
+            return Ok(());
+        }
+        let total: u64 = self.counts.values().sum();
+        writeln!(out, "\nunusual: {total}, the newest of them")?;
+        for (at, finding) in &self.newest {
+            writeln!(out, "{}  {:<6}  {finding}", local_time(at), finding.severity.as_str())?;
+        }
+        Ok(())
+    }
+}
+
+fn group_json(kind: &str, name: &str, group: &Group) -> serde_json::Value {
+    serde_json::json!({
+        kind: name,
+        "requests": group.exchanges,
+        "substitutions": group.substitutions,
+        "refusals": group.refusals,
+        "failed": group.failed,
+        "bytes_out": group.bytes_out,
+        "bytes_in": group.bytes_in,
+        "p50_ms": group.durations.percentile(0.5),
+        "p99_ms": group.durations.percentile(0.99),
+    })
+}
+
+fn print_stats(stats: &Stats, out: &mut impl Write) -> io::Result<()> {
+    for by in By::ALL {
+        let groups = stats.by(by);
+        if groups.is_empty() {
+            continue;
+        }
+        let head = [by.as_str(), "requests", "keys sent", "refused", "failed", "out", "in", "p50", "p99"];
+        let mut table = vec![head.map(str::to_ascii_uppercase)];
+        table.extend(groups.iter().map(|(name, group)| group_row(&hour_or(by, name), group)));
+        print_table(&table, out)?;
+        writeln!(out)?;
+    }
+    writeln!(out, "{} records, {} requests, {} refused", stats.records, stats.total.exchanges, stats.total.refusals)
+}
+
+/// Hours are kept in UTC and shown as clocks here show them.
+fn hour_or(by: By, name: &str) -> String {
+    let at = format!("{name}:00:00Z").parse::<jiff::Timestamp>();
+    match at {
+        Ok(at) if by == By::Hour => at.to_zoned(jiff::tz::TimeZone::system()).strftime("%Y-%m-%d %H:%M").to_string(),
+        _ => name.to_owned(),
+    }
+}
+
+fn group_row(name: &str, group: &Group) -> [String; 9] {
+    let ms = |share| group.durations.percentile(share).map_or("-".into(), |ms| format!("{ms:.0} ms"));
+    [
+        name.to_owned(),
+        group.exchanges.to_string(),
+        group.substitutions.to_string(),
+        group.refusals.to_string(),
+        group.failed.to_string(),
+        size(group.bytes_out),
+        size(group.bytes_in),
+        ms(0.5),
+        ms(0.99),
+    ]
+}
