@@ -131,6 +131,9 @@ pub fn changes(
     set("WGETRC", files.wgetrc.to_string_lossy().into());
     set("PHP_INI_SCAN_DIR", php_scan_dir(&files.php_ini_dir.to_string_lossy(), now));
     set("JAVA_TOOL_OPTIONS", java_options(access, &files.trust_store.to_string_lossy(), &past, now));
+    for (name, value) in git_config(&url, now) {
+        set(&name, value);
+    }
     for (name, placeholder) in stands.iter().flat_map(|s| stand_in(s, now)) {
         set(name, placeholder.to_owned());
     }
@@ -169,6 +172,18 @@ fn no_proxy(confined: bool, now: &dyn Fn(&str) -> Option<String>) -> Vec<String>
 fn php_scan_dir(ours: &str, now: &dyn Fn(&str) -> Option<String>) -> String {
     let separator = if cfg!(windows) { ';' } else { ':' };
     format!("{}{separator}{ours}", now("PHP_INI_SCAN_DIR").unwrap_or_default())
+}
+
+/// One more setting of git's (since 2.31), behind those that are there: a gitconfig's `http.proxy` outranks HTTPS_PROXY.
+fn git_config(url: &str, now: &dyn Fn(&str) -> Option<String>) -> Vec<(String, String)> {
+    let count = now("GIT_CONFIG_COUNT").filter(|c| !c.is_empty()).unwrap_or_else(|| "0".into());
+    // git itself refuses to run with any other count.
+    let Ok(n) = count.parse::<u16>() else { return Vec::new() };
+    vec![
+        ("GIT_CONFIG_COUNT".into(), (u32::from(n) + 1).to_string()),
+        (format!("GIT_CONFIG_KEY_{n}"), "http.proxy".into()),
+        (format!("GIT_CONFIG_VALUE_{n}"), url.into()),
+    ]
 }
 
 /// What the user set, then ours: of two the JVM takes the later.
@@ -292,6 +307,16 @@ mod tests {
         let set = of(ACCESS, &[("PHP_INI_SCAN_DIR", "/etc/php.d"), ("JAVA_TOOL_OPTIONS", "-Xmx1g")]);
         assert!(set["PHP_INI_SCAN_DIR"].starts_with("/etc/php.d") && set["PHP_INI_SCAN_DIR"].ends_with("/t/php"));
         assert!(set["JAVA_TOOL_OPTIONS"].starts_with("-Xmx1g -D"));
+    }
+
+    #[test]
+    fn gits_own_settings_are_counted_on() {
+        for (count, last) in [("", Some(0)), ("2", Some(2)), ("x", None)] {
+            let set = of(ACCESS, &[("GIT_CONFIG_COUNT", count)]);
+            let key = last.and_then(|n| set.get(&format!("GIT_CONFIG_KEY_{n}")));
+            assert_eq!(key.map(String::as_str), last.map(|_| "http.proxy"), "{count}");
+            assert_eq!(set.get("GIT_CONFIG_COUNT").map(String::as_str), last.map(|n| ["1", "", "3"][n]), "{count}");
+        }
     }
 
     #[test]
