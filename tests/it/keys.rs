@@ -1,0 +1,135 @@
+//! A placeholder becomes a key at the upstream and vanishes again on the way back, or is refused: every place, both versions.
+
+use crate::support::client::{BOTH, full};
+use crate::support::locum::{OPENAI_KEY, TOOL_KEY, of};
+use crate::support::{Home, Upstream};
+use base64::Engine as _;
+use serde_json::json;
+
+const PLACEHOLDER: &str = "<<tool_key>>";
+
+fn base64(text: &str) -> String {
+    base64::engine::general_purpose::STANDARD.encode(text)
+}
+
+#[tokio::test]
+async fn a_key_in_each_place_reaches_the_upstream_and_nothing_of_it_comes_back() {
+    let form = "application/x-www-form-urlencoded";
+    let cases = [
+        ("authorization", format!("Bearer {PLACEHOLDER}"), "", String::new(), format!("Bearer {TOOL_KEY}"), String::new()),
+        ("x-api-key", PLACEHOLDER.into(), "", String::new(), TOOL_KEY.into(), String::new()),
+        (
+            "authorization",
+            format!("Basic {}", base64(&format!("user:{PLACEHOLDER}"))),
+            "",
+            String::new(),
+            format!("Basic {}", base64(&format!("user:{TOOL_KEY}"))),
+            String::new(),
+        ),
+        (
+            "x-none",
+            "none".into(),
+            "application/json",
+            format!("{{\"a\": [1, \"{PLACEHOLDER}\"],  \"text\": \"use {PLACEHOLDER} here\"}}"),
+            "none".into(),
+            format!("{{\"a\": [1, \"{TOOL_KEY}\"],  \"text\": \"use {PLACEHOLDER} here\"}}"),
+        ),
+        (
+            "x-none",
+            "none".into(),
+            form,
+            "q=1&key=%3C%3Ctool_key%3E%3E&b=x+y".into(),
+            "none".into(),
+            format!("q=1&key={TOOL_KEY}&b=x+y"),
+        ),
+    ];
+    for http in BOTH {
+        for (name, value, content_type, body, header_seen, body_seen) in &cases {
+            let upstream = Upstream::start();
+            let serve = Home::bound(&[&upstream]).serve();
+            let mut client = serve.client(&upstream, http).await;
+            let mut request = client.request("POST", "/echo").header(*name, value);
+            if !content_type.is_empty() {
+                request = request.header("content-type", *content_type);
+            }
+            let answer = client.ask(request.body(full(body.clone())).unwrap()).await;
+            assert_eq!(answer.status, 200, "{}", answer.text());
+            let seen = upstream.only();
+            assert_eq!(seen.header(name).as_ref(), Some(header_seen));
+            assert_eq!(seen.text(), *body_seen);
+            assert!(!answer.text().contains(TOOL_KEY) && !answer.text().contains(&base64(TOOL_KEY)), "{}", answer.text());
+            let records = serve.stop().audit();
+            let substitutions = of(&records, "substitution");
+            assert_eq!(substitutions.len(), 1, "{records:#?}");
+            assert_eq!(substitutions[0]["key_ref"], PLACEHOLDER);
+            assert_eq!(of(&records, "exchange")[0]["status"], 200);
+            assert!(records.iter().all(|r| !r.to_string().contains(TOOL_KEY)));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_placeholder_for_a_host_it_is_not_bound_to_is_refused_and_nothing_leaves() {
+    for http in BOTH {
+        let (bound, other) = (Upstream::start(), Upstream::start());
+        let serve = Home::bound(&[&bound, &other]).serve();
+        let mut client = serve.client(&other, http).await;
+        for value in [PLACEHOLDER, "Bearer <<openai_key>>", "Bearer <<never_heard_of_key>>"] {
+            let request = client.request("GET", "/echo").header("authorization", value);
+            let answer = client.ask(request.body(full("")).unwrap()).await;
+            assert_eq!(answer.status, 403, "{}", answer.text());
+            assert_eq!(answer.header("locum-refused"), Some("placeholder-refused"));
+            assert_eq!(answer.header("content-type"), Some("application/problem+json"));
+            assert_eq!(answer.json()["status"], 403);
+        }
+        assert_eq!((other.begun(), other.connections()), (0, 0));
+        // what names no key passes on the very same connection
+        assert_eq!(client.get("/echo").await.status, 200);
+        assert_eq!(other.begun(), 1);
+        let records = serve.stop().audit();
+        assert_eq!(of(&records, "refusal").len(), 3);
+        assert_eq!(of(&records, "substitution").len(), 0);
+    }
+}
+
+#[tokio::test]
+async fn what_is_said_to_a_model_arrives_as_it_was_said() {
+    for http in BOTH {
+        let model = Upstream::start();
+        // a model provider's binding has no body, as the catalog's have none
+        let rest = format!("[key.openai]\nhosts = [\"{}\"]\n", model.authority());
+        let serve = Home::with("", &rest).serve();
+        let mut client = serve.client(&model, http).await;
+        let said = json!({ "messages": [{ "role": "user", "content": "<<openai_key>>" }, { "content": "use <<brave_key>>" }] });
+        let request = client.request("POST", "/echo").header("authorization", "Bearer <<openai_key>>");
+        let request = request.header("content-type", "application/json").body(full(said.to_string())).unwrap();
+        assert_eq!(client.ask(request).await.status, 200);
+        let seen = model.only();
+        assert_eq!(seen.text(), said.to_string());
+        assert_eq!(seen.header("authorization").unwrap(), format!("Bearer {OPENAI_KEY}"));
+        drop(serve);
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_an_upstream_says_back_is_hidden_in_headers_bodies_and_events() {
+    for http in BOTH {
+        let upstream = Upstream::start();
+        let serve = Home::bound(&[&upstream]).serve();
+        let mut client = serve.client(&upstream, http).await;
+        let head = http::Response::builder().header("x-key", TOOL_KEY).header("content-type", "text/event-stream");
+        let feed = upstream.on("/sse", head);
+        // cut by frames in every way that has two parts
+        for at in 1..TOOL_KEY.len() {
+            feed.send(format!("data: {}", &TOOL_KEY[..at]));
+            feed.send(format!("{}\n\n", &TOOL_KEY[at..]));
+        }
+        drop(feed);
+        let answer = client.get("/sse").await;
+        assert_eq!(answer.header("x-key"), Some(PLACEHOLDER));
+        assert!(!answer.text().contains(TOOL_KEY));
+        assert_eq!(answer.text().matches("data: ").count(), TOOL_KEY.len() - 1);
+        let records = serve.stop().audit();
+        assert_eq!(of(&records, "scrub").len(), 1, "{records:#?}");
+    }
+}

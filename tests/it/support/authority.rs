@@ -1,0 +1,86 @@
+//! The authority that the upstreams' certificates come from, good ones and bad ones.
+
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose,
+};
+use rustls::ServerConfig;
+use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use std::sync::{Arc, LazyLock};
+use std::time::{Duration, SystemTime};
+
+/// The names that a good upstream answers to.
+pub const NAMES: [&str; 6] =
+    ["localhost", "127.0.0.1", "api.openai.com", "api.tool.example", "api.other.example", "git.tool.example"];
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+pub struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+    pub pem: String,
+}
+
+/// The one that locum is told to trust.
+pub static TRUSTED: LazyLock<Authority> = LazyLock::new(|| Authority::new("the tests' own"));
+
+/// What an upstream shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Certificate {
+    Good,
+    Expired,
+    NotYetValid,
+    WrongHost,
+    SelfSigned,
+    /// From an authority that nobody trusts.
+    Untrusted,
+}
+
+impl Authority {
+    fn new(name: &str) -> Self {
+        let key = KeyPair::generate().expect("a key");
+        let mut params = CertificateParams::default();
+        params.distinguished_name = DistinguishedName::new();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        params.not_before = (SystemTime::now() - 30 * DAY).into();
+        params.not_after = (SystemTime::now() + 30 * DAY).into();
+        let pem = params.self_signed(&key).expect("a certificate").pem();
+        Self { issuer: Issuer::new(params, key), pem }
+    }
+}
+
+/// A server's configuration that shows `certificate` and speaks `alpn`.
+pub fn server(certificate: Certificate, alpn: &[&str]) -> ServerConfig {
+    let now = SystemTime::now();
+    let names: &[&str] = if certificate == Certificate::WrongHost { &["elsewhere.example"] } else { &NAMES };
+    let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+    let mut params = CertificateParams::new(names).expect("names");
+    params.distinguished_name = DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, "an upstream of the tests");
+    params.is_ca = IsCa::ExplicitNoCa;
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    params.use_authority_key_identifier_extension = true;
+    (params.not_before, params.not_after) = match certificate {
+        Certificate::Expired => ((now - 3 * DAY).into(), (now - DAY).into()),
+        Certificate::NotYetValid => ((now + DAY).into(), (now + 3 * DAY).into()),
+        _ => ((now - DAY).into(), (now + DAY).into()),
+    };
+    let key = KeyPair::generate().expect("a key");
+    let signed = match certificate {
+        Certificate::SelfSigned => params.self_signed(&key),
+        Certificate::Untrusted => params.signed_by(&key, &Authority::new("a stranger's").issuer),
+        _ => params.signed_by(&key, &TRUSTED.issuer),
+    };
+    let chain = vec![signed.expect("a certificate").der().clone()];
+    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
+    let mut config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .expect("a configuration");
+    config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
+    config
+}

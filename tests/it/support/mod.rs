@@ -1,0 +1,20 @@
+//! What the tests stand on: upstreams that record what they see, the real binary, and clients that speak to it.
+
+pub mod authority;
+pub mod background;
+pub mod client;
+pub mod clients;
+pub mod exit;
+pub mod locum;
+pub mod pattern;
+pub mod upstream;
+pub mod wire;
+
+pub use client::{Client, Http};
+pub use locum::{Home, Serve};
+pub use upstream::Upstream;
+
+use std::time::Duration;
+
+/// How long anything may take before a test says that it hangs. No test is about this time.
+pub const HANGS: Duration = Duration::from_secs(60);
