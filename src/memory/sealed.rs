@@ -17,7 +17,7 @@ const SLOT: usize = 128;
 const SLOTS: usize = (LEN - HEAD) / SLOT;
 /// A longer secret is encrypted instead, so that one alone can't fill the slots.
 const MAX_IN_SLOTS: usize = 2048;
-/// How deep a cipher's frames may leave round keys on the stack: measured at under 4 KiB, wiped with a margin.
+/// A cipher leaves round keys in its frames, from which the key can be had; wiping this much below them leaves none.
 const STACK: usize = 32 * 1024;
 
 const _: () = assert!(size_of::<Aes256Gcm>() <= HEAD && align_of::<Aes256Gcm>() <= 4096);

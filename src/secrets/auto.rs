@@ -2,14 +2,38 @@
 
 use super::{Freshness, Source, SourceError};
 use crate::memory::Opened;
+use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
-pub(super) struct Auto(pub Vec<Arc<dyn Source>>);
+pub(super) struct Auto {
+    sources: Vec<Arc<dyn Source>>,
+    passed_over: Arc<PassedOver>,
+}
+
+/// What was already said of sources that failed, so that it is said once and not for every key and every second.
+#[derive(Default)]
+pub struct PassedOver(Mutex<BTreeSet<String>>);
+
+impl PassedOver {
+    /// Bounded, since an error's text may change each time.
+    const MOST: usize = 64;
+
+    fn is_news(&self, what: &str) -> bool {
+        let mut said = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        said.len() < Self::MOST && said.insert(what.to_owned())
+    }
+}
+
+impl Auto {
+    pub fn new(sources: Vec<Arc<dyn Source>>, passed_over: Arc<PassedOver>) -> Self {
+        Self { sources, passed_over }
+    }
+}
 
 impl Source for Auto {
     fn describe(&self) -> String {
-        let all: Vec<String> = self.0.iter().map(|s| s.describe()).collect();
+        let all: Vec<String> = self.sources.iter().map(|s| s.describe()).collect();
         match all.as_slice() {
             [] => "no place at all".into(),
             [one] => one.clone(),
@@ -17,21 +41,30 @@ impl Source for Auto {
         }
     }
 
-    /// A source that fails is passed over; it is an error only where no other has the value.
+    /// A source that fails is passed over, in one sentence; it is an error only where no other has the value.
     fn load(&self) -> Result<Option<Opened>, SourceError> {
-        let mut failed: Option<SourceError> = None;
-        for source in &self.0 {
+        let mut failed: Vec<SourceError> = Vec::new();
+        for source in &self.sources {
             match source.load() {
                 Ok(None) => {}
-                Ok(Some(value)) => return Ok(Some(value)),
-                Err(e) => failed = Some(failed.map_or(e.clone(), |f| SourceError::new(format!("{f}; {e}"), f.next))),
+                Ok(Some(value)) => {
+                    for e in failed.iter().filter(|e| self.passed_over.is_news(&e.what)) {
+                        tracing::warn!("{e}, so {} is used; {}", source.describe(), e.next);
+                    }
+                    return Ok(Some(value));
+                }
+                Err(e) => failed.push(e),
             }
         }
-        failed.map_or(Ok(None), Err)
+        let what: Vec<&str> = failed.iter().map(|e| e.what.as_str()).collect();
+        match failed.first() {
+            None => Ok(None),
+            Some(first) => Err(SourceError::new(what.join("; "), first.next.clone())),
+        }
     }
 
     fn freshness(&self) -> Freshness {
-        let all: Vec<Freshness> = self.0.iter().map(|s| s.freshness()).collect();
+        let all: Vec<Freshness> = self.sources.iter().map(|s| s.freshness()).collect();
         let mut hasher = DefaultHasher::new();
         all.iter().for_each(|f| f.stamp.hash(&mut hasher));
         Freshness { stamp: hasher.finish(), lifetime: all.iter().filter_map(|f| f.lifetime).min() }
@@ -61,7 +94,8 @@ mod tests {
     }
 
     fn auto(answers: &[Result<Option<&'static str>, &'static str>]) -> Auto {
-        Auto(answers.iter().map(|a| Arc::new(Says(*a, Freshness::default())) as Arc<dyn Source>).collect())
+        let all = answers.iter().map(|a| Arc::new(Says(*a, Freshness::default())) as Arc<dyn Source>);
+        Auto::new(all.collect(), Arc::default())
     }
 
     #[test]
@@ -81,10 +115,19 @@ mod tests {
             let f = Freshness { stamp, lifetime: secs.map(Duration::from_secs) };
             Arc::new(Says(Ok(None), f)) as Arc<dyn Source>
         };
-        let whole = |parts| Auto(parts).freshness();
+        let whole = |parts| Auto::new(parts, Arc::default()).freshness();
         let base = whole(vec![part(1, None), part(2, Some(60)), part(0, Some(5))]);
         assert_eq!(base.lifetime, Some(Duration::from_secs(5)));
         assert_ne!(base.stamp, whole(vec![part(1, None), part(3, Some(60)), part(0, Some(5))]).stamp);
         assert_eq!(whole(vec![part(1, None)]).lifetime, None);
+    }
+
+    #[test]
+    fn what_was_passed_over_is_said_once_and_remembered_within_bounds() {
+        let passed_over = PassedOver::default();
+        assert!(passed_over.is_news("locked"));
+        assert!(!passed_over.is_news("locked"));
+        let news = (0..1000).filter(|i| passed_over.is_news(&i.to_string())).count();
+        assert_eq!(news, PassedOver::MOST - 1);
     }
 }

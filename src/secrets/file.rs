@@ -1,9 +1,9 @@
 //! Keys in files of their own, as Docker and Kubernetes mount them; read again once the file has changed.
 
+use super::disk::{shell_quoted, stamp};
 use super::{Freshness, MAX_VALUE, Source, SourceError, value};
 use crate::memory::Opened;
 use std::fs::{File, Metadata, OpenOptions};
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
@@ -67,21 +67,6 @@ impl Source for FileSource {
     }
 }
 
-/// A number that differs once the file was changed or replaced; the same for all that can't be found.
-pub(super) fn stamp(path: &Path) -> u64 {
-    let Ok(found) = std::fs::metadata(path) else { return 0 };
-    let mut hasher = DefaultHasher::new();
-    found.len().hash(&mut hasher);
-    found.modified().ok().hash(&mut hasher);
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::MetadataExt;
-        // The change time too: a copy may keep the old modification time.
-        (found.dev(), found.ino(), found.mode(), found.ctime(), found.ctime_nsec()).hash(&mut hasher);
-    }
-    hasher.finish() | 1
-}
-
 /// Without waiting for a writer, should the path be a pipe.
 fn open(path: &Path) -> io::Result<File> {
     let mut how = OpenOptions::new();
@@ -122,16 +107,6 @@ fn writable_by_all(found: &Metadata) -> bool {
 #[cfg(not(unix))]
 fn writable_by_all(_: &Metadata) -> bool {
     false
-}
-
-/// As one word of a shell line that the user can paste.
-pub(super) fn shell_quoted(path: &Path) -> String {
-    let path = path.to_string_lossy();
-    let plain = |b: u8| b.is_ascii_alphanumeric() || b"/._-+,:@%".contains(&b);
-    if !path.is_empty() && !path.starts_with('-') && path.bytes().all(plain) {
-        return path.into_owned();
-    }
-    format!("'{}'", path.replace('\'', r"'\''"))
 }
 
 #[cfg(test)]
@@ -211,13 +186,5 @@ mod tests {
         seen.sort_unstable();
         seen.dedup();
         assert_eq!(seen.len(), 4);
-    }
-
-    #[test]
-    fn quoted_paths_are_one_word() {
-        for (path, word) in [("/a/b.c", "/a/b.c"), ("a b", "'a b'"), ("it's", r"'it'\''s'"), ("", "''"), ("$x", "'$x'")]
-        {
-            assert_eq!(shell_quoted(Path::new(path)), word);
-        }
     }
 }

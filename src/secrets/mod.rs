@@ -3,18 +3,22 @@
 //! Which key a request may have is decided elsewhere; how a value is written into it as well.
 
 mod auto;
+mod disk;
 mod env;
 mod exec;
 mod file;
+mod keyring;
 mod spec;
 mod store;
 mod table;
 mod value;
 mod vault;
 
+pub use auto::PassedOver;
 pub use env::EnvSource;
 pub use exec::ExecSource;
 pub use file::FileSource;
+pub use keyring::Keyring;
 pub use spec::{SourceSpec, SpecError};
 pub use store::{Store, StoreSource, entry_name};
 pub use table::{KeySource, Keys, Secrets, Survey};
@@ -23,6 +27,7 @@ pub use vault::{Kdf, Lock, Vault};
 
 use crate::memory::{Environment, Opened};
 use crate::name::KeyName;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -96,22 +101,54 @@ impl SecretError {
     }
 }
 
+/// Where the stores of this machine are.
+pub struct Config {
+    /// The folder of the vault, the machine's store and the notice of changes in the keyring.
+    pub state: PathBuf,
+    /// `[vault] password_file`.
+    pub password_file: Option<PathBuf>,
+    /// Asks a person for the master password, where there is one.
+    pub prompt: Option<Arc<dyn Source>>,
+    /// How long the keyring may take, with the person who unlocks it.
+    pub patience: Duration,
+}
+
 /// What the sources of this process draw on. A store that is `None` doesn't exist here.
 #[derive(Clone, Default)]
 pub struct Supplies {
     /// The variables that were taken out of the environment at the start.
     pub environment: Arc<Environment>,
     pub keyring: Option<Arc<dyn Store>>,
-    pub vault: Option<Arc<dyn Store>>,
+    pub vault: Option<Arc<Vault>>,
     pub machine: Option<Arc<dyn Store>>,
+    /// Shared by all sources, so that one locked keyring is one warning.
+    pub passed_over: Arc<PassedOver>,
 }
 
 impl Supplies {
+    /// All stores that this machine has. Nothing is opened yet.
+    pub fn build(config: Config, environment: Arc<Environment>) -> Self {
+        let passed_over: Arc<PassedOver> = Arc::default();
+        let mut passwords: Vec<Arc<dyn Source>> =
+            vec![Arc::new(EnvSource::new(environment.clone(), "LOCUM_MASTER_PASSWORD"))];
+        passwords.extend(config.password_file.map(|path| Arc::new(FileSource::new(path)) as Arc<dyn Source>));
+        passwords.extend(config.prompt);
+        let password = Arc::new(auto::Auto::new(passwords, passed_over.clone()));
+        let keyring = Keyring::of_system(config.patience, config.state.join("keyring.notice"));
+        Self {
+            environment,
+            keyring: keyring.map(|k| Arc::new(k) as Arc<dyn Store>),
+            vault: Some(Arc::new(Vault::new(config.state.join("vault"), Lock::Password(password)))),
+            machine: Some(Arc::new(Vault::machine(&config.state))),
+            passed_over,
+        }
+    }
+
     /// The source that `spec` means for the key `name`; `catalog` are the variables that its provider uses.
     pub fn source(&self, spec: &SourceSpec, name: &KeyName, catalog: &[String]) -> Arc<dyn Source> {
-        let one = |store: &Option<Arc<dyn Store>>, kind| -> Arc<dyn Source> {
+        let one = |store: Option<Arc<dyn Store>>, kind| -> Arc<dyn Source> {
             match store {
-                Some(store) => Arc::new(StoreSource::new(store.clone(), name)),
+                Some(store) => Arc::new(StoreSource::new(store, name)),
                 None => Arc::new(NoStore(kind)),
             }
         };
@@ -120,18 +157,26 @@ impl Supplies {
             SourceSpec::Env(variable) => Arc::new(EnvSource::new(self.environment.clone(), variable)),
             SourceSpec::File(path) => Arc::new(FileSource::new(path)),
             SourceSpec::Exec(words) => Arc::new(ExecSource::new(words.clone())),
-            SourceSpec::Keyring => one(&self.keyring, "keyring"),
-            SourceSpec::Vault => one(&self.vault, "vault"),
-            SourceSpec::Machine => one(&self.machine, "machine-bound store"),
+            SourceSpec::Keyring => one(self.keyring.clone(), "keyring"),
+            SourceSpec::Vault => one(self.vault(), "vault"),
+            SourceSpec::Machine => one(self.machine.clone(), "machine-bound store"),
         }
     }
 
+    /// Those stores that there are, in the order in which `auto` asks them.
+    pub fn stores(&self) -> impl Iterator<Item = Arc<dyn Store>> {
+        [self.keyring.clone(), self.vault(), self.machine.clone()].into_iter().flatten()
+    }
+
+    fn vault(&self) -> Option<Arc<dyn Store>> {
+        self.vault.clone().map(|vault| vault as Arc<dyn Store>)
+    }
+
     fn auto(&self, name: &KeyName, variables: Vec<String>) -> Arc<dyn Source> {
-        let env =
-            variables.into_iter().map(|v| Arc::new(EnvSource::new(self.environment.clone(), v)) as Arc<dyn Source>);
-        let stores = [&self.keyring, &self.vault, &self.machine].into_iter().flatten();
-        let stores = stores.map(|s| Arc::new(StoreSource::new(s.clone(), name)) as Arc<dyn Source>);
-        Arc::new(auto::Auto(env.chain(stores).collect()))
+        let env = variables.into_iter().map(|v| EnvSource::new(self.environment.clone(), v));
+        let env = env.map(|source| Arc::new(source) as Arc<dyn Source>);
+        let stores = self.stores().map(|store| Arc::new(StoreSource::new(store, name)) as Arc<dyn Source>);
+        Arc::new(auto::Auto::new(env.chain(stores).collect(), self.passed_over.clone()))
     }
 }
 
@@ -145,5 +190,57 @@ impl Source for NoStore {
 
     fn load(&self) -> Result<Option<Opened>, SourceError> {
         Err(SourceError::new(format!("there is no {} here", self.0), "see 'locum doctor', or choose another source"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn loaded(supplies: &Supplies, spec: &SourceSpec) -> Result<Option<String>, SourceError> {
+        let value = supplies.source(spec, &"tool".parse().unwrap(), &[]).load()?;
+        Ok(value.map(|v| String::from_utf8(v.expose().to_vec()).unwrap()))
+    }
+
+    /// Without a keyring, which would be the one of whoever runs the tests.
+    fn supplies(dir: &tempfile::TempDir, environment: Environment) -> Supplies {
+        let config = Config {
+            state: dir.path().join("state"),
+            password_file: Some(dir.path().join("password")),
+            prompt: None,
+            patience: Duration::from_secs(1),
+        };
+        Supplies { keyring: None, ..Supplies::build(config, environment.into()) }
+    }
+
+    #[test]
+    fn auto_asks_the_environment_then_the_vault_then_the_machines_store() {
+        let dir = tempfile::tempdir().unwrap();
+        let s = supplies(&dir, Environment::default());
+        std::fs::write(dir.path().join("password"), "correct horse\n").unwrap();
+        assert_eq!(loaded(&s, &SourceSpec::Auto), Ok(None));
+        s.machine.as_ref().unwrap().set("key/tool", b"of the machine").unwrap();
+        assert_eq!(loaded(&s, &SourceSpec::Auto), Ok(Some("of the machine".into())));
+        let vault = s.vault.as_ref().unwrap();
+        vault.init(Kdf::ARGON2ID).unwrap();
+        vault.set("key/tool", b"of the vault").unwrap();
+        assert_eq!(loaded(&s, &SourceSpec::Auto), Ok(Some("of the vault".into())));
+        let env = supplies(&dir, Environment::from([("TOOL_API_KEY", "of the environment")]));
+        assert_eq!(loaded(&env, &SourceSpec::Auto), Ok(Some("of the environment".into())));
+        for (spec, value) in [(SourceSpec::Vault, "of the vault"), (SourceSpec::Machine, "of the machine")] {
+            assert_eq!(loaded(&env, &spec), Ok(Some(value.into())));
+        }
+    }
+
+    #[test]
+    fn a_locked_vault_is_passed_over_and_a_missing_store_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let open = supplies(&dir, Environment::from([("LOCUM_MASTER_PASSWORD", "correct horse")]));
+        open.vault.as_ref().unwrap().init(Kdf::ARGON2ID).unwrap();
+        let locked = supplies(&dir, Environment::default());
+        assert!(loaded(&locked, &SourceSpec::Auto).unwrap_err().what.contains("is locked"));
+        locked.machine.as_ref().unwrap().set("key/tool", b"of the machine").unwrap();
+        assert_eq!(loaded(&locked, &SourceSpec::Auto), Ok(Some("of the machine".into())));
+        assert_eq!(loaded(&locked, &SourceSpec::Keyring).unwrap_err().what, "there is no keyring here");
     }
 }

@@ -4,10 +4,9 @@
 use super::format::{self, Entries, Locked, MAX_FILE, VaultError};
 use super::kdf::{Kdf, Master, Salt};
 use crate::memory::{Opened, Sealed};
-use crate::secrets::file::{shell_quoted, stamp};
+use crate::secrets::disk::{beside, make_folder, private, read_private, replace_file, stamp, unwritable};
 use crate::secrets::{Freshness, MAX_VALUE, Source, SourceError, Store};
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use zeroize::Zeroizing;
@@ -302,102 +301,6 @@ impl Store for Vault {
     }
 }
 
-/// The whole of a file that only its owner may read; `None` where there is none.
-fn read_private(path: &Path, most: usize) -> Result<Option<Opened>, SourceError> {
-    let failed = |e: io::Error| {
-        SourceError::new(format!("{} can't be read: {e}", path.display()), "see whose file it is, and its folder")
-    };
-    let file = match File::open(path) {
-        Ok(file) => file,
-        Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(None),
-        Err(e) => return Err(failed(e)),
-    };
-    let found = file.metadata().map_err(failed)?;
-    refuse_shared(path, &found)?;
-    if !found.is_file() || found.len() > most as u64 {
-        return Err(SourceError::new(
-            format!("{} is no file of locum's", path.display()),
-            "see that the path is right",
-        ));
-    }
-    let mut bytes = Opened::new(vec![0; found.len() as usize]);
-    let mut file = file;
-    file.read_exact(bytes.bytes_mut()).map_err(failed)?;
-    Ok(Some(bytes))
-}
-
-#[cfg(unix)]
-fn refuse_shared(path: &Path, found: &fs::Metadata) -> Result<(), SourceError> {
-    use std::os::unix::fs::MetadataExt;
-    if found.is_file() && found.mode() & 0o077 != 0 {
-        return Err(SourceError::new(
-            format!("{} is open to other users", path.display()),
-            format!("chmod 600 {}", shell_quoted(path)),
-        ));
-    }
-    Ok(())
-}
-
-/// Windows keeps rights in lists that inherit from the user's folder; there is no mode to judge.
-#[cfg(not(unix))]
-fn refuse_shared(_: &Path, _: &fs::Metadata) -> Result<(), SourceError> {
-    Ok(())
-}
-
-/// The old bytes or the new ones, whatever happens meanwhile. Only for one writer at a time.
-fn replace_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let new = beside(path, ".new");
-    let folder = make_folder(path)?;
-    // One that a killed writer left.
-    match fs::remove_file(&new) {
-        Err(e) if e.kind() != ErrorKind::NotFound => return Err(e),
-        _ => {}
-    }
-    let write = || {
-        let mut file = private(OpenOptions::new().create_new(true).write(true)).open(&new)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&new, path)
-    };
-    if let Err(e) = write() {
-        let _ = fs::remove_file(&new);
-        return Err(e);
-    }
-    // Else a power cut could undo the rename. Windows can't open folders, and needs it not.
-    if cfg!(unix) { File::open(folder)?.sync_all() } else { Ok(()) }
-}
-
-/// The folder of `path`, made for its owner alone if it isn't there.
-fn make_folder(path: &Path) -> io::Result<&Path> {
-    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut how = fs::DirBuilder::new();
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut how, 0o700);
-    how.recursive(true).create(folder)?;
-    Ok(folder)
-}
-
-/// For its owner alone from the first moment on.
-fn private(how: &mut OpenOptions) -> &mut OpenOptions {
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(how, 0o600);
-    how
-}
-
-fn beside(path: &Path, ending: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(ending);
-    name.into()
-}
-
-fn unwritable(path: &Path, e: &io::Error) -> SourceError {
-    let next = match e.kind() {
-        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => "make room on the disk; what was there before is whole",
-        _ => "see that the folder can be written; what was there before is whole",
-    };
-    SourceError::new(format!("{} can't be written: {e}", path.display()), next)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -589,6 +492,53 @@ mod tests {
         assert_eq!(m.list().unwrap().len(), 100);
         for (w, i) in [(0, 0), (9, 9), (4, 7)] {
             assert_eq!(get(&m, &format!("key/k{w}_{i}")), Ok(Some(format!("{w}-{i}"))));
+        }
+    }
+
+    const WRITER: &str = "LOCUM_TEST_VAULT_WRITER";
+
+    /// Not a test of its own: the child that the next one kills. It counts up, and says each number once it is stored.
+    #[test]
+    fn writes_until_it_is_killed() {
+        let Some(dir) = std::env::var_os(WRITER) else { return };
+        let m = machine(Path::new(&dir));
+        let from: u64 = get(&m, "count").unwrap().map_or(0, |n| n.parse().unwrap());
+        for n in from + 1.. {
+            m.set("count", n.to_string().as_bytes()).unwrap();
+            println!("stored {n} of many");
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn killed_at_two_hundred_moments_it_holds_what_was_last_stored() {
+        use std::io::{BufRead, BufReader};
+        use std::process::{Command, Stdio};
+        let dir = tempfile::tempdir().unwrap();
+        let mut stored = 0;
+        for round in 0..200_u32 {
+            let mut child = Command::new(std::env::current_exe().unwrap())
+                .args(["--exact", "secrets::vault::store::tests::writes_until_it_is_killed", "--nocapture"])
+                .env(WRITER, dir.path())
+                .stdout(Stdio::piped())
+                .stderr(Stdio::null())
+                .spawn()
+                .unwrap();
+            let said = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+            let number = |line: String| line.split("stored ").nth(1)?.split(' ').next()?.parse::<u64>().ok();
+            let mut numbers = said.filter_map(number);
+            for _ in 0..=round % 3 {
+                stored = numbers.next().expect("the child stores until it is killed");
+            }
+            let mut delay = [0; 2];
+            getrandom::fill(&mut delay).unwrap();
+            (0..u16::from_ne_bytes(delay)).for_each(|_| std::hint::spin_loop());
+            child.kill().unwrap();
+            child.wait().unwrap();
+            // What it said before the kill was still in the pipe.
+            stored = numbers.last().unwrap_or(stored);
+            let found: u64 = get(&machine(dir.path()), "count").unwrap().unwrap().parse().unwrap();
+            assert!(found == stored || found == stored + 1, "round {round}: said {stored}, found {found}");
         }
     }
 }
