@@ -35,7 +35,7 @@
 mod forms;
 mod index;
 
-use crate::memory::Opened;
+use crate::memory::{self, Opened};
 use crate::name::KeyName;
 use bytes::Bytes;
 use forms::{Form, View};
@@ -45,7 +45,6 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use zeroize::Zeroizing;
 
 /// Secret bytes that must have matched before anything is masked: less could be guessed letter by letter.
 pub const CERTAIN: usize = 12;
@@ -80,7 +79,7 @@ pub struct Scrubber {
     keys: Vec<Hidden>,
     forms: Vec<Form>,
     /// The atoms of all forms.
-    buffer: Zeroizing<Vec<u8>>,
+    buffer: Vec<u8>,
     index: Index,
 }
 
@@ -109,7 +108,7 @@ impl Find {
 impl Scrubber {
     pub fn new(keys: Vec<ScrubKey>) -> Self {
         let room = keys.iter().map(|k| forms::room(k.value.expose().len())).sum();
-        let mut buffer = Zeroizing::new(Vec::with_capacity(room));
+        let mut buffer = Vec::with_capacity(room);
         let mut forms = Vec::with_capacity(5 * keys.len());
         for (number, key) in keys.iter().enumerate() {
             let value = key.value.expose();
@@ -157,14 +156,7 @@ impl Scrubber {
 
     /// Starts on a body, or on the frames of one direction of a connection.
     pub fn body(self: &Arc<Self>, mask: Mask) -> BodyScrub {
-        BodyScrub {
-            scrubber: Arc::clone(self),
-            mask,
-            tail: Zeroizing::new([0; TAIL]),
-            tail_len: 0,
-            open: None,
-            hits: 0,
-        }
+        BodyScrub { scrubber: Arc::clone(self), mask, tail: [0; TAIL], tail_len: 0, open: None, hits: 0 }
     }
 
     /// All stretches that are certain and reach into the chunk at hand.
@@ -185,10 +177,10 @@ impl Scrubber {
         finds
     }
 
-    fn certain(&self, view: View, place: usize, group: &Group) -> Option<Find> {
-        let form = self.forms.get(usize::from(group.form))?;
-        let at = place.checked_sub(usize::from(group.back))?;
-        let found = forms::agreement(form, &self.buffer, view, group.atom as usize, at)?;
+    fn certain(&self, view: View, place: usize, group: Group) -> Option<Find> {
+        let form = self.forms.get(group.form)?;
+        let at = place.checked_sub(group.back)?;
+        let found = forms::agreement(form, &self.buffer, view, group.atom, at)?;
         let whole = found.atoms.len() == form.atoms.len();
         (form.secret_bytes(found.atoms) >= CERTAIN).then_some(Find { text: found.text, key: form.key, whole })
     }
@@ -206,6 +198,12 @@ impl Scrubber {
     }
 }
 
+impl Drop for Scrubber {
+    fn drop(&mut self) {
+        memory::wipe(&mut self.buffer);
+    }
+}
+
 impl fmt::Debug for Scrubber {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.keys.iter().map(|k| &k.name)).finish()
@@ -217,7 +215,7 @@ pub struct BodyScrub {
     scrubber: Arc<Scrubber>,
     mask: Mask,
     /// The last bytes before the next chunk, as they came.
-    tail: Zeroizing<[u8; TAIL]>,
+    tail: [u8; TAIL],
     tail_len: usize,
     /// The mask that the last byte of the previous chunk lies under.
     open: Option<Open>,
@@ -264,6 +262,12 @@ impl BodyScrub {
         if let Some(end) = self.tail.get_mut(kept..self.tail_len) {
             end.copy_from_slice(new);
         }
+    }
+}
+
+impl Drop for BodyScrub {
+    fn drop(&mut self) {
+        memory::wipe(&mut self.tail);
     }
 }
 

@@ -6,7 +6,7 @@
 //! that is looked at. Building takes a nanosecond for each group, without an automaton.
 
 use super::forms::{self, Form, View};
-use zeroize::{DefaultIsZeroes, Zeroize};
+use zeroize::Zeroize;
 
 /// Length of a group.
 const GROUP: usize = 4;
@@ -18,34 +18,44 @@ const BLOCK: usize = 4 * STRIDE;
 /// Bits of the filter. One key of 60 characters sets about one in a hundred, so that nearly all text stops there.
 const FILTER: u32 = 15;
 
-/// A group: where in which form it begins.
-#[derive(Clone, Copy, Default)]
+/// Where in which form a group begins.
+#[derive(Clone, Copy)]
 pub(super) struct Group {
-    word: u32,
+    pub form: usize,
     /// Counted from the form's first atom.
-    pub atom: u32,
-    /// The next one in the same chain, from 1; 0 ends it.
-    next: u32,
-    pub form: u16,
+    pub atom: usize,
     /// Characters of the atom's spelling that lie before the group.
-    pub back: u8,
+    pub back: usize,
 }
 
-impl DefaultIsZeroes for Group {}
+impl Group {
+    fn pack(self) -> u64 {
+        (self.atom as u64) << 32 | (self.form as u64) << 8 | self.back as u64
+    }
 
+    fn unpack(packed: u64) -> Self {
+        Self { atom: (packed >> 32) as usize, form: (packed as u32 >> 8) as usize, back: (packed & 0xff) as usize }
+    }
+}
+
+/// Flat words throughout, so that wiping them takes one store for each eight bytes.
 pub(super) struct Index {
     filter: Box<[u64; 1 << (FILTER - 6)]>,
-    /// Where the chain of each hash begins.
+    /// Where the chain of each hash begins, from 1; 0 is none.
     heads: Vec<u32>,
     head_shift: u32,
-    groups: Vec<Group>,
+    /// For each group, its characters above the number of the next one in its chain.
+    links: Vec<u64>,
+    /// For each group, where it belongs.
+    groups: Vec<u64>,
 }
 
 impl Drop for Index {
     fn drop(&mut self) {
-        self.filter.zeroize();
-        self.heads.zeroize();
-        self.groups.zeroize();
+        self.filter.as_mut_slice().zeroize();
+        self.heads.as_mut_slice().zeroize();
+        self.links.as_mut_slice().zeroize();
+        self.groups.as_mut_slice().zeroize();
     }
 }
 
@@ -62,27 +72,23 @@ impl Index {
     /// Only groups of secret characters count: the well-known beginning of a key is no secret.
     pub fn new<'a>(forms: impl Iterator<Item = (usize, &'a Form)> + Clone, buffer: &[u8]) -> Self {
         let atoms = forms.clone().map(|(_, f)| f.atoms.len()).sum();
-        let mut groups = Vec::with_capacity(atoms);
+        let mut found = Groups { words: Vec::with_capacity(atoms), groups: Vec::with_capacity(atoms) };
         for (number, form) in forms {
-            let Ok(number) = u16::try_from(number) else { break };
-            let Some(atoms) = buffer.get(form.atoms.clone()) else { continue };
-            collect(form, number, atoms, &mut groups);
+            found.collect(form, number, buffer.get(form.atoms.clone()).unwrap_or_default());
         }
-        let head = groups.len().next_power_of_two().clamp(1 << 6, 1 << 20).trailing_zeros();
-        let mut index = Self { filter: Box::new([0; _]), heads: vec![0; 1 << head], head_shift: 32 - head, groups };
-        index.link();
-        index
-    }
-
-    fn link(&mut self) {
-        for (number, group) in (1..).zip(&mut self.groups) {
-            let h = hash(group.word);
+        let Groups { words: mut links, groups } = found;
+        let mut filter = Box::new([0; _]);
+        let head = (links.len() / 2).next_power_of_two().clamp(1 << 6, 1 << 20).trailing_zeros();
+        let (mut heads, head_shift) = (vec![0; 1 << head], 32 - head);
+        for (number, link) in (1..).zip(&mut links) {
+            let h = hash((*link >> 32) as u32);
             let bit = h >> (32 - FILTER);
-            self.filter[bit as usize / 64] |= 1 << (bit % 64);
-            if let Some(head) = self.heads.get_mut((h >> self.head_shift) as usize) {
-                group.next = std::mem::replace(head, number);
+            filter[bit as usize / 64] |= 1 << (bit % 64);
+            if let Some(head) = heads.get_mut((h >> head_shift) as usize) {
+                *link |= u64::from(std::mem::replace(head, number));
             }
         }
+        Self { filter, heads, head_shift, links, groups }
     }
 
     fn may_hold(&self, group: [u8; GROUP]) -> bool {
@@ -90,16 +96,19 @@ impl Index {
         self.filter[bit as usize / 64] >> (bit % 64) & 1 != 0
     }
 
-    /// The groups that the index knows at a place of the text.
-    fn at(&self, group: [u8; GROUP]) -> impl Iterator<Item = &Group> {
+    /// Where these four characters belong.
+    fn at(&self, group: [u8; GROUP]) -> impl Iterator<Item = Group> {
         let word = word(group);
         let head = self.heads.get((hash(word) >> self.head_shift) as usize).copied().unwrap_or(0);
-        let known = move |number: u32| (number as usize).checked_sub(1).and_then(|n| self.groups.get(n));
-        std::iter::successors(known(head), move |g| known(g.next)).filter(move |g| g.word == word)
+        let numbered = |number: u32| (number as usize).checked_sub(1);
+        let next = move |&at: &usize| self.links.get(at).and_then(|&link| numbered(link as u32));
+        std::iter::successors(numbered(head), next)
+            .filter(move |&at| self.links.get(at).is_some_and(|link| (link >> 32) as u32 == word))
+            .filter_map(|at| self.groups.get(at).copied().map(Group::unpack))
     }
 
     /// The first place from `from` on, in steps of nine, whose four characters the index knows; with what it knows.
-    pub fn find(&self, view: View, from: usize) -> Option<(usize, impl Iterator<Item = &Group>)> {
+    pub fn find(&self, view: View, from: usize) -> Option<(usize, impl Iterator<Item = Group>)> {
         let mut at = from;
         loop {
             at = self.suspect(view, at)?;
@@ -135,42 +144,51 @@ fn quad(view: View, at: usize) -> Option<[u8; GROUP]> {
     Some([view.get(at)?, view.get(at + 1)?, view.get(at + 2)?, view.get(at + 3)?])
 }
 
-/// All groups of a form, in all spellings.
-fn collect(form: &Form, number: u16, atoms: &[u8], groups: &mut Vec<Group>) {
-    let mut from = form.first_secret();
-    while let Some(rest) = atoms.get(from..).filter(|rest| !rest.is_empty()) {
-        let plain = rest.iter().position(|&a| !form.kind.is_plain(a)).unwrap_or(rest.len());
-        let group = |(atom, four): (usize, &[u8])| {
-            let four = four.first_chunk().copied().unwrap_or_default();
-            Group { word: word(four), atom: atom as u32, next: 0, form: number, back: 0 }
-        };
-        groups.extend((from..).zip(rest.get(..plain).unwrap_or_default().windows(GROUP)).map(group));
-        let last = from + plain;
-        if last == atoms.len() {
-            return;
-        }
-        // Groups that something else than plain characters is part of.
-        for atom in last.saturating_sub(GROUP - 1).max(from)..last + 1 {
-            collect_spelled(form, number, atom, atoms, groups);
-        }
-        from = last + 1;
-    }
+/// The groups of all forms, while they are collected.
+struct Groups {
+    /// The characters, in the upper half.
+    words: Vec<u64>,
+    groups: Vec<u64>,
 }
 
-fn collect_spelled(form: &Form, number: u16, atom: usize, atoms: &[u8], groups: &mut Vec<Group>) {
-    let Some(rest) = atoms.get(atom..) else { return };
-    let first = groups.len();
-    let mut push = |four: [u8; GROUP], back: usize| {
-        let new = Group { word: word(four), atom: atom as u32, next: 0, form: number, back: back as u8 };
-        if !groups.iter().skip(first).any(|g| g.word == new.word && g.back == new.back) {
-            groups.push(new);
+impl Groups {
+    /// Adds all groups of a form, in all spellings.
+    fn collect(&mut self, form: &Form, number: usize, atoms: &[u8]) {
+        let mut from = form.first_secret();
+        while let Some(rest) = atoms.get(from..).filter(|rest| !rest.is_empty()) {
+            let plain = rest.iter().position(|&a| !form.kind.is_plain(a)).unwrap_or(rest.len());
+            let windows = rest.get(..plain).unwrap_or_default().windows(GROUP);
+            self.groups.extend((from..from + windows.len()).map(|atom| Group { form: number, atom, back: 0 }.pack()));
+            self.words.extend(windows.map(|w| u64::from(word(w.first_chunk().copied().unwrap_or_default())) << 32));
+            let last = from + plain;
+            if last == atoms.len() {
+                return;
+            }
+            // Groups that something else than plain characters is part of.
+            for atom in last.saturating_sub(GROUP - 1).max(from)..last + 1 {
+                self.collect_spelled(form, number, atom, atoms);
+            }
+            from = last + 1;
         }
-    };
-    each_spelling(form, rest, &mut |spelling, rest| {
-        for back in 0..spelling.len() {
-            spell(form, rest, [0; GROUP], 0, spelling.get(back..).unwrap_or_default(), &mut |four| push(four, back));
-        }
-    });
+    }
+
+    fn collect_spelled(&mut self, form: &Form, number: usize, atom: usize, atoms: &[u8]) {
+        let first = self.words.len();
+        let mut push = |four: [u8; GROUP], back: usize| {
+            let (word, group) = (u64::from(word(four)) << 32, Group { form: number, atom, back }.pack());
+            let mut known = self.words.iter().zip(&self.groups).skip(first);
+            if !known.any(|(w, g)| (*w, *g) == (word, group)) {
+                self.words.push(word);
+                self.groups.push(group);
+            }
+        };
+        each_spelling(form, atoms.get(atom..).unwrap_or_default(), &mut |spelling, rest| {
+            for back in 0..spelling.len() {
+                let text = spelling.get(back..).unwrap_or_default();
+                spell(form, rest, [0; GROUP], 0, text, &mut |four| push(four, back));
+            }
+        });
+    }
 }
 
 /// Calls `f` with each spelling of the first atom and the atoms after it.
