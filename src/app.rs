@@ -4,15 +4,15 @@ use crate::audit::AuditError;
 use crate::audit::log::{self, Log};
 use crate::ca::keep::{self, Shelf};
 use crate::ca::{CaError, Leaves, Root};
-use crate::config::keys::KeySetting;
+use crate::config::keys::{AgentSetting, KeySetting};
 use crate::config::settings::{CaSource, Durability, Egress, Intercept, Settings};
 use crate::memory::{Environment, Opened};
-use crate::policy::agent::TokenHash;
+use crate::policy::agent::{Limits, TokenHash};
 use crate::policy::{Agent, Agents, Rules, decide};
 use crate::proxy::{self, ExchangeIds, Live, Shared, Worker, listen};
 use crate::record::{Event, Record};
 use crate::rewrite::{LookalikeError, Vocabulary};
-use crate::secrets::{KeySource, Secrets, SourceSpec, Store, Supplies, Vault};
+use crate::secrets::{KeySource, Secrets, Store, Supplies, Vault};
 use crate::upstream::dial::Dialer;
 use crate::upstream::pool::Pool;
 use crate::upstream::tls::{self, Tls};
@@ -386,9 +386,7 @@ fn agents(settings: &Settings, supplies: &Supplies, made: &[(TokenHash, Arc<Agen
         if text.len() < 16 {
             return Err(fail("it has under 16 characters".into()));
         }
-        let keys = setting.keys.as_ref().map(|keys| keys.iter().cloned().collect());
-        let agent = Agent { name: setting.name.clone(), keys, ..Agent::local() };
-        tokens.push((TokenHash::of(text), Arc::new(agent)));
+        tokens.push((TokenHash::of(text), Arc::new(agent(setting))));
     }
     if let Ok(Some(token)) = supplies.environment.get(PROXY_TOKEN) {
         tokens.push((TokenHash::of(token.expose().trim_ascii()), Arc::new(Agent::local())));
@@ -396,21 +394,25 @@ fn agents(settings: &Settings, supplies: &Supplies, made: &[(TokenHash, Arc<Agen
     Ok(if tokens.is_empty() { Agents::open() } else { Agents::with_tokens(tokens) })
 }
 
-/// The variable that holds the token of the agent `local`.
-pub const PROXY_TOKEN: &str = "LOCUM_PROXY_TOKEN";
-
-/// The variables that may hold a key.
-pub fn variables(key: &KeySetting) -> Vec<String> {
-    match &key.source {
-        SourceSpec::Env(name) => vec![name.clone()],
-        _ => key.env.clone(),
+/// What the config says of an agent, as policy takes it.
+pub fn agent(setting: &AgentSetting) -> Agent {
+    Agent {
+        name: setting.name.clone(),
+        keys: setting.keys.as_ref().map(|keys| keys.iter().cloned().collect()),
+        hosts: setting.hosts.clone(),
+        methods: setting.methods.clone(),
+        expires: None,
+        limits: Limits { rate: setting.rate.map(|r| (r.count, r.per)), concurrent: setting.concurrent },
     }
 }
+
+/// The variable that holds the token of the agent `local`.
+pub const PROXY_TOKEN: &str = "LOCUM_PROXY_TOKEN";
 
 /// The variables that hold secrets: taken out of the environment before anything else.
 pub fn secret_variables(settings: &Settings) -> Vec<String> {
     let own = [PROXY_TOKEN, "LOCUM_MASTER_PASSWORD", "LOCUM_SECRET_KEY", "LOCUM_API_KEYS"].map(str::to_owned);
-    let mut all: Vec<String> = settings.keys.iter().flat_map(variables).chain(own).collect();
+    let mut all: Vec<String> = settings.keys.iter().flat_map(KeySetting::variables).chain(own).collect();
     all.sort();
     all.dedup();
     all

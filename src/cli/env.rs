@@ -48,7 +48,7 @@ pub fn run(args: EnvArgs, context: &Context) -> anyhow::Result<ExitCode> {
 
 /// What a variable says now.
 pub fn now(name: &str) -> Option<String> {
-    std::env::var(name).ok()
+    std::env::var_os(name).map(|v| v.to_string_lossy().into_owned())
 }
 
 /// The variables of each key that is in use, and what stands in them for a child.
@@ -57,7 +57,7 @@ pub fn placeholders(
     in_use: impl Fn(&crate::config::keys::KeySetting) -> bool,
 ) -> Vec<(Vec<String>, String)> {
     let keys = settings.keys.iter().filter(|k| in_use(k));
-    keys.map(|k| (crate::app::variables(k), k.rule.shown_placeholder())).collect()
+    keys.map(|k| (k.variables(), k.rule.shown_placeholder())).collect()
 }
 
 pub fn stands(placeholders: &[(Vec<String>, String)]) -> Vec<Stand<'_>> {

@@ -8,7 +8,8 @@ use crate::name::AgentName;
 use crate::policy::Agent;
 use crate::policy::agent::TokenHash;
 use crate::trust_env::{self, Access, Files};
-use std::ffi::OsString;
+use std::collections::HashMap;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::process::ExitStatusExt as _;
@@ -48,8 +49,9 @@ fn proxied(args: RunArgs, context: &Context) -> anyhow::Result<ExitCode> {
     let mut settings = context.settings()?;
     respect_own(&mut settings)?;
     let agent = agent(args.agent.as_ref(), &settings)?;
-    let before = std::env::vars().collect::<std::collections::HashMap<_, _>>();
-    let was = |name: &str| before.get(name).cloned();
+    let before: HashMap<OsString, OsString> = std::env::vars_os().collect();
+    // what is no UTF-8 is set all the same: whether is what counts, and what it says only where we add to it
+    let was = |name: &str| before.get(OsStr::new(name)).map(|v| v.to_string_lossy().into_owned());
     let environment = context.take_secrets(&settings)?;
     let token = token()?;
     let root = match settings.ca.source {
@@ -73,10 +75,7 @@ fn proxied(args: RunArgs, context: &Context) -> anyhow::Result<ExitCode> {
     // a real value must not reach the child, whether or not this agent may use the key
     for key in app.settings().keys.iter().filter(|k| !agent.may_use(&k.name) || !active.contains(&k.name)) {
         placeholders.extend(
-            app::variables(key)
-                .into_iter()
-                .filter(|v| was(v).is_some())
-                .map(|v| (vec![v], key.rule.shown_placeholder())),
+            key.variables().into_iter().filter(|v| was(v).is_some()).map(|v| (vec![v], key.rule.shown_placeholder())),
         );
     }
     if trust_env::bypasses_all(&was) {
@@ -144,8 +143,7 @@ fn agent(name: Option<&AgentName>, settings: &Settings) -> anyhow::Result<Arc<Ag
         };
         return Err(term::Told::failed(format!("there is no agent '{name}'"), next));
     };
-    let keys = setting.keys.as_ref().map(|keys| keys.iter().cloned().collect());
-    Ok(Arc::new(Agent { name: name.clone(), keys, ..Agent::local() }))
+    Ok(Arc::new(app::agent(setting)))
 }
 
 /// 256 random bits in hex: for this child only, and gone with it.

@@ -108,6 +108,7 @@ pub const SECTIONS: &[Section] = &[
             known("hosts", Kind::Texts, r#"["api.tool.example"]"#),
             known("methods", Kind::Texts, r#"["GET", "POST"]"#),
             known("rate", Kind::Text, r#""60/min""#),
+            known("concurrent", Kind::Number, "8"),
         ],
     },
     Section {

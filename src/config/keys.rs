@@ -63,6 +63,8 @@ pub struct AgentSetting {
     pub hosts: Vec<HostPattern>,
     pub methods: Vec<Method>,
     pub rate: Option<Rate>,
+    /// Requests under way at once.
+    pub concurrent: Option<u32>,
     pub at: At,
 }
 
@@ -301,6 +303,7 @@ fn agent(r: &mut Reader<'_>, name: AgentName, keys: &[KeySetting]) -> AgentSetti
         hosts: r.list("hosts").unwrap_or_default(),
         methods: r.list_with("methods", method).unwrap_or_default(),
         rate: r.parsed("rate"),
+        concurrent: r.number("concurrent", 1..=100_000),
         at: r.table_at(),
     }
 }

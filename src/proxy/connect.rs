@@ -53,8 +53,13 @@ impl Client {
 /// Serves one client's connection to its end.
 pub(super) async fn connection(worker: Arc<Worker>, stream: TcpStream, peer: SocketAddr, stop: watch::Receiver<bool>) {
     let mut client = Client { stream, read: BytesMut::with_capacity(1024), peer };
+    let mut stopping = stop.clone();
     for _ in 0..MAX_TRIES {
-        let head = match tokio::time::timeout(HEAD_TIMEOUT, read_head(&mut client)).await {
+        let read = tokio::select! {
+            read = tokio::time::timeout(HEAD_TIMEOUT, read_head(&mut client)) => read,
+            _ = stopping.wait_for(|stopped| *stopped) => return,
+        };
+        let head = match read {
             Ok(Ok(Some(len))) => first(&client.read[..len]).map(|first| (first, len)),
             Ok(Ok(None)) | Err(_) => return,
             Ok(Err(refusal)) => Err(refusal),

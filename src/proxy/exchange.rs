@@ -177,9 +177,9 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let conn = Arc::new(conn);
-    let serving = conn.clone();
+    let of = conn.clone();
     let service = service_fn(move |request| {
-        let under_way = UnderWay::one(&serving);
+        let under_way = UnderWay::one(&of);
         async move {
             let response = exchange(&under_way.0, request).await;
             Ok::<_, Infallible>(response.map(|body| Answer { body, _under_way: under_way }))
@@ -203,8 +203,16 @@ where
             _ = serving.as_mut() => return,
             () = stopped => serving.as_mut().graceful_shutdown(),
         }
-        let _ = serving.await;
-        return;
+        // a client that never acknowledges is not waited for once it has its answers
+        loop {
+            tokio::select! {
+                _ = serving.as_mut() => return,
+                () = tokio::time::sleep(LAST_WORDS) => {}
+            }
+            if conn.under_way.load(Ordering::Relaxed) == 0 {
+                return;
+            }
+        }
     }
     let (strict, why) = Strict::new(stream);
     let mut serving = hyper::server::conn::http1::Builder::new()

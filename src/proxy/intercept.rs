@@ -19,7 +19,11 @@ const TLS_HANDSHAKE: u8 = 0x16;
 
 /// Serves what comes through the tunnel.
 pub(super) async fn run(mut client: Client, mut conn: Conn, stop: watch::Receiver<bool>) {
-    let first = tokio::time::timeout(HANDSHAKE_TIMEOUT, first_bytes(&mut client)).await;
+    let mut stopping = stop.clone();
+    let first = tokio::select! {
+        first = tokio::time::timeout(HANDSHAKE_TIMEOUT, first_bytes(&mut client)) => first,
+        _ = stopping.wait_for(|stopped| *stopped) => return,
+    };
     let Ok(Ok(first)) = first else { return };
     match first {
         [] => {}

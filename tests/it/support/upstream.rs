@@ -394,8 +394,7 @@ fn model(path: &str, seen: &Seen) -> Response<Reply> {
     if !asked["stream"].as_bool().unwrap_or(false) {
         return reply(&if path.ends_with("completions") { completion(&text) } else { done(&text) }, Shape::Sized);
     }
-    let events =
-        if path.ends_with("completions") { completion_events(&text) } else { response_events(&text) };
+    let events = if path.ends_with("completions") { completion_events(&text) } else { response_events(&text) };
     let mut response = Response::new(Reply::of(events, Shape::Streamed));
     response.headers_mut().insert("content-type", "text/event-stream".parse().expect("a value"));
     response
