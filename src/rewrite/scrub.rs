@@ -179,8 +179,7 @@ impl Scrubber {
 
     fn certain(&self, view: View, place: usize, group: Group) -> Option<Find> {
         let form = self.forms.get(group.form)?;
-        let at = place.checked_sub(group.back)?;
-        let found = forms::agreement(form, &self.buffer, view, group.atom, at)?;
+        let found = forms::agreement(form, &self.buffer, view, group.atom, place + group.ahead)?;
         let whole = found.atoms.len() == form.atoms.len();
         (form.secret_bytes(found.atoms) >= CERTAIN).then_some(Find { text: found.text, key: form.key, whole })
     }

@@ -226,13 +226,10 @@ pub(super) struct Agreement {
     pub text: Range<usize>,
 }
 
-/// The longest stretch around `at` that agrees with the form, if the text spells the form's atom number `atom` there.
+/// The longest stretch around `at` that agrees with the form, where the form's atom number `atom` begins at `at`.
 pub(super) fn agreement(form: &Form, buffer: &[u8], view: View, atom: usize, at: usize) -> Option<Agreement> {
     let (before, after) = buffer.get(form.atoms.clone())?.split_at_checked(atom)?;
     let (told, right) = follow(form.kind, after.iter(), view, at, false);
-    if told == 0 {
-        return None;
-    }
     let (told_before, left) = follow(form.kind, before.iter().rev(), view, at, true);
     let start = left.as_slice().iter().copied().min()?;
     let end = reach(form.kind, after.get(told), view, right);

@@ -5,7 +5,7 @@
 //! groups of four characters are in the index, nine of them begin within those 12, and so one of them lies at a place
 //! that is looked at. Building takes a nanosecond for each group, without an automaton.
 
-use super::forms::{self, Form, View};
+use super::forms::{self, Form, Kind, View};
 use zeroize::Zeroize;
 
 /// Length of a group.
@@ -22,19 +22,19 @@ const FILTER: u32 = 15;
 #[derive(Clone, Copy)]
 pub(super) struct Group {
     pub form: usize,
-    /// Counted from the form's first atom.
+    /// The first atom that begins in or after the group, counted from the form's first.
     pub atom: usize,
-    /// Characters of the atom's spelling that lie before the group.
-    pub back: usize,
+    /// How far behind the beginning of the group that is: more than 0 where the group begins within an escape.
+    pub ahead: usize,
 }
 
 impl Group {
     fn pack(self) -> u64 {
-        (self.atom as u64) << 32 | (self.form as u64) << 8 | self.back as u64
+        (self.atom as u64) << 32 | (self.form as u64) << 8 | self.ahead as u64
     }
 
     fn unpack(packed: u64) -> Self {
-        Self { atom: (packed >> 32) as usize, form: (packed as u32 >> 8) as usize, back: (packed & 0xff) as usize }
+        Self { atom: (packed >> 32) as usize, form: (packed as u32 >> 8) as usize, ahead: (packed & 0xff) as usize }
     }
 }
 
@@ -158,7 +158,7 @@ impl Groups {
         while let Some(rest) = atoms.get(from..).filter(|rest| !rest.is_empty()) {
             let plain = rest.iter().position(|&a| !form.kind.is_plain(a)).unwrap_or(rest.len());
             let windows = rest.get(..plain).unwrap_or_default().windows(GROUP);
-            self.groups.extend((from..from + windows.len()).map(|atom| Group { form: number, atom, back: 0 }.pack()));
+            self.groups.extend((from..from + windows.len()).map(|atom| Group { form: number, atom, ahead: 0 }.pack()));
             self.words.extend(windows.map(|w| u64::from(word(w.first_chunk().copied().unwrap_or_default())) << 32));
             let last = from + plain;
             if last == atoms.len() {
@@ -172,44 +172,68 @@ impl Groups {
         }
     }
 
+    /// Adds the groups that begin with any ending of any spelling of one atom.
     fn collect_spelled(&mut self, form: &Form, number: usize, atom: usize, atoms: &[u8]) {
-        let first = self.words.len();
-        let mut push = |four: [u8; GROUP], back: usize| {
-            let (word, group) = (u64::from(word(four)) << 32, Group { form: number, atom, back }.pack());
-            let mut known = self.words.iter().zip(&self.groups).skip(first);
-            if !known.any(|(w, g)| (*w, *g) == (word, group)) {
-                self.words.push(word);
-                self.groups.push(group);
-            }
-        };
-        each_spelling(form, atoms.get(atom..).unwrap_or_default(), &mut |spelling, rest| {
-            for back in 0..spelling.len() {
-                let text = spelling.get(back..).unwrap_or_default();
-                spell(form, rest, [0; GROUP], 0, text, &mut |four| push(four, back));
+        let Some((&first, rest)) = atoms.get(atom..).and_then(<[u8]>::split_first) else { return };
+        let mut endings: Vec<[u8; forms::LONGEST]> = Vec::with_capacity(32);
+        each_spelling(form.kind, first, &mut |spelling| {
+            for from in 0..spelling.len() {
+                let ending = spelling.get(from..).unwrap_or_default();
+                // Flush right, so that equal endings of different spellings are equal.
+                let mut padded = [0; forms::LONGEST];
+                if let Some(to) = padded.get_mut(forms::LONGEST - ending.len()..) {
+                    to.copy_from_slice(ending);
+                }
+                if endings.contains(&padded) {
+                    continue;
+                }
+                endings.push(padded);
+                let group = Group { form: number, atom: atom + 1, ahead: ending.len() };
+                spell(form.kind, rest, [0; GROUP], 0, ending, &mut |four| {
+                    self.words.push(u64::from(word(four)) << 32);
+                    self.groups.push(group.pack());
+                });
             }
         });
+        endings.iter_mut().for_each(|e| e.zeroize());
     }
 }
 
-/// Calls `f` with each spelling of the first atom and the atoms after it.
-fn each_spelling(form: &Form, atoms: &[u8], f: &mut dyn FnMut(&[u8], &[u8])) {
-    let Some((&atom, rest)) = atoms.split_first() else { return };
-    if form.kind.is_plain(atom) {
-        f(&[atom], rest);
+/// Calls `f` with each spelling of an atom.
+fn each_spelling(kind: Kind, atom: u8, f: &mut dyn FnMut(&[u8])) {
+    if kind.is_plain(atom) {
+        f(&[atom]);
     } else {
-        forms::spellings(form.kind, atom, &mut |s| f(s, rest));
+        forms::spellings(kind, atom, &mut |s| f(s));
     }
 }
 
 /// Fills a group with `text` and then with the spellings of the atoms that follow; at most four deep.
-fn spell(form: &Form, atoms: &[u8], mut four: [u8; GROUP], from: usize, text: &[u8], f: &mut dyn FnMut([u8; GROUP])) {
+fn spell(kind: Kind, atoms: &[u8], mut four: [u8; GROUP], from: usize, text: &[u8], f: &mut dyn FnMut([u8; GROUP])) {
     let mut len = from;
     for (slot, &c) in four.iter_mut().skip(from).zip(text) {
         *slot = c;
         len += 1;
     }
-    if len == GROUP {
-        return f(four);
-    }
-    each_spelling(form, atoms, &mut |spelling, rest| spell(form, rest, four, len, spelling, f));
+    let Some((&atom, rest)) = atoms.split_first().filter(|_| len < GROUP) else {
+        return if len == GROUP {
+            f(four)
+        };
+    };
+    // Spellings that only differ in what lies beyond the group are one.
+    let mut heads = [[0; GROUP]; 16];
+    let mut known = 0;
+    each_spelling(kind, atom, &mut |spelling| {
+        if let Some(head) = spelling.get(..GROUP - len) {
+            let mut padded = [0; GROUP];
+            padded.iter_mut().zip(head).for_each(|(to, c)| *to = *c);
+            if heads.iter().take(known).any(|h| *h == padded) {
+                return;
+            }
+            if let Some(slot) = heads.get_mut(known) {
+                (*slot, known) = (padded, known + 1);
+            }
+        }
+        spell(kind, rest, four, len, spelling, f);
+    });
 }
