@@ -6,17 +6,20 @@ use crate::ca::keep::{self, Shelf};
 use crate::ca::{CaError, Leaves, Root};
 use crate::config::keys::{AgentSetting, KeySetting};
 use crate::config::settings::{CaSource, Durability, Egress, Intercept, Settings};
-use crate::memory::{Environment, Opened};
+use crate::config::tokens::{self, Tokens, TokensError};
+use crate::memory::{self, Environment, Opened};
+use crate::name::AgentName;
 use crate::policy::agent::{Limits, TokenHash};
 use crate::policy::{Agent, Agents, Rules, decide};
 use crate::proxy::{self, ExchangeIds, Live, Shared, Worker, listen};
 use crate::record::{Event, Record};
 use crate::rewrite::{LookalikeError, Vocabulary};
-use crate::secrets::{KeySource, Secrets, Store, Supplies, Vault};
+use crate::secrets::{self, KeySource, Secrets, Store, Supplies, entry_name};
 use crate::upstream::dial::Dialer;
 use crate::upstream::pool::Pool;
 use crate::upstream::tls::{self, Tls};
 use arc_swap::ArcSwap;
+use std::collections::HashSet;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -28,6 +31,10 @@ use tokio::sync::watch;
 
 /// How long connections may take to end once the proxy drains.
 pub const DRAIN: Duration = Duration::from_secs(30);
+/// How long a keyring may take to answer, with the person who unlocks it.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// A shorter token could be guessed.
+const MIN_TOKEN: usize = 16;
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 4096;
 /// A file of the audit is followed by another at this size.
@@ -52,6 +59,10 @@ pub enum AppError {
     Token { agent: String, path: PathBuf, why: String },
     #[error("{path}: {why}")]
     State { path: PathBuf, why: String },
+    #[error(transparent)]
+    Tokens(#[from] TokensError),
+    #[error("beyond loopback anyone could spend your keys: listening on {address} takes agents")]
+    Open { address: SocketAddr },
     #[error("no randomness from the system")]
     Random,
     #[error("no thread can be started: {0}")]
@@ -71,6 +82,10 @@ impl AppError {
             AppError::Roots(_) => "see [proxy] upstream_ca in the config".into(),
             AppError::Lookalike(_) => "see `placeholder` in the config".into(),
             AppError::Tls(_) | AppError::Random | AppError::Thread(_) => "this machine is not fit for it".into(),
+            AppError::Tokens(_) => {
+                "mend or remove the file; without it the tokens are gone: 'locum agent add' makes new ones".into()
+            }
+            AppError::Open { .. } => "make an agent with 'locum agent add NAME', or set LOCUM_PROXY_TOKEN".into(),
             AppError::State { .. } => "choose another folder with --state or XDG_STATE_HOME".into(),
             AppError::Token { .. } => "see [agent.*] token_file in the config".into(),
         }
@@ -94,6 +109,7 @@ pub struct Plan {
 pub struct App {
     shared: Arc<Shared>,
     settings: Settings,
+    active_keys: Vec<KeySetting>,
     supplies: Supplies,
     dialer: Dialer,
     tls: Tls,
@@ -106,6 +122,12 @@ pub struct Running {
     app: App,
     stop: watch::Sender<bool>,
     workers: Vec<JoinHandle<()>>,
+    /// When the file of tokens was last changed, as it was last read.
+    tokens_read: Option<SystemTime>,
+}
+
+fn token_stamp(settings: &Settings) -> Option<SystemTime> {
+    std::fs::metadata(tokens::path(&settings.state)).and_then(|m| m.modified()).ok()
 }
 
 impl App {
@@ -123,9 +145,14 @@ impl App {
             None => root_of(&settings, &supplies, now)?,
         };
         let leaves = Leaves::new(Arc::new(root), provider)?;
-        let secrets = Secrets::new(sources(&settings, &supplies));
-        let live = live(&settings, &supplies, &tokens)?;
+        let active_keys = active(&settings, &supplies);
+        let secrets = Secrets::new(sources(&active_keys, &supplies));
+        let live = live(&settings, &active_keys, &supplies, &tokens)?;
+        let active_keys = active_keys.into_iter().cloned().collect();
         let address = listen.unwrap_or(settings.proxy.listen);
+        if !address.ip().is_loopback() && !live.agents.need_token() {
+            return Err(AppError::Open { address });
+        }
         let listener = bind(address).map_err(|source| AppError::Listen { address, source })?;
         let own = listener.local_addr().map_err(|source| AppError::Listen { address, source })?;
         let audit = Log::open(audit_config(&settings), now)?;
@@ -145,7 +172,7 @@ impl App {
             counters: proxy::Counters::default(),
             meters: proxy::Meters::default(),
         };
-        Ok(Self { shared: Arc::new(shared), settings, supplies, dialer, tls, listener, tokens })
+        Ok(Self { shared: Arc::new(shared), settings, active_keys, supplies, dialer, tls, listener, tokens })
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -161,8 +188,8 @@ impl App {
     }
 
     /// The keys that a request could use now.
-    pub fn active_keys(&self) -> Vec<&KeySetting> {
-        self.settings.keys.iter().filter(|k| is_active(k, &self.supplies)).collect()
+    pub fn active_keys(&self) -> &[KeySetting] {
+        &self.active_keys
     }
 
     pub fn counts(&self) -> proxy::Counts {
@@ -198,7 +225,8 @@ impl App {
             let thread = std::thread::Builder::new().name(format!("worker-{number}"));
             workers.push(thread.spawn(work).map_err(AppError::Thread)?);
         }
-        Ok(Running { app: self, stop, workers })
+        let tokens_read = token_stamp(&self.settings);
+        Ok(Running { app: self, stop, workers, tokens_read })
     }
 }
 
@@ -209,12 +237,20 @@ impl Running {
 
     /// Takes new settings over, whole or not at all. Listener, CA and audit stay as they were at the start.
     pub fn reload(&mut self, settings: Settings) -> Result<(), AppError> {
-        let live = live(&settings, &self.app.supplies, &self.app.tokens)?;
-        self.app.shared.secrets.reload(sources(&settings, &self.app.supplies));
-        self.app.shared.live.store(Arc::new(live));
+        let App { shared, supplies, tokens, .. } = &self.app;
+        let active = active(&settings, supplies);
+        let live = live(&settings, &active, supplies, tokens)?;
+        if !self.app.address().ip().is_loopback() && !live.agents.need_token() {
+            return Err(AppError::Open { address: self.app.address() });
+        }
+        let changed = changes(&self.app.active_keys, &active);
+        shared.secrets.reload(sources(&active, supplies));
+        shared.live.store(Arc::new(live));
+        self.app.active_keys = active.into_iter().cloned().collect();
         self.app.settings = settings;
         let mut record = Record::new(SystemTime::now(), Event::Config, "reload");
         record.success = Some(true);
+        record.reason = Some(changed);
         self.app.shared.audit.append(&record);
         Ok(())
     }
@@ -224,9 +260,25 @@ impl Running {
         self.app.shared.audit.flush().await
     }
 
-    /// Drops all keys from memory; nothing is replaced until the next reload.
+    /// Asks the sources that may have something new, so that a changed key is in use within a second or so.
+    pub async fn refresh_keys(&self) {
+        self.app.shared.secrets.refresh().await;
+    }
+
+    /// Takes over what `agent add` or `agent revoke` has changed since. Whether there was anything.
+    pub fn reload_tokens(&mut self) -> Result<bool, AppError> {
+        let stamp = token_stamp(&self.app.settings);
+        if stamp == self.tokens_read {
+            return Ok(false);
+        }
+        self.tokens_read = stamp;
+        self.reload(self.app.settings.clone()).map(|()| true)
+    }
+
+    /// Drops all keys from memory; nothing is replaced until the next reload. What came by the environment is gone for good.
     pub fn wipe(&self) {
         self.app.shared.secrets.wipe();
+        memory::wipe_all();
         let mut record = Record::new(SystemTime::now(), Event::Key, "wipe");
         record.success = Some(true);
         self.app.shared.audit.append(&record);
@@ -258,8 +310,9 @@ impl Running {
 
 /// The stores of this machine, and what came by the environment.
 pub fn supplies(settings: &Settings, environment: Arc<Environment>) -> Supplies {
-    let machine: Arc<dyn Store> = Arc::new(Vault::machine(&settings.state));
-    Supplies { environment, machine: Some(machine), ..Supplies::default() }
+    let config =
+        secrets::Config { state: settings.state.clone(), password_file: None, prompt: None, patience: PATIENCE };
+    Supplies::build(config, environment)
 }
 
 /// The name under which a store keeps the CA.
@@ -281,16 +334,22 @@ impl Shelf for CaShelf {
     }
 }
 
+/// Where the root is, or is to be: the first store that has one, else the first that works.
 fn shelf(supplies: &Supplies) -> Option<CaShelf> {
-    supplies.keyring.clone().or_else(|| supplies.machine.clone()).map(CaShelf)
+    let stores = || [supplies.keyring.clone(), supplies.machine.clone()].into_iter().flatten().map(CaShelf);
+    let has_one = |shelf: &CaShelf| matches!(shelf.take(), Ok(Some(_)));
+    stores().find(has_one).or_else(|| stores().find(|shelf| shelf.take().is_ok()))
 }
 
 /// The root that the settings name, made where there is none yet.
 fn root_of(settings: &Settings, supplies: &Supplies, now: SystemTime) -> Result<Root, CaError> {
-    match (&settings.ca.source, shelf(supplies)) {
-        (CaSource::File(path), _) => Root::from_file(path),
-        (CaSource::Auto, Some(shelf)) => keep::load_or_make(&shelf, &settings.state.join("ca.lock"), &host_name(), now),
-        (CaSource::Memory, _) | (CaSource::Auto, None) => Root::generate(now, &host_name()),
+    if let CaSource::File(path) = &settings.ca.source {
+        return Root::from_file(path);
+    }
+    let shelf = if settings.ca.source == CaSource::Auto { shelf(supplies) } else { None };
+    match shelf {
+        Some(shelf) => keep::load_or_make(&shelf, &settings.state.join("ca.lock"), &host_name(), now),
+        None => Root::generate(now, &host_name()),
     }
 }
 
@@ -340,20 +399,56 @@ fn audit_config(settings: &Settings) -> log::Config {
     }
 }
 
-/// A key with a table of its own is always active; one of the catalog once something may have its value.
-fn is_active(key: &KeySetting, supplies: &Supplies) -> bool {
-    key.at.is_some() || supplies.environment.names().any(|taken| key.env.iter().any(|v| v == taken))
+/// What a reload changes in the keys, in a sentence: bindings are compared as they are written.
+fn changes(before: &[KeySetting], after: &[&KeySetting]) -> String {
+    let told = |key: &KeySetting| format!("{:?} {}", key.rule, key.source);
+    let was = |key: &KeySetting| before.iter().find(|b| b.name == key.name);
+    let mut parts = [("added", Vec::new()), ("removed", Vec::new()), ("changed", Vec::new())];
+    for key in after {
+        match was(key) {
+            None => parts[0].1.push(key.name.as_str()),
+            Some(before) if told(before) != told(key) => parts[2].1.push(key.name.as_str()),
+            Some(_) => {}
+        }
+    }
+    let gone = before.iter().filter(|b| !after.iter().any(|key| key.name == b.name));
+    parts[1].1.extend(gone.map(|key| key.name.as_str()));
+    let parts = parts.iter().filter(|(_, names)| !names.is_empty());
+    let parts: Vec<String> = parts.map(|(what, names)| format!("keys {what}: {}", names.join(" "))).collect();
+    if parts.is_empty() { "no key added, removed or bound anew".into() } else { parts.join("; ") }
 }
 
-fn sources(settings: &Settings, supplies: &Supplies) -> Vec<KeySource> {
-    let active = settings.keys.iter().filter(|k| is_active(k, supplies));
-    active
-        .map(|key| KeySource { name: key.name.clone(), source: supplies.source(&key.source, &key.name, &key.env) })
-        .collect()
+/// The keys that something may have a value for. One with a table of its own always is; one of the catalog once its
+/// variable was set or a store has it.
+fn active<'s>(settings: &'s Settings, supplies: &Supplies) -> Vec<&'s KeySetting> {
+    // a store that can't be listed now is told of when a key of its own is asked for
+    let stored: HashSet<String> = supplies.stores().filter_map(|store| store.list().ok()).flatten().collect();
+    let taken: HashSet<&str> = supplies.environment.names().collect();
+    let has_value = |key: &KeySetting| {
+        stored.contains(&entry_name(&key.name)) || key.env.iter().any(|name| taken.contains(name.as_str()))
+    };
+    settings.keys.iter().filter(|key| key.at.is_some() || has_value(key)).collect()
 }
 
-fn live(settings: &Settings, supplies: &Supplies, tokens: &[(TokenHash, Arc<Agent>)]) -> Result<Live, AppError> {
-    let active: Vec<&KeySetting> = settings.keys.iter().filter(|k| is_active(k, supplies)).collect();
+fn sources(active: &[&KeySetting], supplies: &Supplies) -> Vec<KeySource> {
+    let source = |key: &&KeySetting| KeySource {
+        name: key.name.clone(),
+        source: supplies.source(&key.source, &key.name, &key.env),
+    };
+    active.iter().map(source).collect()
+}
+
+/// The rules that a service with these settings would follow, without anything being opened or bound.
+pub fn rules(settings: &Settings, supplies: &Supplies) -> Result<Live, AppError> {
+    live(settings, &active(settings, supplies), supplies, &[])
+}
+
+fn live(
+    settings: &Settings,
+    active: &[&KeySetting],
+    supplies: &Supplies,
+    tokens: &[(TokenHash, Arc<Agent>)],
+) -> Result<Live, AppError> {
     let lookalikes = active.iter().filter_map(|k| Some((k.rule.placeholder.clone()?, k.name.clone())));
     let vocabulary = Vocabulary::new(settings.proxy.braces, lookalikes)?;
     let egress = decide::Egress {
@@ -373,25 +468,47 @@ fn live(settings: &Settings, supplies: &Supplies, tokens: &[(TokenHash, Arc<Agen
     })
 }
 
+/// Who may ask. Any agent in the config, token in the state folder or `LOCUM_PROXY_TOKEN` makes a token necessary.
 fn agents(settings: &Settings, supplies: &Supplies, made: &[(TokenHash, Arc<Agent>)]) -> Result<Agents, AppError> {
     if !made.is_empty() {
         return Ok(Agents::with_tokens(made.to_vec()));
     }
+    let kept = Tokens::load(&settings.state)?.kept;
+    let from_environment = supplies.environment.get(PROXY_TOKEN).ok().flatten();
+    if settings.agents.is_empty() && kept.is_empty() && from_environment.is_none() {
+        return Ok(Agents::open());
+    }
     let mut tokens = Vec::new();
     for setting in &settings.agents {
-        let Some(path) = &setting.token_file else { continue };
-        let fail = |why: String| AppError::Token { agent: setting.name.to_string(), path: path.clone(), why };
-        let token = Opened::new(std::fs::read(path).map_err(|e| fail(e.to_string()))?);
-        let text = token.expose().trim_ascii();
-        if text.len() < 16 {
-            return Err(fail("it has under 16 characters".into()));
+        if let Some(path) = &setting.token_file {
+            tokens.push((token_in(path, &setting.name)?, Arc::new(agent(setting))));
         }
-        tokens.push((TokenHash::of(text), Arc::new(agent(setting))));
     }
-    if let Ok(Some(token)) = supplies.environment.get(PROXY_TOKEN) {
+    for kept in kept {
+        let table = settings.agents.iter().find(|a| a.name == kept.name);
+        let mut agent = table.map_or_else(|| Agent { name: kept.name.clone(), ..Agent::local() }, agent);
+        agent.expires = kept.expires;
+        if let Some(keys) = kept.keys {
+            let allowed = keys.into_iter().filter(|key| agent.may_use(key)).collect();
+            agent.keys = Some(allowed);
+        }
+        tokens.push((kept.hash, Arc::new(agent)));
+    }
+    if let Some(token) = from_environment {
         tokens.push((TokenHash::of(token.expose().trim_ascii()), Arc::new(Agent::local())));
     }
-    Ok(if tokens.is_empty() { Agents::open() } else { Agents::with_tokens(tokens) })
+    Ok(Agents::with_tokens(tokens))
+}
+
+fn token_in(path: &Path, agent: &AgentName) -> Result<TokenHash, AppError> {
+    let fail = |why: String| AppError::Token { agent: agent.to_string(), path: path.into(), why };
+    let token = Opened::new(std::fs::read(path).map_err(|e| fail(e.to_string()))?);
+    let text = token.expose().trim_ascii();
+    if text.len() < MIN_TOKEN {
+        Err(fail(format!("it has under {MIN_TOKEN} characters")))
+    } else {
+        Ok(TokenHash::of(text))
+    }
 }
 
 /// What the config says of an agent, as policy takes it.

@@ -1,10 +1,12 @@
 //! The commands: each reads its arguments, calls a room below and says what came of it.
 
+pub mod agent;
 pub mod audit;
 pub mod ca;
 pub mod check;
 pub mod demo;
 pub mod env;
+pub mod explain;
 pub mod run;
 pub mod serve;
 pub mod term;
@@ -46,6 +48,10 @@ enum Command {
     Check(check::CheckArgs),
     /// The certificate authority that clients have to trust
     Ca(ca::CaArgs),
+    /// The tokens by which agents prove who they are
+    Agent(agent::AgentArgs),
+    /// Which rule decides a request, and what would have to change; sends nothing
+    Explain(explain::ExplainArgs),
     /// What has happened, and whether the record of it is whole
     Audit(audit::AuditArgs),
     /// Completions for a shell, to be sourced by it
@@ -91,6 +97,7 @@ pub fn run() -> ExitCode {
             return if e.use_stderr() { ExitCode::from(term::WRONG_USAGE) } else { ExitCode::SUCCESS };
         }
     };
+    memory::wipe_on_panic();
     let context = Context { given: Given { config: cli.config, state: cli.state }, hardened: memory::harden() };
     match dispatch(cli.command, &context) {
         Ok(code) => code,
@@ -111,6 +118,8 @@ fn dispatch(command: Command, context: &Context) -> anyhow::Result<ExitCode> {
         }
         Command::Ca(args) => ca::run(args, context),
         Command::Serve(args) => serve::run(args, context),
+        Command::Agent(args) => agent::run(args, context),
+        Command::Explain(args) => explain::run(args, context),
         Command::Audit(args) => audit::run(args, &context.settings()?.audit.dir),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "locum", &mut std::io::stdout());

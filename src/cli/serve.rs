@@ -76,15 +76,25 @@ async fn until_stopped(mut running: Running, context: &Context) -> anyhow::Resul
     let mut wipe = signal(SignalKind::user_defined2())?;
     let mut term = signal(SignalKind::terminate())?;
     let mut int = signal(SignalKind::interrupt())?;
+    let mut second = tokio::time::interval(Duration::from_secs(1));
+    second.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             _ = hup.recv() => match reload(&mut running, context) {
                 Ok(()) => eprintln!("locum: reloaded"),
                 Err(e) => eprintln!("locum: not reloaded, all is as it was: {e:#}"),
             },
+            _ = second.tick() => {
+                running.refresh_keys().await;
+                match running.reload_tokens() {
+                    Ok(true) => eprintln!("locum: the agents' tokens have changed and are taken over"),
+                    Ok(false) => {}
+                    Err(e) => eprintln!("locum: the agents' tokens can't be taken over, all is as it was: {e}"),
+                }
+            }
             _ = wipe.recv() => {
                 running.wipe();
-                eprintln!("locum: all keys are wiped from memory; SIGHUP loads them again");
+                eprintln!("locum: all keys are wiped from memory; SIGHUP loads them again, but for those that came by the environment");
             }
             _ = term.recv() => break,
             _ = int.recv() => break,

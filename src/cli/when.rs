@@ -15,6 +15,19 @@ pub fn until(said: &str, now: &Zoned) -> anyhow::Result<Timestamp> {
     Ok(range(said, now)?.1)
 }
 
+/// The moment to come that `said` means: a span from now on, or the end of a day.
+pub fn ahead(said: &str, now: &Zoned) -> anyhow::Result<Timestamp> {
+    let at = match said.trim().parse::<Span>() {
+        Ok(span) => now.checked_add(span.abs()).with_context(|| format!("'{said}' is too far off"))?.timestamp(),
+        Err(_) => range(said, now)?.1,
+    };
+    if at > now.timestamp() {
+        return Ok(at);
+    }
+    let what = format!("'{}' is not to come", said.escape_debug());
+    Err(Told { what, next: "say it like 30d, 12h or 2027-01-31".into(), code: WRONG_USAGE }.into())
+}
+
 fn range(said: &str, now: &Zoned) -> anyhow::Result<(Timestamp, Timestamp)> {
     let said = said.trim();
     let today = now.date();
@@ -56,6 +69,19 @@ fn day(date: Date, now: &Zoned) -> anyhow::Result<(Timestamp, Timestamp)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_to_come() {
+        let now: Zoned = "2026-11-21T14:30:00+00:00[UTC]".parse().unwrap();
+        for (said, at) in
+            [("30d", "2026-12-21T14:30:00Z"), ("12h", "2026-11-22T02:30:00Z"), ("2027-01-31", "2027-02-01T00:00:00Z")]
+        {
+            assert_eq!(ahead(said, &now).unwrap().to_string(), at, "{said}");
+        }
+        for bad in ["", "soon", "yesterday", "2020-01-01", "now"] {
+            assert!(ahead(bad, &now).is_err(), "{bad}");
+        }
+    }
 
     #[test]
     fn times_are_understood_as_people_say_them() {

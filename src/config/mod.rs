@@ -5,6 +5,7 @@ pub mod file;
 pub mod keys;
 mod reader;
 pub mod settings;
+pub mod tokens;
 
 use serde::Serialize;
 use serde::ser::SerializeStruct as _;

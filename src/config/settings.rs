@@ -290,16 +290,11 @@ fn build(
     }
     let home = env.path("HOME");
     let tables = written.all("proxy");
-    let listen_at = tables.iter().find_map(|t| t.values.get("listen")).map(|(_, at)| at.clone());
     let proxy = Reader::read(tables, home, mistakes, proxy);
     let ca = Reader::read(written.all("ca"), home, mistakes, ca);
     let audit = Reader::read(written.all("audit"), home, mistakes, |r| audit(r, &state));
     let keys = keys::keys(written.all("key"), proxy.cleartext, home, mistakes);
     let agents = keys::agents(written.all("agent"), &keys, home, mistakes);
-    if let Some(at) = listen_at.filter(|_| !proxy.listen.ip().is_loopback() && agents.is_empty() && !env.proxy_token) {
-        let hint = "make an agent with `locum agent add NAME`, or set LOCUM_PROXY_TOKEN";
-        mistakes.push(Mistake::new(at, "beyond loopback anyone could spend your keys: it takes agents", hint));
-    }
     Settings { file, state, proxy, ca, keys, agents, audit }
 }
 
@@ -533,14 +528,6 @@ mod tests {
             wrong[0].starts_with("$LOCUM_CA__SUORCE: ") && wrong[1].starts_with("$LOCUM_PROXY__LISTEN: "),
             "{wrong:?}"
         );
-    }
-
-    #[test]
-    fn beyond_loopback_it_takes_an_agent_or_a_token() {
-        let open = "[proxy]\nlisten = \"0.0.0.0:8787\"\n";
-        assert_eq!(settings(open, &[("LOCUM_PROXY_TOKEN", "t")]).1, [""; 0]);
-        assert_eq!(mistakes(&format!("{open}[agent.a]\n")), [""; 0]);
-        assert_eq!(settings("", &[("LOCUM_PROXY__LISTEN", "0.0.0.0:1")]).1.len(), 1);
     }
 
     #[test]

@@ -3,6 +3,8 @@
 //! Pure: bytes in, a verdict out. It keeps no bytes and changes none. RFC 9112 allows recipients to repair much of what
 //! is refused here; a proxy that holds keys has no reason to.
 
+use std::ops::Range;
+
 /// The largest head or trailer section, in bytes.
 pub const MAX_HEAD: usize = 64 * 1024;
 /// The most header lines.
@@ -43,28 +45,45 @@ enum State {
 #[derive(Debug)]
 pub struct Framing {
     state: State,
+    /// The head that was just read has `<` or `>` in its target.
+    angled: bool,
 }
 
 impl Default for Framing {
     fn default() -> Self {
-        Self { state: State::Head }
+        Self { state: State::Head, angled: false }
     }
+}
+
+/// How far a stream was read.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Sound {
+    /// So many bytes are sound. Those after them begin a head, or trailers, that is not whole yet, and have to be given
+    /// again together with what follows; or they have not been looked at, where `angled` is set.
+    pub len: usize,
+    /// Where a target with `<` or `>` stands. No URI has these (RFC 3986), but curl sends them as they are typed, and
+    /// placeholders are made of them; nothing behind that head has been read yet.
+    pub angled: Option<Range<usize>>,
 }
 
 const CHUNK_START: State = State::ChunkLine { size: 0, digits: 0, length: 0, extension: false };
 
 impl Framing {
-    /// Reads on. Returns how many bytes are sound; those after them begin a head (or trailers) that is not whole yet,
-    /// and have to be given again together with what follows.
-    pub fn read(&mut self, data: &[u8]) -> Result<usize, Fault> {
+    /// Reads on, up to what is not whole yet.
+    pub fn read(&mut self, data: &[u8]) -> Result<Sound, Fault> {
         let mut at = 0;
         while let Some(rest) = data.get(at..).filter(|rest| !rest.is_empty()) {
-            match self.step(rest)? {
-                0 => break,
-                n => at += n,
+            let n = self.step(rest)?;
+            if n == 0 {
+                break;
+            }
+            at += n;
+            if std::mem::take(&mut self.angled) {
+                let line = memchr::memchr(b'\r', rest).unwrap_or(n);
+                return Ok(Sound { len: at, angled: Some(at - n..at - n + line) });
             }
         }
-        Ok(at)
+        Ok(Sound { len: at, angled: None })
     }
 
     /// From here on the bytes are no HTTP/1.1, after an upgrade.
@@ -138,7 +157,9 @@ impl Framing {
         }
         let Some(end) = section_end(rest)? else { return Ok(0) };
         let mut lines = lines(&rest[..end]);
-        let version = request_line(lines.next().unwrap_or_default())?;
+        let line = lines.next().unwrap_or_default();
+        let version = request_line(line)?;
+        self.angled = memchr::memchr2(b'<', b'>', line).is_some();
         self.state = body_of(lines, version)?;
         Ok(end)
     }
@@ -299,7 +320,7 @@ mod tests {
         let (mut framing, mut held) = (Framing::default(), Vec::new());
         for piece in stream.chunks(step) {
             held.extend_from_slice(piece);
-            let sound = framing.read(&held)?;
+            let sound = framing.read(&held)?.len;
             held.drain(..sound);
         }
         assert!(held.is_empty() && framing.between_check(), "a whole stream is read to its end");
@@ -376,6 +397,16 @@ mod tests {
     }
 
     #[test]
+    fn a_target_with_angle_brackets_is_pointed_out() {
+        let stream = b"\r\nGET / HTTP/1.1\r\n\r\nGET /?k=<<x_key>> HTTP/1.1\r\n\r\nGET / HTTP/1.1\r\n\r\n";
+        let mut framing = Framing::default();
+        let sound = framing.read(stream).unwrap();
+        assert_eq!(&stream[sound.angled.unwrap()], b"GET /?k=<<x_key>> HTTP/1.1");
+        let rest = &stream[sound.len..];
+        assert_eq!(framing.read(rest), Ok(Sound { len: rest.len(), angled: None }));
+    }
+
+    #[test]
     fn bounds() {
         let long = format!("GET / HTTP/1.1\r\nX: {}\r\n\r\n", "a".repeat(MAX_HEAD));
         assert!(matches!(check(long.as_bytes(), 1 << 20), Err(Fault::TooLarge(_))));
@@ -406,7 +437,7 @@ mod tests {
                 }
             }
             let mut whole = Framing::default();
-            prop_assert_eq!(whole.read(&stream), Ok(stream.len()));
+            prop_assert_eq!(whole.read(&stream), Ok(Sound { len: stream.len(), angled: None }));
             prop_assert!(whole.between_check());
             let (mut framing, mut held, mut rest) = (Framing::default(), Vec::new(), &stream[..]);
             let mut passed = 0;
@@ -415,7 +446,7 @@ mod tests {
                 let n = (*cut).min(rest.len());
                 held.extend_from_slice(&rest[..n]);
                 rest = &rest[n..];
-                let sound = framing.read(&held).unwrap();
+                let sound = framing.read(&held).unwrap().len;
                 passed += sound;
                 held.drain(..sound);
             }

@@ -1,6 +1,6 @@
 //! A client's stream of which only soundly framed HTTP/1.1 comes out; at the first fault it ends, and says why.
 
-use super::framing::{Fault, Framing};
+use super::framing::{Fault, Framing, Sound};
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -68,21 +68,52 @@ impl<S: AsyncRead + Unpin> AsyncRead for Strict<S> {
             if this.partial.is_empty() {
                 // the usual case: whole heads and bodies, looked at where they lie
                 let sound = this.framing.read(new).map_err(|f| this.fail(f))?;
-                this.partial.extend_from_slice(&new[sound..]);
-                buf.set_filled(start + sound);
-                if sound > 0 {
-                    return Poll::Ready(Ok(()));
+                if sound.angled.is_none() {
+                    this.partial.extend_from_slice(&new[sound.len..]);
+                    buf.set_filled(start + sound.len);
+                    if sound.len > 0 {
+                        return Poll::Ready(Ok(()));
+                    }
+                    continue;
                 }
-                continue;
+                this.admit(new, &sound);
+                this.partial.extend_from_slice(&new[sound.len..]);
+            } else {
+                this.partial.extend_from_slice(new);
             }
-            this.partial.extend_from_slice(new);
             buf.set_filled(start);
-            let sound = this.framing.read(&this.partial).map_err(|f| this.fail(f))?;
-            if sound > 0 {
-                let rest = this.partial.split_off(sound);
-                this.sound = std::mem::replace(&mut this.partial, rest);
+            this.read_partial().map_err(|f| this.fail(f))?;
+        }
+    }
+}
+
+impl<S> Strict<S> {
+    /// Reads what waits, as far as it goes.
+    fn read_partial(&mut self) -> Result<(), Fault> {
+        while !self.partial.is_empty() {
+            let sound = self.framing.read(&self.partial)?;
+            if sound.len == 0 {
+                break;
+            }
+            let rest = self.partial.split_off(sound.len);
+            let read = std::mem::replace(&mut self.partial, rest);
+            self.admit(&read, &sound);
+        }
+        Ok(())
+    }
+
+    /// Lets sound bytes through, with the brackets of a target in the form that URIs have for them.
+    fn admit(&mut self, data: &[u8], sound: &Sound) {
+        let Some(line) = sound.angled.clone() else { return self.sound.extend_from_slice(&data[..sound.len]) };
+        self.sound.extend_from_slice(&data[..line.start]);
+        for byte in &data[line.clone()] {
+            match byte {
+                b'<' => self.sound.extend_from_slice(b"%3C"),
+                b'>' => self.sound.extend_from_slice(b"%3E"),
+                _ => self.sound.push(*byte),
             }
         }
+        self.sound.extend_from_slice(&data[line.end..sound.len]);
     }
 }
 
@@ -109,5 +140,67 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Strict<S> {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.inner).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    /// What comes out of a stream that arrives in pieces, read in steps.
+    fn through(stream: &[u8], cuts: &[usize], step: usize) -> Result<Vec<u8>, Option<Fault>> {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            let (mut near, far) = tokio::io::duplex(64);
+            let (stream, cuts) = (stream.to_vec(), cuts.to_vec());
+            let writer = tokio::spawn(async move {
+                let mut rest = &stream[..];
+                for cut in cuts.iter().cycle() {
+                    let n = (*cut).min(rest.len());
+                    // a reader that has seen a fault no longer reads
+                    if n == 0 || near.write_all(&rest[..n]).await.is_err() {
+                        break;
+                    }
+                    rest = &rest[n..];
+                    tokio::task::yield_now().await;
+                }
+            });
+            let (mut strict, why) = Strict::new(far);
+            let (mut out, mut buf) = (Vec::new(), vec![0; step]);
+            let end = loop {
+                match strict.read(&mut buf).await {
+                    Ok(0) => break Ok(out),
+                    Ok(n) => out.extend_from_slice(&buf[..n]),
+                    Err(_) => break Err(why.take()),
+                }
+            };
+            drop(strict);
+            writer.await.unwrap();
+            end
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn sound_streams_pass_whole_however_they_are_cut(
+            bodies in proptest::collection::vec("[a-z<>]{0,40}", 1..6),
+            cuts in proptest::collection::vec(1usize..60, 1..20),
+            step in 1usize..100,
+        ) {
+            let stream: String = bodies.iter().map(|b| format!("POST /?a=<{b}> HTTP/1.1\r\nX: <\r\nContent-Length: {}\r\n\r\n{b}", b.len())).collect();
+            let wanted: String = bodies.iter().map(|b| {
+                let target = format!("<{b}>").replace('<', "%3C").replace('>', "%3E");
+                format!("POST /?a={target} HTTP/1.1\r\nX: <\r\nContent-Length: {}\r\n\r\n{b}", b.len())
+            }).collect();
+            prop_assert_eq!(through(stream.as_bytes(), &cuts, step), Ok(wanted.into_bytes()));
+        }
+
+        #[test]
+        fn a_fault_ends_the_stream(cuts in proptest::collection::vec(1usize..60, 1..20), step in 1usize..100) {
+            let stream = b"GET / HTTP/1.1\r\n\r\nGET / HTTP/1.1\r\nX : 1\r\n\r\nGET /never HTTP/1.1\r\n\r\n";
+            prop_assert!(matches!(through(stream, &cuts, step), Err(Some(Fault::Malformed(_)))));
+        }
     }
 }

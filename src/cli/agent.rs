@@ -1,0 +1,142 @@
+//! `locum agent`: makes, lists and revokes the tokens by which agents prove who they are.
+
+use super::{Context, term, told, when};
+use crate::app;
+use crate::config::settings::Settings;
+use crate::config::tokens::{self, Kept, Tokens};
+use crate::name::{AgentName, KeyName};
+use crate::policy::agent::TokenHash;
+use base64::Engine as _;
+use jiff::Timestamp;
+use std::io::Write as _;
+use std::process::ExitCode;
+use std::time::SystemTime;
+use zeroize::Zeroizing;
+
+#[derive(Debug, clap::Args)]
+pub struct AgentArgs {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Make a token for an agent, and show it this once; an older one of that agent stops counting
+    Add {
+        name: AgentName,
+        /// Only these keys, separated by commas
+        #[arg(long, value_delimiter = ',', value_name = "KEY")]
+        keys: Option<Vec<KeyName>>,
+        /// Until when it counts: 30d, 12h, 2027-01-31
+        #[arg(long, value_name = "WHEN")]
+        expires: Option<String>,
+    },
+    /// The agents that have a token
+    List {
+        /// An array of objects
+        #[arg(long)]
+        json: bool,
+    },
+    /// Let an agent's token no longer count, from its next request on
+    Revoke { name: AgentName },
+}
+
+pub fn run(args: AgentArgs, context: &Context) -> anyhow::Result<ExitCode> {
+    let settings = context.settings()?;
+    app::make_state_dir(&settings.state).map_err(told)?;
+    match args.command {
+        Command::Add { name, keys, expires } => add(&settings, name, keys, expires.as_deref()),
+        Command::List { json } => list(&settings, json),
+        Command::Revoke { name } => revoke(&settings, &name),
+    }
+}
+
+fn add(
+    settings: &Settings,
+    name: AgentName,
+    keys: Option<Vec<KeyName>>,
+    expires: Option<&str>,
+) -> anyhow::Result<ExitCode> {
+    for key in keys.iter().flatten() {
+        if !settings.keys.iter().any(|k| k.name == *key) {
+            return Err(term::Told::failed(format!("there is no key '{key}'"), "'locum check' lists those there are"));
+        }
+    }
+    let expires = expires.map(|said| when::ahead(said, &jiff::Zoned::now())).transpose()?.map(SystemTime::from);
+    let mut bytes = Zeroizing::new([0_u8; 32]);
+    aws_lc_rs::rand::fill(&mut *bytes).map_err(|_| told(app::AppError::Random))?;
+    let token = Zeroizing::new(format!("locum_{}", base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(*bytes)));
+    let kept =
+        Kept { name: name.clone(), hash: TokenHash::of(token.as_bytes()), keys, made: SystemTime::now(), expires };
+    let replaced = tokens::change(&settings.state, |tokens| {
+        let before = tokens.kept.len();
+        tokens.kept.retain(|k| k.name != name);
+        let replaced = tokens.kept.len() < before;
+        tokens.kept.push(kept);
+        replaced
+    })
+    .map_err(|e| told(e.into()))?;
+    // the token alone on standard output, so that it can go straight into a file
+    writeln!(std::io::stdout().lock(), "{}", *token)?;
+    if replaced {
+        eprintln!("the token that {name} had before no longer counts");
+    }
+    eprintln!("shown this once; the agent sends it as http://{name}:TOKEN@{}", settings.proxy.listen);
+    Ok(ExitCode::SUCCESS)
+}
+
+fn list(settings: &Settings, json: bool) -> anyhow::Result<ExitCode> {
+    let kept = Tokens::load(&settings.state).map_err(|e| told(e.into()))?.kept;
+    let time = |t: SystemTime| {
+        Timestamp::try_from(t).map_or_else(|_| "?".into(), |t| t.strftime("%Y-%m-%d %H:%M").to_string())
+    };
+    let mut rows: Vec<(String, String, Option<String>, Option<SystemTime>, &'static str)> = kept
+        .into_iter()
+        .map(|k| (k.name.to_string(), joined(k.keys.as_deref()), Some(time(k.made)), k.expires, "agent add"))
+        .collect();
+    let from_config = settings.agents.iter().filter(|a| a.token_file.is_some());
+    rows.extend(from_config.map(|a| (a.name.to_string(), joined(a.keys.as_deref()), None, None, "token_file")));
+    rows.sort();
+    if json {
+        let rows: Vec<_> = rows
+            .iter()
+            .map(|(name, keys, made, expires, by)| {
+                serde_json::json!({ "name": name, "keys": keys, "made": made, "expires": expires.map(time), "by": by })
+            })
+            .collect();
+        println!("{}", serde_json::to_string_pretty(&rows)?);
+        return Ok(ExitCode::SUCCESS);
+    }
+    if rows.is_empty() {
+        println!("no agent has a token: whoever runs as your user is 'local' (make one with 'locum agent add NAME')");
+        return Ok(ExitCode::SUCCESS);
+    }
+    println!("{:<24} {:<17} {:<17} {:<12} KEYS", "AGENT", "MADE", "EXPIRES", "BY");
+    for (name, keys, made, expires, by) in rows {
+        let expires = expires.map_or_else(|| "never".into(), time);
+        println!("{name:<24} {:<17} {expires:<17} {by:<12} {keys}", made.unwrap_or_default());
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn joined(keys: Option<&[KeyName]>) -> String {
+    keys.map_or_else(|| "all".into(), |keys| keys.iter().map(KeyName::as_str).collect::<Vec<_>>().join(","))
+}
+
+fn revoke(settings: &Settings, name: &AgentName) -> anyhow::Result<ExitCode> {
+    let known = tokens::change(&settings.state, |tokens| {
+        let before = tokens.kept.len();
+        tokens.kept.retain(|k| k.name != *name);
+        tokens.kept.len() < before
+    })
+    .map_err(|e| told(e.into()))?;
+    if !known {
+        let next = match settings.agents.iter().any(|a| a.name == *name && a.token_file.is_some()) {
+            true => "its token is in the file that the config names: remove the token_file line, then SIGHUP",
+            false => "'locum agent list' shows those that have one",
+        };
+        return Err(term::Told::failed(format!("no token was made for {name}"), next));
+    }
+    println!("{name}: its token no longer counts; a running service takes that over within a second");
+    Ok(ExitCode::SUCCESS)
+}

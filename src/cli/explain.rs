@@ -1,0 +1,225 @@
+//! `locum explain`: asks the very rules that decide, and says which one does; or looks up why an exchange was refused.
+
+use super::{Context, term, told};
+use crate::app;
+use crate::audit::filter::{Filter, Wanted};
+use crate::audit::lines::member;
+use crate::audit::query::Merge;
+use crate::config::settings::Settings;
+use crate::name::{AgentName, Origin, Scheme};
+use crate::policy::decide::{Mention, Permit, Question};
+use crate::policy::{Agent, Denial};
+use crate::rewrite::body::BodyRewriter;
+use crate::rewrite::{BodyKey, head};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+#[derive(Debug, clap::Args)]
+pub struct ExplainArgs {
+    /// The request's method
+    #[arg(required_unless_present = "exchange")]
+    method: Option<Method>,
+    /// The request's URL, placeholders as the agent writes them
+    #[arg(required_unless_present = "exchange")]
+    url: Option<String>,
+    /// Who asks [default: one that may use every key]
+    #[arg(long, value_name = "NAME")]
+    agent: Option<AgentName>,
+    /// A header as "Name: value"; may be given again
+    #[arg(long, short = 'H', value_name = "LINE")]
+    header: Vec<String>,
+    /// The body, or @FILE
+    #[arg(long, value_name = "TEXT")]
+    body: Option<String>,
+    /// Why this exchange was refused: the id that the refusal told
+    #[arg(long, value_name = "ID", conflicts_with_all = ["method", "url", "agent", "header", "body"])]
+    exchange: Option<String>,
+}
+
+pub fn run(args: ExplainArgs, context: &Context) -> anyhow::Result<ExitCode> {
+    let settings = context.settings()?;
+    match (&args.exchange, &args.method, &args.url) {
+        (Some(id), ..) => exchange(id, &settings.audit.dir),
+        (None, Some(method), Some(url)) => request(&args, method, url, &settings, context),
+        _ => Err(wrong("there is neither a request nor an exchange to explain", "locum explain GET https://…")),
+    }
+}
+
+fn wrong(what: impl Into<String>, next: &str) -> anyhow::Error {
+    term::Told { what: what.into(), next: next.into(), code: term::WRONG_USAGE }.into()
+}
+
+/// All that the audit has of one exchange.
+fn exchange(id: &str, dir: &Path) -> anyhow::Result<ExitCode> {
+    let mut found = 0;
+    let wanted = Wanted { exchanges: vec![id.to_owned()], ..Wanted::default() };
+    Merge::new(dir, Filter::new(&wanted))?.run(|line| {
+        found += 1;
+        let read = |name: &str| member(line, name).map(|v| v.text().into_owned()).filter(|t| !t.is_empty());
+        let text = |name: &str| read(name).unwrap_or_default();
+        println!("{}  {}  {}", text("timestamp"), text("event"), text("operation"));
+        let url = format!("{} {}://{}:{}{}", text("method"), text("scheme"), text("host"), text("port"), text("path"));
+        println!("  agent {}: {}", text("agent"), url.trim());
+        for (label, name) in [
+            ("status", "status"),
+            ("placeholder", "key_ref"),
+            ("where", "where"),
+            ("error", "error"),
+            ("why", "reason"),
+        ] {
+            if let Some(value) = read(name) {
+                println!("  {label:<11} {value}");
+            }
+        }
+        Ok(())
+    })?;
+    if found > 0 {
+        return Ok(ExitCode::SUCCESS);
+    }
+    Err(term::Told::failed(
+        format!("the audit in {} has no exchange '{}'", dir.display(), id.escape_debug()),
+        "the id is in the refusal, as `exchange`",
+    ))
+}
+
+fn request(
+    args: &ExplainArgs,
+    method: &Method,
+    url: &str,
+    settings: &Settings,
+    context: &Context,
+) -> anyhow::Result<ExitCode> {
+    // as the proxy does with what clients type
+    let url = url.replace('<', "%3C").replace('>', "%3E");
+    let uri: Uri =
+        url.parse().map_err(|e| wrong(format!("'{url}' is no URL: {e}"), "write it whole, as https://host/path"))?;
+    let scheme = match uri.scheme_str() {
+        Some("https") => Scheme::Https,
+        Some("http") => Scheme::Http,
+        _ => {
+            return Err(wrong(
+                format!("'{url}' is neither https:// nor http://"),
+                "write it whole, as https://host/path",
+            ));
+        }
+    };
+    let authority = uri.authority().map_or("", http::uri::Authority::as_str);
+    let origin = Origin::parse(scheme, authority).map_err(|e| wrong(e.to_string(), ""))?;
+    let headers = headers(&args.header)?;
+    let agent = agent(args.agent.as_ref(), settings)?;
+    let environment = context.take_secrets(settings)?;
+    let live = app::rules(settings, &app::supplies(settings, environment)).map_err(told)?;
+
+    println!("{method} {}", origin);
+    let target: Uri = uri.path_and_query().map_or("/", |p| p.as_str()).parse()?;
+    let hits = head::find(&live.vocabulary, &target, &headers);
+    let question =
+        Question { agent: &agent, origin: &origin, method, path: target.path(), has_body: args.body.is_some() };
+    let mentions =
+        || hits.iter().map(|h| Mention { written: &h.written, key: h.key.as_ref(), place: h.place.as_ref() });
+    let admitted = live.rules.admit(&agent, &origin.host, origin.port);
+    match admitted.and_then(|()| live.rules.decide(question, mentions())) {
+        Ok(permit) => permitted(args, &permit, &live, &headers),
+        Err(denial) => {
+            denied(&denial);
+            Ok(ExitCode::from(term::REFUSED))
+        }
+    }
+}
+
+fn permitted(
+    args: &ExplainArgs,
+    permit: &Permit,
+    live: &crate::proxy::Live,
+    headers: &HeaderMap,
+) -> anyhow::Result<ExitCode> {
+    for used in permit.uses() {
+        println!(
+            "  replaced  {} in {}, {}x: [key.{}] allows it",
+            used.key.placeholder(),
+            used.place,
+            used.count,
+            used.key
+        );
+    }
+    if let Some(body) = &args.body {
+        body_of(&read_body(body)?, permit, live, headers);
+    }
+    match permit.scrub().iter().map(|r| r.name.as_str()).collect::<Vec<_>>().join(", ") {
+        names if names.is_empty() => println!("  answer    passes unread: no key is bound to this host"),
+        names => println!("  answer    is scrubbed of: {names}"),
+    }
+    if permit.uses().is_empty() && args.body.is_none() {
+        println!("  sent      as it is: it holds no placeholder");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The body through the engine that a request goes through, with stand-ins for the keys' values.
+fn body_of(body: &[u8], permit: &Permit, live: &crate::proxy::Live, headers: &HeaderMap) {
+    let keys = permit.body().iter().map(|grant| BodyKey {
+        key: grant.rule.name.clone(),
+        value: Some(Arc::new(crate::memory::Opened::new(b"0".to_vec()))),
+        places: grant.rule.body_places().cloned().collect(),
+        max_uses: grant.uses_left,
+    });
+    let mut engine = BodyRewriter::new(live.vocabulary.clone(), headers.get("content-type"), keys.collect());
+    let mut out = Vec::new();
+    let done = engine.push(Bytes::copy_from_slice(body), &mut out).and_then(|()| engine.finish(&mut out));
+    for used in engine.uses() {
+        println!(
+            "  replaced  {} in {}, {}x: [key.{}] allows it",
+            used.key.placeholder(),
+            used.place,
+            used.count,
+            used.key
+        );
+    }
+    if engine.kept() > 0 {
+        println!("  kept      {} in the body, as text: no binding covers where they stand", engine.kept());
+    }
+    if let Err(fault) = done {
+        println!("  refused   {fault}");
+    }
+}
+
+fn denied(denial: &Denial) {
+    println!("  refused   {denial}");
+    if let Some(key) = denial.key() {
+        println!("  change    [key.{key}] in the config, if this is meant to be allowed");
+    }
+}
+
+fn read_body(body: &str) -> anyhow::Result<Vec<u8>> {
+    match body.strip_prefix('@') {
+        Some(path) => {
+            std::fs::read(path).map_err(|e| term::Told::failed(format!("{path}: {e}"), "name a file after '@'"))
+        }
+        None => Ok(body.as_bytes().to_vec()),
+    }
+}
+
+fn headers(lines: &[String]) -> anyhow::Result<HeaderMap> {
+    let mut headers = HeaderMap::new();
+    for line in lines {
+        let bad = || wrong(format!("'{}' is no header line", line.escape_debug()), "write it as \"Name: value\"");
+        let (name, value) = line.split_once(':').ok_or_else(bad)?;
+        let name = HeaderName::from_bytes(name.trim().as_bytes()).map_err(|_| bad())?;
+        headers.append(name, HeaderValue::from_str(value.trim()).map_err(|_| bad())?);
+    }
+    Ok(headers)
+}
+
+fn agent(name: Option<&AgentName>, settings: &Settings) -> anyhow::Result<Agent> {
+    let Some(name) = name else { return Ok(Agent::local()) };
+    match settings.agents.iter().find(|a| a.name == *name) {
+        Some(setting) => Ok(app::agent(setting)),
+        None => Err(term::Told::failed(
+            format!("the config has no agent '{name}'"),
+            "'locum agent list' shows those with a token",
+        )),
+    }
+}

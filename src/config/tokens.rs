@@ -1,0 +1,166 @@
+//! The tokens that `agent add` made: which agent each stands for, kept as hashes in the state folder.
+
+use crate::name::{AgentName, KeyName};
+use crate::policy::agent::TokenHash;
+use serde::{Deserialize, Serialize};
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// More than any folder of agents comes to.
+const MAX_FILE: u64 = 4 * 1024 * 1024;
+
+/// One agent that has a token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kept {
+    pub name: AgentName,
+    pub hash: TokenHash,
+    /// Narrower than its table in the config, where there is a list.
+    pub keys: Option<Vec<KeyName>>,
+    pub made: SystemTime,
+    pub expires: Option<SystemTime>,
+}
+
+/// The file, as read.
+#[derive(Debug, Default)]
+pub struct Tokens {
+    pub kept: Vec<Kept>,
+}
+
+/// What is wrong with the file.
+#[derive(Debug, thiserror::Error)]
+#[error("{path}: {why}")]
+pub struct TokensError {
+    pub path: PathBuf,
+    pub why: String,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Row {
+    name: String,
+    token_sha256: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    keys: Option<Vec<String>>,
+    /// Seconds since 1970.
+    made: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    expires: Option<u64>,
+}
+
+/// Where the file is.
+pub fn path(state: &Path) -> PathBuf {
+    state.join("agents.json")
+}
+
+impl Tokens {
+    /// No file is no token.
+    ///
+    /// # Errors
+    /// When the file can't be read or is not what [`change`] writes: then nobody's token counts.
+    pub fn load(state: &Path) -> Result<Self, TokensError> {
+        let path = path(state);
+        let fail = |why: String| TokensError { path: path.clone(), why };
+        let file = match File::open(&path) {
+            Ok(file) => file,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
+            Err(e) => return Err(fail(e.to_string())),
+        };
+        let mut text = String::new();
+        file.take(MAX_FILE).read_to_string(&mut text).map_err(|e| fail(e.to_string()))?;
+        let rows: Vec<Row> = serde_json::from_str(&text).map_err(|e| fail(e.to_string()))?;
+        let kept = rows.into_iter().map(kept).collect::<Result<Vec<_>, _>>().map_err(fail)?;
+        Ok(Self { kept })
+    }
+
+    fn save(&self, state: &Path) -> io::Result<()> {
+        let rows: Vec<Row> = self.kept.iter().map(row).collect();
+        let mut file = tempfile::NamedTempFile::new_in(state)?;
+        file.write_all(serde_json::to_string_pretty(&rows)?.as_bytes())?;
+        file.write_all(b"\n")?;
+        file.as_file().sync_all()?;
+        file.persist(path(state)).map_err(|e| e.error)?;
+        Ok(())
+    }
+}
+
+/// Reads, changes and writes as one step, alone: two who add at once both find their agent.
+pub fn change<T>(state: &Path, change: impl FnOnce(&mut Tokens) -> T) -> Result<T, TokensError> {
+    let fail = |e: io::Error| TokensError { path: path(state), why: e.to_string() };
+    let mut options = OpenOptions::new();
+    options.create(true).append(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let turn = options.open(state.join("agents.lock")).map_err(fail)?;
+    turn.lock().map_err(fail)?;
+    let mut tokens = Tokens::load(state)?;
+    let out = change(&mut tokens);
+    tokens.save(state).map_err(fail)?;
+    Ok(out)
+}
+
+fn kept(row: Row) -> Result<Kept, String> {
+    let name = row.name.parse().map_err(|e: crate::name::NameError| e.to_string())?;
+    let hash = TokenHash::from_hex(&row.token_sha256).ok_or("a token's hash is malformed")?;
+    let keys = row.keys.map(|keys| keys.iter().map(|k| k.parse()).collect::<Result<Vec<KeyName>, _>>());
+    let keys = keys.transpose().map_err(|e| e.to_string())?;
+    let time = |seconds| UNIX_EPOCH.checked_add(Duration::from_secs(seconds)).ok_or("a time is out of range");
+    Ok(Kept { name, hash, keys, made: time(row.made)?, expires: row.expires.map(time).transpose()? })
+}
+
+fn row(kept: &Kept) -> Row {
+    let seconds = |t: SystemTime| t.duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
+    Row {
+        name: kept.name.to_string(),
+        token_sha256: kept.hash.to_hex(),
+        keys: kept.keys.as_ref().map(|keys| keys.iter().map(KeyName::to_string).collect()),
+        made: seconds(kept.made),
+        expires: kept.expires.map(seconds),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn one(name: &str) -> Kept {
+        let made = UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+        Kept {
+            name: name.parse().unwrap(),
+            hash: TokenHash::of(name.as_bytes()),
+            keys: Some(vec!["openai".parse().unwrap()]),
+            made,
+            expires: Some(made + Duration::from_secs(60)),
+        }
+    }
+
+    #[test]
+    fn those_who_add_at_once_all_find_their_agent() {
+        let dir = tempfile::tempdir().unwrap();
+        let names: Vec<String> = (0..8).map(|i| format!("agent-{i}")).collect();
+        std::thread::scope(|s| {
+            for name in &names {
+                s.spawn(|| change(dir.path(), |t| t.kept.push(one(name))).unwrap());
+            }
+        });
+        let mut kept = Tokens::load(dir.path()).unwrap().kept;
+        kept.sort_by(|a, b| a.name.cmp(&b.name));
+        assert_eq!(kept, names.iter().map(|n| one(n)).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_file_that_is_not_ours_counts_for_nobody() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(Tokens::load(dir.path()).unwrap().kept.is_empty());
+        for text in [
+            "",
+            "{}",
+            "[{\"name\":\"A\",\"token_sha256\":\"\",\"made\":0}]",
+            "[{\"name\":\"a\",\"token_sha256\":\"00\",\"made\":0}]",
+        ] {
+            std::fs::write(path(dir.path()), text).unwrap();
+            assert!(Tokens::load(dir.path()).is_err(), "{text}");
+        }
+    }
+}
