@@ -149,7 +149,7 @@ impl<'a> Value<'a> {
     /// What a person reads: escapes taken off, but those of characters that a terminal would obey.
     pub fn text(self) -> Cow<'a, str> {
         let raw = match self {
-            Value::Bare(raw) => return String::from_utf8_lossy(raw),
+            Value::Bare(raw) => return shown(String::from_utf8_lossy(raw)),
             Value::Text(raw) => raw,
         };
         if !raw.contains(&b'\\') {
@@ -260,6 +260,7 @@ mod tests {
         assert_eq!(member(line, "path").unwrap().text(), "/a\"b\\");
         assert_eq!(member(line, "v").unwrap().number(), Some(1));
         assert_eq!(Value::Text(br"a\u001b[2J").text(), "a\\u{1b}[2J");
+        assert_eq!(Value::Bare(b"4\x1b[2J").text(), "4\\u{1b}[2J");
     }
 
     proptest! {
