@@ -206,8 +206,8 @@ impl Record {
     }
 }
 
-/// RFC 3339, UTC, always 27 characters, so that timestamps compare as bytes.
-fn write_timestamp(out: &mut Vec<u8>, at: SystemTime) {
+/// The member `timestamp`: RFC 3339, UTC, always 27 characters, so that timestamps compare as bytes.
+pub(crate) fn write_timestamp(out: &mut Vec<u8>, at: SystemTime) {
     const PRINTER: DateTimePrinter = DateTimePrinter::new().precision(Some(6));
     // A clock outside the years 1970 to 9999 is wrong, and its records would sort anywhere.
     let at = jiff::Timestamp::try_from(at).unwrap_or(jiff::Timestamp::UNIX_EPOCH).max(jiff::Timestamp::UNIX_EPOCH);

@@ -130,10 +130,14 @@ impl<'a> Iterator for Members<'a> {
 
 /// A string at the front, without its quotes, and what follows it.
 fn string(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    /// Most are shorter, and then a search costs more to begin than to do.
+    const SHORT: usize = 16;
     let inside = bytes.strip_prefix(b"\"")?;
     let mut from = 0;
     loop {
-        let at = from + memchr::memchr2(b'"', b'\\', inside.get(from..)?)?;
+        let rest = inside.get(from..)?;
+        let near = rest.iter().take(SHORT).position(|b| matches!(b, b'"' | b'\\'));
+        let at = from + near.or_else(|| Some(SHORT + memchr::memchr2(b'"', b'\\', rest.get(SHORT..)?)?))?;
         if inside[at] == b'"' {
             return Some((&inside[..at], &inside[at + 1..]));
         }
@@ -145,7 +149,7 @@ impl<'a> Value<'a> {
     /// What a person reads: escapes taken off, but those of characters that a terminal would obey.
     pub fn text(self) -> Cow<'a, str> {
         let raw = match self {
-            Value::Bare(raw) => return String::from_utf8_lossy(raw),
+            Value::Bare(raw) => return shown(String::from_utf8_lossy(raw)),
             Value::Text(raw) => raw,
         };
         if !raw.contains(&b'\\') {
@@ -194,11 +198,11 @@ pub type Stamp = [u8; 27];
 
 /// A record's timestamp, found where `Record` puts it.
 pub fn stamp(line: &[u8]) -> Option<Stamp> {
-    const MEMBER: &[u8] = br#""timestamp":""#;
-    // After `{"v":1,"seq":` and at most twenty digits.
-    let front = line.get(..line.len().min(64))?;
-    let at = memchr::memmem::find(front, MEMBER)? + MEMBER.len();
-    line.get(at..at + 27)?.try_into().ok()
+    const BEFORE: &[u8] = br#"{"v":1,"seq":"#;
+    const MEMBER: &[u8] = br#","timestamp":""#;
+    let rest = line.strip_prefix(BEFORE)?;
+    let digits = rest.iter().take(21).position(|b| !b.is_ascii_digit())?;
+    rest[digits..].strip_prefix(MEMBER)?.get(..27)?.try_into().ok()
 }
 
 #[cfg(test)]
@@ -256,6 +260,7 @@ mod tests {
         assert_eq!(member(line, "path").unwrap().text(), "/a\"b\\");
         assert_eq!(member(line, "v").unwrap().number(), Some(1));
         assert_eq!(Value::Text(br"a\u001b[2J").text(), "a\\u{1b}[2J");
+        assert_eq!(Value::Bare(b"4\x1b[2J").text(), "4\\u{1b}[2J");
     }
 
     proptest! {

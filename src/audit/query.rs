@@ -199,8 +199,8 @@ impl Source {
 /// A time as records write it.
 pub fn time_stamp(at: SystemTime) -> Stamp {
     let mut out = Vec::with_capacity(64);
-    crate::record::Record::new(at, crate::record::Event::Start, "").write_members(&mut out);
-    stamp(&out).unwrap_or([b'0'; 27])
+    crate::record::write_timestamp(&mut out, at);
+    out.strip_prefix(b"\"timestamp\":\"").and_then(|rest| rest.get(..27)?.try_into().ok()).unwrap_or([b'0'; 27])
 }
 
 #[cfg(test)]

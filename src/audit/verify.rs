@@ -142,7 +142,9 @@ pub fn verify(file: &AuditFile, proofs: &Proofs) -> Result<Verdict, AuditError> 
     verdict.torn = if verdict.fault.is_none() { lines.rest() } else { 0 };
     verdict.records = verifier.lines();
     verdict.head = verifier.head();
-    verdict.unsigned |= proofs.checker.is_some() && !verdict.live && verdict.records - signed > SIGNED_EVERY;
+    // A file is signed from its second record on; only a process that was killed in between leaves one without.
+    let bare = verdict.records > 1 && signed == 0 || verdict.records - signed > SIGNED_EVERY;
+    verdict.unsigned |= proofs.checker.is_some() && bare;
     Ok(verdict)
 }
 

@@ -1,0 +1,54 @@
+//! Any bytes as a file of the audit: read, looked into, filtered, counted and checked, in pieces and whole alike.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use locum::anomaly::{Config, Watch};
+use locum::audit::alert::fact;
+use locum::audit::filter::{Filter, Wanted};
+use locum::audit::lines::{Line, Lines, members};
+use locum::audit::stats::{By, Stats};
+use locum::chain::Verifier;
+use locum::record::misleads;
+use std::io::Read;
+
+/// Hands out a few bytes at a time.
+struct Pieces<'a>(&'a [u8], usize);
+
+impl Read for Pieces<'_> {
+    fn read(&mut self, out: &mut [u8]) -> std::io::Result<usize> {
+        let n = self.1.min(out.len());
+        (&self.0[..]).take(n as u64).read(out).inspect(|n| self.0 = &self.0[*n..])
+    }
+}
+
+fn all(bytes: &[u8], piece: usize) -> Vec<Option<Vec<u8>>> {
+    let mut lines = Lines::new(Pieces(bytes, piece));
+    let mut out = Vec::new();
+    while let Some(line) = lines.next_line().expect("memory can be read") {
+        out.push(match line {
+            Line::Whole(line) => Some(line.to_vec()),
+            Line::TooLong => None,
+        });
+    }
+    out
+}
+
+fuzz_target!(|bytes: &[u8]| {
+    let lines = all(bytes, usize::MAX);
+    assert_eq!(lines, all(bytes, 7));
+    let filter = Filter::new(&Wanted { keys: vec!["openai".into()], failed: true, ..Wanted::default() });
+    let (mut verifier, mut stats, mut watch) = (Verifier::default(), Stats::default(), Watch::new(Config::default()));
+    for line in lines.iter().flatten() {
+        for (_, value) in members(line) {
+            assert!(!value.text().chars().any(misleads));
+        }
+        filter.takes_line(line);
+        stats.add(line);
+        fact(line).map(|fact| watch.take(&fact));
+        if verifier.line(line).is_err() {
+            verifier = Verifier::default();
+        }
+    }
+    assert!(By::ALL.iter().all(|by| stats.by(*by).len() <= lines.len()));
+});
