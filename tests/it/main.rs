@@ -1,4 +1,8 @@
 //! End-to-end tests: the real binary between real clients and upstreams that record what they see.
 
+mod clients;
+#[path = "../floors.rs"]
+mod floors;
 mod keys;
 mod support;
+mod traffic;
