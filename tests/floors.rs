@@ -35,7 +35,8 @@ fn imports(text: &str) -> Vec<String> {
     for (at, _) in text.match_indices("crate::") {
         let boundary = text[..at].chars().next_back().is_none_or(|c| !c.is_alphanumeric() && c != '_' && c != '$');
         let path = &text[at + "crate::".len()..];
-        let word = |s: &str| s.trim_start().chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>();
+        let word =
+            |s: &str| s.trim_start().chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>();
         if !boundary {
             continue;
         }

@@ -26,7 +26,8 @@ struct Sight(Vec<Seen>);
 
 impl Sight {
     fn of(&self, path: &str) -> &Seen {
-        let mut found = self.0.iter().filter(|s| s.target.rsplit("example").next().unwrap_or_default().starts_with(path));
+        let mut found =
+            self.0.iter().filter(|s| s.target.rsplit("example").next().unwrap_or_default().starts_with(path));
         let seen = found.next().unwrap_or_else(|| panic!("no {path} in {:#?}", self.0));
         assert!(found.next().is_none(), "two {path}");
         seen
@@ -48,8 +49,7 @@ fn steps(client: &[&str], version: Version) {
     assert_eq!(seen.of("/basic").header("authorization").unwrap(), format!("Basic {basic}"));
     let json: Value = serde_json::from_slice(&seen.of("/json").body).unwrap();
     assert_eq!((json["key"].as_str(), json["text"].as_str()), (Some(TOOL_KEY), Some("use <<tool_key>> here")));
-    let form: Vec<(String, String)> =
-        url::form_urlencoded::parse(&seen.of("/form").body).into_owned().collect();
+    let form: Vec<(String, String)> = url::form_urlencoded::parse(&seen.of("/form").body).into_owned().collect();
     let field = |name: &str, value: &str| (name.to_owned(), value.to_owned());
     assert_eq!(form, [field("key", TOOL_KEY), field("text", "use <<tool_key>> here")]);
     assert_eq!(seen.of("/header").version, version);

@@ -36,7 +36,8 @@ fn run_ends_as_its_child_does() {
 
 #[test]
 fn a_child_of_run_holds_placeholders_and_no_key() {
-    let home = Home::with("", "[key.tool]\nhosts = [\"api.tool.example\"]\n").set("LOCUM_MASTER_PASSWORD", "open sesame");
+    let home =
+        Home::with("", "[key.tool]\nhosts = [\"api.tool.example\"]\n").set("LOCUM_MASTER_PASSWORD", "open sesame");
     let output = home.run(&["env", "-0"]);
     assert!(output.status.success(), "{}", told(&output));
     let env = stdout(&output);
@@ -91,7 +92,8 @@ fn help_names_every_command_and_wrong_usage_is_told() {
     let output = finish(&mut home.locum(&["--help"]));
     assert!(output.status.success());
     for command in ["demo", "run", "serve", "env", "check", "ca", "audit", "completions", "man"] {
-        let listed = stdout(&output).lines().any(|l| l.trim_start().starts_with(&format!("{command} ")) || l.trim() == command);
+        let listed =
+            stdout(&output).lines().any(|l| l.trim_start().starts_with(&format!("{command} ")) || l.trim() == command);
         assert!(listed, "{command} is missing: {}", stdout(&output));
         let own = finish(&mut home.locum(&[command, "--help"]));
         assert!(own.status.success() && stdout(&own).contains("Usage:"), "{command}: {}", told(&own));
@@ -110,7 +112,12 @@ fn env_is_what_a_shell_can_evaluate() {
     let awkward = "it's \"$HOME\" `x` \\ \u{e9}";
     let home = Home::with("", "[key.tool]\nhosts = [\"api.tool.example\"]\n").set("PHP_INI_SCAN_DIR", awkward);
     home.write_config("[proxy]\nlisten = \"127.0.0.1:18787\"\n[key.tool]\nhosts = [\"api.tool.example\"]\n");
-    let locum = format!("'{}' --config '{}' --state '{}'", env!("CARGO_BIN_EXE_locum"), home.config().display(), home.state().display());
+    let locum = format!(
+        "'{}' --config '{}' --state '{}'",
+        env!("CARGO_BIN_EXE_locum"),
+        home.config().display(),
+        home.state().display()
+    );
     for (shell, script) in [
         ("bash", format!("eval \"$({locum} env --shell bash)\"; env -0")),
         ("dash", format!("eval \"$({locum} env --shell sh)\"; env -0")),
@@ -143,7 +150,14 @@ fn completions_are_what_their_shells_accept() {
     );
     for (shell, args, said) in [
         ("bash", ["-c", bash.as_str()], "serve"),
-        ("zsh", ["-c", &format!("autoload -U compinit; compinit -u; source <({locum} completions zsh); echo $_comps[locum]")], "_locum"),
+        (
+            "zsh",
+            [
+                "-c",
+                &format!("autoload -U compinit; compinit -u; source <({locum} completions zsh); echo $_comps[locum]"),
+            ],
+            "_locum",
+        ),
         ("fish", ["-c", &format!("{locum} completions fish | source; complete -C 'locum ser'")], "serve"),
     ] {
         let output = finish(home.command(shell).args(args));
@@ -158,7 +172,8 @@ fn the_man_page_is_one() {
     assert!(page.status.success());
     let path = home.path().join("locum.1");
     std::fs::write(&path, &page.stdout).unwrap();
-    let output = finish(home.command("man").env("MANROFFOPT", "-ww").env("MAN_KEEP_STDERR", "1").arg("--local-file").arg(&path));
+    let output =
+        finish(home.command("man").env("MANROFFOPT", "-ww").env("MAN_KEEP_STDERR", "1").arg("--local-file").arg(&path));
     assert!(output.status.success(), "{}", told(&output));
     let text = stdout(&output);
     for words in ["NAME", "SYNOPSIS", "locum", "serve"] {

@@ -144,7 +144,10 @@ async fn a_line_cut_short_is_told_from_one_that_was_changed() {
     }
     drop(client);
     let home = serve.drained().await;
-    let file = std::fs::read_dir(home.audit_dir()).unwrap().map(|e| e.unwrap().path()).find(|p| p.extension().is_some_and(|e| e == "jsonl"));
+    let file = std::fs::read_dir(home.audit_dir())
+        .unwrap()
+        .map(|e| e.unwrap().path())
+        .find(|p| p.extension().is_some_and(|e| e == "jsonl"));
     let file = file.unwrap();
     let whole = std::fs::read(&file).unwrap();
     // what a kill or a power cut may leave: lines that are whole, and a piece of one

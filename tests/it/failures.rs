@@ -49,7 +49,8 @@ fn what_is_no_request_is_told_so() {
         if !reason.is_empty() {
             assert!(answer.contains(&format!("\r\nlocum-refused: {reason}\r\n")), "{case:?}: {answer}");
             let body = answer.split_once("\r\n\r\n").unwrap().1;
-            let problem: serde_json::Value = serde_json::from_str(body).unwrap_or_else(|e| panic!("{case:?}: {e}: {answer}"));
+            let problem: serde_json::Value =
+                serde_json::from_str(body).unwrap_or_else(|e| panic!("{case:?}: {e}: {answer}"));
             assert_eq!(problem["status"], *status, "{case:?}");
             assert!(problem["detail"].as_str().is_some_and(|d| !d.is_empty()), "{case:?}: {answer}");
         }
@@ -65,7 +66,8 @@ fn what_is_no_request_is_told_so() {
 fn who_leaves_in_the_middle_leaves_nothing_behind() {
     let upstream = Upstream::start();
     let mut serve = Home::bound(&[&upstream]).serve();
-    let connect = format!("CONNECT {} HTTP/1.1\r\nHost: {}\r\n\r\n\x16\x03\x01", upstream.authority(), upstream.authority());
+    let connect =
+        format!("CONNECT {} HTTP/1.1\r\nHost: {}\r\n\r\n\x16\x03\x01", upstream.authority(), upstream.authority());
     for end in 0..connect.len() {
         wire::exchange(serve.address, &connect.as_bytes()[..end]);
     }
@@ -157,7 +159,8 @@ async fn an_upstream_that_cannot_be_reached_is_told_so() {
 #[tokio::test]
 async fn private_addresses_are_dialled_only_where_the_config_says_so() {
     let upstream = Upstream::start();
-    let config = "[proxy]\nlisten = \"127.0.0.1:0\"\n[ca]\nsource = \"memory\"\nexport = \"ca.pem\"\n[key.tool]\nhosts = ";
+    let config =
+        "[proxy]\nlisten = \"127.0.0.1:0\"\n[ca]\nsource = \"memory\"\nexport = \"ca.pem\"\n[key.tool]\nhosts = ";
     for host in ["localhost", "127.0.0.1"] {
         let authority = format!("{host}:{}", upstream.port());
         let home = Home::bare(&format!("{config}[\"{authority}\"]\n")).set("TOOL_API_KEY", "tk-0123456789abcdef");

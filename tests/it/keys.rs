@@ -64,7 +64,11 @@ async fn a_key_in_each_place_reaches_the_upstream_and_nothing_of_it_comes_back()
             let seen = upstream.only();
             assert_eq!(seen.header(name).as_ref(), Some(header_seen));
             assert_eq!(seen.text(), *body_seen);
-            assert!(!answer.text().contains(TOOL_KEY) && !answer.text().contains(&base64(TOOL_KEY)), "{}", answer.text());
+            assert!(
+                !answer.text().contains(TOOL_KEY) && !answer.text().contains(&base64(TOOL_KEY)),
+                "{}",
+                answer.text()
+            );
             let records = serve.drained().await.audit();
             let substitutions = of(&records, "substitution");
             assert_eq!(substitutions.len(), 1, "{records:#?}");

@@ -78,7 +78,11 @@ async fn every_kind_of_message_in_every_combination_of_versions() {
         assert_eq!(seen[0].header("transfer-encoding").or(seen[0].header("content-length")), None, "{what}");
         assert_eq!(seen[1].header("content-length").as_deref(), Some("5"), "{what}");
         assert_eq!(seen[2].header("content-length"), None, "{what}");
-        assert_eq!(seen[3].trailers.as_ref().map(|t| t["x-checksum"].clone()).unwrap(), pattern::sha256(b"hello"), "{what}");
+        assert_eq!(
+            seen[3].trailers.as_ref().map(|t| t["x-checksum"].clone()).unwrap(),
+            pattern::sha256(b"hello"),
+            "{what}"
+        );
         // all of it over one connection, or over two where the upstream turned a version down
         assert!(upstream.connections() <= 2, "{what}: {}", upstream.connections());
         let records = serve.drained().await.audit();
@@ -90,11 +94,13 @@ async fn every_kind_of_message_in_every_combination_of_versions() {
 async fn what_belongs_to_one_connection_stays_on_it() {
     let (upstream, _serve, mut client) = joined(Http::One, &["http/1.1"]).await;
     let head = Response::builder().header("connection", "x-theirs").header("x-theirs", "1").header("x-kept", "2");
-    let head = head.header("keep-alive", "timeout=9").header("alt-svc", "h3=\":443\"").header("proxy-authenticate", "Basic");
+    let head =
+        head.header("keep-alive", "timeout=9").header("alt-svc", "h3=\":443\"").header("proxy-authenticate", "Basic");
     drop(upstream.on("/hop", head));
     let request = client.request("GET", "/hop").header("connection", "x-ours").header("x-ours", "1");
     let request = request.header("keep-alive", "timeout=5").header("proxy-connection", "keep-alive");
-    let request = request.header("proxy-authorization", "Basic eDp5").header("te", "gzip, trailers").header("x-kept", "2");
+    let request =
+        request.header("proxy-authorization", "Basic eDp5").header("te", "gzip, trailers").header("x-kept", "2");
     let answer = client.ask(request.body(none()).unwrap()).await;
     let seen = upstream.only();
     for gone in ["x-ours", "keep-alive", "proxy-connection", "proxy-authorization", "via", "x-forwarded-for"] {

@@ -464,8 +464,15 @@ pub struct Reply {
 }
 
 enum Source {
-    Whole { bytes: Bytes, shape: Shape, trailers: Option<HeaderMap> },
-    Pattern { at: u64, total: u64 },
+    Whole {
+        bytes: Bytes,
+        shape: Shape,
+        trailers: Option<HeaderMap>,
+    },
+    Pattern {
+        at: u64,
+        total: u64,
+    },
     Cut(Option<Bytes>),
     Fed(mpsc::UnboundedReceiver<Step>),
     /// The request's own body, frame by frame as it comes.
