@@ -69,7 +69,7 @@ async fn a_key_in_each_place_reaches_the_upstream_and_nothing_of_it_comes_back()
                 "{}",
                 answer.text()
             );
-            let records = serve.stop().audit();
+            let records = serve.drained().await.audit();
             let substitutions = of(&records, "substitution");
             assert_eq!(substitutions.len(), 1, "{records:#?}");
             assert_eq!(substitutions[0]["key_ref"], PLACEHOLDER);
@@ -97,7 +97,7 @@ async fn a_placeholder_for_a_host_it_is_not_bound_to_is_refused_and_nothing_leav
         // what names no key passes on the very same connection
         assert_eq!(client.get("/echo").await.status, 200);
         assert_eq!(other.begun(), 1);
-        let records = serve.stop().audit();
+        let records = serve.drained().await.audit();
         assert_eq!(of(&records, "refusal").len(), 3);
         assert_eq!(of(&records, "substitution").len(), 0);
     }
@@ -140,7 +140,7 @@ async fn a_key_that_an_upstream_says_back_is_hidden_in_headers_bodies_and_events
         assert_eq!(answer.header("x-key"), Some(PLACEHOLDER));
         assert!(!answer.text().contains(TOOL_KEY));
         assert_eq!(answer.text().matches("data: ").count(), TOOL_KEY.len() - 1);
-        let records = serve.stop().audit();
+        let records = serve.drained().await.audit();
         assert_eq!(of(&records, "scrub").len(), 1, "{records:#?}");
     }
 }

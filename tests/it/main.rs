@@ -1,4 +1,11 @@
 //! End-to-end tests: the real binary between real clients and upstreams that record what they see.
 
+mod clients;
+mod commands;
+mod endurance;
+mod failures;
+#[path = "../floors.rs"]
+mod floors;
 mod keys;
 mod support;
+mod traffic;

@@ -71,7 +71,7 @@ impl Answer {
 impl Client {
     /// A tunnel through the proxy at `proxy` to `authority`, and TLS in it, with nobody trusted but `ca`.
     pub async fn open(proxy: SocketAddr, ca: &str, authority: &str, http: Http) -> Self {
-        let stream = tunnel(proxy, authority).await.expect("a tunnel");
+        let stream = tunnel(proxy, authority, "").await.expect("a tunnel");
         Self::over(stream, ca, authority, http).await
     }
 
@@ -129,6 +129,16 @@ impl Client {
         tokio::time::timeout(HANGS, sent).await.expect("an answer")
     }
 
+    /// Sends now, and waits for the answer when the future is awaited.
+    pub async fn begin(
+        &mut self,
+        request: Request<Sent>,
+    ) -> impl Future<Output = hyper::Result<Response<Incoming>>> + use<> {
+        let Sender::Two(sender) = &mut self.sender else { panic!("HTTP/1.1 takes one at a time") };
+        sender.ready().await.expect("a connection");
+        sender.send_request(request)
+    }
+
     /// The whole answer.
     pub async fn ask(&mut self, request: Request<Sent>) -> Answer {
         let response = self.send(request).await.expect("an answer");
@@ -150,11 +160,15 @@ pub async fn whole(response: Response<Incoming>) -> hyper::Result<Answer> {
     Ok(Answer { status: parts.status, headers: parts.headers, body, trailers })
 }
 
-/// The connection after a CONNECT that was granted.
-pub async fn tunnel(proxy: SocketAddr, authority: &str) -> std::io::Result<TcpStream> {
+/// The connection after a CONNECT that was granted. `token` is the agent's; without agents it is empty.
+pub async fn tunnel(proxy: SocketAddr, authority: &str, token: &str) -> std::io::Result<TcpStream> {
     let mut stream = TcpStream::connect(proxy).await?;
     stream.set_nodelay(true)?;
-    let head = format!("CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n\r\n");
+    let mut head = format!("CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n");
+    if !token.is_empty() {
+        head.push_str(&format!("Proxy-Authorization: Bearer {token}\r\n"));
+    }
+    head.push_str("\r\n");
     stream.write_all(head.as_bytes()).await?;
     let mut answer = Vec::new();
     while !answer.ends_with(b"\r\n\r\n") {

@@ -291,6 +291,11 @@ impl Serve {
         self.into_home()
     }
 
+    /// As [`Self::stop`], while clients of this runtime go on: a connection that nobody drives holds up the drain.
+    pub async fn drained(self) -> Home {
+        tokio::task::spawn_blocking(|| self.stop()).await.expect("a good end")
+    }
+
     /// Drains it, and has it end well.
     pub fn stop(mut self) -> Home {
         self.signal(rustix::process::Signal::TERM);

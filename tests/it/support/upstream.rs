@@ -291,6 +291,9 @@ async fn answer(state: &State, connection: usize, request: Request<Incoming>) ->
     if let Some(route) = route {
         return routed(state, connection, request, route).await;
     }
+    if path == "/mirror" {
+        return Response::new(Reply { source: Source::Mirror(request.into_body()) });
+    }
     let query: HashMap<String, String> =
         url::form_urlencoded::parse(request.uri().query().unwrap_or_default().as_bytes()).into_owned().collect();
     let number = |name: &str| query.get(name).and_then(|n| n.parse::<u64>().ok()).unwrap_or(0);
@@ -461,10 +464,19 @@ pub struct Reply {
 }
 
 enum Source {
-    Whole { bytes: Bytes, shape: Shape, trailers: Option<HeaderMap> },
-    Pattern { at: u64, total: u64 },
+    Whole {
+        bytes: Bytes,
+        shape: Shape,
+        trailers: Option<HeaderMap>,
+    },
+    Pattern {
+        at: u64,
+        total: u64,
+    },
     Cut(Option<Bytes>),
     Fed(mpsc::UnboundedReceiver<Step>),
+    /// The request's own body, frame by frame as it comes.
+    Mirror(Incoming),
 }
 
 impl Reply {
@@ -524,6 +536,7 @@ impl Body for Reply {
                 Some(Step::Cut) => broken(),
                 None => Poll::Ready(None),
             },
+            Source::Mirror(body) => Pin::new(body).poll_frame(cx).map_err(io::Error::other),
         }
     }
 

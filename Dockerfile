@@ -1,0 +1,38 @@
+# syntax=docker/dockerfile:1
+# locum as a sidecar. The agent's container shares the volume with the CA's certificate, and sets HTTPS_PROXY to this one:
+#
+#   docker build -t locum .
+#   docker run -v ./locum.toml:/etc/locum/locum.toml:ro -v locum-state:/var/lib/locum -v locum-ca:/ca \
+#       -e OPENAI_API_KEY -e LOCUM_PROXY_TOKEN locum
+
+FROM rust:1-slim-bookworm AS build
+# C for aws-lc and zstd
+RUN apt-get update && apt-get install -y --no-install-recommends cmake g++ make && rm -rf /var/lib/apt/lists/*
+WORKDIR /src
+COPY Cargo.toml Cargo.lock ./
+COPY src src
+COPY config config
+COPY benches benches
+COPY tests tests
+RUN cargo build --release --locked --bin locum && strip target/release/locum
+
+FROM debian:bookworm-slim
+RUN apt-get update && apt-get install -y --no-install-recommends ca-certificates && rm -rf /var/lib/apt/lists/* \
+    && useradd --system --uid 10001 --user-group --home-dir /var/lib/locum --no-create-home locum \
+    && install -d -o locum -g locum -m 0700 /var/lib/locum \
+    && install -d -o locum -g locum -m 0755 /ca \
+    && install -d -m 0755 /etc/locum
+COPY --from=build /src/target/release/locum /usr/local/bin/locum
+COPY config/locum.toml /etc/locum/locum.toml
+
+USER locum
+# Beyond the container's loopback only with agents: give it LOCUM_PROXY_TOKEN or [agent.*], else it does not start.
+ENV LOCUM_CONFIG=/etc/locum/locum.toml \
+    XDG_STATE_HOME=/var/lib \
+    LOCUM_PROXY__LISTEN=0.0.0.0:8787 \
+    LOCUM_CA__EXPORT=/ca/locum.pem
+VOLUME ["/var/lib/locum", "/ca"]
+EXPOSE 8787
+HEALTHCHECK --interval=10s --timeout=5s --start-period=5s CMD ["locum", "serve", "--healthcheck"]
+ENTRYPOINT ["locum"]
+CMD ["serve"]

@@ -1,0 +1,294 @@
+//! The command line, as a user and a script have it: exit codes, texts, and what other programs make of what it prints.
+
+use crate::support::locum::{TOOL_KEY, finish, stderr, stdout, told};
+use crate::support::{Home, Serve, Upstream};
+use rustix::process::Signal;
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::Stdio;
+
+/// What `locum run -- …` exits with.
+#[test]
+fn run_ends_as_its_child_does() {
+    let home = Home::with("", "");
+    let script = home.path().join("no-program");
+    std::fs::write(&script, "text").unwrap();
+    let script = script.to_string_lossy().into_owned();
+    for (child, code) in [
+        (&["true"][..], 0),
+        (&["false"], 1),
+        (&["sh", "-c", "exit 77"], 77),
+        (&["sh", "-c", "kill -TERM $$"], 128 + 15),
+        (&["sh", "-c", "kill -KILL $$"], 128 + 9),
+        (&["locum-test-no-such-program"], 127),
+        (&[&script], 126),
+        (&["/"], 126),
+    ] {
+        let output = home.run(child);
+        assert_eq!(output.status.code(), Some(code), "{child:?}: {}", told(&output));
+    }
+    let broken = Home::bare("[proxy]\nlisten = 5\n");
+    let output = broken.run(&["true"]);
+    assert_eq!(output.status.code(), Some(125), "{}", told(&output));
+    let output = finish(&mut home.locum(&["run", "--no-such-option", "--", "true"]));
+    assert_eq!(output.status.code(), Some(2), "{}", told(&output));
+}
+
+#[test]
+fn a_child_of_run_holds_placeholders_and_no_key() {
+    let home =
+        Home::with("", "[key.tool]\nhosts = [\"api.tool.example\"]\n").set("LOCUM_MASTER_PASSWORD", "open sesame");
+    let output = home.run(&["env", "-0"]);
+    assert!(output.status.success(), "{}", told(&output));
+    let env = stdout(&output);
+    let vars: std::collections::HashMap<&str, &str> = env.split('\0').filter_map(|v| v.split_once('=')).collect();
+    assert_eq!((vars["TOOL_API_KEY"], vars["OPENAI_API_KEY"]), ("<<tool_key>>", "<<openai_key>>"));
+    for secret in [TOOL_KEY, crate::support::locum::OPENAI_KEY, "open sesame"] {
+        assert!(!env.contains(secret), "{env}");
+    }
+    for name in ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy"] {
+        assert!(vars[name].starts_with("http://") && vars[name].contains("@127.0.0.1:"), "{}", vars[name]);
+    }
+    // nothing of it is left behind
+    assert!(!std::path::Path::new(vars["SSL_CERT_FILE"]).exists(), "{}", vars["SSL_CERT_FILE"]);
+}
+
+#[test]
+fn run_hands_signals_on_to_its_child() {
+    let home = Home::with("", "");
+    for (signal, number) in [(Signal::TERM, 15), (Signal::HUP, 1), (Signal::USR1, 10), (Signal::USR2, 12)] {
+        let script =
+            format!("tail -f /dev/null >/dev/null & trap 'kill $!; echo got it; exit 40' {number}; echo ready; wait");
+        let mut command = home.locum(&["run", "--", "bash", "-c", &script]);
+        let mut child = command.stdout(Stdio::piped()).stdin(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let mut out = child.stdout.take().unwrap();
+        let mut ready = [0; 6];
+        std::io::Read::read_exact(&mut out, &mut ready).unwrap();
+        assert_eq!(&ready, b"ready\n");
+        let pid = rustix::process::Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
+        rustix::process::kill_process(pid, signal).unwrap();
+        let mut rest = String::new();
+        std::io::Read::read_to_string(&mut out, &mut rest).unwrap();
+        let status = child.wait().unwrap();
+        assert_eq!((rest.as_str(), status.code(), status.signal()), ("got it\n", Some(40), None), "{signal:?}");
+    }
+}
+
+#[test]
+fn run_passes_standard_streams_through() {
+    let home = Home::with("", "");
+    let mut command = home.locum(&["run", "--quiet", "--", "sh", "-c", "cat; echo aside >&2"]);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    std::io::Write::write_all(&mut stdin, b"in and out").unwrap();
+    drop(stdin);
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((stdout(&output).as_str(), stderr(&output).as_str()), ("in and out", "aside\n"));
+}
+
+#[test]
+fn help_names_every_command_and_wrong_usage_is_told() {
+    let home = Home::bare("");
+    let output = finish(&mut home.locum(&["--help"]));
+    assert!(output.status.success());
+    for command in ["demo", "run", "serve", "env", "check", "ca", "audit", "completions", "man"] {
+        let listed =
+            stdout(&output).lines().any(|l| l.trim_start().starts_with(&format!("{command} ")) || l.trim() == command);
+        assert!(listed, "{command} is missing: {}", stdout(&output));
+        let own = finish(&mut home.locum(&[command, "--help"]));
+        assert!(own.status.success() && stdout(&own).contains("Usage:"), "{command}: {}", told(&own));
+    }
+    let output = finish(&mut home.locum(&["--version"]));
+    assert_eq!(stdout(&output), format!("locum {}\n", env!("CARGO_PKG_VERSION")));
+    for wrong in [&["no-such-command"][..], &["run"], &["serve", "--no-such"], &["completions", "no-such-shell"], &[]] {
+        let output = finish(&mut home.locum(wrong));
+        assert_eq!(output.status.code(), Some(2), "{wrong:?}: {}", told(&output));
+    }
+}
+
+/// What each shell makes of `locum env`, by asking it.
+#[test]
+fn env_is_what_a_shell_can_evaluate() {
+    let awkward = "it's \"$HOME\" `x` \\ \u{e9}";
+    let home = Home::with("", "[key.tool]\nhosts = [\"api.tool.example\"]\n").set("PHP_INI_SCAN_DIR", awkward);
+    home.write_config("[proxy]\nlisten = \"127.0.0.1:18787\"\n[key.tool]\nhosts = [\"api.tool.example\"]\n");
+    let locum = format!(
+        "'{}' --config '{}' --state '{}'",
+        env!("CARGO_BIN_EXE_locum"),
+        home.config().display(),
+        home.state().display()
+    );
+    for (shell, script) in [
+        ("bash", format!("eval \"$({locum} env --shell bash)\"; env -0")),
+        ("dash", format!("eval \"$({locum} env --shell sh)\"; env -0")),
+        ("zsh", format!("eval \"$({locum} env --shell zsh)\"; env -0")),
+        ("fish", format!("{locum} env --shell fish | source; env -0")),
+    ] {
+        let mut command = home.command(shell);
+        if shell == "zsh" {
+            command.arg("-f");
+        }
+        let output = finish(command.args(["-c", &script]));
+        assert!(output.status.success(), "{shell}: {}", told(&output));
+        let env = stdout(&output);
+        let vars: std::collections::HashMap<&str, &str> = env.split('\0').filter_map(|v| v.split_once('=')).collect();
+        assert_eq!(vars.get("HTTPS_PROXY"), Some(&"http://127.0.0.1:18787"), "{shell}: {}", told(&output));
+        assert_eq!(vars["TOOL_API_KEY"], "<<tool_key>>", "{shell}");
+        assert!(vars["PHP_INI_SCAN_DIR"].starts_with(awkward), "{shell}: {}", vars["PHP_INI_SCAN_DIR"]);
+        let bundle = std::fs::read_to_string(vars["SSL_CERT_FILE"]).unwrap();
+        assert!(bundle.contains("-----BEGIN CERTIFICATE-----"), "{shell}");
+    }
+}
+
+#[test]
+fn completions_are_what_their_shells_accept() {
+    let home = Home::bare("");
+    let locum = env!("CARGO_BIN_EXE_locum");
+    let bash = format!(
+        "source <({locum} completions bash); complete -p locum >/dev/null && \
+         COMP_WORDS=(locum ser) COMP_CWORD=1 && _locum locum ser locum && echo \"${{COMPREPLY[*]}}\""
+    );
+    for (shell, args, said) in [
+        ("bash", ["-c", bash.as_str()], "serve"),
+        (
+            "zsh",
+            [
+                "-c",
+                &format!("autoload -U compinit; compinit -u; source <({locum} completions zsh); echo $_comps[locum]"),
+            ],
+            "_locum",
+        ),
+        ("fish", ["-c", &format!("{locum} completions fish | source; complete -C 'locum ser'")], "serve"),
+    ] {
+        let output = finish(home.command(shell).args(args));
+        assert!(output.status.success() && stdout(&output).contains(said), "{shell}: {}", told(&output));
+    }
+}
+
+#[test]
+fn the_man_page_is_one() {
+    let home = Home::bare("");
+    let page = finish(&mut home.locum(&["man"]));
+    assert!(page.status.success());
+    let path = home.path().join("locum.1");
+    std::fs::write(&path, &page.stdout).unwrap();
+    let output =
+        finish(home.command("man").env("MANROFFOPT", "-ww").env("MAN_KEEP_STDERR", "1").arg("--local-file").arg(&path));
+    assert!(output.status.success(), "{}", told(&output));
+    let text = stdout(&output);
+    for words in ["NAME", "SYNOPSIS", "locum", "serve"] {
+        assert!(text.contains(words), "{text}");
+    }
+}
+
+#[test]
+fn the_ca_shows_its_certificate_and_never_its_key() {
+    let home = Home::bare("");
+    let shown = finish(&mut home.locum(&["ca", "show"]));
+    assert!(shown.status.success(), "{}", told(&shown));
+    let json = finish(&mut home.locum(&["ca", "show", "--json"]));
+    let json: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
+    let fingerprint = json["fingerprint_sha256"].as_str().unwrap();
+    assert!(stdout(&shown).contains(fingerprint));
+
+    let exported = finish(&mut home.locum(&["ca", "export"]));
+    let pem = stdout(&exported);
+    assert!(pem.starts_with("-----BEGIN CERTIFICATE-----") && !pem.contains("PRIVATE"), "{pem}");
+    let file = home.path().join("exported.pem");
+    let to_file = finish(home.locum(&["ca", "export", "--out"]).arg(&file));
+    assert!(to_file.status.success(), "{}", told(&to_file));
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), pem);
+    let openssl = finish(home.command("openssl").args(["x509", "-noout", "-fingerprint", "-sha256", "-in"]).arg(&file));
+    assert!(stdout(&openssl).trim().ends_with(fingerprint), "{}", told(&openssl));
+    // what is kept on the disk holds no key that could be read
+    let mut found = Vec::new();
+    files(&home.state(), &mut found);
+    for path in found {
+        let bytes = std::fs::read(&path).unwrap();
+        assert!(memchr::memmem::find(&bytes, b"PRIVATE KEY").is_none(), "{}", path.display());
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o077, 0, "{}", path.display());
+    }
+}
+
+fn files(dir: &std::path::Path, found: &mut Vec<std::path::PathBuf>) {
+    for entry in std::fs::read_dir(dir).into_iter().flatten() {
+        let path = entry.unwrap().path();
+        if path.is_dir() { files(&path, found) } else { found.push(path) }
+    }
+}
+
+#[test]
+fn the_audit_is_read_as_it_is_written() {
+    let upstream = Upstream::start();
+    let serve = Home::bound(&[&upstream]).serve();
+    for version in ["--http1.1", "--http2"] {
+        let output = serve.curl(&[version, "-f", "-H", "Authorization: Bearer <<tool_key>>", &upstream.url("/a/path")]);
+        assert!(output.status.success(), "{}", told(&output));
+    }
+    // while it runs
+    let tail = finish(&mut serve.home.locum(&["audit", "tail", "-n", "3"]));
+    assert!(stdout(&tail).contains("substitution") && stdout(&tail).contains("/a/path"), "{}", told(&tail));
+    let home = serve.stop();
+    let json = finish(&mut home.locum(&["audit", "tail", "-n", "100", "--json"]));
+    let lines: Vec<serde_json::Value> = stdout(&json).lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    assert_eq!(lines, home.audit());
+    let events: Vec<&str> = lines.iter().map(|l| l["event"].as_str().unwrap()).collect();
+    assert_eq!((events.first(), events.last()), (Some(&"start"), Some(&"stop")));
+    assert!(!stdout(&json).contains(TOOL_KEY));
+}
+
+#[test]
+fn the_demo_shows_a_key_come_and_go() {
+    let home = Home::bare("");
+    let output = finish(&mut home.locum(&["demo"]));
+    assert!(output.status.success(), "{}", told(&output));
+    let text = stdout(&output);
+    for words in ["HTTP/1.1", "HTTP/2", "agent sent", "upstream received", "came back", "audit", "<<demo_key>>"] {
+        assert!(text.contains(words), "{words}: {text}");
+    }
+}
+
+#[test]
+fn a_healthcheck_tells_a_service_that_answers_from_one_that_does_not() {
+    let serve = Home::with("", "").serve();
+    let check = |serve: &Serve| {
+        let mut command = serve.home.locum(&["serve", "--healthcheck"]);
+        finish(command.env("LOCUM_PROXY__LISTEN", serve.address.to_string()))
+    };
+    assert!(check(&serve).status.success());
+    let address = serve.address.to_string();
+    let home = serve.stop();
+    let output = finish(home.locum(&["serve", "--healthcheck"]).env("LOCUM_PROXY__LISTEN", address));
+    assert_eq!(output.status.code(), Some(1), "{}", told(&output));
+}
+
+/// Reload, wipe and reload again, while requests go on.
+#[tokio::test]
+async fn signals_reload_and_wipe() {
+    use crate::support::Http;
+    use crate::support::client::none;
+    let upstream = Upstream::start();
+    let home = Home::with("", "");
+    let unbound = std::fs::read_to_string(home.config()).unwrap();
+    let bound = format!("{unbound}[key.tool]\nhosts = [\"{}\"]\n", upstream.authority());
+    home.write_config(&bound);
+    let serve = home.serve();
+    let mut client = serve.client(&upstream, Http::One).await;
+    let mut status = async || {
+        let request = client.request("GET", "/").header("authorization", "Bearer <<tool_key>>");
+        client.ask(request.body(none()).unwrap()).await.status.as_u16()
+    };
+    assert_eq!(status().await, 200);
+    serve.signal(Signal::USR2);
+    serve.await_said(|line| line.contains("wiped"));
+    assert_eq!(status().await, 503);
+    serve.signal(Signal::HUP);
+    serve.await_said(|line| line == "locum: reloaded");
+    assert_eq!(status().await, 200);
+    // a config that is wrong changes nothing
+    serve.home.write_config(&format!("{bound}nonsense"));
+    serve.signal(Signal::HUP);
+    serve.await_said(|line| line.starts_with("locum: not reloaded"));
+    assert_eq!(status().await, 200);
+    assert_eq!(upstream.seen().len(), 3);
+}
