@@ -11,7 +11,7 @@ use crate::memory::{self, Environment, Opened};
 use crate::name::AgentName;
 use crate::policy::agent::{Limits, TokenHash};
 use crate::policy::{Agent, Agents, Rules, decide};
-use crate::proxy::{self, ExchangeIds, Live, Shared, Worker, listen};
+use crate::proxy::{self, ExchangeIds, Live, PatternCache, Shared, Worker, listen};
 use crate::record::{Event, Record};
 use crate::rewrite::{LookalikeError, Vocabulary};
 use crate::secrets::{self, KeySource, Secrets, Store, Supplies, entry_name};
@@ -210,7 +210,11 @@ impl App {
         let mut workers = Vec::with_capacity(count);
         for number in 0..count {
             let listener = self.listener.try_clone().map_err(AppError::Thread)?;
-            let worker = Worker { shared: self.shared.clone(), pool: Pool::new(self.dialer.clone(), self.tls.clone()) };
+            let worker = Worker {
+                shared: self.shared.clone(),
+                pool: Pool::new(self.dialer.clone(), self.tls.clone()),
+                patterns: PatternCache::default(),
+            };
             let (worker, stopped) = (Arc::new(worker), stopped.clone());
             let runtime =
                 tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(AppError::Thread)?;

@@ -174,7 +174,8 @@ impl Default for Egress {
 #[derive(Debug, Default)]
 pub struct Rules {
     by_name: HashMap<KeyName, Arc<KeyRule>>,
-    by_host: HashMap<Host, Vec<Arc<KeyRule>>>,
+    /// Those that name a host and port, whatever else they name.
+    by_origin: HashMap<Origin, Vec<Arc<KeyRule>>>,
     wildcards: Vec<Arc<KeyRule>>,
     egress: Egress,
 }
@@ -183,11 +184,11 @@ impl Rules {
     pub fn new(keys: impl IntoIterator<Item = KeyRule>, egress: Egress) -> Self {
         let mut rules = Self { egress, ..Self::default() };
         for rule in keys.into_iter().map(Arc::new) {
-            let mut exact: Vec<&Host> = rule.hosts.iter().filter_map(HostPattern::exact).collect();
-            exact.sort();
-            exact.dedup();
-            for host in exact {
-                rules.by_host.entry(host.clone()).or_default().push(rule.clone());
+            for origin in rule.hosts.iter().filter_map(HostPattern::origin) {
+                let bound = rules.by_origin.entry(origin).or_default();
+                if !bound.iter().any(|b| b.name == rule.name) {
+                    bound.push(rule.clone());
+                }
             }
             if rule.hosts.iter().any(|h| h.exact().is_none()) {
                 rules.wildcards.push(rule.clone());
@@ -207,14 +208,20 @@ impl Rules {
 
     /// The keys bound to `origin`, each once.
     pub fn bound(&self, origin: &Origin) -> Vec<&Arc<KeyRule>> {
-        let exact = self.by_host.get(&origin.host).into_iter().flatten().filter(|r| r.covers(origin));
-        let mut found: Vec<&Arc<KeyRule>> = exact.collect();
+        let mut found: Vec<&Arc<KeyRule>> = self.by_origin.get(origin).into_iter().flatten().collect();
         for rule in self.wildcards.iter().filter(|r| r.covers(origin)) {
             if !found.iter().any(|f| f.name == rule.name) {
                 found.push(rule);
             }
         }
         found
+    }
+
+    /// Whether `rule` lets its key go to `origin`: by look-up, since a rule may name many hosts.
+    fn covers(&self, rule: &KeyRule, origin: &Origin) -> bool {
+        let same = |bound: &Arc<KeyRule>| bound.name == rule.name;
+        self.by_origin.get(origin).is_some_and(|bound| bound.iter().any(same))
+            || self.wildcards.iter().any(|bound| same(bound) && bound.covers(origin))
     }
 
     pub fn is_bound(&self, host: &Host, port: u16) -> bool {
@@ -258,7 +265,8 @@ impl Rules {
         }
         permit.scrub = self.bound(origin).into_iter().cloned().collect();
         if question.has_body && *method != Method::TRACE {
-            permit.body = permit.scrub.iter().filter_map(|rule| body_grant(question, rule, &permit.uses)).collect();
+            permit.body =
+                permit.scrub.iter().filter_map(|rule| self.body_grant(question, rule, &permit.uses)).collect();
         }
         Ok(permit)
     }
@@ -271,7 +279,7 @@ impl Rules {
         if *question.method == Method::TRACE {
             return Err(Denial::Trace { written: written() });
         }
-        judge(question, rule, mention.written)?;
+        self.judge(question, rule, mention.written)?;
         let place = mention.place.filter(|found| rule.places.iter().any(|p| p.covers(found))).ok_or_else(|| {
             let place = mention.place.map_or_else(|| "a name or an odd spot".to_owned(), Place::to_string);
             Denial::PlaceNotBound { written: written(), key: rule.name.clone(), place, bound: list(&rule.places) }
@@ -290,42 +298,42 @@ impl Rules {
         }
         Ok(())
     }
-}
 
-/// Whether this rule lets its key go with this request, whatever the place.
-fn judge(question: Question<'_>, rule: &KeyRule, written: &str) -> Result<(), Denial> {
-    let Question { agent, origin, method, path, .. } = question;
-    let (written, key) = (|| written.to_owned(), || rule.name.clone());
-    if !agent.may_use(&rule.name) {
-        return Err(Denial::AgentMayNot { written: written(), key: key(), agent: agent.name.clone() });
-    }
-    if !rule.covers(origin) {
-        let over_tls = Origin { scheme: Scheme::Https, ..origin.clone() };
-        if origin.scheme == Scheme::Http
-            && (rule.covers(&over_tls) || rule.covers(&Origin { port: 443, ..over_tls.clone() }))
-        {
-            return Err(Denial::Cleartext { written: written(), key: key(), origin: origin.clone() });
+    /// Whether this rule lets its key go with this request, whatever the place.
+    fn judge(&self, question: Question<'_>, rule: &KeyRule, written: &str) -> Result<(), Denial> {
+        let Question { agent, origin, method, path, .. } = question;
+        let (written, key) = (|| written.to_owned(), || rule.name.clone());
+        if !agent.may_use(&rule.name) {
+            return Err(Denial::AgentMayNot { written: written(), key: key(), agent: agent.name.clone() });
         }
-        let bound = list(&rule.hosts);
-        return Err(Denial::HostNotBound { written: written(), key: key(), origin: origin.clone(), bound });
+        if !self.covers(rule, origin) {
+            let over_tls = Origin { scheme: Scheme::Https, ..origin.clone() };
+            if origin.scheme == Scheme::Http
+                && (self.covers(rule, &over_tls) || self.covers(rule, &Origin { port: 443, ..over_tls.clone() }))
+            {
+                return Err(Denial::Cleartext { written: written(), key: key(), origin: origin.clone() });
+            }
+            let bound = list(&rule.hosts);
+            return Err(Denial::HostNotBound { written: written(), key: key(), origin: origin.clone(), bound });
+        }
+        if !rule.methods.is_empty() && !rule.methods.contains(method) {
+            return Err(Denial::MethodNotBound { written: written(), key: key(), method: method.to_string() });
+        }
+        if rule.paths.is_empty() {
+            return Ok(());
+        }
+        match canonical_path(path) {
+            None => Err(Denial::PathAmbiguous { written: written(), key: key() }),
+            Some(path) if rule.paths.iter().any(|glob| glob.covers(&path)) => Ok(()),
+            Some(_) => Err(Denial::PathNotBound { written: written(), key: key() }),
+        }
     }
-    if !rule.methods.is_empty() && !rule.methods.contains(method) {
-        return Err(Denial::MethodNotBound { written: written(), key: key(), method: method.to_string() });
-    }
-    if rule.paths.is_empty() {
-        return Ok(());
-    }
-    match canonical_path(path) {
-        None => Err(Denial::PathAmbiguous { written: written(), key: key() }),
-        Some(path) if rule.paths.iter().any(|glob| glob.covers(&path)) => Ok(()),
-        Some(_) => Err(Denial::PathNotBound { written: written(), key: key() }),
-    }
-}
 
-fn body_grant(question: Question<'_>, rule: &Arc<KeyRule>, uses: &[Use]) -> Option<BodyGrant> {
-    let wanted = rule.body_places().next().is_some() && judge(question, rule, "").is_ok();
-    let used = u32::try_from(uses_of(&rule.name, uses)).unwrap_or(u32::MAX);
-    wanted.then(|| BodyGrant { rule: rule.clone(), uses_left: rule.max_uses.saturating_sub(used) })
+    fn body_grant(&self, question: Question<'_>, rule: &Arc<KeyRule>, uses: &[Use]) -> Option<BodyGrant> {
+        let wanted = rule.body_places().next().is_some() && self.judge(question, rule, "").is_ok();
+        let used = u32::try_from(uses_of(&rule.name, uses)).unwrap_or(u32::MAX);
+        wanted.then(|| BodyGrant { rule: rule.clone(), uses_left: rule.max_uses.saturating_sub(used) })
+    }
 }
 
 fn uses_of(key: &KeyName, uses: &[Use]) -> u64 {

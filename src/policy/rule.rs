@@ -117,6 +117,12 @@ impl HostPattern {
         }
     }
 
+    /// The one origin that a binding of this pattern covers, where it is just one.
+    pub fn origin(&self) -> Option<Origin> {
+        let host = self.exact()?.clone();
+        Some(Origin { scheme: self.scheme.unwrap_or(Scheme::Https), host, port: self.binding_port() })
+    }
+
     /// The name under which the star stands, for name constraints.
     pub fn parent(&self) -> Option<&str> {
         match &self.host {

@@ -335,7 +335,7 @@ async fn forward(
     }
 
     let tally = Arc::new(Tally::default());
-    let scrub_with = scrubber(&asked, &permit, &keys);
+    let scrub_with = scrubber(&conn.worker, &asked, &permit, &keys);
     let Asked { live, origin, turn, .. } = asked;
     let mut ending = Ending::new(shared.clone(), scene.clone(), tally.clone(), start, http, turn);
     ending.key_ref = permit.uses().first().map(|u| u.key.placeholder());
@@ -370,7 +370,7 @@ async fn forward(
 }
 
 /// What hides the keys bound to the host that answers; `None` where there are none.
-fn scrubber(asked: &Asked, permit: &Permit, keys: &Keys) -> Option<Arc<Scrubber>> {
+fn scrubber(worker: &Worker, asked: &Asked, permit: &Permit, keys: &Keys) -> Option<Arc<Scrubber>> {
     if permit.scrub().is_empty() {
         return None;
     }
@@ -384,7 +384,7 @@ fn scrubber(asked: &Asked, permit: &Permit, keys: &Keys) -> Option<Arc<Scrubber>
         })
     });
     let keys: Vec<ScrubKey> = keys.collect();
-    (!keys.is_empty()).then(|| Arc::new(Scrubber::new(keys)))
+    (!keys.is_empty()).then(|| Arc::new(worker.patterns.scrubber(&asked.origin, keys)))
 }
 
 fn decide(asked: &Asked, parts: &http::request::Parts, hits: &HeadHits, has_body: bool) -> Result<Permit, Denial> {

@@ -9,7 +9,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 /// How often a worker looks at what idles.
-const SWEEP: Duration = Duration::from_secs(10);
+const SWEEP: Duration = Duration::from_secs(1);
 /// How long to wait when the system has no descriptor left.
 const RESPITE: Duration = Duration::from_millis(50);
 
@@ -36,7 +36,10 @@ pub async fn serve(worker: Arc<Worker>, listener: TcpListener, stop: watch::Rece
                 Err(e) if is_of_one_connection(&e) => {}
                 Err(_) => tokio::time::sleep(RESPITE).await,
             },
-            _ = sweep.tick() => worker.pool.sweep(Instant::now()),
+            _ = sweep.tick() => {
+                worker.pool.sweep(Instant::now());
+                worker.patterns.sweep();
+            }
             _ = stopping.wait_for(|stopped| *stopped) => break,
         }
     }

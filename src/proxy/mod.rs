@@ -7,6 +7,7 @@ pub mod framing;
 mod headers;
 mod intercept;
 pub mod listen;
+mod patterns;
 mod peer;
 mod refuse;
 mod request_body;
@@ -30,6 +31,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
+pub use patterns::PatternCache;
 pub use request_body::RequestBody;
 
 /// What does not change while the proxy runs.
@@ -133,6 +135,7 @@ impl Counters {
 pub struct Worker {
     pub shared: Arc<Shared>,
     pub pool: Arc<Pool<RequestBody>>,
+    pub patterns: PatternCache,
 }
 
 impl Shared {

@@ -21,12 +21,14 @@ const HELD: u64 = 64 * 1024;
 /// What the agent gets.
 pub(super) enum ResponseBody {
     /// Locum's own, or one that was held.
-    Whole {
-        data: Option<Bytes>,
-        trailers: Option<HeaderMap>,
-        ending: Option<Ending>,
-    },
+    Whole(Box<Whole>),
     Stream(Box<Stream>),
+}
+
+pub(super) struct Whole {
+    data: Option<Bytes>,
+    trailers: Option<HeaderMap>,
+    ending: Option<Ending>,
 }
 
 pub(super) struct Stream {
@@ -38,7 +40,7 @@ pub(super) struct Stream {
 
 impl ResponseBody {
     pub fn answer(data: Bytes) -> Self {
-        ResponseBody::Whole { data: Some(data), trailers: None, ending: None }
+        ResponseBody::Whole(Box::new(Whole { data: Some(data), trailers: None, ending: None }))
     }
 }
 
@@ -131,7 +133,7 @@ async fn hold(
     ending.bytes_in = clean.len() as u64;
     note_hits(&mut ending, scrubber);
     ending.complete();
-    let body = ResponseBody::Whole { data: Some(clean), trailers, ending: Some(ending) };
+    let body = ResponseBody::Whole(Box::new(Whole { data: Some(clean), trailers, ending: Some(ending) }));
     Ok(Response::from_parts(parts, body))
 }
 
@@ -234,12 +236,12 @@ impl Body for ResponseBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, pool::BoxError>>> {
         match &mut *self {
-            ResponseBody::Whole { data, trailers, ending } => {
-                if let Some(data) = data.take().filter(|d| !d.is_empty()) {
+            ResponseBody::Whole(whole) => {
+                if let Some(data) = whole.data.take().filter(|d| !d.is_empty()) {
                     return Poll::Ready(Some(Ok(Frame::data(data))));
                 }
-                *ending = None;
-                Poll::Ready(trailers.take().map(|t| Ok(Frame::trailers(t))))
+                whole.ending = None;
+                Poll::Ready(whole.trailers.take().map(|t| Ok(Frame::trailers(t))))
             }
             ResponseBody::Stream(stream) => stream.poll(cx),
         }
@@ -247,16 +249,14 @@ impl Body for ResponseBody {
 
     fn is_end_stream(&self) -> bool {
         match self {
-            ResponseBody::Whole { data, trailers, .. } => {
-                data.as_ref().is_none_or(Bytes::is_empty) && trailers.is_none()
-            }
+            ResponseBody::Whole(whole) => whole.data.as_ref().is_none_or(Bytes::is_empty) && whole.trailers.is_none(),
             ResponseBody::Stream(stream) => stream.inner.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            ResponseBody::Whole { data, .. } => SizeHint::with_exact(data.as_ref().map_or(0, |d| d.len() as u64)),
+            ResponseBody::Whole(whole) => SizeHint::with_exact(whole.data.as_ref().map_or(0, |d| d.len() as u64)),
             ResponseBody::Stream(stream) => match &stream.scrub {
                 Some((_, _, Mask::Placeholder)) => SizeHint::default(),
                 _ => stream.inner.size_hint(),

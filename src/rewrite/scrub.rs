@@ -74,8 +74,9 @@ pub enum Mask {
     SameLength,
 }
 
-/// Hides the keys of one exchange. What it derives from them is wiped when it is dropped.
-pub struct Scrubber {
+/// What is looked for: all forms of some keys. Making it costs microseconds, so exchanges that follow each other closely
+/// may share it. What it derives from the keys is wiped when it is dropped.
+pub struct Patterns {
     keys: Vec<Hidden>,
     forms: Vec<Form>,
     /// The atoms of all forms.
@@ -86,8 +87,15 @@ pub struct Scrubber {
 struct Hidden {
     name: KeyName,
     placeholder: String,
+    secret_from: usize,
+    value: Arc<Opened>,
     too_short: bool,
-    hits: AtomicU64,
+}
+
+/// Hides the keys of one exchange, and counts how often it did.
+pub struct Scrubber {
+    patterns: Arc<Patterns>,
+    hits: Vec<AtomicU64>,
 }
 
 /// A stretch of the text, and the key that it tells.
@@ -105,7 +113,7 @@ impl Find {
     }
 }
 
-impl Scrubber {
+impl Patterns {
     pub fn new(keys: Vec<ScrubKey>) -> Self {
         let room = keys.iter().map(|k| forms::room(k.value.expose().len())).sum();
         let mut buffer = Vec::with_capacity(room);
@@ -119,15 +127,38 @@ impl Scrubber {
         let keys: Vec<Hidden> = keys
             .into_iter()
             .map(|k| Hidden {
-                too_short: Self::too_short(&k),
+                too_short: Scrubber::too_short(&k),
                 name: k.key,
                 placeholder: k.placeholder,
-                hits: AtomicU64::new(0),
+                secret_from: k.secret_from,
+                value: k.value,
             })
             .collect();
         let long = |form: &Form| keys.get(form.key).is_some_and(|k| !k.too_short);
         let index = Index::new(forms.iter().enumerate().filter(|(_, f)| long(f)), &buffer);
         Self { keys, forms, buffer, index }
+    }
+
+    /// Whether they are those of just these keys, with these values.
+    pub fn are_of(&self, keys: &[ScrubKey]) -> bool {
+        let same = |(own, key): (&Hidden, &ScrubKey)| {
+            own.name == key.key
+                && own.secret_from == key.secret_from
+                && own.placeholder == key.placeholder
+                && own.value.expose() == key.value.expose()
+        };
+        self.keys.len() == keys.len() && self.keys.iter().zip(keys).all(same)
+    }
+}
+
+impl Scrubber {
+    pub fn new(keys: Vec<ScrubKey>) -> Self {
+        Self::with(Arc::new(Patterns::new(keys)))
+    }
+
+    pub fn with(patterns: Arc<Patterns>) -> Self {
+        let hits = patterns.keys.iter().map(|_| AtomicU64::new(0)).collect();
+        Self { patterns, hits }
     }
 
     /// Whether a key has too few secret bytes to be scrubbed in bodies.
@@ -137,14 +168,14 @@ impl Scrubber {
 
     /// How often each key has been hidden so far, in headers and bodies.
     pub fn hits(&self) -> impl Iterator<Item = (&KeyName, u64)> {
-        self.keys.iter().map(|k| (&k.name, k.hits.load(Ordering::Relaxed)))
+        self.patterns.keys.iter().zip(&self.hits).map(|(k, hits)| (&k.name, hits.load(Ordering::Relaxed)))
     }
 
     /// A header's value, a trailer's, or a reason phrase, with placeholders for keys; `None` if there is none in it.
     pub fn header(&self, value: &[u8]) -> Option<Vec<u8>> {
         let view = View { seen: &[], now: value };
-        let mut finds = self.finds(view);
-        self.short_ones(view, &mut finds);
+        let mut finds = self.patterns.finds(view);
+        self.patterns.short_ones(view, &mut finds);
         if finds.is_empty() {
             return None;
         }
@@ -158,7 +189,9 @@ impl Scrubber {
     pub fn body(self: &Arc<Self>, mask: Mask) -> BodyScrub {
         BodyScrub { scrubber: Arc::clone(self), mask, tail: [0; TAIL], tail_len: 0, open: None, hits: 0 }
     }
+}
 
+impl Patterns {
     /// All stretches that are certain and reach into the chunk at hand.
     fn finds(&self, view: View) -> Vec<Find> {
         let mut finds: Vec<Find> = Vec::new();
@@ -197,7 +230,7 @@ impl Scrubber {
     }
 }
 
-impl Drop for Scrubber {
+impl Drop for Patterns {
     fn drop(&mut self) {
         memory::wipe(&mut self.buffer);
     }
@@ -205,7 +238,7 @@ impl Drop for Scrubber {
 
 impl fmt::Debug for Scrubber {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.keys.iter().map(|k| &k.name)).finish()
+        f.debug_list().entries(self.patterns.keys.iter().map(|k| &k.name)).finish()
     }
 }
 
@@ -234,7 +267,7 @@ impl BodyScrub {
             return chunk;
         }
         let view = View { seen: self.tail.get(..self.tail_len).unwrap_or(&[]), now: &chunk };
-        let finds = self.scrubber.finds(view);
+        let finds = self.scrubber.patterns.finds(view);
         if finds.is_empty() {
             self.open = None;
             self.remember(&chunk);
@@ -311,15 +344,15 @@ impl Cover<'_> {
 
     fn begin(&mut self, key: usize) -> Open {
         self.hits += 1;
-        if let Some(key) = self.scrubber.keys.get(key) {
-            key.hits.fetch_add(1, Ordering::Relaxed);
+        if let Some(hits) = self.scrubber.hits.get(key) {
+            hits.fetch_add(1, Ordering::Relaxed);
         }
         Open { key, written: 0 }
     }
 
     /// Writes what a mask shows over the next `len` bytes.
     fn write(&self, open: Open, len: usize, out: &mut Vec<u8>) -> Open {
-        let placeholder = self.scrubber.keys.get(open.key).map_or("", |k| &k.placeholder).as_bytes();
+        let placeholder = self.scrubber.patterns.keys.get(open.key).map_or("", |k| &k.placeholder).as_bytes();
         match self.mask {
             Mask::Placeholder if open.written == 0 => out.extend(placeholder),
             Mask::Placeholder => {}

@@ -369,7 +369,11 @@ pub fn chain(error: &dyn StdError) -> String {
     let mut out = error.to_string();
     let mut next = error.source();
     while let Some(cause) = next {
-        let text = cause.to_string();
+        let mut text = cause.to_string();
+        if text.contains("close_notify") {
+            // rustls explains itself to programmers here
+            text = "the connection was cut".into();
+        }
         if !out.contains(&text) {
             out.push_str(": ");
             out.push_str(&text);
