@@ -4,11 +4,11 @@ use super::authority;
 use super::client::{Client, Http};
 use super::{HANGS, Upstream};
 use serde_json::Value;
-use std::io::{BufRead as _, BufReader, Read as _};
+use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 use tempfile::TempDir;
 
@@ -192,6 +192,11 @@ pub fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
+/// A test that fails while it holds them tells more when the others go on.
+fn lines_of(lines: &Mutex<Vec<String>>) -> MutexGuard<'_, Vec<String>> {
+    lines.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// `locum serve`, listening.
 pub struct Serve {
     pub home: Home,
@@ -216,10 +221,10 @@ impl Serve {
         let heard = said.clone();
         std::thread::spawn(move || {
             for line in stderr.lines().map_while(Result::ok) {
-                heard.0.lock().expect("the lines").push(line);
+                lines_of(&heard.0).push(line);
                 heard.1.notify_all();
             }
-            heard.0.lock().expect("the lines").push("(it has ended)".into());
+            lines_of(&heard.0).push("(it has ended)".into());
             heard.1.notify_all();
         });
         let unspecified = SocketAddr::from(([0, 0, 0, 0], 0));
@@ -233,13 +238,13 @@ impl Serve {
 
     /// Everything said so far on standard error.
     pub fn said(&self) -> String {
-        self.said.0.lock().expect("the lines").join("\n")
+        lines_of(&self.said.0).join("\n")
     }
 
     /// The first line of which `wanted` is true, once there is one.
     pub fn await_said(&self, wanted: impl Fn(&str) -> bool) -> String {
         let until = Instant::now() + HANGS;
-        let mut lines = self.said.0.lock().expect("the lines");
+        let mut lines = lines_of(&self.said.0);
         loop {
             if let Some(line) = lines.iter().find(|line| wanted(line)) {
                 return line.clone();
@@ -318,11 +323,4 @@ impl Drop for Serve {
             eprintln!("locum said:\n{}", self.said());
         }
     }
-}
-
-/// What is left to read of `child`'s standard output.
-pub fn rest(child: &mut Child) -> String {
-    let mut text = String::new();
-    let _ = child.stdout.take().map(|mut out| out.read_to_string(&mut text));
-    text
 }
