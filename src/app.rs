@@ -11,10 +11,10 @@ use crate::memory::{self, Environment, Opened};
 use crate::name::AgentName;
 use crate::policy::agent::{Limits, TokenHash};
 use crate::policy::{Agent, Agents, Rules, decide};
-use crate::proxy::{self, ExchangeIds, Live, PatternCache, Shared, Worker, listen};
+use crate::proxy::{self, ExchangeIds, Live, PatternCache, RequestBody, Shared, Worker, listen};
 use crate::record::{Event, Record};
 use crate::rewrite::{LookalikeError, Vocabulary};
-use crate::secrets::{self, KeySource, Secrets, Store, Supplies, entry_name};
+use crate::secrets::{self, KeySource, Secrets, Source, Store, Supplies, entry_name};
 use crate::upstream::dial::Dialer;
 use crate::upstream::pool::Pool;
 use crate::upstream::tls::{self, Tls};
@@ -122,6 +122,7 @@ pub struct Running {
     app: App,
     stop: watch::Sender<bool>,
     workers: Vec<JoinHandle<()>>,
+    pools: Vec<Arc<Pool<RequestBody>>>,
     /// When the file of tokens was last changed, as it was last read.
     tokens_read: Option<SystemTime>,
 }
@@ -208,6 +209,7 @@ impl App {
         let (stop, stopped) = watch::channel(false);
         let count = std::thread::available_parallelism().map_or(1, usize::from);
         let mut workers = Vec::with_capacity(count);
+        let mut pools = Vec::with_capacity(count);
         for number in 0..count {
             let listener = self.listener.try_clone().map_err(AppError::Thread)?;
             let worker = Worker {
@@ -215,6 +217,7 @@ impl App {
                 pool: Pool::new(self.dialer.clone(), self.tls.clone()),
                 patterns: PatternCache::default(),
             };
+            pools.push(worker.pool.clone());
             let (worker, stopped) = (Arc::new(worker), stopped.clone());
             let runtime =
                 tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(AppError::Thread)?;
@@ -230,7 +233,7 @@ impl App {
             workers.push(thread.spawn(work).map_err(AppError::Thread)?);
         }
         let tokens_read = token_stamp(&self.settings);
-        Ok(Running { app: self, stop, workers, tokens_read })
+        Ok(Running { app: self, stop, workers, pools, tokens_read })
     }
 }
 
@@ -250,6 +253,8 @@ impl Running {
         let changed = changes(&self.app.active_keys, &active);
         shared.secrets.reload(sources(&active, supplies));
         shared.live.store(Arc::new(live));
+        // what carried a key that is bound elsewhere now, or gone, carries nothing more
+        self.pools.iter().for_each(|pool| pool.close(None));
         self.app.active_keys = active.into_iter().cloned().collect();
         self.app.settings = settings;
         let mut record = Record::new(SystemTime::now(), Event::Config, "reload");
@@ -312,11 +317,18 @@ impl Running {
     }
 }
 
-/// The stores of this machine, and what came by the environment.
+/// The stores of this machine, and what came by the environment. Nobody is asked for a password.
 pub fn supplies(settings: &Settings, environment: Arc<Environment>) -> Supplies {
-    let config =
-        secrets::Config { state: settings.state.clone(), password_file: None, prompt: None, patience: PATIENCE };
-    Supplies::build(config, environment)
+    Supplies::build(stores(settings, None), environment)
+}
+
+/// As [`supplies`], for a command with a person in front of it.
+pub fn supplies_asking(settings: &Settings, environment: Arc<Environment>, prompt: Arc<dyn Source>) -> Supplies {
+    Supplies::build(stores(settings, Some(prompt)), environment)
+}
+
+fn stores(settings: &Settings, prompt: Option<Arc<dyn Source>>) -> secrets::Config {
+    secrets::Config { state: settings.state.clone(), password_file: None, prompt, patience: PATIENCE }
 }
 
 /// The name under which a store keeps the CA.
@@ -424,7 +436,7 @@ fn changes(before: &[KeySetting], after: &[&KeySetting]) -> String {
 
 /// The keys that something may have a value for. One with a table of its own always is; one of the catalog once its
 /// variable was set or a store has it.
-fn active<'s>(settings: &'s Settings, supplies: &Supplies) -> Vec<&'s KeySetting> {
+pub fn active<'s>(settings: &'s Settings, supplies: &Supplies) -> Vec<&'s KeySetting> {
     // a store that can't be listed now is told of when a key of its own is asked for
     let stored: HashSet<String> = supplies.stores().filter_map(|store| store.list().ok()).flatten().collect();
     let taken: HashSet<&str> = supplies.environment.names().collect();
@@ -434,7 +446,8 @@ fn active<'s>(settings: &'s Settings, supplies: &Supplies) -> Vec<&'s KeySetting
     settings.keys.iter().filter(|key| key.at.is_some() || has_value(key)).collect()
 }
 
-fn sources(active: &[&KeySetting], supplies: &Supplies) -> Vec<KeySource> {
+/// The sources of these keys.
+pub fn sources(active: &[&KeySetting], supplies: &Supplies) -> Vec<KeySource> {
     let source = |key: &&KeySetting| KeySource {
         name: key.name.clone(),
         source: supplies.source(&key.source, &key.name, &key.env),

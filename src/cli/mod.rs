@@ -7,9 +7,12 @@ pub mod check;
 pub mod demo;
 pub mod env;
 pub mod explain;
+pub mod key;
 pub mod run;
+mod secret;
 pub mod serve;
 pub mod term;
+pub mod vault;
 pub mod when;
 
 use crate::app;
@@ -48,6 +51,10 @@ enum Command {
     Check(check::CheckArgs),
     /// The certificate authority that clients have to trust
     Ca(ca::CaArgs),
+    /// The keys: put into a store of this machine, listed, changed, removed
+    Key(key::KeyArgs),
+    /// The encrypted file of keys
+    Vault(vault::VaultArgs),
     /// The tokens by which agents prove who they are
     Agent(agent::AgentArgs),
     /// Which rule decides a request, and what would have to change; sends nothing
@@ -67,6 +74,11 @@ pub struct Context {
 }
 
 impl Context {
+    /// What the command line says of where things are.
+    pub fn given(&self) -> &Given {
+        &self.given
+    }
+
     /// What was done to this process that a child of it should not inherit.
     pub fn hardened(&self) -> &Hardened {
         &self.hardened
@@ -118,6 +130,8 @@ fn dispatch(command: Command, context: &Context) -> anyhow::Result<ExitCode> {
         }
         Command::Ca(args) => ca::run(args, context),
         Command::Serve(args) => serve::run(args, context),
+        Command::Key(args) => key::run(args, context),
+        Command::Vault(args) => vault::run(args, context),
         Command::Agent(args) => agent::run(args, context),
         Command::Explain(args) => explain::run(args, context),
         Command::Audit(args) => audit::run(args, &context.settings()?.audit.dir),

@@ -1,6 +1,7 @@
 //! What the user wrote, in a file or in the environment, becomes settings or a list of mistakes; it opens no key.
 
 pub mod catalog;
+pub mod edit;
 pub mod file;
 pub mod keys;
 mod reader;

@@ -118,8 +118,9 @@ impl Plan<'_> {
         chunked: bool,
         tally: Arc<Tally>,
     ) -> Result<(RequestBody, Vec<Use>), Fault> {
-        if chunked && !inner.is_end_stream() {
-            // a chunked body stays one, even where the method rarely has a body
+        let unsized_body = chunked || inner.size_hint().exact().is_none();
+        if unsized_body && !inner.is_end_stream() {
+            // a body without a length goes chunked, even where the method rarely has a body
             headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
         }
         let bound = !self.permit.body().is_empty() && !inner.is_end_stream();

@@ -1,0 +1,135 @@
+//! Reads a secret from a person or a pipe: never from an argument, never shown.
+
+use super::term;
+use crate::memory::{Opened, wipe};
+use crate::secrets::{MAX_VALUE, Source, SourceError};
+use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Write};
+
+/// From standard input to its end, without the line feed that `echo` adds.
+pub fn from_stdin() -> anyhow::Result<Opened> {
+    checked(read_to_end(&mut io::stdin().lock())?)
+}
+
+/// From the terminal, without echo.
+pub fn prompt(question: &str) -> anyhow::Result<Opened> {
+    let asked = ask(question).map_err(|_| {
+        term::Told::failed("there is no terminal to ask on", "give the value on standard input, with --stdin")
+    })?;
+    checked(asked)
+}
+
+fn checked(secret: Opened) -> anyhow::Result<Opened> {
+    if secret.expose().is_empty() {
+        return Err(term::Told::failed("nothing was given", "nothing has been changed; try again"));
+    }
+    if secret.expose().iter().any(|b| *b < 0x20 || *b == 0x7f) {
+        let next = "a key is one line without control characters; nothing has been changed";
+        return Err(term::Told::failed("the value holds a control character", next));
+    }
+    Ok(secret)
+}
+
+/// The buffer has its full size from the start: one that grows leaves copies behind.
+fn read_to_end(input: &mut impl Read) -> anyhow::Result<Opened> {
+    let mut buffer = vec![0; MAX_VALUE + 2];
+    let mut len = 0;
+    loop {
+        match input.read(&mut buffer[len..]) {
+            Ok(0) => break,
+            Ok(n) => len += n,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => {
+                wipe(&mut buffer);
+                return Err(e.into());
+            }
+        }
+        if len == buffer.len() {
+            wipe(&mut buffer);
+            return Err(term::Told::failed(format!("the value is over {MAX_VALUE} bytes"), "nothing has been changed"));
+        }
+    }
+    Ok(trimmed(buffer, len))
+}
+
+fn trimmed(buffer: Vec<u8>, len: usize) -> Opened {
+    let text = &buffer[..len];
+    let text = text.strip_suffix(b"\n").unwrap_or(text);
+    let len = text.strip_suffix(b"\r").unwrap_or(text).len();
+    let mut secret = Opened::new(buffer);
+    secret.truncate(len);
+    secret
+}
+
+/// Puts the terminal back as it was, however the question ends.
+struct Silence<'t> {
+    terminal: &'t File,
+    before: Termios,
+}
+
+impl<'t> Silence<'t> {
+    fn on(terminal: &'t File) -> io::Result<Self> {
+        let before = tcgetattr(terminal)?;
+        let mut silent = before.clone();
+        silent.local_modes.remove(LocalModes::ECHO);
+        silent.local_modes.insert(LocalModes::ECHONL);
+        tcsetattr(terminal, OptionalActions::Flush, &silent)?;
+        Ok(Self { terminal, before })
+    }
+}
+
+impl Drop for Silence<'_> {
+    fn drop(&mut self) {
+        let _ = tcsetattr(self.terminal, OptionalActions::Flush, &self.before);
+    }
+}
+
+fn ask(question: &str) -> io::Result<Opened> {
+    let mut terminal = OpenOptions::new().read(true).write(true).open("/dev/tty")?;
+    write!(terminal, "{question}: ")?;
+    terminal.flush()?;
+    let silence = Silence::on(&terminal)?;
+    let mut buffer = vec![0; MAX_VALUE + 2];
+    let mut len = 0;
+    // the terminal gives a line at a time
+    while len < buffer.len() {
+        let n = (&mut &terminal).read(&mut buffer[len..])?;
+        len += n;
+        if n == 0 || buffer[..len].ends_with(b"\n") {
+            break;
+        }
+    }
+    drop(silence);
+    Ok(trimmed(buffer, len))
+}
+
+/// Asks a person for the vault's password, once the other places for it have none.
+pub struct MasterPrompt;
+
+impl Source for MasterPrompt {
+    fn describe(&self) -> String {
+        "prompt".into()
+    }
+
+    fn load(&self) -> Result<Option<Opened>, SourceError> {
+        Ok(ask("master password of the vault").ok().filter(|secret| !secret.expose().is_empty()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_line_feed_is_no_part_of_a_key() {
+        for (given, read) in [("abc", "abc"), ("abc\n", "abc"), ("abc\r\n", "abc"), (" a b ", " a b ")] {
+            let secret = checked(read_to_end(&mut given.as_bytes()).unwrap()).unwrap();
+            assert_eq!(secret.expose(), read.as_bytes());
+        }
+        for bad in ["", "\n", "a\nb", "a\n\n", "a\0"] {
+            assert!(read_to_end(&mut bad.as_bytes()).and_then(checked).is_err(), "{bad:?}");
+        }
+        assert!(read_to_end(&mut io::repeat(b'a')).is_err());
+    }
+}

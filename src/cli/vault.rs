@@ -1,0 +1,100 @@
+//! `locum vault`: makes the encrypted file of keys, and changes its password.
+
+use super::{Context, secret, term, told};
+use crate::app;
+use crate::memory::Opened;
+use crate::secrets::{Kdf, Source, SourceError, Vault};
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex, PoisonError};
+
+#[derive(Debug, clap::Args)]
+pub struct VaultArgs {
+    #[command(subcommand)]
+    command: Command,
+    /// PBKDF2 instead of Argon2id, where a rule asks for it
+    #[arg(long, global = true)]
+    pbkdf2: bool,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Make an empty vault; its password from $LOCUM_MASTER_PASSWORD or a prompt
+    Init,
+    /// Put the vault under a new password
+    Passwd,
+}
+
+/// A password is hard to guess from this length on.
+const MIN_PASSWORD: usize = 8;
+
+pub fn run(args: VaultArgs, context: &Context) -> anyhow::Result<ExitCode> {
+    let settings = context.settings()?;
+    app::make_state_dir(&settings.state).map_err(told)?;
+    let environment = context.take_secrets(&settings)?;
+    let kdf = if args.pbkdf2 { Kdf::PBKDF2 } else { Kdf::ARGON2ID };
+    let new = matches!(args.command, Command::Init);
+    let prompt: Arc<dyn Source> = if new { Arc::new(NewPassword::default()) } else { Arc::new(secret::MasterPrompt) };
+    let supplies = app::supplies_asking(&settings, environment, prompt);
+    let Some(vault) = &supplies.vault else { return Ok(ExitCode::FAILURE) };
+    let failed = |e: SourceError| -> anyhow::Error {
+        term::Told { what: e.to_string(), next: e.next, code: term::UNAVAILABLE }.into()
+    };
+    match args.command {
+        Command::Init => {
+            vault.init(kdf).map_err(failed)?;
+            println!("made {}; 'locum key set NAME --store vault' puts keys into it", vault.path().display());
+            println!("the password is kept nowhere: without it the keys are lost");
+        }
+        Command::Passwd => {
+            require(vault)?;
+            vault
+                .passwd(chosen().map_err(|e| term::Told::failed(e, "nothing has been changed"))?, kdf)
+                .map_err(failed)?;
+            println!(
+                "{} has a new password; copies of the old file still open with the old one",
+                vault.path().display()
+            );
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn require(vault: &Vault) -> anyhow::Result<()> {
+    if vault.exists() {
+        return Ok(());
+    }
+    let what = format!("there is no vault at {}", vault.path().display());
+    Err(term::Told { what, next: "make one with 'locum vault init'".into(), code: term::UNAVAILABLE }.into())
+}
+
+/// Asked twice, since nobody sees what is typed.
+fn chosen() -> Result<Opened, String> {
+    let first = secret::prompt("new master password").map_err(|e| e.to_string())?;
+    if first.expose().len() < MIN_PASSWORD {
+        return Err(format!("a password has {MIN_PASSWORD} characters at least"));
+    }
+    let second = secret::prompt("once more").map_err(|e| e.to_string())?;
+    if first.expose() == second.expose() { Ok(first) } else { Err("the two are not the same".into()) }
+}
+
+/// The password of a vault to be, asked for once.
+#[derive(Default)]
+struct NewPassword(Mutex<Option<SourceError>>);
+
+impl Source for NewPassword {
+    fn describe(&self) -> String {
+        "prompt".into()
+    }
+
+    fn load(&self) -> Result<Option<Opened>, SourceError> {
+        let mut failed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(e) = &*failed {
+            return Err(e.clone());
+        }
+        chosen().map(Some).map_err(|why| {
+            let e = SourceError::new(why, "nothing has been changed; LOCUM_MASTER_PASSWORD gives it without a prompt");
+            *failed = Some(e.clone());
+            e
+        })
+    }
+}
