@@ -27,6 +27,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 /// How long connections may take to end once the proxy drains.
@@ -223,6 +224,8 @@ impl App {
                 tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(AppError::Thread)?;
             let work = move || {
                 runtime.block_on(async {
+                    // a limit on the size of files has to fail a write, and not end the process
+                    let _caught = signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()));
                     // the descriptor is non-blocking, and a runtime is there: nothing else can fail here
                     if let Ok(listener) = tokio::net::TcpListener::from_std(listener) {
                         listen::serve(worker, listener, stopped).await;

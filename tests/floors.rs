@@ -4,8 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The rooms of each floor, from the ground up.
-const FLOORS: [&[&str]; 7] = [
-    &["name", "place", "record", "memory"],
+const FLOORS: [&[&str]; 8] = [
+    &["name"],
+    &["place", "record", "memory"],
     &["policy", "rewrite", "chain", "anomaly", "metrics"],
     &["secrets", "ca", "upstream", "audit"],
     &["proxy", "admin"],

@@ -164,7 +164,7 @@ impl Written {
     pub fn read(path: &Path, text: &str, mistakes: &mut Vec<Mistake>) -> Self {
         let source = Source { path: path.into(), text };
         let (document, errors) = DeTable::parse_recoverable(text);
-        let mut walk = Walk { broken: BTreeSet::new(), readable: text.len(), source, mistakes };
+        let mut walk = Walk { broken: BTreeSet::new(), readable: usize::MAX, source, mistakes };
         walk.syntax(document.get_ref(), errors);
         let mut written = Self::default();
         for (name, value) in document.get_ref() {
@@ -498,6 +498,18 @@ mod tests {
         let lines: Vec<&str> = all.iter().map(|m| m.split(':').nth(1).unwrap_or("")).collect();
         for line in ["2", "3", "4", "6"] {
             assert_eq!(lines.iter().filter(|l| **l == line).count(), 1, "line {line}: {all:#?}");
+        }
+    }
+
+    #[test]
+    fn what_the_text_breaks_off_in_is_a_mistake() {
+        for text in ["nonsense", "[proxy", "[proxy]\nlisten", "[proxy]\nlisten = ", "[proxy]\nlisten = \"x"] {
+            let line = text.lines().count();
+            let wrong = mistakes(text);
+            assert!(
+                wrong.iter().any(|m| m.starts_with(&format!("f:{line}:")) && m.contains("not TOML")),
+                "{text}: {wrong:?}"
+            );
         }
     }
 

@@ -6,8 +6,10 @@ use std::fmt::Write as _;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Shell {
     /// sh, bash, zsh, dash, ksh
+    #[value(aliases = ["bash", "zsh", "dash", "ksh"])]
     Sh,
     Fish,
+    #[value(alias = "pwsh")]
     Powershell,
     /// One object; null where a variable is taken away
     Json,

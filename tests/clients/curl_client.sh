@@ -4,7 +4,7 @@ set -eu -o pipefail
 base=$1 key=$TOOL_API_KEY text="use $TOOL_API_KEY here"
 call() { curl -q --silent --show-error --fail --max-time 60 "$version" "$@"; }
 version=$2
-bytes() { yes 0123456789 | tr -d '\n' | head -c 3000000; }
+bytes() { head -c 3000000 < <(yes 0123456789 | tr -d '\n'); }
 
 printf '{"header": %s, ' "$(call -H "Authorization: Bearer $key" "$base/header")"
 printf '"basic": %s, ' "$(call -u "user:$key" "$base/basic")"

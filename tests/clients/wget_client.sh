@@ -4,7 +4,7 @@ set -eu -o pipefail
 base=$1 key=$TOOL_API_KEY text="use $TOOL_API_KEY here"
 call() { wget --quiet --tries=1 --timeout=60 --output-document=- "$@"; }
 escaped() { printf %s "$1" | sed 's/</%3C/g; s/>/%3E/g; s/ /+/g'; }
-yes 0123456789 | tr -d '\n' | head -c 3000000 > upload
+head -c 3000000 < <(yes 0123456789 | tr -d '\n') >upload
 
 printf '{"header": %s, ' "$(call --header="Authorization: Bearer $key" "$base/header")"
 printf '"basic": %s, ' "$(call --auth-no-challenge --user=user --password="$key" "$base/basic")"

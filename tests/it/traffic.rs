@@ -19,7 +19,19 @@ const SIDES: [(Http, &[&str], Version); 4] = [
 /// A proxy that knows a key for the upstream, so that everything is searched on both ways.
 async fn joined(http: Http, alpn: &'static [&'static str]) -> (Upstream, Serve, Client) {
     let upstream = Upstream::speaking(alpn);
-    let serve = Home::bound(&[&upstream]).serve();
+    let home = Home::bound(&[&upstream]);
+    between(http, upstream, home).await
+}
+
+/// A proxy that knows of no key for the upstream, so that it has no reason to touch anything.
+async fn unbound(http: Http, alpn: &'static [&'static str]) -> (Upstream, Serve, Client) {
+    let upstream = Upstream::speaking(alpn);
+    let home = Home::with(&format!("connect_ports = [{}]\n", upstream.port()), "");
+    between(http, upstream, home).await
+}
+
+async fn between(http: Http, upstream: Upstream, home: Home) -> (Upstream, Serve, Client) {
+    let serve = home.serve();
     let client = serve.client(&upstream, http).await;
     (upstream, serve, client)
 }
@@ -36,9 +48,9 @@ fn headed(answer: &Answer, name: &str) -> String {
 
 #[tokio::test]
 async fn every_kind_of_message_in_every_combination_of_versions() {
-    for (http, alpn, version) in SIDES {
-        let (upstream, serve, mut client) = joined(http, alpn).await;
-        let what = format!("{http:?} to {alpn:?}");
+    for ((http, alpn, version), bound) in SIDES.iter().flat_map(|side| [(*side, true), (*side, false)]) {
+        let (upstream, serve, mut client) = if bound { joined(http, alpn).await } else { unbound(http, alpn).await };
+        let what = format!("{http:?} to {alpn:?}, {}bound", if bound { "" } else { "un" });
 
         let answer = client.get("/echo").await;
         assert_eq!((answer.status.as_u16(), answer.json()["method"].as_str()), (200, Some("GET")), "{what}");
@@ -66,7 +78,8 @@ async fn every_kind_of_message_in_every_combination_of_versions() {
             let answer = client.get(&format!("/status/{status}")).await;
             let body = if status < 400 { String::new() } else { status.to_string() };
             assert_eq!((answer.status.as_u16(), answer.text()), (status, body), "{what}");
-            assert_eq!(headed(&answer, "etag"), "\"as-it-was\"", "{what}");
+            // what may be rewritten is no longer the same byte for byte
+            assert_eq!(headed(&answer, "etag"), if bound { "W/\"as-it-was\"" } else { "\"as-it-was\"" }, "{what}");
         }
 
         let answer = client.get("/redirect?to=/elsewhere").await;
@@ -162,7 +175,9 @@ async fn an_event_reaches_the_client_before_the_upstream_sends_the_next() {
             assert_eq!(got, event);
         }
         drop(feed);
-        assert!(body.frame().await.is_none());
+        while let Some(frame) = body.frame().await {
+            assert_eq!(frame.unwrap().into_data().unwrap(), "", "{http:?} to {alpn:?}: more than was sent");
+        }
     }
 }
 
@@ -185,19 +200,24 @@ async fn an_upload_is_passed_on_as_it_comes() {
 
 #[tokio::test]
 async fn a_cut_is_a_cut_and_never_a_clean_end() {
-    for (http, alpn, _) in SIDES {
-        for path in ["/cut", "/cut-chunked"] {
-            let (_upstream, serve, mut client) = joined(http, alpn).await;
+    for ((http, alpn, _), path) in SIDES.iter().flat_map(|side| [(*side, "/cut"), (*side, "/cut-chunked")]) {
+        for bound in [true, false] {
+            let (_upstream, serve, mut client) =
+                if bound { joined(http, alpn).await } else { unbound(http, alpn).await };
+            let what = format!("{http:?} to {alpn:?}, {path}, {}bound", if bound { "" } else { "un" });
             let request = client.request("GET", path).body(none()).unwrap();
             let ended = match client.send(request).await {
                 Ok(response) => whole(response).await,
                 Err(e) => Err(e),
             };
-            assert!(ended.is_err(), "{http:?} to {alpn:?}, {path}: {ended:?}");
+            // a short answer of declared length is held, and not yet begun when the cut comes
+            let held =
+                ended.as_ref().is_ok_and(|a| a.status == 502 && a.header("locum-refused") == Some("upstream-failed"));
+            assert!(ended.is_err() || held && bound && path == "/cut", "{what}: {ended:?}");
             drop(client);
             let records = serve.drained().await.audit();
-            let exchange = of(&records, "exchange")[0];
-            assert_eq!(exchange["success"], false, "{http:?} to {alpn:?}, {path}: {exchange}");
+            let told = [of(&records, "exchange"), of(&records, "refusal")].concat();
+            assert!(told.len() == 1 && told[0]["success"] == false, "{what}: {told:#?}");
         }
     }
 }
@@ -254,13 +274,12 @@ async fn twenty_requests_at_once_on_one_http2_connection() {
             answers.push(client.begin(request).await);
         }
         // all twenty are under way before the first is answered, and then the last is first
-        tokio::task::spawn_blocking(move || {
+        let released = tokio::task::spawn_blocking(move || {
             upstream.await_begun(20);
             gates.into_iter().rev().for_each(drop);
             upstream
-        })
-        .await
-        .unwrap();
+        });
+        let _upstream = released.await.unwrap();
         for (number, answer) in answers.into_iter().enumerate() {
             let answer = whole(answer.await.unwrap()).await.unwrap();
             assert_eq!((headed(&answer, "x-number"), answer.text()), (number.to_string(), number.to_string()));
