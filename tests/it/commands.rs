@@ -270,8 +270,11 @@ async fn signals_reload_and_wipe() {
     let upstream = Upstream::start();
     let home = Home::with("", "");
     let unbound = std::fs::read_to_string(home.config()).unwrap();
-    let bound = format!("{unbound}[key.tool]\nhosts = [\"{}\"]\n", upstream.authority());
+    let bound = format!("{unbound}[key.tool]\nhosts = [\"{}\"]\nsource = \"file:tool.key\"\n", upstream.authority());
     home.write_config(&bound);
+    let file = home.path().join("tool.key");
+    std::fs::write(&file, TOOL_KEY).unwrap();
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
     let serve = home.serve();
     let mut client = serve.client(&upstream, Http::One).await;
     let mut status = async || {

@@ -182,6 +182,36 @@ async fn an_event_reaches_the_client_before_the_upstream_sends_the_next() {
 }
 
 #[tokio::test]
+async fn a_stream_that_breaks_off_has_sent_what_it_sent_and_no_end() {
+    for (http, alpn, _) in SIDES {
+        let (upstream, _serve, mut client) = joined(http, alpn).await;
+        let feed = upstream.on("/sse", Response::builder().header("content-type", "text/event-stream"));
+        let request = client.request("GET", "/sse").body(none()).unwrap();
+        let mut body = client.send(request).await.unwrap().into_body();
+        feed.send("data: 1\n\n");
+        assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "data: 1\n\n");
+        feed.cut();
+        let end = body.frame().await;
+        assert!(end.as_ref().is_some_and(Result::is_err), "{http:?} to {alpn:?}: {end:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_status_in_the_trailers_of_a_stream_arrives() {
+    let (upstream, _serve, mut client) = joined(Http::Two, &["h2"]).await;
+    let feed = upstream.on("/rpc", Response::builder().header("content-type", "application/grpc"));
+    let request = client.request("POST", "/rpc").header("content-type", "application/grpc").header("te", "trailers");
+    let mut body = client.send(request.body(none()).unwrap()).await.unwrap().into_body();
+    feed.send(&b"\0\0\0\0\x01x"[..]);
+    assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), &b"\0\0\0\0\x01x"[..]);
+    let mut trailers = HeaderMap::new();
+    trailers.insert("grpc-status", "7".parse().unwrap());
+    feed.trailers(trailers);
+    let got = body.frame().await.unwrap().unwrap().into_trailers().unwrap();
+    assert_eq!(got["grpc-status"], "7");
+}
+
+#[tokio::test]
 async fn an_upload_is_passed_on_as_it_comes() {
     for (http, alpn, _) in SIDES {
         let (_upstream, _serve, mut client) = joined(http, alpn).await;
@@ -249,6 +279,7 @@ async fn many_requests_share_connections() {
             assert_eq!(answer.json()["target"].as_str().unwrap(), format!("/{number}"));
         }
         assert_eq!(upstream.connections(), 1);
+        assert!(upstream.seen().iter().all(|s| s.connection == 0));
         // later clients find the connections of earlier ones: each worker has its own
         for _ in 0..10 {
             serve.client(&upstream, http).await.get("/again").await;

@@ -141,8 +141,9 @@ impl Client {
 
     /// The whole answer.
     pub async fn ask(&mut self, request: Request<Sent>) -> Answer {
-        let response = self.send(request).await.expect("an answer");
-        whole(response).await.expect("a whole body")
+        let asked = format!("{} {}", request.method(), request.uri());
+        let response = self.send(request).await.unwrap_or_else(|e| panic!("{asked}: {e:?}"));
+        whole(response).await.unwrap_or_else(|e| panic!("{asked}: {e:?}"))
     }
 
     pub async fn get(&mut self, path: &str) -> Answer {

@@ -119,11 +119,7 @@ impl Feed {
         let _ = self.0.send(Step::Cut);
     }
 
-    /// Whether nobody reads it any more.
-    pub fn is_abandoned(&self) -> bool {
-        self.0.is_closed()
-    }
-
+    /// Resolves once nobody reads it any more.
     pub async fn abandoned(&self) {
         self.0.closed().await;
     }
@@ -280,7 +276,18 @@ where
     };
 }
 
+/// The answer, without its body where HEAD asks for no more: hyper sends it over HTTP/2 all the same.
 async fn answer(state: &State, connection: usize, request: Request<Incoming>) -> Response<Reply> {
+    let head = request.method() == http::Method::HEAD;
+    let mut response = answer_whole(state, connection, request).await;
+    if let Some(length) = response.body().size_hint().exact().filter(|_| head) {
+        response.headers_mut().insert("content-length", length.into());
+        *response.body_mut() = Reply::empty();
+    }
+    response
+}
+
+async fn answer_whole(state: &State, connection: usize, request: Request<Incoming>) -> Response<Reply> {
     let path = request.uri().path().to_owned();
     let route = {
         let mut log = state.log.lock().expect("the log");
@@ -473,7 +480,8 @@ enum Source {
         at: u64,
         total: u64,
     },
-    Cut(Option<Bytes>),
+    /// Some bytes, a moment for them to leave, and no more.
+    Cut(Option<Bytes>, bool),
     Fed(mpsc::UnboundedReceiver<Step>),
     /// The request's own body, frame by frame as it comes.
     Mirror(Incoming),
@@ -498,7 +506,7 @@ impl Reply {
     }
 
     fn cut(first: Bytes) -> Self {
-        Self { source: Source::Cut(Some(first)) }
+        Self { source: Source::Cut(Some(first), false) }
     }
 
     fn fed(steps: mpsc::UnboundedReceiver<Step>) -> Self {
@@ -527,9 +535,16 @@ impl Body for Reply {
                 *at += bytes.len() as u64;
                 Poll::Ready(Some(Ok(Frame::data(bytes))))
             }
-            Source::Cut(first) => match first.take() {
-                Some(first) => Poll::Ready(Some(Ok(Frame::data(first)))),
-                None => broken(),
+            Source::Cut(first, waited) => match (first.take(), std::mem::replace(waited, true)) {
+                (Some(first), _) => {
+                    *waited = false;
+                    Poll::Ready(Some(Ok(Frame::data(first))))
+                }
+                (None, true) => broken(),
+                (None, false) => {
+                    cx.waker().wake_by_ref();
+                    Poll::Pending
+                }
             },
             Source::Fed(steps) => match ready!(steps.poll_recv(cx)) {
                 Some(Step::Frame(frame)) => Poll::Ready(Some(Ok(frame))),

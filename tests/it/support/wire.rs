@@ -6,12 +6,16 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
+/// Sends `bytes` and leaves.
+pub fn abandon(to: SocketAddr, bytes: &[u8]) {
+    let _ = connect(to).write_all(bytes);
+}
+
 /// Sends `bytes` and reads until the other side closes.
 pub fn exchange(to: SocketAddr, bytes: &[u8]) -> String {
     let mut stream = connect(to);
     // who has heard enough may hang up before all is sent
     let _ = stream.write_all(bytes);
-    let _ = stream.shutdown(Shutdown::Write);
     let mut answer = Vec::new();
     let _ = stream.read_to_end(&mut answer);
     String::from_utf8_lossy(&answer).into_owned()
