@@ -69,6 +69,7 @@ impl Refusal {
             Refusal::NotForwarded(_) => "not-forwarded",
             Refusal::Denied(d) if d.written().is_some() => "placeholder-refused",
             Refusal::Denied(_) => "host-refused",
+            Refusal::Body { status: StatusCode::BAD_GATEWAY, .. } => "upstream-failed",
             Refusal::Body { .. } => "body-refused",
             Refusal::Unauthenticated(_) | Refusal::Stranger { .. } => "authentication-required",
             Refusal::Wait(_) => "too-many-requests",
