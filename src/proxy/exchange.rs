@@ -220,14 +220,15 @@ where
         .header_read_timeout(KEEP_ALIVE)
         .preserve_header_case(true)
         .serve_connection(TokioIo::new(strict), service);
-    let ended = tokio::select! {
-        ended = &mut serving => ended,
+    tokio::select! {
+        _ = &mut serving => {}
         () = stopped => {
             Pin::new(&mut serving).graceful_shutdown();
-            (&mut serving).await
+            let _ = (&mut serving).await;
         }
-    };
-    let (Err(_), Some(fault)) = (ended, why.take()) else { return };
+    }
+    // the fault alone tells: before the first byte of a head hyper takes it for a client that left
+    let Some(fault) = why.take() else { return };
     let refusal = match fault {
         FramingFault::Malformed(why) => Refusal::Malformed(why.into()),
         FramingFault::TooLarge(why) => Refusal::TooLarge(why),

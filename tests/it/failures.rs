@@ -37,8 +37,16 @@ fn what_is_no_request_is_told_so() {
         ("CONNECT a.example:25 HTTP/1.1\r\n\r\n".into(), 403, "host-refused"),
         ("GET https://a.example/ HTTP/1.1\r\nHost: a.example\r\n\r\n".into(), 400, "not-forwarded"),
         ("GET ftp://a.example/ HTTP/1.1\r\nHost: a.example\r\n\r\n".into(), 400, "not-forwarded"),
-        (ours("GET http://a.example:PORT/ HTTP/1.1\r\nHost: b.example\r\n\r\n"), 421, "misdirected"),
-        (ours("POST http://localhost:PORT/ HTTP/1.1\r\nHost: localhost:PORT\r\nContent-Length: x\r\n\r\n"), 400, ""),
+        (
+            ours("GET http://a.example:PORT/ HTTP/1.1\r\nHost: b.example\r\nConnection: close\r\n\r\n"),
+            421,
+            "misdirected",
+        ),
+        (
+            ours("POST http://localhost:PORT/ HTTP/1.1\r\nHost: localhost:PORT\r\nContent-Length: x\r\n\r\n"),
+            400,
+            "malformed",
+        ),
         (long, 431, "too-large"),
         (many, 431, "too-large"),
     ];
