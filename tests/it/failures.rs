@@ -103,6 +103,37 @@ async fn inside_a_tunnel_only_its_own_host_is_asked() {
     }
 }
 
+/// What is malformed inside TLS is told over TLS, and nothing of it goes on: each of these could be read in two ways.
+#[tokio::test]
+async fn a_request_that_could_be_two_is_none() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let upstream = Upstream::start();
+    let mut serve = Home::bound(&[&upstream]).serve();
+    let host = upstream.authority();
+    let cases = [
+        "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET /smuggled HTTP/1.1\r\n\r\n",
+        "Content-Length: 5\r\nContent-Length: 6\r\n\r\nhello!",
+        "Content-Length: +5\r\n\r\nhello",
+        "Transfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n",
+        "Transfer-Encoding : chunked\r\n\r\n0\r\n\r\n",
+        "Transfer-Encoding: chunked\r\n folded\r\n\r\n0\r\n\r\n",
+        "X: a\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        "X: a\0b\r\n\r\n",
+    ];
+    for case in cases {
+        let mut stream = crate::support::client::secured(serve.address, &serve.ca, &host, b"http/1.1").await;
+        let request = format!("POST /sent HTTP/1.1\r\nHost: {host}\r\n{case}");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer).await;
+        let answer = String::from_utf8_lossy(&answer);
+        assert!(answer.starts_with("HTTP/1.1 400 "), "{case:?}: {answer}");
+        assert!(answer.contains("\r\nlocum-refused: malformed\r\n"), "{case:?}: {answer}");
+    }
+    assert_eq!((upstream.begun(), serve.is_alive()), (0, true));
+    assert_eq!(of(&serve.drained().await.audit(), "refusal").len(), cases.len());
+}
+
 async fn asked(serve: &Serve, authority: &str, http: Http) -> (u16, String) {
     let mut client = Client::open(serve.address, &serve.ca, authority, http).await;
     let request = client.request("GET", "/").header("authorization", "Bearer <<tool_key>>");

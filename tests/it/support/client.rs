@@ -22,6 +22,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 /// Which version a client speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,12 +77,7 @@ impl Client {
     }
 
     pub async fn over(stream: TcpStream, ca: &str, authority: &str, http: Http) -> Self {
-        let alpn: &[u8] = if http == Http::Two { b"h2" } else { b"http/1.1" };
-        let host = authority.rsplit_once(':').map_or(authority, |(host, _)| host).to_owned();
-        let connector = TlsConnector::from(Arc::new(trusting(ca, alpn)));
-        let name = ServerName::try_from(host).expect("a name");
-        let stream = connector.connect(name, stream).await.expect("TLS with the proxy's own leaf");
-        assert_eq!(stream.get_ref().1.alpn_protocol(), Some(alpn));
+        let stream = tls(stream, ca, authority, if http == Http::Two { b"h2" } else { b"http/1.1" }).await;
         let sender = match http {
             Http::One => {
                 let io = TokioIo::new(stream);
@@ -179,6 +175,20 @@ pub async fn tunnel(proxy: SocketAddr, authority: &str, token: &str) -> std::io:
         true => Ok(stream),
         false => Err(std::io::Error::other(String::from_utf8_lossy(&answer).into_owned())),
     }
+}
+
+/// TLS inside a tunnel of its own, for bytes that no client library would send.
+pub async fn secured(proxy: SocketAddr, ca: &str, authority: &str, alpn: &[u8]) -> TlsStream<TcpStream> {
+    tls(tunnel(proxy, authority, "").await.expect("a tunnel"), ca, authority, alpn).await
+}
+
+async fn tls(stream: TcpStream, ca: &str, authority: &str, alpn: &[u8]) -> TlsStream<TcpStream> {
+    let host = authority.rsplit_once(':').map_or(authority, |(host, _)| host).to_owned();
+    let connector = TlsConnector::from(Arc::new(trusting(ca, alpn)));
+    let name = ServerName::try_from(host).expect("a name");
+    let stream = connector.connect(name, stream).await.expect("TLS with the proxy's own leaf");
+    assert_eq!(stream.get_ref().1.alpn_protocol(), Some(alpn));
+    stream
 }
 
 fn trusting(ca: &str, alpn: &[u8]) -> ClientConfig {
