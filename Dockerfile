@@ -24,6 +24,7 @@ RUN apt-get update && apt-get install -y --no-install-recommends ca-certificates
     && install -d -m 0755 /etc/locum
 COPY --from=build /src/target/release/locum /usr/local/bin/locum
 COPY config/locum.toml /etc/locum/locum.toml
+COPY certs /etc/locum/certs
 
 USER locum
 # Beyond the container's loopback only with agents: give it LOCUM_PROXY_TOKEN or [agent.*], else it does not start.

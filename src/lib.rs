@@ -11,6 +11,7 @@
 //! 4 WORDS  config/file.rs      TOML exactly as written
 //!          config/settings.rs  file + environment -> typed settings, all mistakes at once
 //!          config/keys.rs      [key.*] and [agent.*]; catalog.rs: the providers known by name
+//!          telemetry.rs        what the rooms have to say, on standard error
 //! 3 DOORS  proxy/listen.rs     accept, limit, hand over, drain
 //!          proxy/connect.rs    first request: which agent, which host; peer.rs: which local user
 //!          proxy/intercept.rs  peek the ClientHello, answer with our leaf
@@ -27,9 +28,9 @@
 //!  (no IO, rewrite/            finder, dress, head and bodies: placeholders -> values; scrub: values -> placeholders
 //!  no clock) chain.rs          the hash chain: link, verify
 //!          anomaly.rs          a fold over records -> findings
-//! 0 GROUND name.rs place.rs    Host, KeyName, AgentName, Origin; places in a request
+//! 0 GROUND place.rs record.rs  places in a request; what happened in one exchange
 //!          memory/             sealed secret bytes; wiping; hardening of the process
-//!          record.rs           what happened in one exchange
+//!          name.rs             Host, KeyName, AgentName, Origin: below the others on this floor
 //! ```
 //!
 //! The data's way changes type once per step, and nothing calls back up:
@@ -58,5 +59,6 @@ pub mod proxy;
 pub mod record;
 pub mod rewrite;
 pub mod secrets;
+pub mod telemetry;
 pub mod trust_env;
 pub mod upstream;

@@ -110,6 +110,7 @@ pub fn run() -> ExitCode {
         }
     };
     memory::wipe_on_panic();
+    crate::telemetry::start();
     let context = Context { given: Given { config: cli.config, state: cli.state }, hardened: memory::harden() };
     match dispatch(cli.command, &context) {
         Ok(code) => code,

@@ -169,7 +169,8 @@ where
                 Err((error, None)) => return Err(error),
             }
         }
-        let line = self.connect(origin, wish).await?;
+        // boxed: a new connection is rare and its future large, and every request would carry room for it
+        let line = Box::pin(self.connect(origin, wish)).await?;
         self.over(origin, line, request).await.map_err(|(error, _)| error)
     }
 
@@ -300,7 +301,6 @@ where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let (send, connection) = http1::Builder::new()
-            .preserve_header_case(true)
             .handshake(TokioIo::new(stream))
             .await
             .map_err(|e| UpstreamError::Exchange { origin: origin.clone(), why: chain(&e) })?;
