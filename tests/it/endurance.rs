@@ -169,7 +169,7 @@ async fn a_line_cut_short_is_told_from_one_that_was_changed() {
 }
 
 /// No room for the audit: no key leaves, all else goes on, and it recovers by itself.
-async fn without_room(upstream: &Upstream, serve: Serve, fill: impl FnOnce(&Serve), free: impl FnOnce(&Serve)) {
+async fn without_room(upstream: &Upstream, serve: Serve, fill: impl FnOnce(&Serve), free: impl FnOnce(&Serve)) -> Home {
     let mut client = serve.client(upstream, Http::One).await;
     assert_eq!(spend(&mut client, "/before").await, 200);
     fill(&serve);
@@ -195,8 +195,9 @@ async fn without_room(upstream: &Upstream, serve: Serve, fill: impl FnOnce(&Serv
     assert_eq!(spend(&mut client, "/after").await, 200);
     assert_eq!(upstream.seen().last().unwrap().header("authorization").unwrap(), format!("Bearer {TOOL_KEY}"));
     drop(client);
-    let records = serve.drained().await.audit();
-    assert!(of(&records, "substitution").iter().any(|r| r["path"] == "/after"));
+    let home = serve.drained().await;
+    assert!(of(&home.audit(), "substitution").iter().any(|r| r["path"] == "/after"));
+    home
 }
 
 #[tokio::test]
@@ -223,11 +224,13 @@ async fn the_disk_is_full() {
         eprintln!("no disk can be mounted here: left to no_file_may_grow_any_more");
         return;
     }
-    let _mount = Mount(disk.clone());
+    let mount = Mount(disk.clone());
     let filler = disk.join("filler");
     let fill = |_: &Serve| drop(std::fs::write(&filler, vec![0; 1024 * 1024]));
     let free = |_: &Serve| std::fs::remove_file(&filler).unwrap();
-    without_room(&upstream, home.serve(), fill, free).await;
+    let home = without_room(&upstream, home.serve(), fill, free).await;
+    // its folder can go once nothing is mounted in it
+    drop((mount, home));
 }
 
 struct Mount(std::path::PathBuf);
