@@ -85,25 +85,35 @@ fn add(
     Ok(ExitCode::SUCCESS)
 }
 
+/// A row of the table.
+#[derive(serde::Serialize, PartialEq, Eq, PartialOrd, Ord)]
+struct Row {
+    name: String,
+    keys: String,
+    made: Option<String>,
+    expires: Option<String>,
+    by: &'static str,
+}
+
 fn list(settings: &Settings, json: bool) -> anyhow::Result<ExitCode> {
     let kept = Tokens::load(&settings.state).map_err(|e| told(e.into()))?.kept;
-    let time = |t: SystemTime| {
-        Timestamp::try_from(t).map_or_else(|_| "?".into(), |t| t.strftime("%Y-%m-%d %H:%M").to_string())
-    };
-    let mut rows: Vec<(String, String, Option<String>, Option<SystemTime>, &'static str)> = kept
-        .into_iter()
-        .map(|k| (k.name.to_string(), joined(k.keys.as_deref()), Some(time(k.made)), k.expires, "agent add"))
-        .collect();
-    let from_config = settings.agents.iter().filter(|a| a.token_file.is_some());
-    rows.extend(from_config.map(|a| (a.name.to_string(), joined(a.keys.as_deref()), None, None, "token_file")));
+    let made = kept.into_iter().map(|k| Row {
+        name: k.name.to_string(),
+        keys: joined(k.keys.as_deref()),
+        made: Some(minute(k.made)),
+        expires: k.expires.map(minute),
+        by: "agent add",
+    });
+    let from_config = settings.agents.iter().filter(|a| a.token_file.is_some()).map(|a| Row {
+        name: a.name.to_string(),
+        keys: joined(a.keys.as_deref()),
+        made: None,
+        expires: None,
+        by: "token_file",
+    });
+    let mut rows: Vec<Row> = made.chain(from_config).collect();
     rows.sort();
     if json {
-        let rows: Vec<_> = rows
-            .iter()
-            .map(|(name, keys, made, expires, by)| {
-                serde_json::json!({ "name": name, "keys": keys, "made": made, "expires": expires.map(time), "by": by })
-            })
-            .collect();
         println!("{}", serde_json::to_string_pretty(&rows)?);
         return Ok(ExitCode::SUCCESS);
     }
@@ -112,11 +122,15 @@ fn list(settings: &Settings, json: bool) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     println!("{:<24} {:<17} {:<17} {:<12} KEYS", "AGENT", "MADE", "EXPIRES", "BY");
-    for (name, keys, made, expires, by) in rows {
-        let expires = expires.map_or_else(|| "never".into(), time);
-        println!("{name:<24} {:<17} {expires:<17} {by:<12} {keys}", made.unwrap_or_default());
+    for Row { name, keys, made, expires, by } in rows {
+        let (made, expires) = (made.unwrap_or_default(), expires.unwrap_or_else(|| "never".into()));
+        println!("{name:<24} {made:<17} {expires:<17} {by:<12} {keys}");
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn minute(at: SystemTime) -> String {
+    Timestamp::try_from(at).map_or_else(|_| "?".into(), |t| t.strftime("%Y-%m-%d %H:%M").to_string())
 }
 
 fn joined(keys: Option<&[KeyName]>) -> String {
