@@ -10,7 +10,7 @@ use super::strict::Strict;
 use super::{Live, Shared, Worker, early_scene, headers};
 use crate::ca::Leaves;
 use crate::name::{AgentName, Host, Origin, Scheme};
-use crate::policy::agent::{AuthError, Proof, Turn};
+use crate::policy::agent::{Proof, Turn};
 use crate::policy::decide::{Mention, Question};
 use crate::policy::{Agent, Denial, Permit};
 use crate::record::{Event, Record, Scene};
@@ -32,7 +32,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant, SystemTime};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::watch;
 
 /// How long a client's kept connection may wait for its next request.
@@ -42,6 +42,8 @@ const FIRST_BYTE: Duration = Duration::from_secs(600);
 
 /// How long a client may take to read why it is cut off.
 const LAST_WORDS: Duration = Duration::from_secs(2);
+/// How much is read and dropped of what a client goes on sending meanwhile.
+const LAST_BYTES: u64 = 16 * 1024 * 1024;
 
 /// The connection that requests come in on.
 pub(super) struct Conn {
@@ -62,12 +64,17 @@ struct Opener {
 }
 
 impl Opener {
-    /// The agent as it is now: a revoked token counts for the next request of an open tunnel.
-    fn agent(&self, live: &Arc<Live>, now: SystemTime) -> Result<Arc<Agent>, AuthError> {
+    /// The agent as it is now: a revoked token, and a host that may no longer be reached, count for the next request
+    /// of an open tunnel to `origin`.
+    fn agent(&self, live: &Arc<Live>, origin: Option<&Origin>, now: SystemTime) -> Result<Arc<Agent>, Refusal> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let expired = known.1.expires.is_some_and(|end| end <= now);
         if expired || !std::ptr::eq(known.0.as_ptr(), Arc::as_ptr(live)) {
-            *known = (Arc::downgrade(live), live.agents.again(&self.proof, now)?);
+            let agent = live.agents.again(&self.proof, now).map_err(Refusal::Unauthenticated)?;
+            if let Some(origin) = origin {
+                live.rules.admit(&agent, &origin.host, origin.port).map_err(Refusal::Denied)?;
+            }
+            *known = (Arc::downgrade(live), agent);
         }
         Ok(known.1.clone())
     }
@@ -220,35 +227,48 @@ where
         .header_read_timeout(KEEP_ALIVE)
         .preserve_header_case(true)
         .serve_connection(TokioIo::new(strict), service);
-    tokio::select! {
-        _ = &mut serving => {}
+    // hyper takes a fault between two requests for a good end: only `why` tells
+    let draining = tokio::select! {
+        _ = &mut serving => false,
         () = stopped => {
             Pin::new(&mut serving).graceful_shutdown();
             let _ = (&mut serving).await;
+            true
         }
-    }
-    // the fault alone tells: before the first byte of a head hyper takes it for a client that left
-    let Some(fault) = why.take() else { return };
-    let refusal = match fault {
+    };
+    let mut stream = serving.into_parts().io.into_inner().into_inner();
+    let refusal = why.take().map(|fault| match fault {
         FramingFault::Malformed(why) => Refusal::Malformed(why.into()),
         FramingFault::TooLarge(why) => Refusal::TooLarge(why),
-    };
-    malformed(&conn, serving.into_parts().io.into_inner().into_inner(), &refusal).await;
+    });
+    if let Some(refusal) = refusal {
+        malformed(&conn, &mut stream, &refusal).await;
+    }
+    hang_up(stream, draining).await;
 }
 
 /// Records what could not be read as a request, and says so to the client where no answer is under way.
-async fn malformed<S: AsyncWrite + Unpin>(conn: &Conn, mut stream: S, refusal: &Refusal) {
+async fn malformed<S: AsyncWrite + Unpin>(conn: &Conn, stream: &mut S, refusal: &Refusal) {
     let scene = conn.record(refusal);
     if conn.under_way.load(Ordering::Relaxed) > 0 {
         return;
     }
     let answer = refusal.raw(&scene.exchange, conn.origin.as_ref().map(|o| &o.host), true);
     // the client may be gone: then nobody is left to tell
-    let _ = tokio::time::timeout(LAST_WORDS, async {
-        stream.write_all(&answer).await?;
-        stream.shutdown().await
-    })
-    .await;
+    let _ = tokio::time::timeout(LAST_WORDS, stream.write_all(&answer)).await;
+}
+
+/// Closes so that the last answer still arrives: unread bytes would turn the close into a reset that overtakes it.
+async fn hang_up<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, draining: bool) {
+    let lingering = async {
+        stream.shutdown().await?;
+        if !draining {
+            tokio::io::copy(&mut stream.take(LAST_BYTES), &mut tokio::io::sink()).await?;
+        }
+        Ok::<_, std::io::Error>(())
+    };
+    // whoever stays longer has had the time
+    let _ = tokio::time::timeout(LAST_WORDS, lingering).await;
 }
 
 /// An exchange always has an answer: the upstream's, or locum's own.
@@ -283,7 +303,7 @@ impl Asked {
         let live = conn.shared().live.load_full();
         let now = SystemTime::now();
         let agent = match &conn.opener {
-            Some(opener) => opener.agent(&live, now).map_err(|e| (opener.name(), Refusal::Unauthenticated(e)))?,
+            Some(opener) => opener.agent(&live, conn.origin.as_ref(), now).map_err(|r| (opener.name(), r))?,
             None => {
                 let credentials = request.headers().get(PROXY_AUTHORIZATION).map(HeaderValue::as_bytes);
                 let known = live.agents.authenticate(credentials, now);

@@ -53,7 +53,7 @@ async fn tls(client: Client, mut conn: Conn, stop: watch::Receiver<bool>) {
         let start = LazyConfigAcceptor::new(Acceptor::default(), client.into_stream()).await?;
         let hello = start.client_hello();
         // some other host is asked for: it is told so over TLS, in words, and reaches nothing
-        let named = hello.server_name().and_then(|n| n.parse::<Host>().ok());
+        let named = hello.server_name().map(str::parse::<Host>).transpose().map_err(io::Error::other)?;
         let answer_as = conn.answer_as(named);
         let known = |wanted: &[u8]| wanted == b"h2" || wanted == b"http/1.1";
         let alpn_unknown = hello.alpn().is_some_and(|mut offered| !offered.any(known));

@@ -16,10 +16,6 @@ impl Why {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    fn is_set(&self) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_some()
-    }
-
     fn set(&self, fault: Fault) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(fault);
     }
@@ -142,12 +138,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Strict<S> {
         Pin::new(&mut self.inner).poll_flush(cx)
     }
 
-    /// After a fault it stays open for the answer.
+    /// Only flushes: who serves the stream has the last word, and closes what [`Self::into_inner`] gives.
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.why.is_set() {
-            return Pin::new(&mut self.inner).poll_flush(cx);
-        }
-        Pin::new(&mut self.inner).poll_shutdown(cx)
+        Pin::new(&mut self.inner).poll_flush(cx)
     }
 }
 
