@@ -135,6 +135,10 @@ impl FromStr for Host {
                 if name.is_empty() || name.len() > 253 || name.split('.').any(|l| l.is_empty() || l.len() > 63) {
                     return Err(bad("its labels are empty or too long"));
                 }
+                // what the URL standard lets by besides these, a star among them, is no name that anybody registers
+                if !name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.')) {
+                    return Err(bad("it holds a character that hosts don't have"));
+                }
                 Ok(Host::Dns(name.into()))
             }
         }
