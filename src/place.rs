@@ -35,6 +35,8 @@ pub fn is_guarded(name: &HeaderName) -> bool {
         || n.starts_with("sec-")
         || n.starts_with("access-control-")
         || n.starts_with("x-forwarded-")
+        || n.starts_with("x-original-")
+        || n.starts_with("proxy-")
         || n.starts_with("if-")
         || matches!(
             n,
@@ -45,6 +47,9 @@ pub fn is_guarded(name: &HeaderName) -> bool {
                 | "origin"
                 | "forwarded"
                 | "via"
+                | "proxy"
+                | "x-rewrite-url"
+                | "true-client-ip"
                 | "range"
                 | "from"
                 | "accept"
@@ -225,6 +230,9 @@ mod tests {
             ("header:referer", false),
             ("header:content-type", false),
             ("header:user-agent", false),
+            ("header:proxy", false),
+            ("header:proxy-secret", false),
+            ("header:x-original-url", false),
             ("path", false),
         ] {
             assert_eq!(any.covers(&place(found)), covered, "{found}");
