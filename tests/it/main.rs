@@ -1,5 +1,6 @@
 //! End-to-end tests: the real binary between real clients and upstreams that record what they see.
 
+mod attacks;
 mod clients;
 mod commands;
 mod endurance;
@@ -9,3 +10,4 @@ mod floors;
 mod keys;
 mod support;
 mod traffic;
+mod truth;

@@ -6,6 +6,7 @@ use rcgen::{
 };
 use rustls::ServerConfig;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use std::path::Path;
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, SystemTime};
 
@@ -50,8 +51,28 @@ impl Authority {
     }
 }
 
+/// A good certificate and its key, as `certificate.pem` and `key.pem` in `folder`, for servers that are no part of this.
+pub fn write(folder: &Path) {
+    let (certificate, key) = issue(Certificate::Good);
+    std::fs::write(folder.join("certificate.pem"), certificate.pem()).expect("a file");
+    std::fs::write(folder.join("key.pem"), key.serialize_pem()).expect("a file");
+}
+
 /// A server's configuration that shows `certificate` and speaks `alpn`.
 pub fn server(certificate: Certificate, alpn: &[&str]) -> ServerConfig {
+    let (certificate, key) = issue(certificate);
+    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
+    let mut config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.der().clone()], key)
+        .expect("a configuration");
+    config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
+    config
+}
+
+fn issue(certificate: Certificate) -> (rcgen::Certificate, KeyPair) {
     let now = SystemTime::now();
     let names: &[&str] = if certificate == Certificate::WrongHost { &["elsewhere.example"] } else { &NAMES };
     let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
@@ -73,14 +94,5 @@ pub fn server(certificate: Certificate, alpn: &[&str]) -> ServerConfig {
         Certificate::Untrusted => params.signed_by(&key, &Authority::new("a stranger's").issuer),
         _ => params.signed_by(&key, &TRUSTED.issuer),
     };
-    let chain = vec![signed.expect("a certificate").der().clone()];
-    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
-    let mut config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
-        .with_safe_default_protocol_versions()
-        .expect("versions")
-        .with_no_client_auth()
-        .with_single_cert(chain, key)
-        .expect("a configuration");
-    config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
-    config
+    (signed.expect("a certificate"), key)
 }

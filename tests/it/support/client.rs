@@ -191,7 +191,7 @@ async fn tls(stream: TcpStream, ca: &str, authority: &str, alpn: &[u8]) -> TlsSt
     stream
 }
 
-fn trusting(ca: &str, alpn: &[u8]) -> ClientConfig {
+pub fn trusting(ca: &str, alpn: &[u8]) -> ClientConfig {
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(ca.as_bytes()) {
         roots.add(certificate.expect("a certificate")).expect("a root");

@@ -7,11 +7,13 @@ pub mod clients;
 pub mod exit;
 pub mod locum;
 pub mod pattern;
+pub mod tunnel;
 pub mod upstream;
 pub mod wire;
 
 pub use client::{Client, Http};
 pub use locum::{Home, Serve};
+pub use tunnel::Tunnel;
 pub use upstream::Upstream;
 
 use std::time::Duration;

@@ -21,6 +21,15 @@ pub fn exchange(to: SocketAddr, bytes: &[u8]) -> String {
     String::from_utf8_lossy(&answer).into_owned()
 }
 
+/// As [`exchange`], for who would take the end of what is sent for the client's leaving: the other side has to close.
+pub fn converse(to: SocketAddr, bytes: &[u8]) -> String {
+    let mut stream = connect(to);
+    let _ = stream.write_all(bytes);
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer);
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
 pub fn connect(to: SocketAddr) -> TcpStream {
     let stream = TcpStream::connect(to).expect("a connection");
     stream.set_read_timeout(Some(HANGS)).expect("a timeout");

@@ -1,0 +1,182 @@
+//! The proxy's own port, and the ways through it to this machine and its neighbours.
+
+use super::{BOUND, Stage, verdicts};
+use crate::support::tunnel::{Told, answers};
+use crate::support::wire::{closed_port, converse};
+use crate::support::{Home, Serve, Upstream};
+
+fn ask(serve: &Serve, bytes: &[u8]) -> Vec<Told> {
+    answers(converse(serve.address, bytes).as_bytes())
+}
+
+#[test]
+fn what_a_page_or_a_stray_client_sends_to_the_port_goes_nowhere() {
+    let stage = Stage::set();
+    let mut told = Vec::new();
+    for (head, wanted) in [
+        (
+            "GET / HTTP/1.1\r\nHost: 127.0.0.1:8787\r\nOrigin: https://evil.example\r\nSec-Fetch-Site: cross-site\r\n",
+            "400 not-forwarded",
+        ),
+        (
+            "POST / HTTP/1.1\r\nHost: api.tool.example\r\nOrigin: null\r\nX-Api-Key: <<tool_key>>\r\n",
+            "400 not-forwarded",
+        ),
+        ("GET / HTTP/1.1\r\nHost: api.tool.example\r\nX-Api-Key: <<tool_key>>\r\n", "400 not-forwarded"),
+        (
+            "GET //api.tool.example/ HTTP/1.1\r\nHost: api.tool.example\r\nX-Api-Key: <<tool_key>>\r\n",
+            "400 not-forwarded",
+        ),
+        ("OPTIONS * HTTP/1.1\r\nHost: api.tool.example\r\nAccess-Control-Request-Method: PUT\r\n", "400 not-forwarded"),
+        (
+            "GET https://api.tool.example/ HTTP/1.1\r\nHost: api.tool.example\r\nX-Api-Key: <<tool_key>>\r\n",
+            "400 not-forwarded",
+        ),
+        ("GET ftp://api.tool.example/ HTTP/1.1\r\nHost: api.tool.example\r\n", "400 not-forwarded"),
+        ("GET file:///etc/passwd HTTP/1.1\r\nHost: api.tool.example\r\n", "400 not-forwarded"),
+        ("GET api.tool.example HTTP/1.1\r\nHost: api.tool.example\r\n", "400 not-forwarded"),
+        ("PRI * HTTP/2.0\r\n", "400 malformed"),
+        ("\x16\x03\x01\x02\x00\x01\x00\x01\u{fc}\x03\x03\r\n", "400 malformed"),
+        ("get / HTTP/1.1\r\n", "400 malformed"),
+        (
+            "GET http://api.tool.example/ HTTP/1.1\r\nHost: api.tool.example\r\nX-Api-Key: <<tool_key>>\r\n",
+            "403 placeholder-refused",
+        ),
+        (
+            "GET http://api.tool.example:443/ HTTP/1.1\r\nHost: api.tool.example:443\r\nX-Api-Key: <<tool_key>>\r\n",
+            "403 placeholder-refused",
+        ),
+        (
+            "GET http://api.tool.example/ HTTP/1.1\r\nHost: api.other.example\r\nX-Api-Key: <<tool_key>>\r\n",
+            "421 misdirected",
+        ),
+        (
+            "GET http://x@api.tool.example/ HTTP/1.1\r\nHost: api.tool.example\r\nX-Api-Key: <<tool_key>>\r\n",
+            "400 malformed",
+        ),
+        ("GET http://api.tool.example:22/ HTTP/1.1\r\nHost: api.tool.example:22\r\n", "403 host-refused"),
+    ] {
+        let said = ask(&stage.serve, format!("{head}Connection: close\r\n\r\n").as_bytes());
+        assert_eq!(verdicts(&said), wanted, "{head:?}");
+        told.extend(said);
+    }
+    assert!(stage.exit.asked().is_empty(), "{:?}", stage.exit.asked());
+    stage.strike(&told);
+}
+
+#[test]
+fn a_key_does_not_travel_in_clear_text_inside_a_tunnel_either() {
+    let stage = Stage::set();
+    let head = format!("CONNECT {BOUND}:443 HTTP/1.1\r\n\r\n");
+    let request =
+        format!("GET / HTTP/1.1\r\nHost: {BOUND}:443\r\nX-Api-Key: <<tool_key>>\r\nConnection: close\r\n\r\n");
+    let said = converse(stage.serve.address, format!("{head}{request}").as_bytes());
+    let (_, inside) = said.split_once("\r\n\r\n").expect("a tunnel");
+    let told = answers(inside.as_bytes());
+    assert_eq!(verdicts(&told), "403 placeholder-refused", "{said}");
+    let records = stage.strike(&told);
+    assert!(records.iter().any(|r| r["reason"].as_str().is_some_and(|why| why.contains("TLS only"))), "{records:#?}");
+}
+
+/// Spellings of addresses that are not on the public internet.
+const INSIDE: &[&str] = &[
+    "127.0.0.1",
+    "127.1",
+    "127.0.1",
+    "2130706433",
+    "0x7f000001",
+    "0x7f.1",
+    "0177.0.0.1",
+    "017700000001",
+    "127.0.0.1.",
+    "0.0.0.0",
+    "0",
+    "localhost",
+    "LOCALHOST.",
+    "[::1]",
+    "[0:0:0:0:0:0:0:1]",
+    "[::]",
+    "[::ffff:127.0.0.1]",
+    "[::ffff:7f00:1]",
+    "[64:ff9b::7f00:1]",
+    "[2002:7f00:1::]",
+    "[fe80::1]",
+    "[fd00:ec2::254]",
+    "169.254.169.254",
+    "[::ffff:169.254.169.254]",
+    "0xa9fea9fe",
+    "2852039166",
+    "100.100.100.200",
+    "10.0.0.1",
+    "172.16.0.1",
+    "192.168.1.1",
+    "192.0.0.192",
+    "198.18.0.1",
+    "224.0.0.1",
+    "255.255.255.255",
+];
+
+#[test]
+fn no_spelling_of_an_inner_address_is_dialled() {
+    let config = "[proxy]\nlisten = \"127.0.0.1:0\"\n[ca]\nsource = \"memory\"\n";
+    let serve = Home::bare(config).serve();
+    let mut told = Vec::new();
+    for host in INSIDE {
+        let absolute = format!("GET http://{host}/ HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+        let said = ask(&serve, absolute.as_bytes());
+        assert_eq!(verdicts(&said), "403 address-refused", "{host}");
+        told.extend(said);
+        let tunnel = format!("CONNECT {host}:443 HTTP/1.1\r\n\r\n");
+        let inside = format!("GET / HTTP/1.1\r\nHost: {host}:443\r\nConnection: close\r\n\r\n");
+        let said = converse(serve.address, format!("{tunnel}{inside}").as_bytes());
+        let (_, inside) = said.split_once("\r\n\r\n").expect("a tunnel");
+        let said = answers(inside.as_bytes());
+        assert_eq!(verdicts(&said), "403 address-refused", "{host} in a tunnel");
+        told.extend(said);
+    }
+    let records = serve.stop().audit();
+    for refused in &told {
+        let found = records.iter().find(|r| r["exchange"].as_str() == refused.exchange().as_deref());
+        let reason = found.and_then(|r| r["reason"].as_str()).unwrap_or_default();
+        assert!(reason.contains("not public"), "{}: {found:?}", refused.text());
+    }
+}
+
+#[test]
+fn the_proxy_does_not_call_itself() {
+    let port = closed_port();
+    let config = format!(
+        "[proxy]\nlisten = \"127.0.0.1:{port}\"\nprivate_addresses = [\"127.0.0.0/8\", \"::1\"]\n\
+         connect_ports = [{port}]\n[ca]\nsource = \"memory\"\n"
+    );
+    let serve = Home::bare(&config).serve();
+    for host in ["127.0.0.1", "localhost", "127.1", "[::ffff:127.0.0.1]", "0x7f.0.0.1"] {
+        let head = format!("GET http://{host}:{port}/ HTTP/1.1\r\nHost: {host}:{port}\r\nConnection: close\r\n\r\n");
+        let said = ask(&serve, head.as_bytes());
+        assert_eq!(verdicts(&said), "403 address-refused", "{host}");
+    }
+    let records = serve.stop().audit();
+    assert_eq!(records.iter().filter(|r| r["event"] == "refusal").count(), 5, "{records:#?}");
+}
+
+#[test]
+fn a_listed_egress_lets_only_those_through_that_are_listed() {
+    let upstream = Upstream::start();
+    let proxy = format!(
+        "connect_ports = [{0}]\negress = \"listed\"\nallow = [\"127.0.0.1:{0}\"]\ndeny = [\"*.denied.example\"]\n",
+        upstream.port()
+    );
+    let serve = Home::with(&proxy, "").serve();
+    let port = upstream.port();
+    for (host, wanted) in [
+        ("localhost", "403 host-refused"),
+        ("a.denied.example", "403 host-refused"),
+        ("denied.example", "403 host-refused"),
+        ("[::1]", "403 host-refused"),
+        ("127.0.0.2", "403 host-refused"),
+    ] {
+        let said = ask(&serve, format!("CONNECT {host}:{port} HTTP/1.1\r\n\r\n").as_bytes());
+        assert_eq!(verdicts(&said), wanted, "{host}");
+    }
+    assert_eq!(upstream.connections(), 0);
+}

@@ -1,0 +1,244 @@
+//! HTTP/2 made by hand: what no client's library would send, and streams that name another host than their tunnel's.
+
+use super::{BOUND, OTHER, Stage};
+use crate::support::Tunnel;
+use crate::support::client::{Client, Http, full, none, pieces};
+use std::io::{Read as _, Write as _};
+
+const END_STREAM: u8 = 1;
+const END_HEADERS: u8 = 4;
+const DATA: u8 = 0;
+const HEADERS: u8 = 1;
+const RST_STREAM: u8 = 3;
+const SETTINGS: u8 = 4;
+const PING: u8 = 6;
+const GOAWAY: u8 = 7;
+const CONTINUATION: u8 = 9;
+
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).expect("a short frame").to_be_bytes();
+    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
+}
+
+/// Fields as HPACK literals, neither indexed nor coded.
+fn block(fields: &[(&str, &str)]) -> Vec<u8> {
+    let text = |out: &mut Vec<u8>, text: &str| {
+        let length = text.len();
+        match u8::try_from(length) {
+            Ok(short @ 0..127) => out.push(short),
+            _ => {
+                out.push(127);
+                let mut rest = length - 127;
+                while rest >= 128 {
+                    out.push(u8::try_from(rest % 128).unwrap_or_default() | 128);
+                    rest /= 128;
+                }
+                out.push(u8::try_from(rest).unwrap_or_default());
+            }
+        }
+        out.extend_from_slice(text.as_bytes());
+    };
+    let mut out = Vec::new();
+    for (name, value) in fields {
+        out.push(0);
+        text(&mut out, name);
+        text(&mut out, value);
+    }
+    out
+}
+
+const METHOD: (&str, &str) = (":method", "POST");
+const SCHEME: (&str, &str) = (":scheme", "https");
+const PATH: (&str, &str) = (":path", "/");
+const AUTHORITY: (&str, &str) = (":authority", BOUND);
+const KEY: (&str, &str) = ("x-api-key", "<<tool_key>>");
+
+fn good(more: &[(&'static str, &'static str)]) -> Vec<(&'static str, &'static str)> {
+    [&[METHOD, SCHEME, PATH, AUTHORITY, KEY], more].concat()
+}
+
+/// A tunnel to `host` in which both sides have said that they speak HTTP/2.
+fn preface(stage: &Stage, host: &str) -> Tunnel {
+    let mut tunnel = Tunnel::open(&stage.serve, &format!("{host}:443"), host, b"h2").expect("a tunnel");
+    tunnel.stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").expect("a preface");
+    tunnel.stream.write_all(&frame(SETTINGS, 0, 0, &[])).expect("settings");
+    tunnel
+}
+
+/// The first frame that answers stream 1, or the whole connection: its kind.
+fn answer_to(mut tunnel: Tunnel, frames: &[u8]) -> u8 {
+    let _ = tunnel.stream.write_all(frames).and_then(|()| tunnel.stream.flush());
+    loop {
+        let mut head = [0; 9];
+        if tunnel.stream.read_exact(&mut head).is_err() {
+            return GOAWAY;
+        }
+        let length = usize::from(head[0]) << 16 | usize::from(head[1]) << 8 | usize::from(head[2]);
+        let mut payload = vec![0; length];
+        if tunnel.stream.read_exact(&mut payload).is_err() {
+            return GOAWAY;
+        }
+        if matches!(head[3], HEADERS | RST_STREAM | GOAWAY) {
+            return head[3];
+        }
+    }
+}
+
+#[test]
+fn a_malformed_stream_is_reset_and_nothing_of_it_goes_on() {
+    let stage = Stage::set();
+    let cases: &[(&str, Vec<(&str, &str)>)] = &[
+        ("CR LF in a value", good(&[("x-a", "b\r\nX-Evil: c")])),
+        ("LF in a value", good(&[("x-a", "b\nc")])),
+        ("CR in a value", good(&[("x-a", "b\rc")])),
+        ("NUL in a value", good(&[("x-a", "b\0c")])),
+        ("CR LF in a name", good(&[("x-a: b\r\nx-evil", "c")])),
+        ("a colon in a name", good(&[("x:a", "b")])),
+        ("a space in a name", good(&[("x-a ", "b")])),
+        ("an empty name", good(&[("", "b")])),
+        ("a name in capitals", good(&[("X-A", "b")])),
+        ("transfer-encoding", good(&[("transfer-encoding", "chunked")])),
+        ("connection", good(&[("connection", "x-api-key")])),
+        ("keep-alive", good(&[("keep-alive", "1")])),
+        ("proxy-connection", good(&[("proxy-connection", "close")])),
+        ("upgrade", good(&[("upgrade", "websocket")])),
+        ("te of another kind", good(&[("te", "gzip")])),
+        ("a method with a space", vec![(":method", "GET / HTTP/1.1"), SCHEME, PATH, AUTHORITY, KEY]),
+        ("a method with a line", vec![(":method", "GET\r\nX: y"), SCHEME, PATH, AUTHORITY, KEY]),
+        ("no method", vec![SCHEME, PATH, AUTHORITY, KEY]),
+        ("two methods", vec![METHOD, METHOD, SCHEME, PATH, AUTHORITY, KEY]),
+        ("two paths", vec![METHOD, SCHEME, PATH, (":path", "/b"), AUTHORITY, KEY]),
+        ("two authorities", vec![METHOD, SCHEME, PATH, AUTHORITY, (":authority", OTHER), KEY]),
+        ("an empty path", vec![METHOD, SCHEME, (":path", ""), AUTHORITY, KEY]),
+        ("a path with a line", vec![METHOD, SCHEME, (":path", "/ HTTP/1.1\r\nX: y"), AUTHORITY, KEY]),
+        ("a path with a space", vec![METHOD, SCHEME, (":path", "/a b"), AUTHORITY, KEY]),
+        ("an authority with a line", vec![METHOD, SCHEME, PATH, (":authority", "api.tool.example\r\nX: y"), KEY]),
+        ("a pseudo-header after a field", vec![METHOD, SCHEME, KEY, PATH, AUTHORITY]),
+        ("a pseudo-header that is none", good(&[(":evil", "b")])),
+        ("a response's pseudo-header", vec![(":status", "200"), METHOD, SCHEME, PATH, AUTHORITY, KEY]),
+        ("a protocol, without CONNECT", vec![METHOD, SCHEME, PATH, AUTHORITY, (":protocol", "websocket"), KEY]),
+        ("a length and no body", good(&[("content-length", "5")])),
+        ("a length that is none", good(&[("content-length", "+0")])),
+    ];
+    for (what, fields) in cases {
+        let answer = answer_to(preface(&stage, BOUND), &frame(HEADERS, END_HEADERS | END_STREAM, 1, &block(fields)));
+        assert!(matches!(answer, RST_STREAM | GOAWAY | HEADERS), "{what}: {answer}");
+        assert_eq!(stage.bound.begun() + stage.other.begun(), 0, "{what}: it went on");
+    }
+    stage.strike(&[]);
+}
+
+#[test]
+fn a_body_that_is_not_as_long_as_said_is_no_request() {
+    let stage = Stage::set();
+    for (what, length, body) in [
+        ("longer than said", "3", "GET /smuggled HTTP/1.1\r\nHost: api.tool.example\r\n\r\n"),
+        ("shorter than said", "99", "hello"),
+        ("none said to be there", "0", "hello"),
+    ] {
+        let fields = [METHOD, SCHEME, PATH, AUTHORITY, ("content-length", length)];
+        let head = frame(HEADERS, END_HEADERS, 1, &block(&fields));
+        let stream = [head, frame(DATA, END_STREAM, 1, body.as_bytes())].concat();
+        let answer = answer_to(preface(&stage, BOUND), &stream);
+        assert!(matches!(answer, RST_STREAM | GOAWAY | HEADERS), "{what}: {answer}");
+    }
+    assert!(stage.bound.seen().iter().all(|s| !s.whole), "{:#?}", stage.bound.seen());
+    stage.strike(&[]);
+}
+
+#[tokio::test]
+async fn a_stream_that_names_another_host_is_misdirected_and_its_neighbour_is_not() {
+    let stage = Stage::set();
+    let cases: &[(&str, &str, &[(&str, &str)], u16)] = &[
+        (OTHER, "https://api.tool.example/", &[], 421),
+        (BOUND, "https://api.other.example/", &[], 421),
+        (BOUND, "https://api.tool.example:8443/", &[], 421),
+        (BOUND, "https://x@api.tool.example/", &[], 421),
+        (BOUND, "https://api.tool.example/", &[("host", "api.other.example")], 421),
+        (OTHER, "https://api.other.example/", &[("host", "api.tool.example")], 421),
+        (BOUND, "https://api.tool.example/", &[("host", "api.tool.example, x.example")], 421),
+        (BOUND, "http://api.tool.example/", &[], 400),
+        (OTHER, "https://api.other.example/", &[], 403),
+        (OTHER, "https://api.other.example/", &[("x-forwarded-host", "api.tool.example")], 403),
+        (BOUND, "https://API.tool.example:443/", &[], 200),
+    ];
+    for (host, url, headers, status) in cases {
+        let mut client = Client::open(stage.serve.address, &stage.serve.ca, &format!("{host}:443"), Http::Two).await;
+        let mut request = http::Request::get(*url).header("x-api-key", "<<tool_key>>");
+        for (name, value) in *headers {
+            request = request.header(*name, *value);
+        }
+        let answer = client.ask(request.body(none()).unwrap()).await;
+        assert_eq!(answer.status.as_u16(), *status, "{url} {headers:?} in {host}: {}", answer.text());
+        let fine = client.ask(http::Request::get(format!("https://{host}/fine")).body(none()).unwrap()).await;
+        assert_eq!(fine.status, 200, "the next stream");
+    }
+    let (bound, other) = (stage.bound.seen(), stage.other.seen());
+    let keyed: Vec<_> = bound.iter().filter(|s| s.header("x-api-key").is_some()).collect();
+    assert_eq!((keyed.len(), bound.len() + other.len()), (1, cases.len() + 1), "{bound:#?} {other:#?}");
+    let records = stage.serve.drained().await.audit();
+    assert_eq!(records.iter().filter(|r| r["event"] == "refusal").count(), cases.len() - 1);
+    assert_eq!(records.iter().filter(|r| r["event"] == "substitution").count(), 1);
+}
+
+/// HTTP/2 on this side and HTTP/1.1 on the other: what frames a body there is written anew.
+#[tokio::test]
+async fn a_downgrade_brings_nothing_into_the_framing() {
+    let upstream = crate::support::Upstream::speaking(&["http/1.1"]);
+    let serve = crate::support::Home::bound(&[&upstream]).serve();
+    let smuggled = "0\r\n\r\nGET /smuggled HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    let mut client = serve.client(&upstream, Http::Two).await;
+    for (body, length) in [(full(smuggled), true), (pieces(&[smuggled], None), false), (none(), false)] {
+        let mut request = client.request("POST", "/one").header("x-http2-settings", "a");
+        if length {
+            request = request.header("content-length", smuggled.len());
+        }
+        assert_eq!(client.ask(request.body(body).unwrap()).await.status, 200);
+    }
+    let seen = upstream.seen();
+    assert!(seen.len() == 3 && seen.iter().all(|s| s.whole && s.target == "/one"), "{seen:#?}");
+    assert!(seen.iter().all(|s| s.header("content-length").is_none() || s.header("transfer-encoding").is_none()));
+}
+
+#[test]
+fn floods_of_frames_end_the_flooder_alone() {
+    let stage = Stage::set();
+    let fields = block(&good(&[]));
+    let resets: Vec<u8> = (0..20_000_u32)
+        .flat_map(|n| {
+            let open = frame(HEADERS, END_HEADERS | END_STREAM, 2 * n + 1, &block(&[METHOD, SCHEME, PATH, AUTHORITY]));
+            [open, frame(RST_STREAM, 0, 2 * n + 1, &[0, 0, 0, 8])].concat()
+        })
+        .collect();
+    let mut continued = frame(HEADERS, END_STREAM, 1, &fields);
+    for _ in 0..20_000 {
+        continued.extend(frame(CONTINUATION, 0, 1, &block(&[("x-a", "b")])));
+    }
+    // a header of 4 KiB is put into the table once, and then named again and again by one byte
+    let mut bomb = vec![0x40];
+    bomb.extend(&block(&[("x-bomb", &"b".repeat(4000))])[1..]);
+    bomb.extend(std::iter::repeat_n(0xbe, 16_000));
+    let bomb = frame(HEADERS, END_HEADERS | END_STREAM, 1, &[&block(&good(&[]))[..], &bomb].concat());
+    for (what, flood) in [
+        ("rapid reset", resets),
+        ("CONTINUATION without end", continued),
+        ("an HPACK bomb", bomb),
+        ("pings", frame(PING, 0, 0, &[0; 8]).repeat(20_000)),
+        ("settings", frame(SETTINGS, 0, 0, &[]).repeat(20_000)),
+        ("empty DATA", [frame(HEADERS, END_HEADERS, 1, &fields), frame(DATA, 0, 1, &[]).repeat(20_000)].concat()),
+        ("a frame beyond its size", frame(DATA, 0, 1, &vec![0; 100_000])),
+    ] {
+        let tunnel = preface(&stage, BOUND);
+        let mut writer = tunnel.stream.sock.try_clone().expect("a socket");
+        let mut flooder = tunnel;
+        // who is flooded hangs up at some point: then writing fails, and that is that
+        let _ = flooder.stream.write_all(&flood);
+        let _ = writer.flush();
+        let said = stage.say(OTHER, super::plain_last(OTHER).as_bytes());
+        assert_eq!(super::verdicts(&said), "200", "{what}");
+        let _ = writer.shutdown(std::net::Shutdown::Both);
+    }
+    let peak = stage.serve.memory("VmHWM");
+    assert!(peak < 256 * 1024, "{peak} KiB");
+    assert!(stage.serve.stop().audit().iter().all(|r| r["event"] != "anomaly"));
+}
