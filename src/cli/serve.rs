@@ -9,7 +9,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 #[derive(Debug, clap::Args)]
 pub struct ServeArgs {
@@ -33,10 +33,12 @@ pub fn run(args: ServeArgs, context: &Context) -> anyhow::Result<ExitCode> {
     if let Some(path) = &export {
         export_certificate(app.root(), path)?;
     }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    // who reads that it listens may stop it at once, and it drains even then
+    let signals = runtime.block_on(async { Signals::heard() })?;
     announce(&app, export.as_deref());
     let running = app.spawn().map_err(told)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let running = runtime.block_on(until_stopped(running, context))?;
+    let running = runtime.block_on(until_stopped(running, signals, context));
     running.stop()?;
     Ok(ExitCode::SUCCESS)
 }
@@ -71,16 +73,31 @@ fn announce(app: &App, export: Option<&Path>) {
     }
 }
 
-async fn until_stopped(mut running: Running, context: &Context) -> anyhow::Result<Running> {
-    let mut hup = signal(SignalKind::hangup())?;
-    let mut wipe = signal(SignalKind::user_defined2())?;
-    let mut term = signal(SignalKind::terminate())?;
-    let mut int = signal(SignalKind::interrupt())?;
+/// What the operator says to a running service.
+struct Signals {
+    hup: Signal,
+    wipe: Signal,
+    term: Signal,
+    int: Signal,
+}
+
+impl Signals {
+    fn heard() -> std::io::Result<Self> {
+        Ok(Self {
+            hup: signal(SignalKind::hangup())?,
+            wipe: signal(SignalKind::user_defined2())?,
+            term: signal(SignalKind::terminate())?,
+            int: signal(SignalKind::interrupt())?,
+        })
+    }
+}
+
+async fn until_stopped(mut running: Running, mut signals: Signals, context: &Context) -> Running {
     let mut second = tokio::time::interval(Duration::from_secs(1));
     second.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tokio::select! {
-            _ = hup.recv() => match reload(&mut running, context) {
+            _ = signals.hup.recv() => match reload(&mut running, context) {
                 Ok(()) => eprintln!("locum: reloaded"),
                 Err(e) => eprintln!("locum: not reloaded, all is as it was: {e:#}"),
             },
@@ -92,16 +109,16 @@ async fn until_stopped(mut running: Running, context: &Context) -> anyhow::Resul
                     Err(e) => eprintln!("locum: the agents' tokens can't be taken over, all is as it was: {e}"),
                 }
             }
-            _ = wipe.recv() => {
+            _ = signals.wipe.recv() => {
                 running.wipe();
                 eprintln!("locum: all keys are wiped from memory; SIGHUP loads them again, but for those that came by the environment");
             }
-            _ = term.recv() => break,
-            _ = int.recv() => break,
+            _ = signals.term.recv() => break,
+            _ = signals.int.recv() => break,
         }
     }
     eprintln!("locum: draining");
-    Ok(running)
+    running
 }
 
 fn reload(running: &mut Running, context: &Context) -> anyhow::Result<()> {
