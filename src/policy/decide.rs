@@ -4,6 +4,7 @@ use super::agent::Agent;
 use super::rule::{HostPattern, KeyRule, canonical_path};
 use crate::name::{AgentName, Host, KeyName, Origin, Scheme};
 use crate::place::Place;
+use foldhash::fast::RandomState;
 use http::Method;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -175,9 +176,11 @@ impl Default for Egress {
 pub struct Rules {
     by_name: HashMap<KeyName, Arc<KeyRule>>,
     /// Those that name a host and port, whatever else they name.
-    by_origin: HashMap<Origin, Vec<Arc<KeyRule>>>,
+    by_origin: HashMap<Origin, Vec<Arc<KeyRule>>, RandomState>,
     wildcards: Vec<Arc<KeyRule>>,
     egress: Egress,
+    /// Some key is put into a header by the proxy itself.
+    pub injects: bool,
 }
 
 impl Rules {
@@ -193,6 +196,7 @@ impl Rules {
             if rule.hosts.iter().any(|h| h.exact().is_none()) {
                 rules.wildcards.push(rule.clone());
             }
+            rules.injects |= rule.inject.is_some();
             rules.by_name.insert(rule.name.clone(), rule);
         }
         rules

@@ -501,6 +501,9 @@ fn origin_form(uri: &Uri) -> Uri {
 
 /// Adds what the bindings of this host inject, where the client sends no such header itself.
 fn inject(live: &Live, origin: &Origin, headers: &mut http::HeaderMap) {
+    if !live.rules.injects {
+        return;
+    }
     for rule in live.rules.bound(origin) {
         if let Some(inject) = &rule.inject
             && !headers.contains_key(&inject.name)

@@ -31,10 +31,27 @@ fn hop_by_hop(headers: &mut HeaderMap) {
     }
 }
 
+/// Whether any header is there that has to come off: most messages have none, and a look at each name costs less than a
+/// dozen look-ups.
+fn any_of_the_connection(headers: &HeaderMap) -> bool {
+    headers.keys().any(|name| {
+        *name == CONNECTION
+            || *name == TRANSFER_ENCODING
+            || *name == UPGRADE
+            || *name == TE
+            || *name == PROXY_AUTHORIZATION
+            || *name == PROXY_AUTHENTICATE
+            || matches!(name.as_str(), "keep-alive" | "proxy-connection" | "alt-svc")
+    })
+}
+
 /// Readies a request's headers. Returns whether its body came without a length, chunked.
 ///
 /// `TE: trailers` alone goes on: it says what the agent itself can take.
 pub fn request(headers: &mut HeaderMap) -> bool {
+    if !any_of_the_connection(headers) {
+        return false;
+    }
     let chunked = headers.contains_key(TRANSFER_ENCODING);
     let trailers = takes_trailers(headers);
     hop_by_hop(headers);
@@ -47,6 +64,9 @@ pub fn request(headers: &mut HeaderMap) -> bool {
 
 /// Readies a response's headers. `Alt-Svc` would lead clients round the proxy.
 pub fn response(headers: &mut HeaderMap) {
+    if !any_of_the_connection(headers) {
+        return;
+    }
     hop_by_hop(headers);
     headers.remove(TE);
     headers.remove(ALT_SVC);

@@ -4,6 +4,7 @@
 
 use crate::name::Origin;
 use crate::rewrite::scrub::{Patterns, ScrubKey, Scrubber};
+use foldhash::fast::RandomState;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -11,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 const MOST: usize = 64;
 
 #[derive(Default)]
-pub struct PatternCache(Mutex<HashMap<Origin, Kept>>);
+pub struct PatternCache(Mutex<HashMap<Origin, Kept, RandomState>>);
 
 struct Kept {
     patterns: Arc<Patterns>,

@@ -6,6 +6,7 @@ use super::UpstreamError;
 use super::dial::Dialer;
 use super::tls::{Offer, Tls};
 use crate::name::{Origin, Scheme};
+use foldhash::fast::RandomState;
 use http::header::{HOST, TRANSFER_ENCODING};
 use http::{Request, Response};
 use http_body::Body;
@@ -43,7 +44,7 @@ pub enum Wish {
 pub struct Pool<B> {
     dialer: Dialer,
     tls: Tls,
-    origins: Mutex<HashMap<Origin, Kept<B>>>,
+    origins: Mutex<HashMap<Origin, Kept<B>, RandomState>>,
 }
 
 struct Kept<B> {
@@ -148,7 +149,7 @@ where
         &self.dialer
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Origin, Kept<B>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Origin, Kept<B>, RandomState>> {
         self.origins.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
