@@ -421,7 +421,6 @@ mod tests {
     fn every_value_is_read_or_named() {
         for (text, said) in [
             ("[proxy]\nlisten = \"localhost:80\"", "listen: "),
-            ("[proxy]\nlisten = \"0.0.0.0:8787\"", "it takes agents"),
             ("[proxy]\nintercept = \"bund\"", "did you mean 'bound'?"),
             ("[proxy]\negress = \"x\"", "such as \"open\" or \"listed\""),
             ("[proxy]\nallow = [\"*.com\"]", "public suffix"),
