@@ -278,6 +278,8 @@ mod tests {
             (".", "-"),
             ("a..b", "-"),
             ("under_score.example", "under_score.example"),
+            ("*.a.example", "-"),
+            ("a,b.example", "-"),
         ] {
             assert_eq!(host(written), read, "{written}");
         }

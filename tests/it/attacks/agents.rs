@@ -4,7 +4,7 @@ use super::{BOUND, OTHER, Stage, verdicts};
 use crate::support::client::{Client, Http, none, tunnel};
 use crate::support::locum::{finish, stdout, told};
 use crate::support::tunnel::{Told, answers};
-use crate::support::wire::{converse, exchange};
+use crate::support::wire::{exchange, exchange_and_end};
 use crate::support::{HANGS, Home, Serve};
 use base64::Engine as _;
 use http::Response;
@@ -66,7 +66,7 @@ fn basic(pair: &str) -> String {
 fn connect(serve: &Serve, lines: &str) -> Vec<Told> {
     let lines = if lines.is_empty() { String::new() } else { format!("{lines}\r\n") };
     let head = format!("CONNECT {BOUND}:443 HTTP/1.1\r\nHost: {BOUND}:443\r\n{lines}\r\n");
-    answers(exchange(serve.address, head.as_bytes()).as_bytes())
+    answers(exchange_and_end(serve.address, head.as_bytes()).as_bytes())
 }
 
 async fn inside(serve: &Serve, token: &str, host: &str, http: Http) -> Client {
@@ -119,7 +119,7 @@ fn a_token_is_needed_and_only_a_good_one_counts() {
     // plain requests are asked each for itself
     let get = |lines: &str| {
         let head = format!("GET http://{BOUND}/ HTTP/1.1\r\nHost: {BOUND}\r\n{lines}Connection: close\r\n\r\n");
-        answers(converse(stage.serve.address, head.as_bytes()).as_bytes())
+        answers(exchange(stage.serve.address, head.as_bytes()).as_bytes())
     };
     let said = [get(""), get("Proxy-Authorization: Bearer x\r\n"), get(&format!("Authorization: Bearer {good}\r\n"))];
     for said in said {

@@ -2,11 +2,11 @@
 
 use super::{BOUND, Stage, verdicts};
 use crate::support::tunnel::{Told, answers};
-use crate::support::wire::{closed_port, converse};
+use crate::support::wire::{closed_port, exchange};
 use crate::support::{Home, Serve, Upstream};
 
 fn ask(serve: &Serve, bytes: &[u8]) -> Vec<Told> {
-    answers(converse(serve.address, bytes).as_bytes())
+    answers(exchange(serve.address, bytes).as_bytes())
 }
 
 #[test]
@@ -70,7 +70,7 @@ fn a_key_does_not_travel_in_clear_text_inside_a_tunnel_either() {
     let head = format!("CONNECT {BOUND}:443 HTTP/1.1\r\n\r\n");
     let request =
         format!("GET / HTTP/1.1\r\nHost: {BOUND}:443\r\nX-Api-Key: <<tool_key>>\r\nConnection: close\r\n\r\n");
-    let said = converse(stage.serve.address, format!("{head}{request}").as_bytes());
+    let said = exchange(stage.serve.address, format!("{head}{request}").as_bytes());
     let (_, inside) = said.split_once("\r\n\r\n").expect("a tunnel");
     let told = answers(inside.as_bytes());
     assert_eq!(verdicts(&told), "403 placeholder-refused", "{said}");
@@ -128,7 +128,7 @@ fn no_spelling_of_an_inner_address_is_dialled() {
         told.extend(said);
         let tunnel = format!("CONNECT {host}:443 HTTP/1.1\r\n\r\n");
         let inside = format!("GET / HTTP/1.1\r\nHost: {host}:443\r\nConnection: close\r\n\r\n");
-        let said = converse(serve.address, format!("{tunnel}{inside}").as_bytes());
+        let said = exchange(serve.address, format!("{tunnel}{inside}").as_bytes());
         let (_, inside) = said.split_once("\r\n\r\n").expect("a tunnel");
         let said = answers(inside.as_bytes());
         assert_eq!(verdicts(&said), "403 address-refused", "{host} in a tunnel");

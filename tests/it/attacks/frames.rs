@@ -146,10 +146,13 @@ fn a_body_that_is_not_as_long_as_said_is_no_request() {
     stage.strike(&[]);
 }
 
+/// The tunnel's host, the stream's URL and headers, and the status it gets.
+type Named = (&'static str, &'static str, &'static [(&'static str, &'static str)], u16);
+
 #[tokio::test]
 async fn a_stream_that_names_another_host_is_misdirected_and_its_neighbour_is_not() {
     let stage = Stage::set();
-    let cases: &[(&str, &str, &[(&str, &str)], u16)] = &[
+    let cases: &[Named] = &[
         (OTHER, "https://api.tool.example/", &[], 421),
         (BOUND, "https://api.other.example/", &[], 421),
         (BOUND, "https://api.tool.example:8443/", &[], 421),

@@ -21,10 +21,11 @@ pub fn exchange(to: SocketAddr, bytes: &[u8]) -> String {
     String::from_utf8_lossy(&answer).into_owned()
 }
 
-/// As [`exchange`], for who would take the end of what is sent for the client's leaving: the other side has to close.
-pub fn converse(to: SocketAddr, bytes: &[u8]) -> String {
+/// As [`exchange`], with the end of what is sent said at once: for where the other side would wait for more.
+pub fn exchange_and_end(to: SocketAddr, bytes: &[u8]) -> String {
     let mut stream = connect(to);
     let _ = stream.write_all(bytes);
+    let _ = stream.shutdown(Shutdown::Write);
     let mut answer = Vec::new();
     let _ = stream.read_to_end(&mut answer);
     String::from_utf8_lossy(&answer).into_owned()
