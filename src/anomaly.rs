@@ -534,8 +534,14 @@ mod tests {
             ("researcher", [("openai", "api.openai.com"), ("brave", "api.search.brave.com")]),
             ("reviewer", [("gemini", "generativelanguage.googleapis.com"), ("gitlab", "gitlab.com")]),
         ];
-        const PAGES: [&str; 6] =
-            ["docs.rs", "crates.example", "en.wikipedia.org", "packages.example", "stackoverflow.com", "modules.example"];
+        const PAGES: [&str; 6] = [
+            "docs.rs",
+            "crates.example",
+            "en.wikipedia.org",
+            "packages.example",
+            "stackoverflow.com",
+            "modules.example",
+        ];
         let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
         let mut dice = |n: u64| {
             state ^= state << 13;
