@@ -235,6 +235,7 @@ impl App {
             let thread = std::thread::Builder::new().name(format!("worker-{number}"));
             workers.push(thread.spawn(work).map_err(AppError::Thread)?);
         }
+        memory::give_back();
         let tokens_read = token_stamp(&self.settings);
         Ok(Running { app: self, stop, workers, pools, tokens_read })
     }

@@ -6,12 +6,14 @@ mod environ;
 mod harden;
 mod pages;
 mod sealed;
+mod trim;
 mod wiping;
 
 pub use environ::{Environment, TakeError};
 pub use harden::{Hardened, harden};
 pub use pages::Protection;
 pub use sealed::{Sealed, Unsealable, protection, wipe_all, wipe_on_panic, wipe_stack};
+pub use trim::give_back;
 pub use wiping::{WipingAllocator, wipe};
 
 use std::fmt;
