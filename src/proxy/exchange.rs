@@ -7,6 +7,7 @@ use super::refuse::Refusal;
 use super::request_body::{self, Fault};
 use super::response_body::{self, ResponseBody};
 use super::strict::Strict;
+use super::watched::Watched;
 use super::{Live, Shared, Worker, early_scene, headers};
 use crate::ca::Leaves;
 use crate::name::{AgentName, Host, Origin, Scheme};
@@ -197,6 +198,8 @@ where
     };
     // a connection that ends badly has told its exchanges so, and they the audit
     if http2 {
+        let told = conn.clone();
+        let stream = Watched::new(stream, move |fault: &'static str| told.record_malformed(fault.into()));
         let serving = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .initial_stream_window_size(1 << 20)

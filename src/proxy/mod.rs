@@ -14,6 +14,7 @@ mod request_body;
 mod response_body;
 mod strict;
 mod tunnel;
+mod watched;
 
 use crate::audit::log::{Commit, Log};
 use crate::ca::Leaves;

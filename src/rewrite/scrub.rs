@@ -211,8 +211,11 @@ impl Patterns {
     }
 
     fn certain(&self, view: View, place: usize, group: Group) -> Option<Find> {
-        let form = self.forms.get(group.form)?;
-        let found = forms::agreement(form, &self.buffer, view, group.atom, place + group.ahead)?;
+        let (form, at) = (self.forms.get(group.form)?, place + group.ahead);
+        if forms::falls_short(form, &self.buffer, view, group.atom, at, CERTAIN) {
+            return None;
+        }
+        let found = forms::agreement(form, &self.buffer, view, group.atom, at)?;
         let whole = found.atoms.len() == form.atoms.len();
         (form.secret_bytes(found.atoms) >= CERTAIN).then_some(Find { text: found.text, key: form.key, whole })
     }

@@ -179,6 +179,11 @@ impl View<'_> {
         }
     }
 
+    /// The chunk at hand, parted at a place in it.
+    fn now_around(&self, at: usize) -> Option<(&[u8], &[u8])> {
+        self.now.split_at_checked(at.checked_sub(self.seen.len())?)
+    }
+
     fn has(&self, at: usize, spelling: &[u8]) -> bool {
         spelling.iter().enumerate().all(|(i, s)| self.get(at + i).is_some_and(|c| c.eq_ignore_ascii_case(s)))
     }
@@ -224,6 +229,39 @@ impl Places {
 pub(super) struct Agreement {
     pub atoms: Range<usize>,
     pub text: Range<usize>,
+}
+
+/// Whether the plain characters around `at` settle that `enough` bytes of the secret can't agree here: the quick way out
+/// of text that resembles a key. In doubt it says no.
+pub(super) fn falls_short(form: &Form, buffer: &[u8], view: View, atom: usize, at: usize, enough: usize) -> bool {
+    let sides = |atoms: Range<usize>| Some((buffer.get(atoms)?.split_at_checked(atom)?, view.now_around(at)?));
+    let Some(((before, after), (left, right))) = sides(form.atoms.clone()) else { return false };
+    let Some(told) = plainly(form.kind, after.iter(), right.iter(), true) else { return false };
+    let Some(told_before) = plainly(form.kind, before.iter().rev(), left.iter().rev(), view.seen.is_empty()) else {
+        return false;
+    };
+    form.secret_bytes(atom - told_before..atom + told) < enough
+}
+
+/// How many atoms in a row this text spells, where plain ones alone tell; `whole` says that no text follows.
+fn plainly<'a>(
+    kind: Kind,
+    mut atoms: impl Iterator<Item = &'a u8>,
+    mut text: impl Iterator<Item = &'a u8>,
+    whole: bool,
+) -> Option<usize> {
+    let mut told = 0;
+    loop {
+        let Some(&atom) = atoms.next() else { return Some(told) };
+        if !kind.is_plain(atom) {
+            return None;
+        }
+        match text.next() {
+            Some(&c) if kind.agrees(atom, c) => told += 1,
+            None if !whole => return None,
+            _ => return Some(told),
+        }
+    }
 }
 
 /// The longest stretch around `at` that agrees with the form, where the form's atom number `atom` begins at `at`.

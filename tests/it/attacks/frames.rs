@@ -125,7 +125,8 @@ fn a_malformed_stream_is_reset_and_nothing_of_it_goes_on() {
         assert!(matches!(answer, RST_STREAM | GOAWAY | HEADERS), "{what}: {answer}");
         assert_eq!(stage.bound.begun() + stage.other.begun(), 0, "{what}: it went on");
     }
-    stage.strike(&[]);
+    let refused = stage.strike(&[]).iter().filter(|r| r["event"] == "refusal" && r["status"] == 400).count();
+    assert_eq!(refused, cases.len(), "each has its record");
 }
 
 #[test]
