@@ -152,8 +152,9 @@ pub(super) async fn refuse(
     target: Option<(&Host, u16)>,
     close: bool,
 ) {
-    let (host, port) = target.map_or((String::new(), 0), |(h, p)| (h.to_string(), p));
-    let scene = early_scene(&worker.shared, agent, "CONNECT", host, port);
+    let origin = target.map(|(host, port)| Origin { scheme: Scheme::Https, host: host.clone(), port });
+    let method = if origin.is_some() { "CONNECT" } else { "" };
+    let scene = early_scene(&worker.shared, agent, method, origin.as_ref());
     worker.shared.record_refusal(scene.clone(), refusal);
     let answer = refusal.raw(&scene.exchange, target.map(|(h, _)| h), close);
     if client.stream.write_all(&answer).await.is_ok() && close {

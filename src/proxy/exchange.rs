@@ -162,8 +162,7 @@ impl Conn {
 
     fn record(&self, refusal: &Refusal) -> Arc<Scene> {
         let agent = self.opener.as_ref().map_or_else(AgentName::local, Opener::name);
-        let (host, port) = self.origin.as_ref().map_or((String::new(), 0), |o| (o.host.to_string(), o.port));
-        let scene = early_scene(self.shared(), agent, "", host, port);
+        let scene = early_scene(self.shared(), agent, "", self.origin.as_ref());
         self.shared().record_refusal(scene.clone(), refusal);
         scene
     }

@@ -18,7 +18,7 @@ mod watched;
 
 use crate::audit::log::{Commit, Log};
 use crate::ca::Leaves;
-use crate::name::{AgentName, KeyName};
+use crate::name::{AgentName, KeyName, Origin};
 use crate::policy::agent::Meter;
 use crate::policy::rule::HostPattern;
 use crate::policy::{Agents, Rules};
@@ -189,17 +189,17 @@ impl ExchangeIds {
     }
 }
 
-/// The scene of a connection that never became a request.
-fn early_scene(shared: &Shared, agent: AgentName, method: &str, host: String, port: u16) -> Arc<Scene> {
+/// The scene of a connection that never became a request: what is not known of it is empty.
+fn early_scene(shared: &Shared, agent: AgentName, method: &str, origin: Option<&Origin>) -> Arc<Scene> {
     Arc::new(Scene {
         exchange: shared.ids.next(),
         agent,
         pid: None,
         tool: None,
         method: method.to_owned(),
-        scheme: "https",
-        host,
-        port,
+        scheme: origin.map_or("", |o| o.scheme.as_str()),
+        host: origin.map_or_else(String::new, |o| o.host.to_string()),
+        port: origin.map_or(0, |o| o.port),
         path: String::new(),
     })
 }

@@ -27,8 +27,7 @@ pub(super) async fn run(worker: Arc<Worker>, mut client: Client, agent: Arc<Agen
     };
     let start = Instant::now();
     let mut record = Record::new(SystemTime::now(), Event::Tunnel, origin.host.to_string());
-    record.scene =
-        Some(early_scene(&worker.shared, agent.name.clone(), "CONNECT", origin.host.to_string(), origin.port));
+    record.scene = Some(early_scene(&worker.shared, agent.name.clone(), "CONNECT", Some(&origin)));
     record.upstream_ip = upstream.peer_addr().ok().map(|a| a.ip());
     let early = client.read.len() as u64;
     let copied = async {

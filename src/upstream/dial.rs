@@ -207,7 +207,20 @@ impl Dialer {
     async fn direct(&self, origin: &Origin) -> Result<TcpStream, DialError> {
         let addresses = resolve(&origin.host, origin.port).await?;
         self.judge(&origin.host, &addresses)?;
-        connect_first(&addresses).await.map_err(|e| DialError::Connect { origin: origin.clone(), why: e.to_string() })
+        let stream = connect_first(&addresses).await;
+        let stream = stream.map_err(|e| DialError::Connect { origin: origin.clone(), why: e.to_string() })?;
+        match self.called_ourselves(&stream) {
+            Some(address) => Err(DialError::Address { host: origin.host.clone(), address }),
+            None => Ok(stream),
+        }
+    }
+
+    /// Where every address of this machine leads to the proxy, only a connection tells which those are: it comes from
+    /// the address that it goes to.
+    fn called_ourselves(&self, stream: &TcpStream) -> Option<IpAddr> {
+        let (from, to) = (stream.local_addr().ok()?, stream.peer_addr().ok()?);
+        let own = |own: &SocketAddr| own.ip().is_unspecified() && own.port() == to.port() && from.ip() == to.ip();
+        self.own.iter().any(own).then_some(to.ip())
     }
 
     /// All addresses of a name are judged together: a name that is half private is a trap or a mistake.
