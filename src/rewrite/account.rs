@@ -2,7 +2,7 @@
 
 use super::dress::Unfit;
 use super::finder::Hit;
-use super::kind::Spot;
+use super::kind::{Dress, Spot};
 use crate::memory::Opened;
 use crate::name::KeyName;
 use crate::place::Place;
@@ -94,11 +94,12 @@ impl Account {
             return Err(BodyFault::TooManyUses { key: key.key.clone(), max: key.max_uses });
         }
         let value = key.value.as_ref().ok_or_else(|| BodyFault::Unavailable { key: key.key.clone() })?;
-        let written = spot.dress.put_on(value.expose()).map_err(|why| Unfit {
-            key: key.key.clone(),
-            place: place.clone(),
-            why,
-        })?;
+        let dress = match spot.dress {
+            Dress::Plain if *place == Place::Ws => Dress::Text,
+            dress => dress,
+        };
+        let written =
+            dress.put_on(value.expose()).map_err(|why| Unfit { key: key.key.clone(), place: place.clone(), why })?;
         *spent += 1;
         match self.uses.iter_mut().find(|u| u.key == key.key && u.place == *place) {
             Some(used) => used.count += 1,
@@ -120,7 +121,8 @@ fn allowed<'k>(key: &'k BodyKey, spot: &Spot) -> Result<Option<&'k Place>, BodyF
         .iter()
         .find(narrow)
         .or_else(|| key.places.iter().find(|p| **p == Place::Body && spot.whole))
-        .or_else(|| key.places.iter().find(|p| **p == Place::BodyAny));
+        .or_else(|| key.places.iter().find(|p| **p == Place::BodyAny))
+        .or_else(|| key.places.iter().find(|p| **p == Place::Ws && spot.in_message()));
     let wants_pointer = || key.places.iter().any(|p| matches!(p, Place::BodyPointer(_)));
     if place.is_none() && spot.lost && spot.whole && wants_pointer() {
         return Err(BodyFault::MalformedJson { key: key.key.clone() });

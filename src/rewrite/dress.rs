@@ -17,7 +17,7 @@ pub struct Unfit {
 pub enum Misfit {
     #[error("it holds a control character, such as a line break")]
     Control,
-    #[error("it is not UTF-8, as JSON has to be")]
+    #[error("it is not UTF-8, as JSON and text messages have to be")]
     NotUtf8,
     #[error("it holds a ':', which would end the user name")]
     Colon,

@@ -83,6 +83,7 @@ impl Kind {
             Place::BodyPointer(_) => matches!(self, Kind::Json(_)),
             Place::BodyField(_) => matches!(self, Kind::Form(_) | Kind::Multipart(_)),
             Place::BodyAny => true,
+            Place::Ws => matches!(self, Kind::Json(_) | Kind::Plain),
             _ => false,
         }
     }
@@ -138,6 +139,11 @@ pub(super) struct Spot<'a> {
 }
 
 impl Spot<'_> {
+    /// Whether the place `ws` is here: a whole value of JSON, or any text that is no JSON.
+    pub fn in_message(&self) -> bool {
+        self.whole || matches!(self.dress, Dress::Plain)
+    }
+
     pub fn plain() -> Self {
         Self { whole: false, field: None, pointer: None, lost: false, dress: Dress::Plain }
     }
@@ -147,6 +153,8 @@ impl Spot<'_> {
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Dress<'a> {
     Plain,
+    /// Where all is UTF-8.
+    Text,
     Json,
     Percent,
     /// In a header of a part.
@@ -161,6 +169,8 @@ impl Dress<'_> {
     pub fn put_on(self, value: &[u8]) -> Result<Bytes, Misfit> {
         let written = match self {
             Dress::Plain => value.to_vec(),
+            Dress::Text if std::str::from_utf8(value).is_err() => return Err(Misfit::NotUtf8),
+            Dress::Text => value.to_vec(),
             Dress::Json => dress::json(value)?,
             Dress::Percent => dress::percent(value),
             Dress::Line if value.contains(&b'"') => return Err(Misfit::Control),

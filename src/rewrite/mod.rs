@@ -35,6 +35,7 @@
 //! | multipart field | raw | as it is; refused if it holds the boundary |
 //! | gRPC message (`body:any`) | raw | as it is, with the prefix, and in protobuf every length around it, set right |
 //! | anything else (`body:any`) | raw | as it is |
+//! | text message of a WebSocket | as JSON where it is JSON, else raw | as JSON, or as it is; refused if not UTF-8 |
 //!
 //! The name of a query parameter and the host are places where no key may go: found, and told without a place.
 //!
@@ -72,6 +73,7 @@ mod grpc;
 pub mod head;
 mod json;
 mod kind;
+pub mod message;
 mod multipart;
 pub mod scrub;
 
