@@ -45,6 +45,8 @@ pub enum BodyFault {
     CompressedMessage,
     #[error("a gRPC message of {length} bytes is longer than the {max} that can be searched for placeholders")]
     LongMessage { length: u64, max: usize },
+    #[error(transparent)]
+    Coding(#[from] super::coding::CodingError),
 }
 
 #[derive(Debug)]

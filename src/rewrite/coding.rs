@@ -323,6 +323,7 @@ fn unzstded(frame: &mut zstd::stream::raw::Decoder<'static>, input: &[u8], out: 
 }
 
 /// Puts codings on, the first one first. All of them write into memory, which cannot fail but for want of it.
+#[derive(Default)]
 pub struct Encoder {
     stages: Vec<Close>,
 }

@@ -53,6 +53,31 @@
 //!
 //! A value is never searched, neither by the same search nor by the next.
 //!
+//! # Codings
+//!
+//! Where a key may go into the body, gzip, deflate, br and zstd (stacked: up to four) are taken off, and the same are put on
+//! again. A body that is opened is worked on in portions of 64 KiB (`opened`): never is there more of it in memory, whatever a few
+//! bytes unfold to, and after some portions others get their turn. What had come in one piece is flushed as one, so that an
+//! upload that is a conversation stays one. A body that was held and holds no placeholder for a key goes on as the very
+//! bytes that came; one that is streamed is coded anew, since what has left can't be called back once a key turns up. It is then
+//! the same text in other bytes, and faster rather than smaller (gzip at level 4, br at 4, zstd at 1).
+//!
+//! Refused are: another coding (415), one that isn't complete and valid to its last byte, with nothing after it (400), and one
+//! that unfolds to more than a thousand times its size beyond the first MiB, or to more than 16 GiB (413): the upstream is shielded
+//! from what it would have seen itself.
+//!
+//! On the way back there is no such limit: what unfolds is passed on as it does and only as fast as the agent takes it, so it
+//! is for the agent to judge, as it would be without us; a few KiB of br may well be a GiB of a log. What stacked codings
+//! unfold to in between is seen by nobody, and held to the limits above.
+//!
+//! # Digests
+//!
+//! `Content-MD5`, `Digest`, `Content-Digest` and `Repr-Digest` of a body that a key was written into are made anew (`digests`) by
+//! md5, sha, sha-256 and sha-512, in headers and trailers, once they were found to be right for what came. Another algorithm is refused by name,
+//! and so is any digest of a body that is streamed: it would have to be told before it is known. On the way
+//! back a digest stays only where the whole body was seen and left as it was; else it is taken off, since it would be wrong, and
+//! would tell whether a guess at what was hidden is right.
+//!
 //! # What is not seen, and why
 //!
 //! - Coded twice (`%253C`, JSON within a JSON string, base64 other than `Basic`): who reads the body once doesn't see it either, and a value
@@ -66,6 +91,7 @@
 mod account;
 pub mod body;
 pub mod coding;
+pub mod digests;
 mod dress;
 mod finder;
 mod form;
@@ -75,6 +101,7 @@ mod json;
 mod kind;
 pub mod message;
 mod multipart;
+pub mod opened;
 pub mod scrub;
 
 pub use account::{BodyFault, BodyKey, Use};

@@ -1,0 +1,152 @@
+//! Coded bodies in portions: opened for the way back, and opened, rewritten and closed again for the way out. What a few bytes
+//! unfold to is never there as a whole, so that neither memory nor one turn of work grows with it.
+
+use super::account::{BodyFault, Use};
+use super::body::BodyRewriter;
+use super::coding::{Coding, CodingError, Decoder, Encoder, Limits};
+use bytes::Bytes;
+
+/// The size of a portion.
+pub const PORTION: usize = 64 * 1024;
+
+/// A coded body being opened.
+#[derive(Debug)]
+pub struct Opened {
+    decoder: Decoder,
+    /// What has come and is not opened yet.
+    coded: Bytes,
+    /// More may come out of what has come.
+    more: bool,
+}
+
+impl Opened {
+    /// A response, which is passed on as it opens: to how much is for the agent to judge, as if it opened it itself. Only what
+    /// comes between stacked codings is seen by nobody, and held to limits.
+    pub fn response(codings: &[Coding]) -> Result<Self, CodingError> {
+        let none = Limits { ratio: u64::MAX, free: u64::MAX, total: u64::MAX };
+        Self::new(codings, if codings.len() > 1 { Limits::default() } else { none })
+    }
+
+    fn new(codings: &[Coding], limits: Limits) -> Result<Self, CodingError> {
+        Ok(Self { decoder: Decoder::new(codings, limits)?, coded: Bytes::new(), more: false })
+    }
+
+    /// Brings more of the coded body.
+    pub fn feed(&mut self, coded: Bytes) {
+        self.coded = if self.coded.is_empty() { coded } else { [&self.coded[..], &coded].concat().into() };
+        self.more = true;
+    }
+
+    /// The next portion; `None` once all that can be known from what has come has been given.
+    pub fn portion(&mut self) -> Result<Option<Bytes>, CodingError> {
+        if !self.more {
+            return Ok(None);
+        }
+        let mut out = Vec::new();
+        self.more = !self.decoder.decode(&mut self.coded, &mut out, PORTION)?;
+        Ok((!out.is_empty()).then(|| out.into()))
+    }
+
+    /// Whether the body was complete.
+    pub fn finish(&self) -> Result<(), CodingError> {
+        self.decoder.finish()
+    }
+}
+
+/// A request's body rewritten inside its codings, if it has any.
+pub struct Rewriter {
+    engine: BodyRewriter,
+    coded: Option<Box<Coded>>,
+}
+
+struct Coded {
+    opened: Opened,
+    encoder: Encoder,
+    /// Something has been put in that has not been flushed.
+    unflushed: bool,
+    /// Something has come at all: a body of no bytes is complete in any coding, and stays one.
+    begun: bool,
+}
+
+impl Rewriter {
+    /// `codings` in the order of the header.
+    pub fn new(engine: BodyRewriter, codings: &[Coding]) -> Result<Self, BodyFault> {
+        if codings.is_empty() {
+            return Ok(Self { engine, coded: None });
+        }
+        let opened = Opened::new(codings, Limits::default())?;
+        let coded = Coded { opened, encoder: Encoder::new(codings)?, unflushed: false, begun: false };
+        Ok(Self { engine, coded: Some(Box::new(coded)) })
+    }
+
+    pub fn uses(&self) -> &[Use] {
+        self.engine.uses()
+    }
+
+    /// How many placeholders were left as they are.
+    pub fn kept(&self) -> u64 {
+        self.engine.kept()
+    }
+
+    /// Whether what goes out is not the bytes that came, even if no key was used.
+    pub fn recodes(&self) -> bool {
+        self.coded.is_some()
+    }
+
+    /// Takes a piece. What it comes to is in `out` once [`step`](Self::step) has said that there is no more.
+    pub fn push(&mut self, piece: Bytes, out: &mut Vec<Bytes>) -> Result<(), BodyFault> {
+        match &mut self.coded {
+            None => self.engine.push(piece, out),
+            Some(coded) => {
+                coded.begun |= !piece.is_empty();
+                coded.opened.feed(piece);
+                Ok(())
+            }
+        }
+    }
+
+    /// Rewrites one portion of what a piece unfolds to. `false`: there is no more, and all that can go on is in `out`.
+    pub fn step(&mut self, out: &mut Vec<Bytes>) -> Result<bool, BodyFault> {
+        let Some(coded) = &mut self.coded else { return Ok(false) };
+        let Some(portion) = coded.opened.portion()? else {
+            if std::mem::take(&mut coded.unflushed) {
+                coded.close(&[], out, Encoder::flush)?;
+            }
+            return Ok(false);
+        };
+        let mut rewritten = Vec::new();
+        self.engine.push(portion, &mut rewritten)?;
+        coded.unflushed |= !rewritten.is_empty();
+        coded.close(&rewritten, out, |_, _| Ok(()))?;
+        Ok(true)
+    }
+
+    /// The body has ended.
+    pub fn finish(&mut self, out: &mut Vec<Bytes>) -> Result<(), BodyFault> {
+        let Some(coded) = &mut self.coded else { return self.engine.finish(out) };
+        coded.opened.finish()?;
+        let mut rewritten = Vec::new();
+        self.engine.finish(&mut rewritten)?;
+        if !coded.begun {
+            return Ok(());
+        }
+        coded.close(&rewritten, out, |encoder, made| std::mem::take(encoder).finish(made))
+    }
+}
+
+impl Coded {
+    fn close(
+        &mut self,
+        pieces: &[Bytes],
+        out: &mut Vec<Bytes>,
+        then: impl FnOnce(&mut Encoder, &mut Vec<u8>) -> Result<(), CodingError>,
+    ) -> Result<(), BodyFault> {
+        let mut made = Vec::new();
+        for piece in pieces {
+            self.encoder.encode(piece, &mut made)?;
+        }
+        then(&mut self.encoder, &mut made)?;
+        out.extend((!made.is_empty()).then(|| made.into()));
+        Ok(())
+    }
+}
