@@ -8,11 +8,14 @@ use crate::policy::Permit;
 use crate::policy::decide::Use;
 use crate::record::Scene;
 use crate::rewrite::body::BodyRewriter;
+use crate::rewrite::coding::{self, CodingError};
+use crate::rewrite::digests::{self, DigestFault};
+use crate::rewrite::opened::Rewriter;
 use crate::rewrite::{BodyFault, BodyKey, Vocabulary};
 use crate::secrets::Keys;
 use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
@@ -26,13 +29,8 @@ use std::task::{Context, Poll, ready};
 /// A body of known length up to this is held and rewritten whole, so that its length is exact.
 pub const HELD: u64 = 256 * 1024;
 
-/// Headers that tell a digest of the content: wrong once a key is in it.
-const DIGESTS: [HeaderName; 4] = [
-    HeaderName::from_static("content-md5"),
-    HeaderName::from_static("digest"),
-    HeaderName::from_static("content-digest"),
-    HeaderName::from_static("repr-digest"),
-];
+/// So many portions of what a few bytes unfold to may be worked on before others on the same thread get their turn.
+const TURN: usize = 16;
 
 /// Why a body can't go on, and whose fault it is.
 #[derive(Debug, Clone)]
@@ -62,8 +60,25 @@ impl From<BodyFault> for Fault {
         match fault {
             BodyFault::Unavailable { .. } | BodyFault::Unfit(_) => Fault::Key(fault.to_string()),
             BodyFault::TooManyUses { .. } => Fault::Body { status: StatusCode::FORBIDDEN, why: fault.to_string() },
+            BodyFault::Coding(ref e) => Fault::Body { status: coding_status(e), why: fault.to_string() },
             _ => Fault::Body { status: StatusCode::BAD_REQUEST, why: fault.to_string() },
         }
+    }
+}
+
+fn coding_status(e: &CodingError) -> StatusCode {
+    match e {
+        CodingError::Unknown(_) | CodingError::TooMany => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        CodingError::Ratio { .. } | CodingError::Size(_) => StatusCode::PAYLOAD_TOO_LARGE,
+        CodingError::Memory(_) => StatusCode::SERVICE_UNAVAILABLE,
+        CodingError::Corrupt(_) | CodingError::Truncated(_) | CodingError::Trailing(_) => StatusCode::BAD_REQUEST,
+    }
+}
+
+impl From<DigestFault> for Fault {
+    fn from(fault: DigestFault) -> Self {
+        let why = format!("a key is in the body now, and {fault}; leave that header out");
+        Fault::Body { status: StatusCode::BAD_REQUEST, why }
     }
 }
 
@@ -89,7 +104,7 @@ pub struct Passing {
 /// Rewritten while it streams: nothing leaves before the record of the keys in it is written.
 pub struct Rewriting {
     inner: Incoming,
-    engine: BodyRewriter,
+    engine: Rewriter,
     ready: VecDeque<Bytes>,
     trailers: Option<HeaderMap>,
     ended: bool,
@@ -128,20 +143,22 @@ impl Plan<'_> {
         if !bound {
             return Ok((RequestBody::Passing(Passing { inner, counter: engine, tally }), Vec::new()));
         }
-        if headers.get(CONTENT_ENCODING).is_some_and(|v| !v.as_bytes().eq_ignore_ascii_case(b"identity")) {
-            let why = "the body is compressed, and this host has a key bound to its body: send it as it is".to_owned();
-            return Err(Fault::Body { status: StatusCode::UNSUPPORTED_MEDIA_TYPE, why });
-        }
+        let codings =
+            coding::parse(headers.get_all(CONTENT_ENCODING).iter().map(HeaderValue::as_bytes)).map_err(|e| {
+                Fault::Body {
+                    status: coding_status(&e),
+                    why: format!("a key is bound to bodies at this host, so this one has to be read: {e}"),
+                }
+            })?;
+        let engine = Rewriter::new(engine, &codings)?;
         if inner.size_hint().exact().is_some_and(|n| n <= HELD) {
             return hold(headers, inner, engine, tally).await;
         }
         headers.remove(CONTENT_LENGTH);
         headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
-        for name in DIGESTS {
-            if headers.contains_key(&name) {
-                let why = format!("{name} can't be kept right for a long body that may take a key; leave it out");
-                return Err(Fault::Body { status: StatusCode::BAD_REQUEST, why });
-            }
+        if let Some(name) = digests::first(headers) {
+            let why = format!("{name} can't be kept right for a long body that may take a key; leave it out");
+            return Err(Fault::Body { status: StatusCode::BAD_REQUEST, why });
         }
         let rewriting = Rewriting {
             inner,
@@ -174,7 +191,7 @@ impl Plan<'_> {
 async fn hold(
     headers: &mut HeaderMap,
     mut inner: Incoming,
-    mut engine: BodyRewriter,
+    mut engine: Rewriter,
     tally: Arc<Tally>,
 ) -> Result<(RequestBody, Vec<Use>), Fault> {
     let (mut chunks, mut out, mut trailers) = (Vec::new(), Vec::new(), None);
@@ -184,6 +201,14 @@ async fn hold(
             Ok(data) => {
                 chunks.push(data.clone());
                 engine.push(data, &mut out)?;
+                for turn in 1.. {
+                    if !engine.step(&mut out)? {
+                        break;
+                    }
+                    if turn % TURN == 0 {
+                        tokio::task::yield_now().await;
+                    }
+                }
             }
             Err(frame) => trailers = frame.into_trailers().ok(),
         }
@@ -192,23 +217,18 @@ async fn hold(
     tally.kept.store(engine.kept(), Ordering::Relaxed);
     let uses: Vec<Use> =
         engine.uses().iter().map(|u| Use { key: u.key.clone(), place: u.place.clone(), count: u.count }).collect();
-    let data = if uses.is_empty() { whole(chunks) } else { whole(out) };
-    if !uses.is_empty() {
-        redigest(headers)?;
+    let mut data = whole(out);
+    if uses.is_empty() {
+        data = whole(chunks);
+    } else {
+        let old: Vec<&[u8]> = chunks.iter().map(|c| &c[..]).collect();
+        for headers in [Some(&mut *headers), trailers.as_mut()].into_iter().flatten() {
+            digests::renew(headers, &old, &data)?;
+        }
         headers.insert(CONTENT_LENGTH, HeaderValue::from(data.len()));
     }
     tally.bytes_out.store(data.len() as u64, Ordering::Relaxed);
     Ok((RequestBody::Held(Held { data: Some(data).filter(|d| !d.is_empty()), trailers }), uses))
-}
-
-fn redigest(headers: &HeaderMap) -> Result<(), Fault> {
-    match DIGESTS.iter().find(|name| headers.contains_key(*name)) {
-        None => Ok(()),
-        Some(name) => {
-            let why = format!("{name} would be wrong once a key is in the body; leave it out");
-            Err(Fault::Body { status: StatusCode::BAD_REQUEST, why })
-        }
-    }
 }
 
 fn whole(mut chunks: Vec<Bytes>) -> Bytes {
@@ -222,7 +242,7 @@ fn whole(mut chunks: Vec<Bytes>) -> Bytes {
 
 impl Rewriting {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {
-        loop {
+        for _ in 0..TURN {
             if let Some(commit) = &mut self.committing {
                 let written = ready!(Pin::new(commit).poll(cx));
                 self.committing = None;
@@ -231,9 +251,6 @@ impl Rewriting {
                 }
             }
             if let Some(data) = self.ready.pop_front() {
-                if data.is_empty() {
-                    continue;
-                }
                 self.tally.bytes_out.fetch_add(data.len() as u64, Ordering::Relaxed);
                 return Poll::Ready(Some(Ok(Frame::data(data))));
             }
@@ -241,25 +258,38 @@ impl Rewriting {
                 return Poll::Ready(self.trailers.take().map(|t| Ok(Frame::trailers(t))));
             }
             let mut out = Vec::new();
-            match ready!(Pin::new(&mut self.inner).poll_frame(cx)) {
-                Some(Ok(frame)) => match frame.into_data() {
-                    Ok(data) => self.engine.push(data, &mut out)?,
-                    Err(frame) => {
-                        self.trailers = frame.into_trailers().ok();
-                        continue;
+            if !self.engine.step(&mut out)? && out.is_empty() {
+                match ready!(Pin::new(&mut self.inner).poll_frame(cx)) {
+                    Some(Ok(frame)) => match frame.into_data() {
+                        Ok(data) => self.engine.push(data, &mut out)?,
+                        Err(frame) => self.trailers = frame.into_trailers().ok(),
+                    },
+                    Some(Err(e)) => {
+                        return Poll::Ready(Some(Err(Fault::Agent(format!("the agent broke off its body: {e}")))));
                     }
-                },
-                Some(Err(e)) => {
-                    return Poll::Ready(Some(Err(Fault::Agent(format!("the agent broke off its body: {e}")))));
-                }
-                None => {
-                    self.engine.finish(&mut out)?;
-                    self.ended = true;
+                    None => self.finish(&mut out)?,
                 }
             }
             self.tally.kept.store(self.engine.kept(), Ordering::Relaxed);
-            self.ready.extend(out);
+            self.ready.extend(out.into_iter().filter(|data| !data.is_empty()));
             self.record();
+        }
+        // there is more to do, and others on this thread have waited long enough
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    fn finish(&mut self, out: &mut Vec<Bytes>) -> Result<(), Fault> {
+        self.engine.finish(out)?;
+        self.ended = true;
+        let changed = self.engine.recodes() || !self.engine.uses().is_empty();
+        match self.trailers.as_ref().and_then(digests::first).filter(|_| changed) {
+            None => Ok(()),
+            Some(name) => {
+                let why =
+                    format!("{name} after the body can't be kept right for a long one that has changed; leave it out");
+                Err(Fault::Body { status: StatusCode::BAD_REQUEST, why })
+            }
         }
     }
 

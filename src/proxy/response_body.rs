@@ -3,6 +3,9 @@
 use super::ending::Ending;
 use super::refuse::Refusal;
 use super::request_body::RequestBody;
+use crate::rewrite::coding::{self, Coding, CodingError};
+use crate::rewrite::digests;
+use crate::rewrite::opened::Opened;
 use crate::rewrite::scrub::{BodyScrub, Mask, Scrubber};
 use crate::upstream::pool::{self, Lease};
 use bytes::Bytes;
@@ -33,7 +36,15 @@ pub(super) struct Whole {
 
 pub(super) struct Stream {
     inner: Incoming,
-    scrub: Option<(Arc<Scrubber>, BodyScrub, Mask)>,
+    /// What takes the body's coding off; none where it has none, or is over.
+    opened: Option<Opened>,
+    /// What has been opened already.
+    first: Bytes,
+    /// The upstream's body was read to its end, with these trailers.
+    read: Option<Option<HeaderMap>>,
+    scrub: Option<(Arc<Scrubber>, BodyScrub)>,
+    /// The body that goes out is as long as the one that comes in.
+    sized: bool,
     lease: Option<Lease<RequestBody>>,
     ending: Ending,
 }
@@ -46,7 +57,14 @@ impl ResponseBody {
 
 /// Of the codings that the agent takes, leaves those that can be read here.
 pub(super) fn accept_what_can_be_read(headers: &mut HeaderMap) {
-    headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    let readable = |item: &&str| {
+        let coding = item.split(';').next().unwrap_or_default().trim();
+        coding.eq_ignore_ascii_case("identity") || coding::parse([coding.as_bytes()]).is_ok_and(|c| c.len() == 1)
+    };
+    let values = headers.get_all(ACCEPT_ENCODING).iter().filter_map(|v| v.to_str().ok());
+    let left: Vec<&str> = values.flat_map(|v| v.split(',')).map(str::trim).filter(readable).collect();
+    let accepted = HeaderValue::try_from(left.join(", ")).ok().filter(|v| !v.is_empty());
+    headers.insert(ACCEPT_ENCODING, accepted.unwrap_or(HeaderValue::from_static("identity")));
 }
 
 /// Takes the keys out of the head, and readies the body so that they are taken out of it.
@@ -59,38 +77,66 @@ pub(super) async fn rewrite(
 ) -> Result<Response<ResponseBody>, Refusal> {
     let (mut parts, inner) = response.into_parts();
     let Some(scrubber) = scrubber else {
-        return Ok(Response::from_parts(parts, Stream::new(inner, None, lease, ending)));
+        return Ok(Response::from_parts(parts, Stream::new(inner, None, None, true, lease, ending)));
     };
     scrub_head(&scrubber, &mut parts);
+    let coded = coding::parse(parts.headers.get_all(CONTENT_ENCODING).iter().map(HeaderValue::as_bytes));
+    let is_coded = coded.as_ref().map_or(true, |codings| !codings.is_empty());
+    if is_coded {
+        // also where there is no body: it tells of the one that would have come
+        parts.headers.remove(CONTENT_ENCODING);
+        parts.headers.remove(CONTENT_LENGTH);
+    }
     let bodiless = *method == Method::HEAD
         || parts.status == StatusCode::NO_CONTENT
         || parts.status == StatusCode::NOT_MODIFIED
         || inner.is_end_stream();
     if bodiless {
-        return Ok(Response::from_parts(parts, Stream::new(inner, None, lease, ending)));
+        digests::remove(&mut parts.headers);
+        return Ok(Response::from_parts(parts, Stream::new(inner, None, None, !is_coded, lease, ending)));
     }
-    if parts.headers.get(CONTENT_ENCODING).is_some_and(|v| !v.as_bytes().eq_ignore_ascii_case(b"identity")) {
-        let why = "the upstream's response is in a coding that was not asked for and can't be searched for keys";
-        return Err(ending.refused(Refusal::Body { status: StatusCode::BAD_GATEWAY, why: why.into() }));
-    }
+    let opened = match open(coded, parts.status) {
+        Ok(opened) => opened,
+        Err(why) => return Err(ending.refused(Refusal::Body { status: StatusCode::BAD_GATEWAY, why })),
+    };
     match inner.size_hint().exact() {
-        Some(n) if n <= HELD => hold(parts, inner, &scrubber, lease, ending).await,
+        Some(n) if n <= HELD => hold(parts, inner, opened, &scrubber, lease, ending).await,
         exact => {
-            let mask = if exact.is_some() { Mask::SameLength } else { Mask::Placeholder };
-            let scrub = (scrubber.clone(), scrubber.body(mask), mask);
-            Ok(Response::from_parts(parts, Stream::new(inner, Some(scrub), lease, ending)))
+            let sized = exact.is_some() && !is_coded;
+            let mask = if sized { Mask::SameLength } else { Mask::Placeholder };
+            // whether they stay right is known when it is too late
+            digests::remove(&mut parts.headers);
+            let scrub = (scrubber.clone(), scrubber.body(mask));
+            Ok(Response::from_parts(parts, Stream::new(inner, opened, Some(scrub), sized, lease, ending)))
         }
     }
 }
 
+/// What takes the codings off, if there are any.
+fn open(coded: Result<Vec<Coding>, CodingError>, status: StatusCode) -> Result<Option<Opened>, String> {
+    let withheld = |e: CodingError| format!("the upstream's response can't be searched for keys: {e}");
+    let codings = coded.map_err(withheld)?;
+    if codings.is_empty() {
+        return Ok(None);
+    }
+    if status == StatusCode::PARTIAL_CONTENT {
+        return Err("the upstream's response is a slice, which was not asked for, of a coded body".into());
+    }
+    Opened::response(&codings).map(Some).map_err(withheld)
+}
+
 fn scrub_head(scrubber: &Scrubber, parts: &mut http::response::Parts) {
     parts.extensions.remove::<hyper::ext::ReasonPhrase>();
-    for value in parts.headers.values_mut() {
+    scrub_values(scrubber, &mut parts.headers);
+    weaken(&mut parts.headers);
+}
+
+fn scrub_values(scrubber: &Scrubber, headers: &mut HeaderMap) {
+    for value in headers.values_mut() {
         if let Some(clean) = scrubber.header(value.as_bytes()) {
             *value = HeaderValue::from_bytes(&clean).unwrap_or_else(|_| HeaderValue::from_static("*"));
         }
     }
-    weaken(&mut parts.headers);
 }
 
 /// A strong validator promises bytes that scrubbing may change (RFC 9110, section 8.8.1).
@@ -106,35 +152,84 @@ fn weaken(headers: &mut HeaderMap) {
 async fn hold(
     mut parts: http::response::Parts,
     mut inner: Incoming,
+    opened: Option<Opened>,
     scrubber: &Arc<Scrubber>,
     mut lease: Lease<RequestBody>,
     mut ending: Ending,
 ) -> Result<Response<ResponseBody>, Refusal> {
+    let withheld = |why| Refusal::Body { status: StatusCode::BAD_GATEWAY, why };
     let (mut data, mut trailers) = (Bytes::new(), None);
     while let Some(frame) = inner.frame().await {
         let frame = frame.map_err(|e| {
-            let why = format!("the upstream broke off its response: {}", pool::chain(&e));
-            ending.refused(Refusal::Body { status: StatusCode::BAD_GATEWAY, why })
+            ending.refused(withheld(format!("the upstream broke off its response: {}", pool::chain(&e))))
         })?;
         match frame.into_data() {
-            Ok(more) if data.is_empty() => data = more,
-            Ok(more) => data = [data, more].concat().into(),
+            Ok(more) => data = joined(data, more),
             Err(frame) => trailers = frame.into_trailers().ok(),
         }
     }
-    let mut scrub = scrubber.body(Mask::Placeholder);
-    let clean = scrub.push(data.clone());
-    if scrub.hits() == 0 && !echoed(scrubber) {
-        lease.finish();
+    let coded = opened.is_some();
+    if let Some(opened) = opened {
+        let unfolded = unfold(opened, data);
+        let (beginning, rest) = unfolded.map_err(|e| ending.refused(withheld(bad_coding(&e))))?;
+        if let Some(opened) = rest {
+            parts.headers.remove(CONTENT_LENGTH);
+            digests::remove(&mut parts.headers);
+            let scrub = (scrubber.clone(), scrubber.body(Mask::Placeholder));
+            let stream = Stream {
+                inner,
+                opened: Some(opened),
+                first: beginning,
+                read: Some(trailers),
+                scrub: Some(scrub),
+                sized: false,
+                lease: Some(lease),
+                ending,
+            };
+            return Ok(Response::from_parts(parts, ResponseBody::Stream(Box::new(stream))));
+        }
+        data = beginning;
     }
-    if clean.len() != data.len() {
+    let mut scrub = scrubber.body(Mask::Placeholder);
+    let clean = scrub.push(data);
+    if let Some(trailers) = &mut trailers {
+        scrub_values(scrubber, trailers);
+    }
+    if coded || scrub.hits() > 0 {
+        digests::remove(&mut parts.headers);
+        trailers.iter_mut().for_each(digests::remove);
         parts.headers.insert(CONTENT_LENGTH, HeaderValue::from(clean.len()));
+    }
+    if !echoed(scrubber) {
+        lease.finish();
     }
     ending.bytes_in = clean.len() as u64;
     note_hits(&mut ending, scrubber);
     ending.complete();
     let body = ResponseBody::Whole(Box::new(Whole { data: Some(clean), trailers, ending: Some(ending) }));
     Ok(Response::from_parts(parts, body))
+}
+
+/// All of a coded body, or its beginning and what opens the rest where it is too long to be held.
+fn unfold(mut opened: Opened, coded: Bytes) -> Result<(Bytes, Option<Opened>), CodingError> {
+    opened.feed(coded);
+    let mut data = Bytes::new();
+    while let Some(more) = opened.portion()? {
+        data = joined(data, more);
+        if data.len() as u64 > HELD {
+            return Ok((data, Some(opened)));
+        }
+    }
+    opened.finish()?;
+    Ok((data, None))
+}
+
+fn joined(first: Bytes, more: Bytes) -> Bytes {
+    if first.is_empty() { more } else { [first, more].concat().into() }
+}
+
+fn bad_coding(e: &CodingError) -> String {
+    format!("the upstream's response can't be read: {e}")
 }
 
 /// A connection that a key came back on holds it in its buffers: it does not serve again.
@@ -150,15 +245,22 @@ impl Stream {
     #[allow(clippy::new_ret_no_self, reason = "always boxed into the body that it is a kind of")]
     fn new(
         inner: Incoming,
-        scrub: Option<(Arc<Scrubber>, BodyScrub, Mask)>,
+        opened: Option<Opened>,
+        scrub: Option<(Arc<Scrubber>, BodyScrub)>,
+        sized: bool,
         lease: Lease<RequestBody>,
         ending: Ending,
     ) -> ResponseBody {
-        let mut stream = Stream { inner, scrub, lease: Some(lease), ending };
-        if stream.inner.is_end_stream() {
+        let mut stream =
+            Stream { inner, opened, first: Bytes::new(), read: None, scrub, sized, lease: Some(lease), ending };
+        if stream.is_over() {
             stream.end();
         }
         ResponseBody::Stream(Box::new(stream))
+    }
+
+    fn is_over(&self) -> bool {
+        self.opened.is_none() && self.inner.is_end_stream()
     }
 
     /// The response has ended well: its connection is free again.
@@ -170,21 +272,32 @@ impl Stream {
         }
     }
 
+    /// A cut for the agent too, and never a clean end.
+    fn broken(&mut self, why: String, e: pool::BoxError) -> Poll<Option<Result<Frame<Bytes>, pool::BoxError>>> {
+        self.ending.broken(why);
+        Poll::Ready(Some(Err(e)))
+    }
+
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, pool::BoxError>>> {
         loop {
-            let frame = match ready!(Pin::new(&mut self.inner).poll_frame(cx)) {
-                Some(Ok(frame)) => frame,
-                Some(Err(e)) => {
-                    self.ending.broken(format!("the upstream broke off its response: {}", pool::chain(&e)));
-                    return Poll::Ready(Some(Err(e.into())));
-                }
-                None => {
-                    self.end();
-                    return Poll::Ready(None);
-                }
+            let frame = match self.unfolded() {
+                Ok(Some(data)) => Frame::data(data),
+                Ok(None) if self.read.is_some() => return self.last(),
+                Ok(None) => match ready!(Pin::new(&mut self.inner).poll_frame(cx)) {
+                    Some(Ok(frame)) => match self.fold(frame) {
+                        Some(frame) => frame,
+                        None => continue,
+                    },
+                    Some(Err(e)) => {
+                        let why = format!("the upstream broke off its response: {}", pool::chain(&e));
+                        return self.broken(why, e.into());
+                    }
+                    None => return self.last(),
+                },
+                Err(e) => return self.broken(bad_coding(&e), e.into()),
             };
             let frame = self.clean(frame);
-            if self.inner.is_end_stream() {
+            if self.is_over() {
                 self.end();
             }
             match frame.data_ref() {
@@ -198,17 +311,46 @@ impl Stream {
         }
     }
 
+    /// The next portion of what has been read of a coded body.
+    fn unfolded(&mut self) -> Result<Option<Bytes>, CodingError> {
+        if !self.first.is_empty() {
+            return Ok(Some(std::mem::take(&mut self.first)));
+        }
+        self.opened.as_mut().map_or(Ok(None), Opened::portion)
+    }
+
+    /// Puts by a frame of a coded body; gives others back.
+    fn fold(&mut self, frame: Frame<Bytes>) -> Option<Frame<Bytes>> {
+        let Some(opened) = &mut self.opened else { return Some(frame) };
+        match frame.into_data() {
+            Ok(data) => opened.feed(data),
+            Err(frame) => self.read = Some(frame.into_trailers().ok()),
+        }
+        None
+    }
+
+    /// The upstream's body has been read to its end.
+    fn last(&mut self) -> Poll<Option<Result<Frame<Bytes>, pool::BoxError>>> {
+        if let Some(opened) = &self.opened {
+            if let Err(e) = opened.finish() {
+                return self.broken(bad_coding(&e), e.into());
+            }
+            self.opened = None;
+        }
+        let trailers = self.read.as_mut().and_then(Option::take);
+        let frame = trailers.map(|trailers| self.clean(Frame::trailers(trailers)));
+        self.end();
+        Poll::Ready(frame.map(Ok))
+    }
+
     fn clean(&mut self, frame: Frame<Bytes>) -> Frame<Bytes> {
-        let Some((scrubber, body, _)) = &mut self.scrub else { return frame };
+        let Some((scrubber, body)) = &mut self.scrub else { return frame };
         match frame.into_data() {
             Ok(data) => Frame::data(body.push(data)),
             Err(frame) => {
                 let mut trailers = frame.into_trailers().unwrap_or_default();
-                for value in trailers.values_mut() {
-                    if let Some(clean) = scrubber.header(value.as_bytes()) {
-                        *value = HeaderValue::from_bytes(&clean).unwrap_or_else(|_| HeaderValue::from_static("*"));
-                    }
-                }
+                scrub_values(scrubber, &mut trailers);
+                digests::remove(&mut trailers);
                 Frame::trailers(trailers)
             }
         }
@@ -218,7 +360,7 @@ impl Stream {
 impl Drop for Stream {
     fn drop(&mut self) {
         // hyper doesn't poll a body again once its declared length is out
-        if self.lease.is_some() && self.inner.is_end_stream() {
+        if self.lease.is_some() && self.is_over() {
             self.end();
         }
         if let Some((scrubber, ..)) = &self.scrub {
@@ -250,17 +392,15 @@ impl Body for ResponseBody {
     fn is_end_stream(&self) -> bool {
         match self {
             ResponseBody::Whole(whole) => whole.data.as_ref().is_none_or(Bytes::is_empty) && whole.trailers.is_none(),
-            ResponseBody::Stream(stream) => stream.inner.is_end_stream(),
+            ResponseBody::Stream(stream) => stream.is_over(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
             ResponseBody::Whole(whole) => SizeHint::with_exact(whole.data.as_ref().map_or(0, |d| d.len() as u64)),
-            ResponseBody::Stream(stream) => match &stream.scrub {
-                Some((_, _, Mask::Placeholder)) => SizeHint::default(),
-                _ => stream.inner.size_hint(),
-            },
+            ResponseBody::Stream(stream) if stream.sized => stream.inner.size_hint(),
+            ResponseBody::Stream(_) => SizeHint::default(),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 mod attacks;
 mod clients;
+mod codings;
 mod commands;
 mod endurance;
 mod failures;

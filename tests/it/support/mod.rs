@@ -4,6 +4,7 @@ pub mod authority;
 pub mod background;
 pub mod client;
 pub mod clients;
+pub mod coded;
 pub mod exit;
 pub mod locum;
 pub mod pattern;
