@@ -1,12 +1,12 @@
 //! locum puts API keys into an agent's requests at the network edge, and takes them out again on the way back.
 //!
 //! A room (file or folder) imports only from floors below its own; rooms on one floor do not know each other: [`app`]
-//! builds them and joins them. Time is an argument of what is below the doors. `tests/it/floors.rs` checks it.
+//! builds them and joins them. Time is an argument of what is below the doors. `tests/floors.rs` checks it.
 //!
 //! ```text
 //! ROOF     main.rs             parse, run, exit code
 //!          cli/                one file per command; term.rs is how we speak
-//! 5 APP    app.rs              Settings -> App -> Running -> stop
+//! 5 APP    app/                Settings -> App -> Running -> stop
 //!          trust_env/          the variables and files that make each client use and trust the proxy
 //! 4 WORDS  config/file.rs      TOML exactly as written
 //!          config/settings.rs  file + environment -> typed settings, all mistakes at once

@@ -1,0 +1,78 @@
+//! Who may ask, and how each proves it: agents of the config, tokens of the state folder and of the environment.
+
+use super::AppError;
+use crate::config::keys::AgentSetting;
+use crate::config::settings::Settings;
+use crate::config::tokens::Tokens;
+use crate::memory::Opened;
+use crate::name::AgentName;
+use crate::policy::agent::{Limits, TokenHash};
+use crate::policy::{Agent, Agents};
+use crate::secrets::Supplies;
+use std::path::Path;
+use std::sync::Arc;
+
+/// A shorter token could be guessed.
+const MIN_TOKEN: usize = 16;
+
+/// Who may ask. Any agent in the config, token in the state folder or `LOCUM_PROXY_TOKEN` makes a token necessary.
+pub(super) fn agents(
+    settings: &Settings,
+    supplies: &Supplies,
+    made: &[(TokenHash, Arc<Agent>)],
+) -> Result<Agents, AppError> {
+    if !made.is_empty() {
+        return Ok(Agents::with_tokens(made.to_vec()));
+    }
+    let kept = Tokens::load(&settings.state)?.kept;
+    let from_environment = supplies.environment.get(PROXY_TOKEN).ok().flatten();
+    if settings.agents.is_empty() && kept.is_empty() && from_environment.is_none() {
+        return Ok(Agents::open());
+    }
+    let mut tokens = Vec::new();
+    for setting in &settings.agents {
+        if let Some(path) = &setting.token_file {
+            tokens.push((token_in(path, &setting.name)?, Arc::new(agent(setting))));
+        }
+    }
+    for kept in kept {
+        let table = settings.agents.iter().find(|a| a.name == kept.name);
+        let mut agent = table.map_or_else(|| Agent { name: kept.name.clone(), ..Agent::local() }, agent);
+        agent.expires = kept.expires;
+        if let Some(keys) = kept.keys {
+            let allowed = keys.into_iter().filter(|key| agent.may_use(key)).collect();
+            agent.keys = Some(allowed);
+        }
+        tokens.push((kept.hash, Arc::new(agent)));
+    }
+    if let Some(token) = from_environment {
+        tokens.push((TokenHash::of(token.expose().trim_ascii()), Arc::new(Agent::local())));
+    }
+    Ok(Agents::with_tokens(tokens))
+}
+
+fn token_in(path: &Path, agent: &AgentName) -> Result<TokenHash, AppError> {
+    let fail = |why: String| AppError::Token { agent: agent.to_string(), path: path.into(), why };
+    let token = Opened::new(std::fs::read(path).map_err(|e| fail(e.to_string()))?);
+    let text = token.expose().trim_ascii();
+    if text.len() < MIN_TOKEN {
+        Err(fail(format!("it has under {MIN_TOKEN} characters")))
+    } else {
+        Ok(TokenHash::of(text))
+    }
+}
+
+/// What the config says of an agent, as policy takes it.
+pub fn agent(setting: &AgentSetting) -> Agent {
+    Agent {
+        name: setting.name.clone(),
+        keys: setting.keys.as_ref().map(|keys| keys.iter().cloned().collect()),
+        hosts: setting.hosts.clone(),
+        methods: setting.methods.clone(),
+        expires: None,
+        limits: Limits { rate: setting.rate.map(|r| (r.count, r.per)), concurrent: setting.concurrent },
+    }
+}
+
+/// The variable that holds the token of the agent `local`.
+pub const PROXY_TOKEN: &str = "LOCUM_PROXY_TOKEN";

@@ -1,0 +1,62 @@
+//! Why a proxy can't be set up, and what to do about it.
+
+use crate::audit::AuditError;
+use crate::ca::CaError;
+use crate::config::tokens::TokensError;
+use crate::rewrite::LookalikeError;
+use crate::upstream::tls;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// Why the proxy can't be set up: what, and what to do about it.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    #[error("can't listen on {address}: {source}")]
+    Listen { address: SocketAddr, source: io::Error },
+    #[error(transparent)]
+    Ca(#[from] CaError),
+    #[error(transparent)]
+    Audit(#[from] AuditError),
+    #[error(transparent)]
+    Roots(#[from] tls::RootsError),
+    #[error(transparent)]
+    Lookalike(#[from] LookalikeError),
+    #[error("TLS can't be set up: {0}")]
+    Tls(#[from] rustls::Error),
+    #[error("the token of agent {agent} in {path} can't be used: {why}")]
+    Token { agent: String, path: PathBuf, why: String },
+    #[error("{path}: {why}")]
+    State { path: PathBuf, why: String },
+    #[error(transparent)]
+    Tokens(#[from] TokensError),
+    #[error("beyond loopback anyone could spend your keys: listening on {address} takes agents")]
+    Open { address: SocketAddr },
+    #[error("no randomness from the system")]
+    Random,
+    #[error("no thread can be started: {0}")]
+    Thread(io::Error),
+}
+
+impl AppError {
+    pub fn next(&self) -> String {
+        match self {
+            AppError::Listen { source, address } if source.kind() == io::ErrorKind::AddrInUse => format!(
+                "another program has port {}: stop it, or choose a port with [proxy] listen or LOCUM_PROXY__LISTEN",
+                address.port()
+            ),
+            AppError::Listen { .. } => "set [proxy] listen to an address of this machine".into(),
+            AppError::Ca(_) => "see [ca] source in the config, and 'locum ca --help'".into(),
+            AppError::Audit(e) => e.hint(),
+            AppError::Roots(_) => "see [proxy] upstream_ca in the config".into(),
+            AppError::Lookalike(_) => "see `placeholder` in the config".into(),
+            AppError::Tls(_) | AppError::Random | AppError::Thread(_) => "this machine is not fit for it".into(),
+            AppError::Tokens(_) => {
+                "mend or remove the file; without it the tokens are gone: 'locum agent add' makes new ones".into()
+            }
+            AppError::Open { .. } => "make an agent with 'locum agent add NAME', or set LOCUM_PROXY_TOKEN".into(),
+            AppError::State { .. } => "choose another folder with --state or XDG_STATE_HOME".into(),
+            AppError::Token { .. } => "see [agent.*] token_file in the config".into(),
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! The keys that a proxy with given settings has, and the stores that they come from.
+
+use crate::config::keys::KeySetting;
+use crate::config::settings::Settings;
+use crate::memory::Environment;
+use crate::secrets::{self, KeySource, Source, Supplies, entry_name};
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long a keyring may take to answer, with the person who unlocks it.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The stores of this machine, and what came by the environment. Nobody is asked for a password.
+pub fn supplies(settings: &Settings, environment: Arc<Environment>) -> Supplies {
+    Supplies::build(stores(settings, None), environment)
+}
+
+/// As [`supplies`], for a command with a person in front of it.
+pub fn supplies_asking(settings: &Settings, environment: Arc<Environment>, prompt: Arc<dyn Source>) -> Supplies {
+    Supplies::build(stores(settings, Some(prompt)), environment)
+}
+
+fn stores(settings: &Settings, prompt: Option<Arc<dyn Source>>) -> secrets::Config {
+    secrets::Config { state: settings.state.clone(), password_file: None, prompt, patience: PATIENCE }
+}
+
+/// The keys that something may have a value for. One with a table of its own always is; one of the catalog once its
+/// variable was set or a store has it.
+pub fn active<'s>(settings: &'s Settings, supplies: &Supplies) -> Vec<&'s KeySetting> {
+    // a store that can't be listed now is told of when a key of its own is asked for
+    let stored: HashSet<String> = supplies.stores().filter_map(|store| store.list().ok()).flatten().collect();
+    let taken: HashSet<&str> = supplies.environment.names().collect();
+    let has_value = |key: &KeySetting| {
+        stored.contains(&entry_name(&key.name)) || key.env.iter().any(|name| taken.contains(name.as_str()))
+    };
+    settings.keys.iter().filter(|key| key.at.is_some() || has_value(key)).collect()
+}
+
+/// The sources of these keys.
+pub fn sources(active: &[&KeySetting], supplies: &Supplies) -> Vec<KeySource> {
+    let source = |key: &&KeySetting| KeySource {
+        name: key.name.clone(),
+        source: supplies.source(&key.source, &key.name, &key.env),
+    };
+    active.iter().map(source).collect()
+}
+
+/// The variables that hold secrets: taken out of the environment before anything else.
+pub fn secret_variables(settings: &Settings) -> Vec<String> {
+    let own = [super::PROXY_TOKEN, "LOCUM_MASTER_PASSWORD", "LOCUM_SECRET_KEY", "LOCUM_API_KEYS"].map(str::to_owned);
+    let mut all: Vec<String> = settings.keys.iter().flat_map(KeySetting::variables).chain(own).collect();
+    all.sort();
+    all.dedup();
+    all
+}

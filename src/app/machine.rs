@@ -1,0 +1,43 @@
+//! What a proxy takes of its machine: a folder, a port, descriptors, randomness.
+
+use super::AppError;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+
+/// Connections that may wait to be accepted.
+const BACKLOG: i32 = 4096;
+
+/// 0700: what is kept there is for nobody else.
+pub fn make_state_dir(dir: &Path) -> Result<(), AppError> {
+    use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+    let fail = |why: String| AppError::State { path: dir.into(), why };
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(|e| fail(e.to_string()))?;
+    let mode = std::fs::metadata(dir).map_err(|e| fail(e.to_string()))?.permissions().mode();
+    if mode & 0o077 == 0 {
+        return Ok(());
+    }
+    Err(fail(format!("others can look into it; run: chmod 700 {}", dir.display())))
+}
+
+pub(super) fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let listener = TcpListener::bind(address)?;
+    rustix::net::listen(&listener, BACKLOG)?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+/// 64 random bits.
+pub fn random() -> Result<u64, AppError> {
+    let mut bytes = [0; 8];
+    aws_lc_rs::rand::fill(&mut bytes).map_err(|_| AppError::Random)?;
+    Ok(u64::from_le_bytes(bytes))
+}
+
+/// Each connection is a descriptor, and its upstream another.
+pub(super) fn raise_descriptor_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    // where it is refused, the limit stays and accept says when it is reached
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+}

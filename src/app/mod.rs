@@ -1,0 +1,172 @@
+//! Builds the rooms from settings and joins them: one listener, and a runtime per core that serves it.
+
+mod agents;
+mod audit;
+mod error;
+mod keys;
+mod machine;
+mod root;
+mod rules;
+mod running;
+
+use crate::audit::Log;
+use crate::ca::{Leaves, Root};
+use crate::config::keys::KeySetting;
+use crate::config::settings::Settings;
+use crate::memory::{self, Environment};
+use crate::policy::Agent;
+use crate::policy::agent::TokenHash;
+use crate::proxy::{self, ExchangeIds, PatternCache, Shared, Worker, listen};
+use crate::secrets::{Secrets, Supplies};
+use crate::upstream::dial::Dialer;
+use crate::upstream::pool::Pool;
+use crate::upstream::tls::{self, Tls};
+use arc_swap::ArcSwap;
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::time::SystemTime;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+pub use agents::{PROXY_TOKEN, agent};
+pub use error::AppError;
+pub use keys::{active, secret_variables, sources, supplies, supplies_asking};
+pub use machine::{make_state_dir, random};
+pub use root::{host_name, kept_root};
+pub use rules::rules;
+pub use running::{DRAIN, Running};
+
+/// What differs between the ways to run.
+pub struct Plan {
+    pub settings: Settings,
+    /// The variables that were taken out of the environment.
+    pub environment: Arc<Environment>,
+    /// An address instead of the configured one.
+    pub listen: Option<SocketAddr>,
+    /// A root made for the occasion instead of the configured one.
+    pub root: Option<Root>,
+    /// Tokens made for the occasion: with any, no others count.
+    pub tokens: Vec<(TokenHash, Arc<Agent>)>,
+}
+
+/// A proxy that is set up and listens, but does not serve yet.
+pub struct App {
+    shared: Arc<Shared>,
+    settings: Settings,
+    active_keys: Vec<KeySetting>,
+    supplies: Supplies,
+    dialer: Dialer,
+    tls: Tls,
+    listener: TcpListener,
+    tokens: Vec<(TokenHash, Arc<Agent>)>,
+}
+
+impl App {
+    /// Sets everything up in the order in which a mistake is cheapest to mend.
+    pub fn build(plan: Plan) -> Result<Self, AppError> {
+        let Plan { settings, environment, listen, root, tokens } = plan;
+        let now = SystemTime::now();
+        machine::raise_descriptor_limit();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let tls = Tls::new(tls::roots(&settings.proxy.upstream_ca)?, provider.clone())?;
+        make_state_dir(&settings.state)?;
+        let supplies = supplies(&settings, environment);
+        let root = match root {
+            Some(root) => root,
+            None => root::root_of(&settings, &supplies, now)?,
+        };
+        let leaves = Leaves::new(Arc::new(root), provider)?;
+        let active_keys = active(&settings, &supplies);
+        let secrets = Secrets::new(sources(&active_keys, &supplies));
+        let live = rules::live(&settings, &active_keys, &supplies, &tokens)?;
+        let active_keys = active_keys.into_iter().cloned().collect();
+        let address = listen.unwrap_or(settings.proxy.listen);
+        if !address.ip().is_loopback() && !live.agents.need_token() {
+            return Err(AppError::Open { address });
+        }
+        let listener = machine::bind(address).map_err(|source| AppError::Listen { address, source })?;
+        let own = listener.local_addr().map_err(|source| AppError::Listen { address, source })?;
+        let audit = Log::open(audit::config(&settings), now)?;
+        let dialer = Dialer {
+            private_addresses: settings.proxy.private_addresses.clone().into(),
+            proxy: settings.proxy.upstream_proxy.clone().map(Arc::new),
+            own: [own].into(),
+        };
+        let shared = Shared {
+            config: proxy::Config::default(),
+            live: ArcSwap::from_pointee(live),
+            secrets,
+            audit,
+            leaves,
+            open: AtomicUsize::new(0),
+            ids: ExchangeIds::new(random()?),
+            counters: proxy::Counters::default(),
+            meters: proxy::Meters::default(),
+        };
+        Ok(Self { shared: Arc::new(shared), settings, active_keys, supplies, dialer, tls, listener, tokens })
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.listener.local_addr().unwrap_or(self.settings.proxy.listen)
+    }
+
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    pub fn root(&self) -> &Root {
+        self.shared.leaves.root()
+    }
+
+    /// The keys that a request could use now.
+    pub fn active_keys(&self) -> &[KeySetting] {
+        &self.active_keys
+    }
+
+    pub fn counts(&self) -> proxy::Counts {
+        self.shared.counters.read()
+    }
+
+    pub fn audit_path(&self) -> Option<PathBuf> {
+        self.shared.audit.path()
+    }
+
+    /// Starts a runtime per core; all accept from the one listener.
+    ///
+    /// # Errors
+    /// When the system gives no thread or no runtime.
+    pub fn spawn(self) -> Result<Running, AppError> {
+        let (stop, stopped) = watch::channel(false);
+        let count = std::thread::available_parallelism().map_or(1, usize::from);
+        let mut workers = Vec::with_capacity(count);
+        let mut pools = Vec::with_capacity(count);
+        for number in 0..count {
+            let listener = self.listener.try_clone().map_err(AppError::Thread)?;
+            let worker = Worker {
+                shared: self.shared.clone(),
+                pool: Pool::new(self.dialer.clone(), self.tls.clone()),
+                patterns: PatternCache::default(),
+            };
+            pools.push(worker.pool.clone());
+            let (worker, stopped) = (Arc::new(worker), stopped.clone());
+            let runtime =
+                tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(AppError::Thread)?;
+            let work = move || {
+                runtime.block_on(async {
+                    // a limit on the size of files has to fail a write, and not end the process
+                    let _caught = signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()));
+                    // the descriptor is non-blocking, and a runtime is there: nothing else can fail here
+                    if let Ok(listener) = tokio::net::TcpListener::from_std(listener) {
+                        listen::serve(worker, listener, stopped).await;
+                    }
+                });
+            };
+            let thread = std::thread::Builder::new().name(format!("worker-{number}"));
+            workers.push(thread.spawn(work).map_err(AppError::Thread)?);
+        }
+        memory::give_back();
+        Ok(Running::new(self, stop, workers, pools))
+    }
+}

@@ -1,0 +1,41 @@
+//! What a request is judged by, made of the settings.
+
+use super::{AppError, active, agents};
+use crate::config::keys::KeySetting;
+use crate::config::settings::{Egress, Intercept, Settings};
+use crate::policy::agent::TokenHash;
+use crate::policy::{Agent, Rules, decide};
+use crate::proxy::Live;
+use crate::rewrite::Vocabulary;
+use crate::secrets::Supplies;
+use std::sync::Arc;
+
+/// The rules that a service with these settings would follow, without anything being opened or bound.
+pub fn rules(settings: &Settings, supplies: &Supplies) -> Result<Live, AppError> {
+    live(settings, &active(settings, supplies), supplies, &[])
+}
+
+pub(super) fn live(
+    settings: &Settings,
+    active: &[&KeySetting],
+    supplies: &Supplies,
+    tokens: &[(TokenHash, Arc<Agent>)],
+) -> Result<Live, AppError> {
+    let lookalikes = active.iter().filter_map(|k| Some((k.rule.placeholder.clone()?, k.name.clone())));
+    let vocabulary = Vocabulary::new(settings.proxy.braces, lookalikes)?;
+    let egress = decide::Egress {
+        listed: settings.proxy.egress == Egress::Listed,
+        allow: settings.proxy.allow.clone(),
+        deny: settings.proxy.deny.clone(),
+        connect_ports: settings.proxy.connect_ports.clone(),
+    };
+    Ok(Live {
+        rules: Rules::new(active.iter().map(|k| k.rule.clone()), egress),
+        agents: agents::agents(settings, supplies, tokens)?,
+        vocabulary: Arc::new(vocabulary),
+        passthrough: settings.proxy.passthrough.clone(),
+        uids: settings.proxy.uids.iter().copied().chain([rustix::process::geteuid().as_raw()]).collect(),
+        intercept_bound_only: settings.proxy.intercept == Intercept::Bound,
+        prefixes: active.iter().map(|k| (k.name.clone(), k.prefixes.clone())).collect(),
+    })
+}

@@ -1,0 +1,141 @@
+//! A proxy that serves: it takes new settings over, wipes its keys, and drains.
+
+use super::{App, AppError, active, rules, sources};
+use crate::audit::AuditError;
+use crate::config::keys::KeySetting;
+use crate::config::settings::Settings;
+use crate::config::tokens;
+use crate::memory;
+use crate::proxy::RequestBody;
+use crate::record::{Event, Record};
+use crate::upstream::pool::Pool;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, SystemTime};
+use tokio::sync::watch;
+
+/// How long connections may take to end once the proxy drains.
+pub const DRAIN: Duration = Duration::from_secs(30);
+
+/// A proxy that serves.
+pub struct Running {
+    app: App,
+    stop: watch::Sender<bool>,
+    workers: Vec<JoinHandle<()>>,
+    pools: Vec<Arc<Pool<RequestBody>>>,
+    /// When the file of tokens was last changed, as it was last read.
+    tokens_read: Option<SystemTime>,
+}
+
+impl Running {
+    pub(super) fn new(
+        app: App,
+        stop: watch::Sender<bool>,
+        workers: Vec<JoinHandle<()>>,
+        pools: Vec<Arc<Pool<RequestBody>>>,
+    ) -> Self {
+        let tokens_read = token_stamp(&app.settings);
+        Self { app, stop, workers, pools, tokens_read }
+    }
+
+    pub fn app(&self) -> &App {
+        &self.app
+    }
+
+    /// Takes new settings over, whole or not at all. Listener, CA and audit stay as they were at the start.
+    pub fn reload(&mut self, settings: Settings) -> Result<(), AppError> {
+        let App { shared, supplies, tokens, .. } = &self.app;
+        let active = active(&settings, supplies);
+        let live = rules::live(&settings, &active, supplies, tokens)?;
+        if !self.app.address().ip().is_loopback() && !live.agents.need_token() {
+            return Err(AppError::Open { address: self.app.address() });
+        }
+        let changed = changes(&self.app.active_keys, &active);
+        shared.secrets.reload(sources(&active, supplies));
+        shared.live.store(Arc::new(live));
+        // what carried a key that is bound elsewhere now, or gone, carries nothing more
+        self.pools.iter().for_each(|pool| pool.close(None));
+        self.app.active_keys = active.into_iter().cloned().collect();
+        self.app.settings = settings;
+        let mut record = Record::new(SystemTime::now(), Event::Config, "reload");
+        record.success = Some(true);
+        record.reason = Some(changed);
+        self.app.shared.audit.append(&record);
+        Ok(())
+    }
+
+    /// Resolves when all that has happened so far is in the audit.
+    pub async fn flush_audit(&self) -> Result<(), AuditError> {
+        self.app.shared.audit.flush().await
+    }
+
+    /// Asks the sources that may have something new, so that a changed key is in use within a second or so.
+    pub async fn refresh_keys(&self) {
+        self.app.shared.secrets.refresh().await;
+    }
+
+    /// Takes over what `agent add` or `agent revoke` has changed since. Whether there was anything.
+    pub fn reload_tokens(&mut self) -> Result<bool, AppError> {
+        let stamp = token_stamp(&self.app.settings);
+        if stamp == self.tokens_read {
+            return Ok(false);
+        }
+        self.tokens_read = stamp;
+        self.reload(self.app.settings.clone()).map(|()| true)
+    }
+
+    /// Drops all keys from memory; nothing is replaced until the next reload. What came by the environment is gone for good.
+    pub fn wipe(&self) {
+        self.app.shared.secrets.wipe();
+        memory::wipe_all();
+        let mut record = Record::new(SystemTime::now(), Event::Key, "wipe");
+        record.success = Some(true);
+        self.app.shared.audit.append(&record);
+    }
+
+    /// Accepts nothing more, lets exchanges end for at most [`DRAIN`], and closes the audit.
+    pub fn stop(self) -> Result<(), AuditError> {
+        let _ = self.stop.send(true);
+        let (done, all_done) = std::sync::mpsc::channel::<()>();
+        for worker in self.workers {
+            let done = done.clone();
+            // a worker that hangs must not keep the process: it is left behind at the end
+            let waiter = std::thread::Builder::new().name("drain".into());
+            let _ = waiter.spawn(move || {
+                let _ = worker.join();
+                drop(done);
+            });
+        }
+        drop(done);
+        let _ = all_done.recv_timeout(DRAIN);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let stop = Record::new(SystemTime::now(), Event::Stop, "locum");
+        match runtime {
+            Ok(runtime) => runtime.block_on(self.app.shared.audit.close(stop)),
+            Err(_) => Ok(()),
+        }
+    }
+}
+
+fn token_stamp(settings: &Settings) -> Option<SystemTime> {
+    std::fs::metadata(tokens::path(&settings.state)).and_then(|m| m.modified()).ok()
+}
+
+/// What a reload changes in the keys, in a sentence: bindings are compared as they are written.
+fn changes(before: &[KeySetting], after: &[&KeySetting]) -> String {
+    let told = |key: &KeySetting| format!("{:?} {}", key.rule, key.source);
+    let was = |key: &KeySetting| before.iter().find(|b| b.name == key.name);
+    let mut parts = [("added", Vec::new()), ("removed", Vec::new()), ("changed", Vec::new())];
+    for key in after {
+        match was(key) {
+            None => parts[0].1.push(key.name.as_str()),
+            Some(before) if told(before) != told(key) => parts[2].1.push(key.name.as_str()),
+            Some(_) => {}
+        }
+    }
+    let gone = before.iter().filter(|b| !after.iter().any(|key| key.name == b.name));
+    parts[1].1.extend(gone.map(|key| key.name.as_str()));
+    let parts = parts.iter().filter(|(_, names)| !names.is_empty());
+    let parts: Vec<String> = parts.map(|(what, names)| format!("keys {what}: {}", names.join(" "))).collect();
+    if parts.is_empty() { "no key added, removed or bound anew".into() } else { parts.join("; ") }
+}
