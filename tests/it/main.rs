@@ -9,6 +9,7 @@ mod failures;
 #[path = "../floors.rs"]
 mod floors;
 mod keys;
+mod laws;
 mod support;
 mod traffic;
 mod truth;
