@@ -1,20 +1,146 @@
-//! The audit as the settings have it.
+//! The audit as the settings have it: its log and who signs it, what watches it, and the webhook that hears of it.
 
-use crate::audit::log;
-use crate::config::settings::{Durability, Settings};
+use super::AppError;
+use super::root::{self, Entry};
+use crate::audit::alert::Alerts;
+use crate::audit::log::{self, Care, Log};
+use crate::audit::public;
+use crate::audit::sign::Signer;
+use crate::audit::webhook::{Delivery, Headers, Outbox, Post};
+use crate::ca::{CaError, keep};
+use crate::config::Settings;
+use crate::config::audit::Action;
+use crate::memory::Opened;
+use crate::secrets::{FileSource, Source as _, Supplies};
+use crate::upstream::dial::Dialer;
+use crate::upstream::post::Poster;
+use crate::upstream::tls::Tls;
+use http::{HeaderMap, HeaderName, HeaderValue};
+use std::sync::mpsc;
+use std::time::{Duration, SystemTime};
 
-/// A file of the audit is followed by another at this size.
-const AUDIT_FILE: u64 = 64 * 1024 * 1024;
+/// The name under which a store keeps the seed of the audit's signing key.
+const SEED_ENTRY: &str = "audit/seed";
+/// The variable that holds the secret by which the webhook knows us.
+pub(super) const WEBHOOK_SECRET: &str = "LOCUM_WEBHOOK_SECRET";
+/// How long the last head may take to reach the webhook.
+const GOODBYE: Duration = Duration::from_secs(5);
 
-pub(super) fn config(settings: &Settings) -> log::Config {
-    log::Config {
+/// Begins a file of the audit.
+pub(super) fn open(settings: &Settings, supplies: &Supplies, now: SystemTime) -> Result<Log, AppError> {
+    let config = log::Config {
         dir: settings.audit.dir.clone(),
-        durability: match settings.audit.durability {
-            Durability::Write => log::Durability::Write,
-            Durability::Fsync => log::Durability::Fsync,
-        },
-        max_file_bytes: AUDIT_FILE,
+        durability: settings.audit.durability,
+        max_file_bytes: settings.audit.max_file,
         exchanges: settings.audit.exchanges,
         about: concat!("locum ", env!("CARGO_PKG_VERSION")).into(),
+    };
+    let signer = signer(settings, supplies, now).unwrap_or_else(|why| {
+        tracing::warn!("the audit's heads are not signed, so a whole rewrite shows only against an anchor: {why}");
+        None
+    });
+    Ok(Log::open_with(config, Care { signer, keeping: settings.audit.keeping.clone() }, now)?)
+}
+
+/// Signs with the key that this machine's first working store has, made where there is none yet. It is kept wherever the
+/// CA is: a new key for each start would vouch for nothing.
+fn signer(settings: &Settings, supplies: &Supplies, now: SystemTime) -> Result<Option<Signer>, String> {
+    let entry = Entry::find(supplies, SEED_ENTRY).ok_or("no store of this machine can keep their key")?;
+    let seed = keep::take_or_make(&entry, &root::lock(settings), make_seed).map_err(|e| e.to_string())?;
+    let signer = Signer::from_seed(seed.expose()).map_err(|e| e.to_string())?;
+    public::remember(&public::path(&settings.state), &signer.public(), now).map_err(|e| e.to_string())?;
+    Ok(Some(signer))
+}
+
+fn make_seed() -> Result<Opened, CaError> {
+    let mut seed = Opened::new(vec![0; 32]);
+    aws_lc_rs::rand::fill(seed.bytes_mut()).map_err(|_| CaError::Unfit("no randomness from the system".into()))?;
+    Ok(seed)
+}
+
+/// What watches `log`, and what has to run for the webhook to hear of it.
+pub(super) fn alerts(
+    settings: &Settings,
+    supplies: &Supplies,
+    log: &Log,
+    tls: &Tls,
+) -> Result<(Alerts, Option<Webhook>), AppError> {
+    let (outbox, webhook) = webhook(settings, supplies, log, tls)?.unzip();
+    let refuse = settings.anomaly.action == Action::Refuse;
+    Ok((Alerts::new(settings.anomaly.limits.clone(), refuse, log.clone(), outbox), webhook))
+}
+
+/// Takes the limits of new settings over.
+pub(super) fn reload(alerts: &Alerts, settings: &Settings) {
+    alerts.set(settings.anomaly.limits.clone(), settings.anomaly.action == Action::Refuse);
+}
+
+/// The webhook, before it is served.
+pub(super) struct Webhook {
+    delivery: Delivery,
+    poster: Poster,
+}
+
+fn webhook(
+    settings: &Settings,
+    supplies: &Supplies,
+    log: &Log,
+    tls: &Tls,
+) -> Result<Option<(Outbox, Webhook)>, AppError> {
+    let Some(url) = settings.anomaly.webhook.clone() else { return Ok(None) };
+    let secret = secret(settings, supplies)?;
+    let (outbox, delivery) = Delivery::new(secret.as_ref().map(Opened::expose), log.clone());
+    // the operator named it, so it may well be in a private network
+    let anywhere = ["0.0.0.0/0", "::/0"].into_iter().filter_map(|net| net.parse().ok()).collect();
+    let proxy = settings.proxy.upstream_proxy.clone().map(std::sync::Arc::new);
+    let dialer = Dialer { private_addresses: anywhere, proxy, own: [].into() };
+    Ok(Some((outbox, Webhook { delivery, poster: Poster::new(url, dialer, tls.clone()) })))
+}
+
+fn secret(settings: &Settings, supplies: &Supplies) -> Result<Option<Opened>, AppError> {
+    let Some(path) = &settings.anomaly.webhook_secret_file else {
+        return Ok(supplies.environment.get(WEBHOOK_SECRET).ok().flatten());
+    };
+    let fail = |why: String| AppError::WebhookSecret { path: path.clone(), why };
+    match FileSource::new(path).load() {
+        Ok(Some(secret)) => Ok(Some(secret)),
+        Ok(None) => Err(fail("holds no secret".into())),
+        Err(e) => Err(fail(e.to_string())),
+    }
+}
+
+impl Post for Poster {
+    async fn post(&self, headers: Headers, body: Vec<u8>) -> Result<u16, String> {
+        let header = |(name, value): (&'static str, String)| {
+            Ok((HeaderName::from_static(name), HeaderValue::try_from(value).map_err(|e| e.to_string())?))
+        };
+        let headers = headers.into_iter().map(header).collect::<Result<HeaderMap, String>>()?;
+        Poster::post(self, headers, body).await
+    }
+}
+
+/// A webhook that is served, in a thread of its own.
+pub(super) struct Served(mpsc::Receiver<()>);
+
+impl Webhook {
+    pub fn serve(self) -> Result<Served, AppError> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(AppError::Thread)?;
+        let (done, ended) = mpsc::channel();
+        let work = move || {
+            runtime.block_on(self.delivery.run(self.poster));
+            drop(done);
+        };
+        std::thread::Builder::new().name("webhook".into()).spawn(work).map_err(AppError::Thread)?;
+        Ok(Served(ended))
+    }
+}
+
+impl Served {
+    /// Lets what is under way arrive; a webhook that is dead keeps nobody.
+    pub fn finish(self, alerts: &Alerts) {
+        alerts.finish();
+        if self.0.recv_timeout(GOODBYE) == Err(mpsc::RecvTimeoutError::Timeout) {
+            tracing::warn!("the webhook is not reached, and may not know where the audit ended");
+        }
     }
 }

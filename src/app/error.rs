@@ -26,6 +26,8 @@ pub enum AppError {
     Tls(#[from] rustls::Error),
     #[error("the token of agent {agent} in {path} can't be used: {why}")]
     Token { agent: String, path: PathBuf, why: String },
+    #[error("the webhook's secret in {path} can't be used: {why}")]
+    WebhookSecret { path: PathBuf, why: String },
     #[error("{path}: {why}")]
     State { path: PathBuf, why: String },
     #[error(transparent)]
@@ -56,6 +58,7 @@ impl AppError {
             }
             AppError::Open { .. } => "make an agent with 'locum agent add NAME', or set LOCUM_PROXY_TOKEN".into(),
             AppError::State { .. } => "choose another folder with --state or XDG_STATE_HOME".into(),
+            AppError::WebhookSecret { .. } => "see [anomaly] webhook_secret_file in the config".into(),
             AppError::Token { .. } => "see [agent.*] token_file in the config".into(),
         }
     }

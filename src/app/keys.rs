@@ -1,5 +1,6 @@
 //! The keys that a proxy with given settings has, and the stores that they come from.
 
+use super::audit::WEBHOOK_SECRET;
 use crate::config::keys::KeySetting;
 use crate::config::settings::Settings;
 use crate::memory::Environment;
@@ -48,7 +49,8 @@ pub fn sources(active: &[&KeySetting], supplies: &Supplies) -> Vec<KeySource> {
 
 /// The variables that hold secrets: taken out of the environment before anything else.
 pub fn secret_variables(settings: &Settings) -> Vec<String> {
-    let own = [super::PROXY_TOKEN, "LOCUM_MASTER_PASSWORD", "LOCUM_SECRET_KEY", "LOCUM_API_KEYS"].map(str::to_owned);
+    let own = [super::PROXY_TOKEN, WEBHOOK_SECRET, "LOCUM_MASTER_PASSWORD", "LOCUM_SECRET_KEY", "LOCUM_API_KEYS"]
+        .map(str::to_owned);
     let mut all: Vec<String> = settings.keys.iter().flat_map(KeySetting::variables).chain(own).collect();
     all.sort();
     all.dedup();

@@ -9,7 +9,6 @@ mod root;
 mod rules;
 mod running;
 
-use crate::audit::Log;
 use crate::ca::{Leaves, Root};
 use crate::config::keys::KeySetting;
 use crate::config::settings::Settings;
@@ -25,7 +24,7 @@ use arc_swap::ArcSwap;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::time::SystemTime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -36,7 +35,9 @@ pub use keys::{active, secret_variables, sources, supplies, supplies_asking};
 pub use machine::{make_state_dir, random};
 pub use root::{host_name, kept_root};
 pub use rules::rules;
-pub use running::{DRAIN, Running};
+pub use running::{Cutter, DRAIN, Running};
+
+use running::Ends;
 
 /// What differs between the ways to run.
 pub struct Plan {
@@ -61,6 +62,7 @@ pub struct App {
     tls: Tls,
     listener: TcpListener,
     tokens: Vec<(TokenHash, Arc<Agent>)>,
+    webhook: Option<audit::Webhook>,
 }
 
 impl App {
@@ -88,7 +90,8 @@ impl App {
         }
         let listener = machine::bind(address).map_err(|source| AppError::Listen { address, source })?;
         let own = listener.local_addr().map_err(|source| AppError::Listen { address, source })?;
-        let audit = Log::open(audit::config(&settings), now)?;
+        let log = audit::open(&settings, &supplies, now)?;
+        let (alerts, webhook) = audit::alerts(&settings, &supplies, &log, &tls)?;
         let dialer = Dialer {
             private_addresses: settings.proxy.private_addresses.clone().into(),
             proxy: settings.proxy.upstream_proxy.clone().map(Arc::new),
@@ -98,14 +101,16 @@ impl App {
             config: proxy::Config::default(),
             live: ArcSwap::from_pointee(live),
             secrets,
-            audit,
+            audit: log,
+            alerts,
+            cut: AtomicBool::new(false),
             leaves,
             open: AtomicUsize::new(0),
             ids: ExchangeIds::new(random()?),
             counters: proxy::Counters::default(),
             meters: proxy::Meters::default(),
         };
-        Ok(Self { shared: Arc::new(shared), settings, active_keys, supplies, dialer, tls, listener, tokens })
+        Ok(Self { shared: Arc::new(shared), settings, active_keys, supplies, dialer, tls, listener, tokens, webhook })
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -137,8 +142,9 @@ impl App {
     ///
     /// # Errors
     /// When the system gives no thread or no runtime.
-    pub fn spawn(self) -> Result<Running, AppError> {
+    pub fn spawn(mut self) -> Result<Running, AppError> {
         let (stop, stopped) = watch::channel(false);
+        let (cut, is_cut) = watch::channel(false);
         let count = std::thread::available_parallelism().map_or(1, usize::from);
         let mut workers = Vec::with_capacity(count);
         let mut pools = Vec::with_capacity(count);
@@ -150,7 +156,7 @@ impl App {
                 patterns: PatternCache::default(),
             };
             pools.push(worker.pool.clone());
-            let (worker, stopped) = (Arc::new(worker), stopped.clone());
+            let (worker, stopped, mut is_cut) = (Arc::new(worker), stopped.clone(), is_cut.clone());
             let runtime =
                 tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(AppError::Thread)?;
             let work = move || {
@@ -159,14 +165,20 @@ impl App {
                     let _caught = signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()));
                     // the descriptor is non-blocking, and a runtime is there: nothing else can fail here
                     if let Ok(listener) = tokio::net::TcpListener::from_std(listener) {
-                        listen::serve(worker, listener, stopped).await;
+                        tokio::select! {
+                            () = listen::serve(worker, listener, stopped) => {}
+                            _ = is_cut.wait_for(|cut| *cut) => {}
+                        }
                     }
                 });
+                // drops what is still under way, which tells the audit so; a source that hangs is not waited for
+                runtime.shutdown_timeout(running::LEFT_BEHIND);
             };
             let thread = std::thread::Builder::new().name(format!("worker-{number}"));
             workers.push(thread.spawn(work).map_err(AppError::Thread)?);
         }
+        let webhook = self.webhook.take().map(audit::Webhook::serve).transpose()?;
         memory::give_back();
-        Ok(Running::new(self, stop, workers, pools))
+        Ok(Running::new(self, Ends { stop, cut }, workers, pools, webhook))
     }
 }

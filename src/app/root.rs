@@ -5,33 +5,46 @@ use crate::ca::{CaError, Root};
 use crate::config::settings::{CaSource, Settings};
 use crate::memory::Opened;
 use crate::secrets::{Store, Supplies};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 /// The name under which a store keeps the CA.
 const CA_ENTRY: &str = "ca/root";
 
-struct CaShelf(Arc<dyn Store>);
+/// A store, and what is kept there under one name.
+pub(super) struct Entry {
+    store: Arc<dyn Store>,
+    name: &'static str,
+}
 
-impl Shelf for CaShelf {
-    fn describe(&self) -> String {
-        self.0.describe()
-    }
-
-    fn take(&self) -> Result<Option<Opened>, String> {
-        self.0.get(CA_ENTRY).map_err(|e| e.to_string())
-    }
-
-    fn put(&self, pem: &[u8]) -> Result<(), String> {
-        self.0.set(CA_ENTRY, pem).map_err(|e| e.to_string())
+impl Entry {
+    /// Where it is, or is to be: the first store that has it, else the first that works.
+    pub fn find(supplies: &Supplies, name: &'static str) -> Option<Self> {
+        let stores = || [supplies.keyring.clone(), supplies.machine.clone()].into_iter().flatten();
+        let entries = || stores().map(|store| Self { store, name });
+        let has_one = |entry: &Self| matches!(entry.take(), Ok(Some(_)));
+        entries().find(has_one).or_else(|| entries().find(|entry| entry.take().is_ok()))
     }
 }
 
-/// Where the root is, or is to be: the first store that has one, else the first that works.
-fn shelf(supplies: &Supplies) -> Option<CaShelf> {
-    let stores = || [supplies.keyring.clone(), supplies.machine.clone()].into_iter().flatten().map(CaShelf);
-    let has_one = |shelf: &CaShelf| matches!(shelf.take(), Ok(Some(_)));
-    stores().find(has_one).or_else(|| stores().find(|shelf| shelf.take().is_ok()))
+impl Shelf for Entry {
+    fn describe(&self) -> String {
+        self.store.describe()
+    }
+
+    fn take(&self) -> Result<Option<Opened>, String> {
+        self.store.get(self.name).map_err(|e| e.to_string())
+    }
+
+    fn put(&self, bytes: &[u8]) -> Result<(), String> {
+        self.store.set(self.name, bytes).map_err(|e| e.to_string())
+    }
+}
+
+/// A file that processes share which make something for a store at once.
+pub(super) fn lock(settings: &Settings) -> PathBuf {
+    settings.state.join("ca.lock")
 }
 
 /// The root that the settings name, made where there is none yet.
@@ -39,9 +52,9 @@ pub(super) fn root_of(settings: &Settings, supplies: &Supplies, now: SystemTime)
     if let CaSource::File(path) = &settings.ca.source {
         return Root::from_file(path);
     }
-    let shelf = if settings.ca.source == CaSource::Auto { shelf(supplies) } else { None };
-    match shelf {
-        Some(shelf) => keep::load_or_make(&shelf, &settings.state.join("ca.lock"), &host_name(), now),
+    let entry = if settings.ca.source == CaSource::Auto { Entry::find(supplies, CA_ENTRY) } else { None };
+    match entry {
+        Some(entry) => keep::load_or_make(&entry, &lock(settings), &host_name(), now),
         None => Root::generate(now, &host_name()),
     }
 }

@@ -1,41 +1,68 @@
 //! A proxy that serves: it takes new settings over, wipes its keys, and drains.
 
-use super::{App, AppError, active, rules, sources};
+use super::{App, AppError, active, audit, rules, sources};
 use crate::audit::AuditError;
 use crate::config::keys::KeySetting;
 use crate::config::settings::Settings;
 use crate::config::tokens;
 use crate::memory;
-use crate::proxy::RequestBody;
-use crate::record::{Event, Record};
+use crate::proxy::{RequestBody, Shared};
+use crate::record::{Event, Previous, Record};
 use crate::upstream::pool::Pool;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::RecvTimeoutError;
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 use tokio::sync::watch;
 
 /// How long connections may take to end once the proxy drains.
 pub const DRAIN: Duration = Duration::from_secs(30);
+/// How long what hangs may take once all is cut.
+pub(super) const LEFT_BEHIND: Duration = Duration::from_secs(1);
 
 /// A proxy that serves.
 pub struct Running {
     app: App,
-    stop: watch::Sender<bool>,
+    ends: Ends,
     workers: Vec<JoinHandle<()>>,
     pools: Vec<Arc<Pool<RequestBody>>>,
     /// When the file of tokens was last changed, as it was last read.
     tokens_read: Option<SystemTime>,
+    webhook: Option<audit::Served>,
+}
+
+/// How the workers are told that it ends: well, or at once.
+pub(super) struct Ends {
+    pub stop: watch::Sender<bool>,
+    pub cut: watch::Sender<bool>,
+}
+
+/// Ends what a drain would wait for.
+#[derive(Clone)]
+pub struct Cutter {
+    shared: Arc<Shared>,
+    cut: watch::Sender<bool>,
+}
+
+impl Cutter {
+    /// Cuts every exchange that is under way; each tells the audit so.
+    pub fn cut(&self) {
+        self.shared.cut.store(true, Ordering::Relaxed);
+        self.cut.send_replace(true);
+    }
 }
 
 impl Running {
     pub(super) fn new(
         app: App,
-        stop: watch::Sender<bool>,
+        ends: Ends,
         workers: Vec<JoinHandle<()>>,
         pools: Vec<Arc<Pool<RequestBody>>>,
+        webhook: Option<audit::Served>,
     ) -> Self {
         let tokens_read = token_stamp(&app.settings);
-        Self { app, stop, workers, pools, tokens_read }
+        Self { app, ends, workers, pools, tokens_read, webhook }
     }
 
     pub fn app(&self) -> &App {
@@ -53,6 +80,7 @@ impl Running {
         let changed = changes(&self.app.active_keys, &active);
         shared.secrets.reload(sources(&active, supplies));
         shared.live.store(Arc::new(live));
+        audit::reload(&shared.alerts, &settings);
         // what carried a key that is bound elsewhere now, or gone, carries nothing more
         self.pools.iter().for_each(|pool| pool.close(None));
         self.app.active_keys = active.into_iter().cloned().collect();
@@ -93,9 +121,15 @@ impl Running {
         self.app.shared.audit.append(&record);
     }
 
-    /// Accepts nothing more, lets exchanges end for at most [`DRAIN`], and closes the audit.
-    pub fn stop(self) -> Result<(), AuditError> {
-        let _ = self.stop.send(true);
+    /// For whoever will not wait until it has drained.
+    pub fn cutter(&self) -> Cutter {
+        Cutter { shared: self.app.shared.clone(), cut: self.ends.cut.clone() }
+    }
+
+    /// Accepts nothing more, lets exchanges end for at most [`DRAIN`], cuts the rest, and closes the audit. Tells where its chain ended.
+    pub fn stop(self) -> Result<Option<Previous>, AuditError> {
+        let cutter = self.cutter();
+        self.ends.stop.send_replace(true);
         let (done, all_done) = std::sync::mpsc::channel::<()>();
         for worker in self.workers {
             let done = done.clone();
@@ -107,13 +141,18 @@ impl Running {
             });
         }
         drop(done);
-        let _ = all_done.recv_timeout(DRAIN);
+        if all_done.recv_timeout(DRAIN) == Err(RecvTimeoutError::Timeout) {
+            cutter.cut();
+            let _ = all_done.recv_timeout(LEFT_BEHIND * 2);
+        }
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let stop = Record::new(SystemTime::now(), Event::Stop, "locum");
-        match runtime {
-            Ok(runtime) => runtime.block_on(self.app.shared.audit.close(stop)),
-            Err(_) => Ok(()),
+        let shared = &self.app.shared;
+        let closed = runtime.map_or(Ok(()), |runtime| runtime.block_on(shared.audit.close(stop)));
+        if let Some(webhook) = self.webhook {
+            webhook.finish(&shared.alerts);
         }
+        closed.map(|()| shared.audit.head())
     }
 }
 

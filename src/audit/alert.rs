@@ -1,72 +1,78 @@
-//! Findings on their way out: a record, a line in the log, a signed webhook that is tried again. What is one, `anomaly` decides.
+//! What is unusual in the records of this process, while they are made: a record, a line in the log, a notice for the webhook,
+//! and where the operator wants it rest for a key or an agent. What is unusual, `anomaly` decides.
 
 use super::lines::{Value, members};
 use super::log::Log;
-use crate::anomaly::{Config, Fact, Finding, Severity, Watch};
+use super::webhook::{Notice, Outbox};
+use crate::anomaly::{self, Config, Fact, Finding, Severity, Watch};
 use crate::record::{Event, Record};
-use aws_lc_rs::hmac;
-use serde_json::json;
-use std::future::Future;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use tokio::sync::mpsc;
-
-/// Findings that may wait for a slow webhook; they are in the audit in any case.
-const OUTBOX: usize = 64;
-
-/// The pauses between tries, doubled each time; a minute of outage is bridged.
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
-const TRIES: u32 = 7;
+use std::time::SystemTime;
 
 /// Watches the records of one process.
 #[derive(Debug)]
 pub struct Alerts {
-    watch: Mutex<Watch>,
+    state: Mutex<State>,
     log: Log,
-    outbox: Option<mpsc::Sender<Notice>>,
+    outbox: Option<Outbox>,
 }
 
-/// What a webhook receives.
-#[derive(Debug, Clone)]
-pub struct Notice {
-    pub at: SystemTime,
-    pub exchange: String,
-    pub finding: Finding,
-}
-
-/// Where a webhook is sent to, and the secret that signs it.
 #[derive(Debug)]
-pub struct Webhook {
-    pub url: String,
-    pub secret: hmac::Key,
+struct State {
+    watch: Watch,
+    /// Whether what is unusual has to rest.
+    refuse: bool,
+}
+
+/// Who has to rest, and for how many seconds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rest {
+    pub who: String,
+    pub seconds: u64,
 }
 
 impl Alerts {
-    /// With a webhook, what is returned beside has to run for as long as alerts shall be sent.
-    pub fn new(config: Config, log: Log, webhook: Option<Webhook>) -> (Self, Option<Delivery>) {
-        let (outbox, delivery) = webhook.map_or((None, None), |webhook| {
-            let (outbox, inbox) = mpsc::channel(OUTBOX);
-            (Some(outbox), Some(Delivery { webhook, inbox }))
-        });
-        (Alerts { watch: Mutex::new(Watch::new(config)), log, outbox }, delivery)
+    pub fn new(config: Config, refuse: bool, log: Log, outbox: Option<Outbox>) -> Self {
+        Alerts { state: Mutex::new(State { watch: Watch::new(config), refuse }), log, outbox }
+    }
+
+    /// Takes other limits over; what was seen so far counts on.
+    pub fn set(&self, config: Config, refuse: bool) {
+        let mut state = self.state();
+        state.watch.set(config);
+        state.refuse = refuse;
     }
 
     /// Takes a record that goes into the audit.
     pub fn note(&self, record: &Record) {
-        let found = self.watch().take(&Fact::from(record));
+        let found = self.state().watch.take(&Fact::from(record));
         for finding in found {
             self.tell(record, finding);
         }
     }
 
-    /// Whether a request with this key by this agent should wait: the seconds until it may be calm.
-    pub fn should_wait(&self, key: &str, agent: &str, now: SystemTime) -> Option<u64> {
-        let watch = self.watch();
-        (watch.is_hot(key, now) || watch.is_probing(agent, now)).then_some(60)
+    /// Whether a request by this agent with one of these keys has to wait.
+    pub fn rest<'k>(&self, agent: &str, keys: impl IntoIterator<Item = &'k str>, now: SystemTime) -> Option<Rest> {
+        let mut keys = keys.into_iter().peekable();
+        keys.peek()?;
+        let state = self.state();
+        if !state.refuse {
+            return None;
+        }
+        let keys = keys.map(|key| (state.watch.key_rests(key, now), "key", key));
+        let (seconds, what, name) = keys.chain([(state.watch.agent_rests(agent, now), "agent", agent)]).max()?;
+        (seconds > 0).then(|| Rest { who: format!("{what} {name}"), seconds })
     }
 
-    fn watch(&self) -> MutexGuard<'_, Watch> {
-        self.watch.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Sends where the audit ended, and nothing more.
+    pub fn finish(&self) {
+        if let Some(outbox) = &self.outbox {
+            outbox.finish();
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn tell(&self, cause: &Record, finding: Finding) {
@@ -83,95 +89,8 @@ impl Alerts {
         self.log.append(&record);
         let Some(outbox) = &self.outbox else { return };
         let exchange = cause.scene.as_ref().map(|scene| scene.exchange.clone()).unwrap_or_default();
-        if outbox.try_send(Notice { at: cause.at, exchange, finding }).is_err() {
-            tracing::warn!("the webhook is too slow: a finding is in the audit only");
-        }
+        outbox.send(Notice { at: cause.at, exchange, finding });
     }
-}
-
-/// Sends one request, and gives the status of its answer. The room that talks to hosts does it.
-pub trait Post {
-    fn post(
-        &self,
-        url: &str,
-        headers: [(&'static str, String); 2],
-        body: Vec<u8>,
-    ) -> impl Future<Output = Result<u16, String>>;
-}
-
-/// The webhook's queue.
-#[derive(Debug)]
-pub struct Delivery {
-    webhook: Webhook,
-    inbox: mpsc::Receiver<Notice>,
-}
-
-impl Delivery {
-    /// Sends findings until there can be no more.
-    pub async fn run(mut self, post: impl Post) {
-        while let Some(notice) = self.inbox.recv().await {
-            if let Err(why) = self.webhook.deliver(&notice, &post).await {
-                tracing::warn!("the webhook could not be delivered, the finding is in the audit: {why}");
-            }
-        }
-    }
-}
-
-impl Webhook {
-    pub fn new(url: String, secret: &[u8]) -> Self {
-        Webhook { url, secret: hmac::Key::new(hmac::HMAC_SHA256, secret) }
-    }
-
-    async fn deliver(&self, notice: &Notice, post: &impl Post) -> Result<(), String> {
-        let body = body(notice);
-        let signature = self.signature(notice.at, &body);
-        let mut pause = FIRST_PAUSE;
-        for attempt in 1.. {
-            let headers = [("content-type", "application/json".into()), ("locum-signature", signature.clone())];
-            let why = match post.post(&self.url, headers, body.clone()).await {
-                Ok(200..=299) => return Ok(()),
-                // It understood and doesn't want it; asking again changes nothing.
-                Ok(status @ (400..=407 | 409..=428 | 430..=499)) => return Err(format!("it answered {status}")),
-                Ok(status) => format!("it answered {status}"),
-                Err(why) => why,
-            };
-            if attempt == TRIES {
-                return Err(format!("{why}, {TRIES} times"));
-            }
-            tokio::time::sleep(pause).await;
-            pause *= 2;
-        }
-        Ok(())
-    }
-
-    /// `t=SECONDS,v1=HEX`: HMAC-SHA256 over `SECONDS.BODY`, so that an old notice can't be sent again as a new one.
-    fn signature(&self, at: SystemTime, body: &[u8]) -> String {
-        let second = at.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        let mut context = hmac::Context::with_key(&self.secret);
-        context.update(format!("{second}.").as_bytes());
-        context.update(body);
-        let hex: String = context.sign().as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
-        format!("t={second},v1={hex}")
-    }
-}
-
-fn body(notice: &Notice) -> Vec<u8> {
-    let Notice { at, exchange, finding } = notice;
-    let timestamp = jiff::Timestamp::try_from(*at).unwrap_or_default().to_string();
-    json!({
-        "timestamp": timestamp,
-        "kind": finding.kind.as_str(),
-        "severity": finding.severity.as_str(),
-        "text": finding.to_string(),
-        "key": finding.key,
-        "agent": finding.agent,
-        "host": finding.host,
-        "exchange": exchange,
-        "seen": finding.seen,
-        "limit": finding.limit,
-    })
-    .to_string()
-    .into_bytes()
 }
 
 /// What an old record says, for a watch over what has been.
@@ -188,7 +107,7 @@ pub fn fact(line: &[u8]) -> Option<Fact<'_>> {
             (b"event", Value::Text(text)) => {
                 fact.event = Event::ALL.into_iter().find(|event| event.as_str().as_bytes() == text);
             }
-            (b"operation", Value::Text(text)) => fact.key = text_of(text).strip_prefix("api."),
+            (b"key_ref", Value::Text(text)) => fact.key = anomaly::key_of(text_of(text)),
             (b"exchange", Value::Text(text)) => fact.exchange = text_of(text),
             (b"agent", Value::Text(text)) => fact.agent = text_of(text),
             (b"host", Value::Text(text)) => fact.host = text_of(text),
@@ -212,115 +131,24 @@ mod tests {
     use super::super::query::Merge;
     use super::*;
     use crate::anomaly::Kind;
-    use crate::audit::{Config as LogConfig, Durability};
-    use crate::name::AgentName;
-    use crate::record::Scene;
-    use std::cell::RefCell;
-    use std::rc::Rc;
-    use std::sync::Arc;
-
-    fn config() -> Config {
-        Config { rate_per_minute: 2, ..Config::default() }
-    }
-
-    fn log(dir: &std::path::Path) -> Log {
-        let config = LogConfig {
-            dir: dir.join("audit"),
-            durability: Durability::Write,
-            max_file_bytes: 1 << 20,
-            exchanges: true,
-            about: "test".into(),
-        };
-        Log::open(config, UNIX_EPOCH).unwrap()
-    }
-
-    fn used(second: u64) -> Record {
-        let mut record = Record::new(UNIX_EPOCH + Duration::from_secs(second), Event::Substitution, "api.openai");
-        record.scene = Some(Arc::new(Scene {
-            exchange: format!("e{second}"),
-            agent: AgentName::local(),
-            pid: None,
-            tool: None,
-            method: "GET".into(),
-            scheme: "https",
-            host: "api.openai.com".into(),
-            port: 443,
-            path: "/".into(),
-        }));
-        record
-    }
-
-    /// A signature and a body.
-    type Sent = (String, Vec<u8>);
-
-    /// Answers with the given statuses, and keeps what it was sent.
-    #[derive(Clone, Default)]
-    struct Hook {
-        answers: Rc<RefCell<Vec<Result<u16, String>>>>,
-        sent: Rc<RefCell<Vec<Sent>>>,
-    }
-
-    impl Post for Hook {
-        async fn post(&self, url: &str, headers: [(&'static str, String); 2], body: Vec<u8>) -> Result<u16, String> {
-            assert_eq!(url, "https://hook.example/");
-            self.sent.borrow_mut().push((headers[1].1.clone(), body));
-            let mut answers = self.answers.borrow_mut();
-            if answers.is_empty() { Ok(204) } else { answers.remove(0) }
-        }
-    }
-
-    async fn sent(answers: Vec<Result<u16, String>>, uses: u64) -> (Vec<Sent>, Duration) {
-        let dir = tempfile::tempdir().unwrap();
-        let webhook = Webhook::new("https://hook.example/".into(), b"secret");
-        let (alerts, delivery) = Alerts::new(config(), log(dir.path()), Some(webhook));
-        (0..uses).for_each(|second| alerts.note(&used(second)));
-        drop(alerts);
-        let (hook, start) = (Hook::default(), tokio::time::Instant::now());
-        *hook.answers.borrow_mut() = answers;
-        delivery.unwrap().run(hook.clone()).await;
-        let sent = hook.sent.borrow().clone();
-        (sent, start.elapsed())
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_finding_is_sent_signed_and_once() {
-        assert!(sent(vec![], 2).await.0.is_empty());
-        let (sent, _) = sent(vec![], 5).await;
-        let [(signature, body)] = &sent[..] else { panic!("{sent:?}") };
-        let told: serde_json::Value = serde_json::from_slice(body).unwrap();
-        assert_eq!((told["kind"].as_str(), told["severity"].as_str()), (Some("rate"), Some("medium")));
-        assert_eq!((told["exchange"].as_str(), told["seen"].as_u64()), (Some("e2"), Some(3)));
-        let hex = signature.strip_prefix("t=2,v1=").unwrap();
-        let bytes: Vec<u8> = (0..32).map(|i| u8::from_str_radix(&hex[2 * i..2 * i + 2], 16).unwrap()).collect();
-        let signed = [b"2.", &body[..]].concat();
-        hmac::verify(&hmac::Key::new(hmac::HMAC_SHA256, b"secret"), &signed, &bytes).unwrap();
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_webhook_that_is_down_is_tried_again_and_one_that_refuses_is_not() {
-        let down = || Err("connection refused".to_owned());
-        let cases = [
-            (vec![down(), Ok(500), Ok(429), Ok(200)], 4, 7),
-            (vec![Ok(404)], 1, 0),
-            (vec![Ok(301), Ok(202)], 2, 1),
-            ((0..20).map(|_| down()).collect(), 7, 63),
-        ];
-        for (answers, tries, seconds) in cases {
-            let (sent, took) = sent(answers, 3).await;
-            assert_eq!((sent.len(), took.as_secs()), (tries, seconds));
-        }
-    }
+    use crate::audit::webhook::tests::{config, log, used};
+    use std::time::{Duration, UNIX_EPOCH};
 
     #[tokio::test]
-    async fn a_finding_is_recorded_and_can_make_others_wait() {
+    async fn a_finding_is_recorded_and_makes_others_wait_where_that_is_wanted() {
         let dir = tempfile::tempdir().unwrap();
         let log = log(dir.path());
-        let (alerts, _) = Alerts::new(config(), log.clone(), None);
+        let alerts = Alerts::new(config(), false, log.clone(), None);
         let at = |second| UNIX_EPOCH + Duration::from_secs(second);
         (0..3).for_each(|second| alerts.note(&used(second)));
-        assert_eq!(alerts.should_wait("openai", "local", at(3)), Some(60));
-        assert_eq!(alerts.should_wait("openai", "local", at(63)), None);
-        assert_eq!(alerts.should_wait("brave", "local", at(3)), None);
+        assert_eq!(alerts.rest("local", ["openai"], at(3)), None);
+        alerts.set(config(), true);
+        let rest = |seconds| Some(Rest { who: "key openai".into(), seconds });
+        assert_eq!(alerts.rest("local", ["openai"], at(3)), rest(59));
+        assert_eq!(alerts.rest("other", ["brave", "openai"], at(61)), rest(1));
+        assert_eq!(alerts.rest("local", ["openai"], at(62)), None);
+        assert_eq!(alerts.rest("local", ["brave"], at(3)), None);
+        assert_eq!(alerts.rest("local", [], at(3)), None);
         log.flush().await.unwrap();
         let mut reasons = Vec::new();
         let each = |line: &[u8]| {
@@ -346,5 +174,8 @@ mod tests {
         let kinds: Vec<Kind> = Watch::new(Config::default()).take(&old).iter().map(|f| f.kind).collect();
         assert_eq!(kinds, [Kind::LargeResponse]);
         assert!(fact(b"nonsense").is_none());
+        // a host may be called as operations of keys are
+        (record.operation, record.key_ref) = ("api.example".into(), None);
+        assert_eq!(Fact::from(&record).key, None);
     }
 }

@@ -236,12 +236,22 @@ impl Drop for Turn {
 
         let mut queue = self.shared.queue();
         queue.writing = false;
-        queue.failure = result.err();
+        let was = std::mem::replace(&mut queue.failure, result.err());
+        let change = match (&was, &queue.failure) {
+            (None, Some(error)) => Some(Err(error.clone())),
+            (Some(_), None) => Some(Ok(())),
+            _ => None,
+        };
         queue.spare = Some(batch);
         let wakers = std::mem::take(&mut queue.wakers);
         let left = !queue.batch.entries.is_empty() && wakers.is_empty();
         let due = self.retry && (left || behind) && !std::mem::replace(&mut queue.due, true);
         drop(queue);
+        match change {
+            Some(Err(error)) => tracing::warn!("{error}, so no key is used until it can; {}", error.hint()),
+            Some(Ok(())) => tracing::warn!("the audit is written again"),
+            None => {}
+        }
         wakers.into_iter().for_each(Waker::wake);
         if due {
             Due::schedule(&self.shared, if behind { RETRY } else { LINGER });
@@ -351,6 +361,7 @@ mod tests {
     use super::super::file;
     use super::super::folder::files;
     use super::super::lines::member;
+    use super::super::public::PublicKey;
     use super::super::query::Merge;
     use super::super::sign::{self, Signer};
     use super::super::tidy::Keeping;
@@ -667,7 +678,7 @@ mod tests {
     }
 
     fn checked(dir: &Path, anchors: &[Head]) -> Report {
-        let checker = sign::Checker::new(&signer().public());
+        let checker = sign::Checker::new(&[PublicKey { key: signer().public(), since: None }]);
         verify::verify_all(&dir.join("audit"), &Proofs { anchors: anchors.to_vec(), checker }).unwrap()
     }
 

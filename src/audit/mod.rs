@@ -8,11 +8,13 @@ pub mod filter;
 mod folder;
 pub mod lines;
 pub mod log;
+pub mod public;
 pub mod query;
 pub mod sign;
 pub mod stats;
 pub mod tidy;
 pub mod verify;
+pub mod webhook;
 mod writer;
 
 pub use folder::AuditFile;

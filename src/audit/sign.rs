@@ -1,5 +1,8 @@
 //! Signed heads: who rewrites a whole file, chain and all, still lacks the key. Where the key is kept is others' business.
 
+use super::folder::AuditFile;
+use super::lines::Stamp;
+use super::public::PublicKey;
 use crate::chain::Head;
 use crate::record::Previous;
 use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
@@ -13,6 +16,7 @@ pub const EVERY: u64 = 200;
 /// Signs heads of the audit.
 pub struct Signer {
     pair: Ed25519KeyPair,
+    public: [u8; 32],
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -23,12 +27,12 @@ impl Signer {
     /// The key pair of a seed: 32 random bytes, which are all that has to be kept.
     pub fn from_seed(seed: &[u8]) -> Result<Self, NoSeed> {
         let pair = Ed25519KeyPair::from_seed_unchecked(seed).map_err(|_| NoSeed)?;
-        Ok(Self { pair })
+        let public = pair.public_key().as_ref().try_into().map_err(|_| NoSeed)?;
+        Ok(Self { pair, public })
     }
 
-    /// What `Checker::new` wants.
-    pub fn public(&self) -> Vec<u8> {
-        self.pair.public_key().as_ref().to_vec()
+    pub fn public(&self) -> [u8; 32] {
+        self.public
     }
 
     /// A signature of a file's head, in base64.
@@ -46,16 +50,28 @@ impl fmt::Debug for Signer {
 /// Checks signatures of heads.
 #[derive(Debug, Clone)]
 pub struct Checker {
-    key: UnparsedPublicKey<Vec<u8>>,
+    keys: Vec<UnparsedPublicKey<[u8; 32]>>,
+    /// Files from before the first key can't be signed.
+    since: Option<Stamp>,
 }
 
 impl Checker {
-    pub fn new(public: &[u8]) -> Option<Self> {
-        (public.len() == 32).then(|| Self { key: UnparsedPublicKey::new(&ED25519, public.to_vec()) })
+    /// Any of `keys` may have signed; `None` where there is none.
+    pub fn new(keys: &[PublicKey]) -> Option<Self> {
+        let since = keys.iter().map(|known| known.since).min()?;
+        let keys = keys.iter().map(|known| UnparsedPublicKey::new(&ED25519, known.key)).collect();
+        Some(Self { keys, since })
     }
 
     pub fn is_signed(&self, file: &str, head: &Head, signature: &str) -> bool {
-        STANDARD.decode(signature).is_ok_and(|bytes| self.key.verify(&message(file, head.as_str()), &bytes).is_ok())
+        let Ok(bytes) = STANDARD.decode(signature) else { return false };
+        let message = message(file, head.as_str());
+        self.keys.iter().any(|key| key.verify(&message, &bytes).is_ok())
+    }
+
+    /// Whether there was a key when `file` was begun.
+    pub fn is_asked_of(&self, file: &AuditFile) -> bool {
+        self.since.is_none_or(|since| file.begun().is_none_or(|begun| begun >= since))
     }
 }
 
@@ -73,13 +89,14 @@ mod tests {
         let signer = Signer::from_seed(&[7; 32]).unwrap();
         let at = Previous { file: "a.jsonl".into(), head: Head::ZERO.to_string() };
         let signature = signer.sign(&at);
-        let checker = Checker::new(&signer.public()).unwrap();
+        let checker = |signer: &Signer| Checker::new(&[PublicKey { key: signer.public(), since: None }]).unwrap();
+        let other = checker(&Signer::from_seed(&[8; 32]).unwrap());
+        let checker = checker(&signer);
         assert!(checker.is_signed("a.jsonl", &Head::ZERO, &signature));
         assert!(!checker.is_signed("b.jsonl", &Head::ZERO, &signature));
         assert!(!checker.is_signed("a.jsonl", &"1".repeat(64).parse().unwrap(), &signature));
         assert!(!checker.is_signed("a.jsonl", &Head::ZERO, "nonsense"));
-        let other = Checker::new(&Signer::from_seed(&[8; 32]).unwrap().public()).unwrap();
         assert!(!other.is_signed("a.jsonl", &Head::ZERO, &signature));
-        assert!(Signer::from_seed(&[7; 31]).is_err() && Checker::new(&[0; 31]).is_none());
+        assert!(Signer::from_seed(&[7; 31]).is_err() && Checker::new(&[]).is_none());
     }
 }

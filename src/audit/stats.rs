@@ -103,11 +103,16 @@ struct Facts<'a> {
 impl<'a> Facts<'a> {
     fn of(line: &'a [u8]) -> Self {
         let mut facts = Facts::default();
+        let mut operation: &[u8] = b"";
         for (name, value) in members(line) {
             match (name, value) {
                 (b"event", Value::Text(text)) => facts.event = text,
-                (b"operation", Value::Text(text)) => {
-                    facts.names[By::Key as usize] = text.strip_prefix(b"api.").unwrap_or_default();
+                (b"operation", Value::Text(text)) => operation = text,
+                (b"key_ref", Value::Text(text)) => {
+                    // either alone wouldn't tell: a host may be called as an operation is, and agents name keys that aren't
+                    let name = text.strip_prefix(b"<<").and_then(|text| text.strip_suffix(b"_key>>"));
+                    let name = name.filter(|name| operation.strip_prefix(b"api.") == Some(name));
+                    facts.names[By::Key as usize] = name.unwrap_or_default();
                 }
                 (b"agent", Value::Text(text)) => facts.names[By::Agent as usize] = text,
                 (b"host", Value::Text(text)) => facts.names[By::Host as usize] = text,
@@ -199,12 +204,12 @@ mod tests {
     #[test]
     fn records_are_counted_where_they_belong() {
         let mut stats = Stats::default();
-        let who = r#","operation":"api.openai","agent":"local","host":"api.openai.com""#;
+        let who = r#","operation":"api.openai","agent":"local","key_ref":"<<openai_key>>","host":"api.openai.com""#;
         stats.add(&line("start", r#","operation":"audit""#));
         stats.add(&line("substitution", &format!(r#"{who},"count":2"#)));
         let figures = r#","status":200,"success":true,"duration_ms":10.000,"bytes_out":5,"bytes_in":7"#;
         stats.add(&line("exchange", &format!("{who}{figures}")));
-        stats.add(&line("exchange", r#","operation":"example.com","host":"example.com","status":502,"success":false"#));
+        stats.add(&line("exchange", r#","operation":"api.example","host":"api.example","status":502,"success":false"#));
         stats.add(&line("refusal", who));
         stats.add(b"nonsense");
         assert_eq!(stats.records, 5);
@@ -212,7 +217,7 @@ mod tests {
         assert_eq!((total.exchanges, total.substitutions, total.refusals, total.failed), (2, 2, 1, 1));
         let names = |by| stats.by(by).into_iter().map(|(name, _)| name).collect::<Vec<_>>();
         assert_eq!(names(By::Key), ["openai"]);
-        assert_eq!(names(By::Host), ["api.openai.com", "example.com"]);
+        assert_eq!(names(By::Host), ["api.openai.com", "api.example"]);
         assert_eq!(names(By::Status), ["200", "502"]);
         assert_eq!(names(By::Hour), ["2026-11-21T19"]);
         let openai = stats.by(By::Key)[0].1;

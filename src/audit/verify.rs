@@ -52,7 +52,9 @@ pub struct Verdict {
     pub fault: Option<(u64, Fault)>,
     /// The head that another file saw at this one's end, where it isn't the one found.
     pub expected: Option<(String, Head)>,
-    /// Where signatures are asked for: whether none is wrong and few records come after the last.
+    /// How many of its heads are signed by a key that is known.
+    pub signatures: u64,
+    /// Where signatures are asked for: whether one is wrong, or more records come after the last than should.
     pub unsigned: bool,
     /// Files that its records name: one that it follows, or some that were removed.
     claims: Vec<Claim>,
@@ -131,7 +133,7 @@ pub fn verify(file: &AuditFile, proofs: &Proofs) -> Result<Verdict, AuditError> 
                 let before = verifier.head();
                 verifier
                     .line(line)
-                    .map(|_| signed = verdict.note(line, &before, proofs).map_or(signed, |_| verifier.lines()))
+                    .map(|_| signed = verdict.note(line, &before, proofs).map_or(signed, |()| verifier.lines()))
             }
         };
         verdict.fault = judged.err().map(|fault| (verifier.lines() + 1, fault));
@@ -144,7 +146,7 @@ pub fn verify(file: &AuditFile, proofs: &Proofs) -> Result<Verdict, AuditError> 
     verdict.head = verifier.head();
     // A file is signed from its second record on; only a process that was killed in between leaves one without.
     let bare = verdict.records > 1 && signed == 0 || verdict.records - signed > SIGNED_EVERY;
-    verdict.unsigned |= proofs.checker.is_some() && bare;
+    verdict.unsigned |= bare && proofs.checker.as_ref().is_some_and(|checker| checker.is_asked_of(file));
     Ok(verdict)
 }
 
@@ -163,6 +165,7 @@ impl Verdict {
         let good =
             stem(&file) == stem(&self.name) && head == *before && checker.is_signed(&file, &head, &signature.text());
         self.unsigned |= !good;
+        self.signatures += u64::from(good);
         good.then_some(())
     }
 }

@@ -19,17 +19,30 @@ pub trait Shelf {
 /// # Errors
 /// When the shelf can't be read or written, or holds something else.
 pub fn load_or_make(shelf: &dyn Shelf, lock: &Path, owner: &str, now: SystemTime) -> Result<Root, CaError> {
+    let make = || Ok(Opened::new(Root::generate(now, owner)?.to_pem_with_key().as_bytes().to_vec()));
+    Root::from_pem(take_or_make(shelf, lock, make)?.expose(), &shelf.describe())
+}
+
+/// What is on the shelf, whatever it is, made and put there if there is nothing.
+///
+/// # Errors
+/// When the shelf can't be read or written, or nothing can be made.
+pub fn take_or_make(
+    shelf: &dyn Shelf,
+    lock: &Path,
+    make: impl FnOnce() -> Result<Opened, CaError>,
+) -> Result<Opened, CaError> {
     let fail = |why: String| CaError::File { path: shelf.describe(), why };
-    if let Some(pem) = shelf.take().map_err(fail)? {
-        return Root::from_pem(pem.expose(), &shelf.describe());
+    if let Some(kept) = shelf.take().map_err(fail)? {
+        return Ok(kept);
     }
     let _turn = turn(lock).map_err(|e| CaError::File { path: lock.display().to_string(), why: e.to_string() })?;
-    if let Some(pem) = shelf.take().map_err(fail)? {
-        return Root::from_pem(pem.expose(), &shelf.describe());
+    if let Some(kept) = shelf.take().map_err(fail)? {
+        return Ok(kept);
     }
-    let root = Root::generate(now, owner)?;
-    shelf.put(root.to_pem_with_key().as_bytes()).map_err(fail)?;
-    Ok(root)
+    let made = make()?;
+    shelf.put(made.expose()).map_err(fail)?;
+    Ok(made)
 }
 
 fn turn(path: &Path) -> std::io::Result<File> {

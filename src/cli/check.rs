@@ -103,6 +103,13 @@ impl Report {
         {
             self.mistaken(path, &e.to_string(), "[ca] source is a PEM file with certificate and key");
         }
+        if let Some(path) = &settings.anomaly.webhook_secret_file {
+            match FileSource::new(path).load() {
+                Ok(Some(_)) => {}
+                Ok(None) => self.mistaken(path, "holds no secret", "it is what the webhook's receiver checks"),
+                Err(e) => self.mistaken(path, &e.what, &e.next),
+            }
+        }
         for agent in &settings.agents {
             let Some(path) = &agent.token_file else { continue };
             match FileSource::new(path).load() {

@@ -135,7 +135,7 @@ fn dispatch(command: Command, context: &Context) -> anyhow::Result<ExitCode> {
         Command::Vault(args) => vault::run(args, context),
         Command::Agent(args) => agent::run(args, context),
         Command::Explain(args) => explain::run(args, context),
-        Command::Audit(args) => audit::run(args, &context.settings()?.audit.dir),
+        Command::Audit(args) => audit::run(args, &context.settings()?),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "locum", &mut std::io::stdout());
             Ok(ExitCode::SUCCESS)

@@ -38,8 +38,18 @@ pub fn run(args: ServeArgs, context: &Context) -> anyhow::Result<ExitCode> {
     let signals = runtime.block_on(async { Signals::heard() })?;
     announce(&app, export.as_deref());
     let running = app.spawn().map_err(told)?;
-    let running = runtime.block_on(until_stopped(running, signals, context));
-    running.stop()?;
+    let (running, mut signals) = runtime.block_on(until_stopped(running, signals, context));
+    let cutter = running.cutter();
+    // left behind when all ends well
+    std::thread::Builder::new().name("signals".into()).spawn(move || {
+        runtime.block_on(signals.ended());
+        eprintln!("locum: stopping at once");
+        cutter.cut();
+    })?;
+    if let Some(at) = running.stop()? {
+        eprintln!("locum: the audit ends in {} with {}", at.file, at.head);
+        eprintln!("  kept elsewhere, it shows whether that was changed: locum audit verify --anchor {}", at.head);
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -82,6 +92,14 @@ struct Signals {
 }
 
 impl Signals {
+    /// Resolves when it is told to stop.
+    async fn ended(&mut self) {
+        tokio::select! {
+            _ = self.term.recv() => {}
+            _ = self.int.recv() => {}
+        }
+    }
+
     fn heard() -> std::io::Result<Self> {
         Ok(Self {
             hup: signal(SignalKind::hangup())?,
@@ -92,7 +110,7 @@ impl Signals {
     }
 }
 
-async fn until_stopped(mut running: Running, mut signals: Signals, context: &Context) -> Running {
+async fn until_stopped(mut running: Running, mut signals: Signals, context: &Context) -> (Running, Signals) {
     let mut second = tokio::time::interval(Duration::from_secs(1));
     second.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -117,8 +135,8 @@ async fn until_stopped(mut running: Running, mut signals: Signals, context: &Con
             _ = signals.int.recv() => break,
         }
     }
-    eprintln!("locum: draining");
-    running
+    eprintln!("locum: draining (told again, it stops at once)");
+    (running, signals)
 }
 
 fn reload(running: &mut Running, context: &Context) -> anyhow::Result<()> {

@@ -118,6 +118,21 @@ pub const SECTIONS: &[Section] = &[
             known("dir", Kind::Text, r#""audit""#),
             known("durability", Kind::Text, r#""write" or "fsync""#),
             known("exchanges", Kind::Flag, "true"),
+            known("max_file", Kind::Text, r#""64MB""#),
+            known("keep_for", Kind::Text, r#""90d" or "1 year""#),
+            known("keep_size", Kind::Text, r#""10GB""#),
+        ],
+    },
+    Section {
+        name: "anomaly",
+        named: false,
+        settings: &[
+            known("rate_per_minute", Kind::Number, "60"),
+            known("errors", Kind::Number, "5"),
+            known("large_response", Kind::Text, r#""10MB""#),
+            known("action", Kind::Text, r#""alert" or "refuse""#),
+            known("webhook", Kind::Text, r#""https://alerts.example/locum""#),
+            known("webhook_secret_file", Kind::Text, r#""/run/secrets/webhook""#),
         ],
     },
 ];

@@ -1,5 +1,6 @@
 //! What the user wrote, in a file or in the environment, becomes settings or a list of mistakes; it opens no key.
 
+pub mod audit;
 pub mod catalog;
 pub mod edit;
 pub mod file;

@@ -1,5 +1,6 @@
 //! File and environment become typed settings, or all mistakes at once; it reads the config file and no other.
 
+use super::audit::{self, AnomalySettings, AuditSettings};
 use super::file::Written;
 use super::keys::{self, AgentSetting, KeySetting};
 use super::reader::Reader;
@@ -29,6 +30,7 @@ pub struct Settings {
     pub keys: Vec<KeySetting>,
     pub agents: Vec<AgentSetting>,
     pub audit: AuditSettings,
+    pub anomaly: AnomalySettings,
 }
 
 #[derive(Debug, Clone)]
@@ -96,22 +98,6 @@ pub enum CaSource {
     Auto,
     Memory,
     File(PathBuf),
-}
-
-#[derive(Debug, Clone)]
-pub struct AuditSettings {
-    pub dir: PathBuf,
-    pub durability: Durability,
-    pub exchanges: bool,
-}
-
-/// When a record counts as written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Durability {
-    /// It survives the process.
-    Write,
-    /// It survives the machine.
-    Fsync,
 }
 
 /// What the command line says about places.
@@ -292,10 +278,11 @@ fn build(
     let tables = written.all("proxy");
     let proxy = Reader::read(tables, home, mistakes, proxy);
     let ca = Reader::read(written.all("ca"), home, mistakes, ca);
-    let audit = Reader::read(written.all("audit"), home, mistakes, |r| audit(r, &state));
+    let audit = Reader::read(written.all("audit"), home, mistakes, |r| audit::audit(r, &state));
+    let anomaly = Reader::read(written.all("anomaly"), home, mistakes, audit::anomaly);
     let keys = keys::keys(written.all("key"), proxy.cleartext, home, mistakes);
     let agents = keys::agents(written.all("agent"), &keys, home, mistakes);
-    Settings { file, state, proxy, ca, keys, agents, audit }
+    Settings { file, state, proxy, ca, keys, agents, audit, anomaly }
 }
 
 fn proxy(r: &mut Reader<'_>) -> ProxySettings {
@@ -334,16 +321,6 @@ fn ca(r: &mut Reader<'_>) -> CaSettings {
         None => CaSource::Auto,
     };
     CaSettings { source, export: r.path("export") }
-}
-
-fn audit(r: &mut Reader<'_>, state: &Path) -> AuditSettings {
-    let durability = [("write", Durability::Write), ("fsync", Durability::Fsync)];
-    AuditSettings {
-        // Unlike other paths it is looked for in the state.
-        dir: state.join(r.parsed::<PathBuf>("dir").unwrap_or_else(|| "audit".into())),
-        durability: r.choice("durability", &durability).unwrap_or(Durability::Write),
-        exchanges: r.flag("exchanges").unwrap_or(true),
-    }
 }
 
 #[cfg(test)]
@@ -431,6 +408,16 @@ mod tests {
             ("[proxy]\nupstream_proxy = \"socks://me:hunter2@p\"", "no http:// URL of a proxy"),
             ("[ca]\nsource = \"vualt\"", "there is no such source"),
             ("[audit]\ndurability = \"sync\"", "did you mean 'fsync'?"),
+            ("[audit]\nmax_file = \"1kB\"", "is not within 100kB and 4GB"),
+            ("[audit]\nmax_file = \"large\"", "'large' is no size"),
+            ("[audit]\nkeep_for = \"long\"", "'long' is no time to keep"),
+            ("[audit]\nkeep_size = \"10\"", "such as \"10GB\""),
+            ("[anomaly]\nrate_per_minute = 0", "0 is not within 1"),
+            ("[anomaly]\nerrors = -5", "-5 is not within 1"),
+            ("[anomaly]\nlarge_response = \"10 parsec\"", "is no size"),
+            ("[anomaly]\naction = \"refus\"", "did you mean 'refuse'?"),
+            ("[anomaly]\nwebhook = \"http://hooks.example/hunter2\"", "beyond it takes https://"),
+            ("[anomaly]\nwebhook = \"https://me:hunter2@hooks.example/\"", "leave the user out"),
             ("[key.my-tool]\nhosts = [\"a.example\"]", "try 'my_tool'"),
             ("[key.tool_key]\nhosts = [\"a.example\"]", "try 'tool'"),
             ("[key.opnai]\nsource = \"auto\"", "did you mean [key.openai]"),
@@ -591,7 +578,7 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn no_text_makes_it_panic(
-            section in "(proxy|ca|audit|key\\.[a-z_]{1,3}|agent\\.a)",
+            section in "(proxy|ca|audit|anomaly|key\\.[a-z_]{1,3}|agent\\.a)",
             n in 0usize..13,
             value in "\\PC{0,40}",
         ) {

@@ -120,6 +120,7 @@ impl Ending {
         record.kept = (kept > 0).then_some(kept);
         record.scrubbed = (hidden > 0).then_some(hidden);
         record.error = match std::mem::replace(&mut self.outcome, Outcome::Refused) {
+            Outcome::Open if self.shared.cut.load(Ordering::Relaxed) => Some("locum was stopped".into()),
             Outcome::Open => Some("the agent hung up".into()),
             Outcome::Broken(why) => Some(why),
             Outcome::Complete | Outcome::Refused => None,

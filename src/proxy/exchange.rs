@@ -10,7 +10,7 @@ use super::strict::Strict;
 use super::watched::Watched;
 use super::{Live, Shared, Worker, early_scene, headers};
 use crate::ca::Leaves;
-use crate::name::{AgentName, Host, Origin, Scheme};
+use crate::name::{AgentName, Host, KeyName, Origin, Scheme};
 use crate::policy::agent::{Proof, Turn};
 use crate::policy::decide::{Mention, Question};
 use crate::policy::{Agent, Denial, Permit};
@@ -347,6 +347,11 @@ async fn forward(
 
     let hits = head::find(&asked.live.vocabulary, &parts.uri, &parts.headers);
     let permit = decide(&asked, &parts, &hits, !body.is_end_stream()).map_err(Refusal::Denied)?;
+    let wanted = permit.uses().iter().map(|u| &u.key).chain(permit.body().iter().map(|grant| &grant.rule.name));
+    let rest = shared.alerts.rest(scene.agent.as_str(), wanted.map(KeyName::as_str), SystemTime::now());
+    if let Some(rest) = rest {
+        return Err(Refusal::Rest(rest));
+    }
     let keys = shared.secrets.open(&permit).await.map_err(|e| Refusal::KeyUnavailable(e.to_string()))?;
     head::replace(&mut parts.uri, &mut parts.headers, &hits, |k| keys.get(k).map(|v| v.expose()))
         .map_err(|e| Refusal::KeyUnavailable(e.to_string()))?;
@@ -372,7 +377,7 @@ async fn forward(
     if !records.is_empty() {
         ending.key_ref.get_or_insert_with(|| records[0].key_ref.clone().unwrap_or_default());
         let written = shared.commit(&records).await;
-        written.map_err(|e| ending.refused(Refusal::AuditUnavailable(e.to_string())))?;
+        written.map_err(|e| ending.refused(Refusal::AuditUnavailable(format!("{e}; {}", e.hint()))))?;
     }
 
     let method = parts.method.clone();

@@ -16,6 +16,7 @@ mod strict;
 mod tunnel;
 mod watched;
 
+use crate::audit::alert::Alerts;
 use crate::audit::log::{Commit, Log};
 use crate::ca::Leaves;
 use crate::name::{AgentName, KeyName, Origin};
@@ -28,7 +29,7 @@ use crate::secrets::Secrets;
 use crate::upstream::pool::Pool;
 use arc_swap::ArcSwap;
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
@@ -77,6 +78,9 @@ pub struct Shared {
     pub live: ArcSwap<Live>,
     pub secrets: Secrets,
     pub audit: Log,
+    pub alerts: Alerts,
+    /// Set when exchanges are cut because the process ends.
+    pub cut: AtomicBool,
     pub leaves: Leaves,
     pub open: AtomicUsize,
     pub ids: ExchangeIds,
@@ -144,12 +148,17 @@ impl Shared {
     fn append(&self, record: &Record) {
         self.counters.note(record);
         self.audit.append(record);
+        self.alerts.note(record);
     }
 
     /// Resolves once the records are written: before that, no key may leave.
     fn commit(&self, records: &[Record]) -> Commit {
-        records.iter().for_each(|r| self.counters.note(r));
-        self.audit.commit(records)
+        let commit = self.audit.commit(records);
+        for record in records {
+            self.counters.note(record);
+            self.alerts.note(record);
+        }
+        commit
     }
 
     /// Writes a refusal that belongs to no exchange with a key: nothing waits for it.

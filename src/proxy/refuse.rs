@@ -1,5 +1,6 @@
 //! A denial or a fault becomes an answer: status, reason, and to the agent nothing that it did not know.
 
+use crate::audit::alert::Rest;
 use crate::name::Host;
 use crate::policy::Denial;
 use crate::policy::agent::{AuthError, Wait};
@@ -25,6 +26,8 @@ pub enum Refusal {
     Unauthenticated(AuthError),
     /// The agent asks more than its limits allow.
     Wait(Wait),
+    /// A key or an agent rests after unusual traffic.
+    Rest(Rest),
     /// A local user who is not served without a token.
     Stranger {
         uid: Option<u32>,
@@ -48,7 +51,7 @@ impl Refusal {
             Refusal::Denied(_) => StatusCode::FORBIDDEN,
             Refusal::Body { status, .. } => *status,
             Refusal::Unauthenticated(_) | Refusal::Stranger { .. } => StatusCode::PROXY_AUTHENTICATION_REQUIRED,
-            Refusal::Wait(_) => StatusCode::TOO_MANY_REQUESTS,
+            Refusal::Wait(_) | Refusal::Rest(_) => StatusCode::TOO_MANY_REQUESTS,
             Refusal::Misdirected { .. } => StatusCode::MISDIRECTED_REQUEST,
             Refusal::TooLarge(_) => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Refusal::KeyUnavailable(_) | Refusal::AuditUnavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
@@ -72,7 +75,7 @@ impl Refusal {
             Refusal::Body { status: StatusCode::BAD_GATEWAY, .. } => "upstream-failed",
             Refusal::Body { .. } => "body-refused",
             Refusal::Unauthenticated(_) | Refusal::Stranger { .. } => "authentication-required",
-            Refusal::Wait(_) => "too-many-requests",
+            Refusal::Wait(_) | Refusal::Rest(_) => "too-many-requests",
             Refusal::Misdirected { .. } => "misdirected",
             Refusal::TooLarge(_) => "too-large",
             Refusal::Upstream(UpstreamError::Dial(DialError::Address { .. })) => "address-refused",
@@ -100,6 +103,9 @@ impl Refusal {
                 format!("over the agent's rate; the next request may come in {:.1} s", after.as_secs_f64())
             }
             Refusal::Wait(Wait::Concurrent) => "the agent has as many requests under way as it may".into(),
+            Refusal::Rest(Rest { who, seconds }) => {
+                format!("{who} rests for {seconds} s after unusual traffic ([anomaly] action = \"refuse\")")
+            }
             Refusal::Stranger { uid: Some(uid) } => {
                 format!("user {uid} is not among [proxy] uids, and there are no agents")
             }
@@ -128,6 +134,7 @@ impl Refusal {
             Refusal::Unauthenticated(_) => {
                 "send Proxy-Authorization: Basic with the token as password, or Bearer".into()
             }
+            Refusal::Rest(Rest { seconds, .. }) => format!("traffic was unusual; ask again in {seconds} s"),
             Refusal::KeyUnavailable(_) => "a key that this request needs can't be had now".into(),
             Refusal::AuditUnavailable(_) => "the audit can't be written now, so no key is used".into(),
             other => other.in_full(),
@@ -173,11 +180,13 @@ impl Refusal {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         headers.insert(REFUSED, HeaderValue::from_static(self.reason()));
-        if let Refusal::Wait(wait) = self {
-            let seconds = match wait {
-                Wait::Rate(after) => after.as_secs() + 1,
-                Wait::Concurrent => 1,
-            };
+        let wait = match self {
+            Refusal::Wait(Wait::Rate(after)) => Some(after.as_secs().saturating_add(1)),
+            Refusal::Wait(Wait::Concurrent) => Some(1),
+            Refusal::Rest(Rest { seconds, .. }) => Some(*seconds),
+            _ => None,
+        };
+        if let Some(seconds) = wait {
             headers.insert(http::header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         if status == StatusCode::PROXY_AUTHENTICATION_REQUIRED {

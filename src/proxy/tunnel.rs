@@ -2,7 +2,7 @@
 
 use super::connect::{Client, refuse};
 use super::refuse::Refusal;
-use super::{Worker, early_scene};
+use super::{Shared, Worker, early_scene};
 use crate::name::Origin;
 use crate::policy::Agent;
 use crate::record::{Event, Record};
@@ -25,22 +25,38 @@ pub(super) async fn run(worker: Arc<Worker>, mut client: Client, agent: Arc<Agen
             return refuse(&worker, &mut client, &refusal, agent.name.clone(), target, true).await;
         }
     };
-    let start = Instant::now();
     let mut record = Record::new(SystemTime::now(), Event::Tunnel, origin.host.to_string());
     record.scene = Some(early_scene(&worker.shared, agent.name.clone(), "CONNECT", Some(&origin)));
     record.upstream_ip = upstream.peer_addr().ok().map(|a| a.ip());
+    (record.error, record.success) = (Some("locum was stopped".into()), Some(false));
+    let mut closing = Closing { shared: worker.shared.clone(), record, start: Instant::now() };
     let early = client.read.len() as u64;
     let copied = async {
         client.stream.write_all(b"HTTP/1.1 200 Connection Established\r\n\r\n").await?;
         upstream.write_all(&client.read).await?;
         tokio::io::copy_bidirectional_with_sizes(&mut client.stream, &mut upstream, BUFFER, BUFFER).await
     };
-    match copied.await {
+    let copied = copied.await;
+    let record = &mut closing.record;
+    match copied {
         Ok((up, down)) => {
-            (record.bytes_out, record.bytes_in, record.success) = (Some(up + early), Some(down), Some(true));
+            (record.bytes_out, record.bytes_in) = (Some(up.saturating_add(early)), Some(down));
+            (record.error, record.success) = (None, Some(true));
         }
-        Err(e) => (record.error, record.success) = (Some(e.to_string()), Some(false)),
+        Err(e) => record.error = Some(e.to_string()),
     }
-    record.duration_ms = Some(start.elapsed().as_secs_f64() * 1e3);
-    worker.shared.append(&record);
+}
+
+/// Writes the record when it is dropped, be it at the tunnel's end or at ours.
+struct Closing {
+    shared: Arc<Shared>,
+    record: Record,
+    start: Instant,
+}
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        self.record.duration_ms = Some(self.start.elapsed().as_secs_f64() * 1e3);
+        self.shared.append(&self.record);
+    }
 }

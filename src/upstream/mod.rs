@@ -2,6 +2,7 @@
 
 pub mod dial;
 pub mod pool;
+pub mod post;
 pub mod read_ahead;
 pub mod tls;
 

@@ -160,7 +160,8 @@ async fn a_line_cut_short_is_told_from_one_that_was_changed() {
     let lines: Vec<&str> = text.lines().collect();
     let removed = [&lines[..3], &lines[4..]].concat().join("\n") + "\n";
     let moved = [&lines[..3], &[lines[4], lines[3]], &lines[5..]].concat().join("\n") + "\n";
-    for (what, text) in [("changed", changed), ("removed", removed), ("moved", moved)] {
+    let inserted = [&lines[..3], &[lines[2]], &lines[3..]].concat().join("\n") + "\n";
+    for (what, text) in [("changed", changed), ("removed", removed), ("moved", moved), ("inserted", inserted)] {
         std::fs::write(&file, text).unwrap();
         let output = finish(&mut home.locum(&["audit", "verify"]));
         assert_eq!(output.status.code(), Some(1), "a line was {what}: {}", told(&output));
@@ -231,6 +232,54 @@ async fn the_disk_is_full() {
     let home = without_room(&upstream, home.serve(), fill, free).await;
     // its folder can go once nothing is mounted in it
     drop((mount, home));
+}
+
+/// The folder is gone, and then something else is in its place.
+#[tokio::test]
+async fn the_folder_has_vanished() {
+    let upstream = Upstream::start();
+    for in_its_place in [false, true] {
+        let serve = Home::bound(&[&upstream]).serve();
+        let dir = serve.home.audit_dir();
+        let vanish = |_: &Serve| {
+            std::fs::remove_dir_all(&dir).unwrap();
+            if in_its_place {
+                std::fs::write(&dir, "").unwrap();
+            }
+        };
+        let back = |serve: &Serve| {
+            serve.await_said(|line| line.contains("so no key is used until it can; ") && line.contains("state/audit"));
+            if in_its_place {
+                std::fs::remove_file(&dir).unwrap();
+            }
+            std::os::unix::fs::DirBuilderExt::mode(&mut std::fs::DirBuilder::new(), 0o700).create(&dir).unwrap();
+        };
+        without_room(&upstream, serve, vanish, back).await;
+    }
+}
+
+#[test]
+fn a_disk_that_can_only_be_read_is_told_at_the_start() {
+    let home = Home::bare("[proxy]\nlisten = \"127.0.0.1:0\"\n");
+    let disk = home.audit_dir();
+    std::fs::create_dir(home.state()).unwrap();
+    std::fs::create_dir(&disk).unwrap();
+    private_dir(&home.state());
+    let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "ro,mode=0700", "tmpfs"]).arg(&disk).output();
+    if !mounted.is_ok_and(|m| m.status.success()) {
+        eprintln!("no disk can be mounted here: left to the_folder_has_vanished");
+        return;
+    }
+    let mount = Mount(disk);
+    let output = finish(&mut home.locum(&["serve"]));
+    assert_eq!(output.status.code(), Some(1), "{}", told(&output));
+    assert!(stderr(&output).contains("\n  next: mount the disk of "), "{}", told(&output));
+    drop((mount, home));
+}
+
+fn private_dir(path: &Path) {
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o700)).unwrap();
 }
 
 struct Mount(std::path::PathBuf);

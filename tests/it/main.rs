@@ -10,6 +10,7 @@ mod failures;
 mod floors;
 mod keys;
 mod laws;
+mod record;
 mod support;
 mod traffic;
 mod truth;

@@ -10,6 +10,7 @@ use super::when;
 use crate::audit::AuditError;
 use crate::audit::filter::{Filter, Wanted};
 use crate::audit::query::{Merge, time_stamp};
+use crate::config::Settings;
 use crate::record::Event;
 use progress::ProgressBar;
 use std::collections::VecDeque;
@@ -120,9 +121,9 @@ struct VerifyArgs {
     /// A head that was kept elsewhere, or a file of them: it has to be in the audit still
     #[arg(long, value_name = "HEAD|FILE")]
     anchor: Vec<String>,
-    /// The public key (hexadecimal) that heads have to be signed by
+    /// The public key that heads have to be signed by, where the one kept in the state folder may have been replaced
     #[arg(long, value_name = "KEY")]
-    signed_by: Option<String>,
+    signed_by: Vec<String>,
     /// One JSON object per file
     #[arg(long)]
     json: bool,
@@ -131,14 +132,15 @@ struct VerifyArgs {
 /// How often a followed audit is looked at: quick for a person, nothing for the machine.
 const LOOK: Duration = Duration::from_millis(200);
 
-pub fn run(args: AuditArgs, dir: &Path) -> anyhow::Result<ExitCode> {
+pub fn run(args: AuditArgs, settings: &Settings) -> anyhow::Result<ExitCode> {
+    let dir = &settings.audit.dir;
     let mut out = BufWriter::new(io::stdout().lock());
     let done = match args.command {
         Command::Tail(args) => tail(&args, dir, &mut out),
         Command::Query(args) => query(&args, dir, &mut out),
-        Command::Stats(args) => stats::stats(&args, dir, &mut out),
+        Command::Stats(args) => stats::stats(&args, settings, &mut out),
         Command::Export(args) => export(&args, dir, &mut out),
-        Command::Verify(args) => verify::verify(&args, dir, &mut out),
+        Command::Verify(args) => verify::verify(&args, settings, &mut out),
     };
     match done {
         // `| head` has seen enough.

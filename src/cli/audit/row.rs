@@ -27,6 +27,9 @@ pub(super) fn sentence(line: &[u8]) -> String {
             let _ = write!(out, "  {n} {label}");
         }
     }
+    if row.signed {
+        let _ = write!(out, "  signed the head of {}", row.previous);
+    }
     for text in [&row.error, &row.reason] {
         if !text.is_empty() {
             let _ = write!(out, "  {text}");
@@ -52,6 +55,8 @@ struct Row {
     scrubbed: Option<u64>,
     error: String,
     reason: String,
+    previous: String,
+    signed: bool,
 }
 
 impl Row {
@@ -86,6 +91,8 @@ impl Row {
             b"scrubbed" => self.scrubbed = value.number(),
             b"error" => self.error = text(),
             b"reason" => self.reason = text(),
+            b"previous" => self.previous = text(),
+            b"signature" => self.signed = true,
             _ => {}
         }
     }

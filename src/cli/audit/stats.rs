@@ -6,15 +6,15 @@ use crate::anomaly::{self, Finding, Watch};
 use crate::audit::alert;
 use crate::audit::lines::member;
 use crate::audit::stats::{By, Group, Stats};
+use crate::config::Settings;
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, Write};
-use std::path::Path;
 use std::process::ExitCode;
 
-pub(super) fn stats(args: &StatsArgs, dir: &Path, out: &mut impl Write) -> anyhow::Result<ExitCode> {
+pub(super) fn stats(args: &StatsArgs, settings: &Settings, out: &mut impl Write) -> anyhow::Result<ExitCode> {
     let mut stats = Stats::default();
-    let mut unusual = Unusual::default();
-    args.filter.run(dir, |line| {
+    let mut unusual = Unusual::new(settings.anomaly.limits.clone());
+    args.filter.run(&settings.audit.dir, |line| {
         stats.add(line);
         unusual.add(line);
         Ok(())
@@ -38,7 +38,7 @@ pub(super) fn stats(args: &StatsArgs, dir: &Path, out: &mut impl Write) -> anyho
     Ok(ExitCode::SUCCESS)
 }
 
-/// What a watch with the usual limits would have told, had it been there.
+/// What a watch with the limits of the config would have told, had it been there.
 struct Unusual {
     watch: Watch,
     counts: BTreeMap<&'static str, u64>,
@@ -46,15 +46,13 @@ struct Unusual {
     newest: VecDeque<(String, Finding)>,
 }
 
-impl Default for Unusual {
-    fn default() -> Self {
-        let (counts, newest) = Default::default();
-        Unusual { watch: Watch::new(anomaly::Config::default()), counts, newest }
-    }
-}
-
 impl Unusual {
     const SHOWN: usize = 10;
+
+    fn new(limits: anomaly::Config) -> Self {
+        let (counts, newest) = Default::default();
+        Unusual { watch: Watch::new(limits), counts, newest }
+    }
 
     fn add(&mut self, line: &[u8]) {
         let Some(fact) = alert::fact(line) else { return };

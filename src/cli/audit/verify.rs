@@ -1,17 +1,22 @@
 //! `locum audit verify`: whether the audit is whole, file by file.
 
 use super::{VerifyArgs, print_table};
+use crate::audit::public::{self, PublicKey};
 use crate::audit::sign::Checker;
-use crate::audit::verify::{Proofs, Verdict, verify_all};
+use crate::audit::verify::{Proofs, Report, Verdict, verify_all};
 use crate::chain::Head;
 use crate::cli::term::{Told, WRONG_USAGE};
+use crate::config::Settings;
 use std::fmt::Write as _;
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
-pub(super) fn verify(args: &VerifyArgs, dir: &Path, out: &mut impl Write) -> anyhow::Result<ExitCode> {
-    let report = verify_all(dir, &proofs(args)?)?;
+pub(super) fn verify(args: &VerifyArgs, settings: &Settings, out: &mut impl Write) -> anyhow::Result<ExitCode> {
+    let dir = &settings.audit.dir;
+    let anchors = args.anchor.iter().map(|said| heads(said)).collect::<Result<Vec<_>, _>>()?.concat();
+    let keys = keys(args, &settings.state)?;
+    let report = verify_all(dir, &Proofs { anchors, checker: Checker::new(&keys) })?;
     if args.json {
         for verdict in &report.files {
             writeln!(out, "{}", as_json(verdict))?;
@@ -24,6 +29,7 @@ pub(super) fn verify(args: &VerifyArgs, dir: &Path, out: &mut impl Write) -> any
             report.files.iter().map(|v| [v.name.clone(), v.records.to_string(), v.head.to_string(), v.to_string()]),
         );
         print_table(&table, out)?;
+        footer(&report, &keys, &settings.state, out)?;
     }
     out.flush()?;
     if report.is_sound() {
@@ -40,16 +46,33 @@ pub(super) fn verify(args: &VerifyArgs, dir: &Path, out: &mut impl Write) -> any
     Err(Told::failed(what, keep))
 }
 
-fn proofs(args: &VerifyArgs) -> anyhow::Result<Proofs> {
-    let mut anchors = Vec::new();
-    for said in &args.anchor {
-        anchors.extend(heads(said)?);
+/// What the result rests on, and what would make it firmer.
+fn footer(report: &Report, keys: &[PublicKey], state: &Path, out: &mut impl Write) -> io::Result<()> {
+    let signatures: u64 = report.files.iter().map(|v| v.signatures).sum();
+    writeln!(out)?;
+    match keys {
+        [] => writeln!(
+            out,
+            "signatures: not checked, there is no key in {} (--signed-by KEY names one); a whole rewrite shows only \
+             against an anchor",
+            public::path(state).display()
+        )?,
+        keys => {
+            let keys: Vec<String> = keys.iter().map(PublicKey::hex).collect();
+            writeln!(out, "signatures: {signatures}, by {}", keys.join(" or "))?;
+        }
     }
-    let checker = args.signed_by.as_deref().map(|hex| {
-        let key = unhex(hex).and_then(|bytes| Checker::new(&bytes));
-        key.ok_or_else(|| wrong(format!("'{}' is no public key", hex.escape_debug()), "it has 64 hexadecimal digits"))
+    writeln!(out, "keep the heads where agents can't write: --anchor HEAD finds what was cut or rewritten since")
+}
+
+/// Those of the command line, else those that the state folder has.
+fn keys(args: &VerifyArgs, state: &Path) -> anyhow::Result<Vec<PublicKey>> {
+    let named = args.signed_by.iter().map(|hex| {
+        let no_key = || wrong(format!("'{}' is no public key", hex.escape_debug()), "it has 64 hexadecimal digits");
+        PublicKey::parse(hex).ok_or_else(no_key)
     });
-    Ok(Proofs { anchors, checker: checker.transpose()? })
+    let named = named.collect::<Result<Vec<_>, _>>()?;
+    if named.is_empty() { Ok(public::known(&public::path(state))?) } else { Ok(named) }
 }
 
 /// A head, or the heads in a file: any word of 64 hexadecimal digits is one, so what `verify` printed can be kept as it is.
@@ -68,11 +91,6 @@ fn wrong(what: String, next: &str) -> anyhow::Error {
     Told { what, next: next.into(), code: WRONG_USAGE }.into()
 }
 
-fn unhex(hex: &str) -> Option<Vec<u8>> {
-    let nibble = |b: u8| char::from(b).to_digit(16).map(|n| n as u8);
-    hex.as_bytes().chunks(2).map(|pair| Some(nibble(*pair.first()?)? << 4 | nibble(*pair.get(1)?)?)).collect()
-}
-
 fn as_json(verdict: &Verdict) -> serde_json::Value {
     serde_json::json!({
         "file": verdict.name,
@@ -80,6 +98,7 @@ fn as_json(verdict: &Verdict) -> serde_json::Value {
         "head": verdict.head.as_str(),
         "sound": verdict.is_sound(),
         "live": verdict.live,
+        "signatures": verdict.signatures,
         "torn_bytes": verdict.torn,
         "result": verdict.to_string(),
     })

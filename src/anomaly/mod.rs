@@ -1,0 +1,70 @@
+//! What is unusual in a stream of records: a fold, live or over old ones, with the records' own times for a clock. Warns nobody.
+
+mod finding;
+#[cfg(test)]
+mod ordinary;
+mod watch;
+mod window;
+
+pub use finding::{Finding, Kind, Severity};
+pub use watch::Watch;
+
+use crate::record::{Event, Record};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// Uses of one key in a minute.
+    pub rate_per_minute: u64,
+    /// Failed exchanges with one key in a minute.
+    pub errors: u64,
+    /// Bytes of one response to a request with a key.
+    pub large_response: u64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config { rate_per_minute: 60, errors: 5, large_response: 10_000_000 }
+    }
+}
+
+/// What a record says that matters here.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Fact<'a> {
+    /// Seconds since 1970.
+    pub second: u64,
+    pub event: Option<Event>,
+    pub key: Option<&'a str>,
+    pub exchange: &'a str,
+    pub agent: &'a str,
+    pub host: &'a str,
+    pub status: Option<u64>,
+    pub success: Option<bool>,
+    pub bytes_in: u64,
+}
+
+impl<'a> From<&'a Record> for Fact<'a> {
+    fn from(record: &'a Record) -> Self {
+        let scene = record.scene.as_deref();
+        Fact {
+            second: seconds(record.at),
+            event: Some(record.event),
+            key: record.key_ref.as_deref().and_then(key_of),
+            exchange: scene.map_or("", |s| &s.exchange),
+            agent: scene.map_or("", |s| s.agent.as_str()),
+            host: scene.map_or("", |s| &s.host),
+            status: record.status.map(u64::from),
+            success: record.success,
+            bytes_in: record.bytes_in.unwrap_or(0),
+        }
+    }
+}
+
+/// The key that a placeholder stands for. An operation wouldn't tell: a host may be called `api.openai`.
+pub fn key_of(key_ref: &str) -> Option<&str> {
+    key_ref.strip_prefix("<<")?.strip_suffix("_key>>")
+}
+
+fn seconds(at: SystemTime) -> u64 {
+    at.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
