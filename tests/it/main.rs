@@ -11,6 +11,7 @@ mod floors;
 mod keys;
 mod laws;
 mod record;
+mod rewriting;
 mod support;
 mod traffic;
 mod truth;

@@ -233,6 +233,11 @@ pub fn pieces(pieces: &[&str], trailers: Option<HeaderMap>) -> Sent {
     body
 }
 
+/// Bytes of unknown length, each piece made when it is asked for.
+pub fn generated(pieces: impl Iterator<Item = Bytes> + Send + 'static) -> Sent {
+    Generated(Box::new(pieces)).boxed_unsync()
+}
+
 /// `total` bytes of the pattern, with their length said or not.
 pub fn patterned(total: u64, sized: bool) -> Sent {
     Patterned { at: 0, total, sized }.boxed_unsync()
@@ -246,6 +251,17 @@ impl Body for Fed {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         self.0.poll_recv(cx).map(|frame| frame.map(Ok))
+    }
+}
+
+struct Generated(Box<dyn Iterator<Item = Bytes> + Send>);
+
+impl Body for Generated {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Poll::Ready(self.0.next().map(|bytes| Ok(Frame::data(bytes))))
     }
 }
 

@@ -20,7 +20,7 @@ impl Encoder {
         match coding {
             "gzip" => Encoder::Gzip(GzEncoder::new(Vec::new(), Compression::default())),
             "deflate" => Encoder::Deflate(ZlibEncoder::new(Vec::new(), Compression::default())),
-            "br" => Encoder::Br(Box::new(brotli::CompressorWriter::new(Vec::new(), 4096, 5, 22))),
+            "br" => Encoder::Br(Box::new(brotli::CompressorWriter::new(Vec::new(), 4096, 2, 22))),
             "zstd" => Encoder::Zstd(zstd::stream::write::Encoder::new(Vec::new(), 3).expect("an encoder")),
             other => panic!("no coding {other}"),
         }

@@ -1,0 +1,354 @@
+//! Rewriting as clients meet it: their own escapes and forms, bodies too large to be held, and an upstream that helps to guess a key.
+
+use crate::support::client::{BOTH, full, generated, none};
+use crate::support::coded::{Encoder, decode, encode};
+use crate::support::exit::Exit;
+use crate::support::locum::{TOOL_KEY, of, stdout, told};
+use crate::support::upstream::Feed;
+use crate::support::{Client, HANGS, Home, Http, Serve, Upstream, clients, pattern};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use flate2::write::GzDecoder;
+use http::{HeaderMap, Response};
+use http_body_util::BodyExt as _;
+use serde_json::Value;
+use std::io::{self, Write};
+
+const PLACEHOLDER: &str = "<<tool_key>>";
+
+async fn joined(http: Http) -> (Upstream, Serve, Client) {
+    let upstream = Upstream::speaking(if http == Http::One { &["http/1.1"] } else { &["h2"] });
+    let serve = Home::bound(&[&upstream]).serve();
+    let client = serve.client(&upstream, http).await;
+    (upstream, serve, client)
+}
+
+#[tokio::test]
+async fn json_as_go_writes_it() {
+    let (upstream, _serve, mut client) = joined(Http::One).await;
+    // json.Marshal escapes <, > and & in every string
+    let sent = r#"{"key":"\u003c\u003ctool_key\u003e\u003e","text":"use \u003c\u003ctool_key\u003e\u003e \u0026 go"}"#;
+    let request = client.request("POST", "/echo").header("content-type", "application/json").body(full(sent)).unwrap();
+    let answer = client.ask(request).await;
+    let want = format!(r#"{{"key":"{TOOL_KEY}","text":"use \u003c\u003ctool_key\u003e\u003e \u0026 go"}}"#);
+    assert_eq!(upstream.only().text(), want);
+    assert!(!answer.text().contains(TOOL_KEY), "{}", answer.text());
+}
+
+#[test]
+fn forms_as_curl_writes_them() {
+    let upstream = Upstream::start();
+    let serve = Home::bound(&[&upstream]).serve();
+    let file = serve.home.path().join("file.txt");
+    std::fs::write(&file, PLACEHOLDER).unwrap();
+    let url = upstream.url("/form");
+    let quoted = format!("quoted=\"{PLACEHOLDER}\"");
+    let plain = format!("plain={PLACEHOLDER}");
+    let attached = format!("file=@{}", file.display());
+    let said = format!("said=\"use {PLACEHOLDER}\"");
+    // without quotes -F would take what begins with < for a file's name
+    let output = serve.curl(&["-F", &quoted, "--form-string", &plain, "-F", &attached, "-F", &said, &url]);
+    assert!(output.status.success(), "{}", told(&output));
+    let text = upstream.only().text();
+    for (name, value) in [("quoted", TOOL_KEY), ("plain", TOOL_KEY), ("said", "use <<tool_key>>")] {
+        let part = format!("name=\"{name}\"\r\n\r\n{value}\r\n");
+        assert!(text.contains(&part), "{part} in {text}");
+    }
+    assert!(text.contains(&format!("\r\n\r\n{PLACEHOLDER}\r\n")), "a file is nobody's to change: {text}");
+
+    let output = serve.curl(&["--data-urlencode", &plain, "--data-urlencode", "said=use <<tool_key>>", &url]);
+    assert!(output.status.success(), "{}", told(&output));
+    let body = upstream.await_seen(2).pop().unwrap().body;
+    let pairs: Vec<_> = url::form_urlencoded::parse(&body).into_owned().collect();
+    let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    assert_eq!(pairs, [pair("plain", TOOL_KEY), pair("said", "use <<tool_key>>")]);
+}
+
+#[test]
+fn requests_with_compressed_bodies() {
+    let upstream = Upstream::start();
+    let exit = Exit::to([("api.tool.example:443", upstream.address)]);
+    let proxy = format!("upstream_proxy = \"http://{}\"\n", exit.address);
+    let home = Home::with(&proxy, "[key.tool]\nhosts = [\"api.tool.example\"]\n");
+    let head = Response::builder().header("content-encoding", "gzip").header("content-type", "text/plain");
+    upstream.on("/answer", head).send(encode("gzip", format!("your key is {TOOL_KEY}").as_bytes()));
+    let output = home.run(&[&clients::python(), &clients::program("gzip_client.py"), "https://api.tool.example"]);
+    assert!(output.status.success(), "{}", told(&output));
+    let got: Value = serde_json::from_str(&stdout(&output)).unwrap();
+    assert_eq!(got["text"], format!("your key is {PLACEHOLDER}"));
+
+    let seen = upstream.seen();
+    assert_eq!(seen[0].header("content-length").unwrap(), seen[0].body.len().to_string());
+    assert_eq!(seen[1].header("content-length"), None);
+    for (seen, lines) in seen.iter().zip([1, 100_000]) {
+        assert_eq!(seen.header("content-encoding").unwrap(), "gzip");
+        let document: Value = serde_json::from_slice(&decode("gzip", &seen.body).unwrap()).unwrap();
+        assert_eq!((&document["key"], &document["text"]), (&TOOL_KEY.into(), &format!("use {PLACEHOLDER}").into()));
+        assert_eq!(document["lines"].as_array().unwrap().len(), lines);
+    }
+    // what the client asked for, cut to what can be opened
+    let accepted = got["accepted"].as_str().unwrap();
+    assert_eq!(seen[2].header("accept-encoding").unwrap(), accepted);
+    assert_eq!(of(&home.audit(), "substitution").len(), 2);
+}
+
+#[tokio::test]
+async fn trailers_of_a_held_answer_are_searched() {
+    let (upstream, _serve, mut client) = joined(Http::Two).await;
+    let feed = upstream.on("/short", Response::builder().header("content-length", "5"));
+    feed.send("hello");
+    let mut trailers = HeaderMap::new();
+    trailers.insert("x-key", TOOL_KEY.parse().unwrap());
+    feed.trailers(trailers);
+    let answer = client.get("/short").await;
+    assert_eq!((answer.text().as_str(), answer.trailers.unwrap()["x-key"].to_str().unwrap()), ("hello", PLACEHOLDER));
+}
+
+/// How much goes through in a coding, in bytes.
+fn large() -> u64 {
+    let asked = std::env::var("LOCUM_TEST_CODED_MIB").ok().and_then(|n| n.parse().ok());
+    asked.unwrap_or(64) * 1024 * 1024
+}
+
+const BLOCK: u64 = 32 * 1024;
+
+/// The `number`th part of a JSON text of strings that compress, though not to nothing. Three of them are the key.
+fn block(number: u64, blocks: u64, key: &str) -> String {
+    let comma = if number + 1 < blocks { "," } else { "]" };
+    if number == 0 {
+        return format!("[\"{key}\",");
+    }
+    if number == blocks / 2 || number + 1 == blocks {
+        return format!("\"{key}\"{comma}");
+    }
+    let mut text = String::with_capacity(BLOCK as usize + 40);
+    for line in 0..BLOCK / 32 {
+        text.push_str(&format!("\"{:016x}, nothing\",", (number * BLOCK + line).wrapping_mul(0x9e37_79b9_7f4a_7c15)));
+    }
+    text.pop();
+    text + comma
+}
+
+/// What a text comes to: its length and its digest.
+#[derive(Default)]
+struct Sum(u64, pattern::Hash);
+
+impl Write for Sum {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0 += bytes.len() as u64;
+        self.1.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn sum(blocks: u64, key: &str) -> (u64, String) {
+    let mut sum = Sum::default();
+    (0..blocks).for_each(|number| sum.write_all(block(number, blocks, key).as_bytes()).unwrap());
+    (sum.0, sum.1.finish())
+}
+
+/// The text in gzip, with each placeholder cut in two by a frame and by a flush.
+fn gzipped(blocks: u64) -> impl Iterator<Item = Bytes> + Send {
+    let mut encoder = Some(Encoder::new("gzip"));
+    let mut parts = (0..blocks).flat_map(move |number| {
+        let text = block(number, blocks, PLACEHOLDER);
+        let (first, second) = text.split_at(text.find(PLACEHOLDER).map_or(0, |at| at + 6));
+        [first.to_owned(), second.to_owned()]
+    });
+    std::iter::from_fn(move || match parts.next() {
+        Some(part) => encoder.as_mut().map(|e| e.flushed(part.as_bytes())),
+        None => encoder.take().map(Encoder::end),
+    })
+    .filter(|bytes| !bytes.is_empty())
+}
+
+#[tokio::test]
+async fn a_large_compressed_upload_is_rewritten_and_never_held() {
+    let blocks = large() / BLOCK;
+    let (length, digest) = tokio::task::spawn_blocking(move || sum(blocks, TOOL_KEY)).await.unwrap();
+    assert!(length > large() / 2);
+    for http in BOTH {
+        let (_upstream, serve, mut client) = joined(http).await;
+        // the mirror doesn't say that it is gzip, so it comes back as the upstream saw it
+        let request = client.request("POST", "/mirror").header("content-encoding", "gzip");
+        let request = request.header("content-type", "application/json").body(generated(gzipped(blocks))).unwrap();
+        let mut body = client.send(request).await.unwrap().into_body();
+        let mut opened = GzDecoder::new(Sum::default());
+        while let Some(frame) = body.frame().await {
+            opened.write_all(&frame.unwrap().into_data().unwrap()).expect("gzip");
+        }
+        let seen = opened.finish().expect("the end of gzip");
+        assert_eq!((seen.0, seen.1.finish()), (length, digest.clone()), "{http:?}");
+        let peak = serve.memory("VmHWM");
+        assert!(peak < 64 * 1024, "{http:?}: {peak} KiB resident at the peak");
+        drop((client, body));
+        let records = serve.drained().await.audit();
+        // one before the first use leaves, and one for those that came after
+        let counts: Vec<_> = of(&records, "substitution").iter().map(|r| r["count"].as_u64().unwrap()).collect();
+        assert_eq!(counts, [1, 2], "{records:#?}");
+    }
+}
+
+#[tokio::test]
+async fn a_large_compressed_download_is_scrubbed_and_never_held() {
+    let blocks = large() / BLOCK;
+    let (length, digest) = tokio::task::spawn_blocking(move || sum(blocks, PLACEHOLDER)).await.unwrap();
+    for http in BOTH {
+        let (upstream, serve, mut client) = joined(http).await;
+        let feed = upstream.on("/coded", Response::builder().header("content-encoding", "br"));
+        let request = client.request("GET", "/coded").header("accept-encoding", "br").body(none()).unwrap();
+        let mut body = client.send(request).await.unwrap().into_body();
+        let coding = tokio::task::spawn_blocking(move || {
+            let mut encoder = Encoder::new("br");
+            (0..blocks).for_each(|number| feed.send(encoder.flushed(block(number, blocks, TOOL_KEY).as_bytes())));
+            feed.send(encoder.end());
+        });
+        let mut seen = Sum::default();
+        while let Some(frame) = body.frame().await {
+            seen.write_all(&frame.unwrap().into_data().unwrap()).unwrap();
+        }
+        assert_eq!((seen.0, seen.1.finish()), (length, digest.clone()), "{http:?}");
+        let peak = serve.memory("VmHWM");
+        assert!(peak < 64 * 1024, "{http:?}: {peak} KiB resident at the peak");
+        coding.await.unwrap();
+        drop((client, body));
+        assert_eq!(of(&serve.drained().await.audit(), "scrub")[0]["count"], 3, "{http:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_download_of_great_regularity_is_no_bomb() {
+    let (upstream, serve, mut client) = joined(Http::One).await;
+    for coding in ["gzip", "br", "zstd"] {
+        let mut encoder = Encoder::new(coding);
+        let mut coded: Vec<u8> = (0..large() >> 20).flat_map(|_| encoder.flushed(&[b' '; 1 << 20])).collect();
+        coded.extend_from_slice(&encoder.end());
+        assert!(large() / coded.len() as u64 > 900, "{coding}");
+        upstream.on("/coded", Response::builder().header("content-encoding", coding)).send(coded);
+        let request = client.request("GET", "/coded").header("accept-encoding", coding).body(none()).unwrap();
+        let mut body = client.send(request).await.unwrap().into_body();
+        let mut length = 0;
+        while let Some(frame) = body.frame().await {
+            length += frame.unwrap().into_data().unwrap().len() as u64;
+        }
+        assert_eq!(length, large(), "{coding}");
+    }
+    let peak = serve.memory("VmHWM");
+    assert!(peak < 64 * 1024, "{peak} KiB resident at the peak");
+}
+
+/// All that an agent can see of an answer, but for the guess in it.
+#[derive(Debug, PartialEq, Eq)]
+struct Sight {
+    status: u16,
+    headers: Vec<(String, String)>,
+    /// Lengths, in the order in which they came; for a body that the upstream ends only once this one is there, the first came before.
+    frames: Vec<usize>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Shape {
+    /// Short, with its length.
+    Held,
+    /// Long, with its length.
+    Sized,
+    /// Without a length, in a coding or none.
+    Streamed(&'static str),
+}
+
+/// Has the upstream say `guess`, and the rest only once the agent has all of what came before.
+async fn guess(client: &mut Client, upstream: &Upstream, shape: Shape, guess: &str) -> Sight {
+    let rest = match shape {
+        Shape::Sized => " ".repeat(100_000),
+        _ => "\n\nthe rest".to_owned(),
+    };
+    let first = format!("data: {guess}");
+    let coding = if let Shape::Streamed(coding) = shape { coding } else { "" };
+    let mut head = Response::builder();
+    if !coding.is_empty() {
+        head = head.header("content-encoding", coding);
+    } else if shape != Shape::Streamed("") {
+        head = head.header("content-length", first.len() + rest.len());
+    }
+    let feed = upstream.on("/guess", head);
+    let mut encoder = (!coding.is_empty()).then(|| Encoder::new(coding));
+    let mut say = |feed: &Feed, text: &str| match &mut encoder {
+        Some(encoder) => feed.send(encoder.flushed(text.as_bytes())),
+        None => feed.send(text.to_owned()),
+    };
+    say(&feed, &first);
+    let mut feed = Some(feed);
+    // what is held is read to its end before any of it goes on
+    if let Some(feed) = feed.take_if(|_| shape == Shape::Held) {
+        say(&feed, &rest);
+    }
+    let request = client.request("GET", "/guess").header("accept-encoding", coding).body(none()).unwrap();
+    let response = client.send(request).await.unwrap();
+    let headers = response.headers().iter().filter(|(name, _)| *name != "date");
+    let headers = headers.map(|(n, v)| (n.to_string(), v.to_str().unwrap().to_owned())).collect();
+    let (status, mut body) = (response.status().as_u16(), response.into_body());
+    let (mut frames, mut got) = (Vec::new(), Vec::new());
+    while shape != Shape::Held && got.len() < first.len() {
+        let frame = tokio::time::timeout(HANGS, body.frame()).await;
+        let frame = frame.unwrap_or_else(|_| panic!("{shape:?}: held back after {}", got.escape_ascii()));
+        let data = frame.unwrap().unwrap().into_data().unwrap();
+        frames.push(data.len());
+        got.extend_from_slice(&data);
+    }
+    if let Some(feed) = feed {
+        say(&feed, &rest);
+        if let Some(encoder) = encoder {
+            feed.send(encoder.end());
+        }
+    }
+    let left = body.collect().await.unwrap().to_bytes();
+    got.extend_from_slice(&left);
+    frames.push(left.len());
+    assert_eq!(got, format!("{first}{rest}").as_bytes(), "{shape:?}: it was changed");
+    Sight { status, headers, frames }
+}
+
+#[tokio::test]
+async fn an_echo_that_guesses_letter_by_letter_learns_nothing() {
+    let mut guesses = 0;
+    for http in BOTH {
+        let (upstream, serve, mut client) = joined(http).await;
+        for shape in [Shape::Held, Shape::Sized, Shape::Streamed(""), Shape::Streamed("gzip"), Shape::Streamed("br")] {
+            // with twelve letters known, the next is no longer looked for
+            for known in 0..11 {
+                let right = &TOOL_KEY[..=known];
+                // as long as the right one in every form
+                let letter = if right.ends_with('-') { '/' } else { 'x' };
+                let wrong = format!("{}{letter}", &TOOL_KEY[..known]);
+                assert_ne!(wrong, right);
+                let hex = |text: &str| text.bytes().map(|b| format!("{b:02x}")).collect::<String>();
+                let forms: [fn(&str) -> String; 3] =
+                    [str::to_owned, |text| STANDARD.encode(text), |text| text.replace('-', "%2D").replace('/', "%2F")];
+                for form in forms {
+                    let told = guess(&mut client, &upstream, shape, &form(right)).await;
+                    assert_eq!(
+                        told,
+                        guess(&mut client, &upstream, shape, &form(&wrong)).await,
+                        "{http:?} {shape:?} {right}"
+                    );
+                    guesses += 1;
+                }
+                let told = guess(&mut client, &upstream, shape, &hex(right)).await;
+                assert_eq!(
+                    told,
+                    guess(&mut client, &upstream, shape, &hex(&wrong)).await,
+                    "{http:?} {shape:?} {right}"
+                );
+                guesses += 1;
+            }
+        }
+        drop(client);
+        assert_eq!(of(&serve.drained().await.audit(), "scrub").len(), 0, "nothing was hidden, so nothing was told");
+    }
+    let _ = writeln!(io::stdout(), "oracle: {guesses} pairs of a right and a wrong guess look alike");
+}
