@@ -17,7 +17,7 @@ pub mod verify;
 pub mod webhook;
 mod writer;
 
-pub use folder::AuditFile;
+pub use folder::{AuditFile, files};
 pub use log::{Care, Commit, Config, Durability, Log};
 
 use std::io;

@@ -4,7 +4,6 @@ use super::AuditError;
 use super::filter::Filter;
 use super::folder::{AuditFile, Input, files};
 use super::lines::{Line, Lines, Stamp, stamp};
-pub use super::verify::{Proofs, verify_all};
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashSet};
 use std::io;
@@ -39,6 +38,15 @@ pub struct Progress {
 }
 
 impl Progress {
+    /// Of so many bytes.
+    pub fn of(total: u64) -> Self {
+        Self { read: Arc::default(), total }
+    }
+
+    pub(super) fn counter(&self) -> &Arc<AtomicU64> {
+        &self.read
+    }
+
     /// Bytes of files read so far, of `total`.
     pub fn read(&self) -> u64 {
         self.read.load(Ordering::Relaxed)
@@ -207,6 +215,7 @@ pub fn time_stamp(at: SystemTime) -> Stamp {
 mod tests {
     use super::super::file;
     use super::super::lines::member;
+    use super::super::verify::{Proofs, verify_all};
     use super::*;
     use crate::chain::{Head, link};
     use crate::record::{Event, Record};

@@ -3,11 +3,15 @@
 use super::AuditError;
 use super::folder::{AuditFile, files, stem};
 use super::lines::{Line, Lines, Value, member};
+use super::query::Progress;
 use super::sign::{self, Checker};
 use crate::chain::{Fault, Head, Verifier};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
+use std::panic::resume_unwind;
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::ScopedJoinHandle;
 
 /// So many records may follow the last signature: those before the next, and a few of our own.
 const SIGNED_EVERY: u64 = sign::EVERY * 2;
@@ -95,7 +99,12 @@ impl fmt::Display for Verdict {
 
 /// Checks all files: their chains, that each ends where others say, and the proofs.
 pub fn verify_all(dir: &Path, proofs: &Proofs) -> Result<Report, AuditError> {
-    let mut verdicts = files(dir)?.iter().map(|file| verify(file, proofs)).collect::<Result<Vec<_>, _>>()?;
+    verify_files(&files(dir)?, proofs, &Progress::default())
+}
+
+/// The same for files that were listed before, with their bytes counted as they are read.
+pub fn verify_files(files: &[AuditFile], proofs: &Proofs, progress: &Progress) -> Result<Report, AuditError> {
+    let mut verdicts = at_once(files, |file| verify_counted(file, proofs, progress))?;
     let claims: Vec<(String, Claim)> = verdicts
         .iter_mut()
         .flat_map(|verdict| verdict.claims.drain(..).map(|claim| (verdict.name.clone(), claim)).collect::<Vec<_>>())
@@ -103,10 +112,12 @@ pub fn verify_all(dir: &Path, proofs: &Proofs) -> Result<Report, AuditError> {
     // What was begun before all that is left went with its time, and so did the record of its removal.
     let oldest = verdicts.first().map(|v| stem(&v.name).to_owned()).unwrap_or_default();
     let removed: HashSet<&str> = claims.iter().filter(|(_, c)| c.removed).map(|(_, c)| stem(&c.file)).collect();
+    let places: HashMap<String, usize> =
+        verdicts.iter().enumerate().map(|(at, verdict)| (stem(&verdict.name).to_owned(), at)).collect();
     let mut missing = Vec::new();
     for (by, claim) in &claims {
         let name = stem(&claim.file);
-        match verdicts.iter_mut().find(|v| stem(&v.name) == name) {
+        match places.get(name).and_then(|at| verdicts.get_mut(*at)) {
             Some(before) if before.head != claim.head => before.expected = Some((by.clone(), claim.head)),
             Some(_) => {}
             None if name < oldest.as_str() || removed.contains(name) => {}
@@ -118,9 +129,40 @@ pub fn verify_all(dir: &Path, proofs: &Proofs) -> Result<Report, AuditError> {
     Ok(Report { files: verdicts, missing, lost_anchors })
 }
 
+/// Asks of every file, on all cores; the answers are in the files' order.
+fn at_once<T: Send>(
+    files: &[AuditFile],
+    ask: impl Fn(&AuditFile) -> Result<T, AuditError> + Sync,
+) -> Result<Vec<T>, AuditError> {
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let mut answers = Vec::new();
+        loop {
+            let at = next.fetch_add(1, Ordering::Relaxed);
+            let Some(file) = files.get(at) else { return answers };
+            answers.push((at, ask(file)));
+        }
+    };
+    let cores = std::thread::available_parallelism().map_or(1, usize::from).min(files.len());
+    let mut answers: Vec<(usize, Result<T, AuditError>)> = std::thread::scope(|scope| {
+        // where the system gives no thread, this one does all
+        let others: Vec<_> =
+            (1..cores).filter_map(|_| std::thread::Builder::new().spawn_scoped(scope, work).ok()).collect();
+        let own = work();
+        let answer = |other: ScopedJoinHandle<'_, _>| other.join().unwrap_or_else(|panic| resume_unwind(panic));
+        others.into_iter().flat_map(answer).chain(own).collect()
+    });
+    answers.sort_by_key(|(at, _)| *at);
+    answers.into_iter().map(|(_, answer)| answer).collect()
+}
+
 /// Checks one file.
 pub fn verify(file: &AuditFile, proofs: &Proofs) -> Result<Verdict, AuditError> {
-    let input = file.open()?;
+    verify_counted(file, proofs, &Progress::default())
+}
+
+fn verify_counted(file: &AuditFile, proofs: &Proofs, progress: &Progress) -> Result<Verdict, AuditError> {
+    let input = file.open_counted(progress.counter())?;
     let mut verdict = Verdict { name: file.name.clone(), live: input.is_live(), ..Verdict::default() };
     let mut lines = Lines::new(input);
     let mut verifier = Verifier::default();

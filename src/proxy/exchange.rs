@@ -279,9 +279,9 @@ async fn exchange(conn: &Conn, request: Request<Incoming>) -> Response<ResponseB
     let asked = match Asked::by(conn, &request) {
         Ok(asked) => asked,
         Err((agent, refusal)) => {
-            let host = conn.origin.as_ref().map(|o| &o.host);
-            let scene = scene(conn.shared(), agent, conn.origin.as_ref(), &request);
-            return refuse(conn.shared(), &scene, &refusal, host);
+            let asked = conn.origin.clone().or_else(|| written_origin(request.uri()));
+            let scene = scene(conn.shared(), agent, asked.as_ref(), &request);
+            return refuse(conn.shared(), &scene, &refusal, asked.as_ref().map(|o| &o.host));
         }
     };
     let scene = scene(conn.shared(), asked.agent.name.clone(), Some(&asked.origin), &request);
@@ -290,6 +290,11 @@ async fn exchange(conn: &Conn, request: Request<Incoming>) -> Response<ResponseB
         Ok(response) => response,
         Err(refusal) => refuse(conn.shared(), &scene, &refusal, Some(&host)),
     }
+}
+
+/// The host that the agent wrote, so that a refusal tells what was asked for.
+fn written_origin(uri: &Uri) -> Option<Origin> {
+    Origin::parse(Scheme::Http, uri.authority()?.as_str()).ok()
 }
 
 /// Who asks, and whom: what a request depends on before its content counts.

@@ -212,9 +212,10 @@ impl FilterArgs {
     }
 
     /// Calls `each` with every record that is asked for, and shows how far it is where that takes a while.
-    fn run(&self, dir: &Path, each: impl FnMut(&[u8]) -> io::Result<()>) -> anyhow::Result<()> {
+    /// `at_last`: nothing is printed before it is through.
+    fn run(&self, dir: &Path, at_last: bool, each: impl FnMut(&[u8]) -> io::Result<()>) -> anyhow::Result<()> {
         let mut merge = Merge::new(dir, self.filter()?)?;
-        let _bar = ProgressBar::show(merge.progress());
+        let _bar = ProgressBar::show(merge.progress(), at_last);
         Ok(merge.run(each)?)
     }
 }
@@ -227,7 +228,7 @@ fn bare_name(name: &str) -> String {
 
 fn query(args: &QueryArgs, dir: &Path, out: &mut impl Write) -> anyhow::Result<ExitCode> {
     let mut found = 0u64;
-    args.filter.run(dir, |line| {
+    args.filter.run(dir, false, |line| {
         found += 1;
         show(line, args.json, out)
     })?;
@@ -242,11 +243,11 @@ fn export(args: &ExportArgs, dir: &Path, out: &mut impl Write) -> anyhow::Result
     match args.format {
         Format::Csv => {
             writeln!(out, "{}", row::COLUMNS.join(","))?;
-            args.filter.run(dir, |line| row::csv_row(line, out))?;
+            args.filter.run(dir, false, |line| row::csv_row(line, out))?;
         }
         Format::Json => {
             let mut before: &[u8] = b"[\n";
-            args.filter.run(dir, |line| {
+            args.filter.run(dir, false, |line| {
                 out.write_all(std::mem::replace(&mut before, b",\n"))?;
                 out.write_all(line)
             })?;

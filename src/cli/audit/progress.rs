@@ -17,8 +17,9 @@ impl ProgressBar {
     /// Quick readings show nothing.
     const AFTER: Duration = Duration::from_millis(500);
 
-    pub(super) fn show(progress: Progress) -> Self {
-        if !io::stderr().is_terminal() || io::stdout().is_terminal() {
+    /// Where the result comes `at_last`; else what is printed meanwhile is sign enough, and would run into it.
+    pub(super) fn show(progress: Progress, at_last: bool) -> Self {
+        if !io::stderr().is_terminal() || io::stdout().is_terminal() && !at_last {
             return ProgressBar { done: None, thread: None };
         }
         let (done, ended) = mpsc::channel();

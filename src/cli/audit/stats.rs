@@ -14,7 +14,7 @@ use std::process::ExitCode;
 pub(super) fn stats(args: &StatsArgs, settings: &Settings, out: &mut impl Write) -> anyhow::Result<ExitCode> {
     let mut stats = Stats::default();
     let mut unusual = Unusual::new(settings.anomaly.limits.clone());
-    args.filter.run(&settings.audit.dir, |line| {
+    args.filter.run(&settings.audit.dir, true, |line| {
         stats.add(line);
         unusual.add(line);
         Ok(())

@@ -1,9 +1,12 @@
 //! `locum audit verify`: whether the audit is whole, file by file.
 
+use super::progress::ProgressBar;
 use super::{VerifyArgs, print_table};
 use crate::audit::public::{self, PublicKey};
+use crate::audit::query::Progress;
 use crate::audit::sign::Checker;
-use crate::audit::verify::{Proofs, Report, Verdict, verify_all};
+use crate::audit::verify::{Proofs, Report, Verdict, verify_files};
+use crate::audit::{self, AuditError};
 use crate::chain::Head;
 use crate::cli::term::{Told, WRONG_USAGE};
 use crate::config::Settings;
@@ -16,7 +19,12 @@ pub(super) fn verify(args: &VerifyArgs, settings: &Settings, out: &mut impl Writ
     let dir = &settings.audit.dir;
     let anchors = args.anchor.iter().map(|said| heads(said)).collect::<Result<Vec<_>, _>>()?.concat();
     let keys = keys(args, &settings.state)?;
-    let report = verify_all(dir, &Proofs { anchors, checker: Checker::new(&keys) })?;
+    let files = audit::files(dir)?;
+    let sizes = files.iter().map(|file| Ok(file.metadata()?.1)).collect::<Result<Vec<u64>, AuditError>>()?;
+    let progress = Progress::of(sizes.iter().sum());
+    let bar = ProgressBar::show(progress.clone(), true);
+    let report = verify_files(&files, &Proofs { anchors, checker: Checker::new(&keys) }, &progress)?;
+    drop(bar);
     if args.json {
         for verdict in &report.files {
             writeln!(out, "{}", as_json(verdict))?;

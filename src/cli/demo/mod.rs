@@ -7,7 +7,8 @@ use super::{Context, told};
 use crate::app::{self, App, Plan, Running};
 use crate::audit::filter::Filter;
 use crate::audit::lines::member;
-use crate::audit::query::{self, Proofs};
+use crate::audit::query;
+use crate::audit::verify::{Proofs, verify_all};
 use crate::ca::Root;
 use crate::config::settings::{Environment as Variables, Given, Settings};
 use crate::memory::Environment;
@@ -52,7 +53,7 @@ pub fn run(args: &DemoArgs, _: &Context) -> anyhow::Result<ExitCode> {
     let Stage { dir, running, .. } = stage;
     running.stop()?;
     played?;
-    let report = query::verify_all(&audit_dir(dir.path()), &Proofs::default())?;
+    let report = verify_all(&audit_dir(dir.path()), &Proofs::default())?;
     anyhow::ensure!(!report.files.is_empty() && report.is_sound(), "the audit's chain is broken");
     println!("\nThe audit's hash chain is whole. Everything was on this machine, and is gone now.");
     println!("Next: 'locum run -- YOUR-AGENT' with a key such as OPENAI_API_KEY in the environment.");
