@@ -25,7 +25,8 @@
 //!          upstream/           dial.rs: an address that we allow; tls.rs: what we demand; pool.rs: kept connections
 //!          audit/              log.rs appends the chain; query.rs reads it
 //! 1 ENGINES policy/            agent.rs, rule.rs; decide.rs -> Permit or Denial, the only maker of Permits
-//!  (no IO, rewrite/            finder, dress, head and bodies: placeholders -> values; scrub: values -> placeholders
+//!  (no IO, rewrite/            finder, dress, head and bodies: placeholders -> values; scrub: values -> placeholders;
+//!                              coding, opened: the codings around both; digests set right
 //!  no clock) chain.rs          the hash chain: link, verify
 //!          anomaly.rs          a fold over records -> findings
 //! 0 GROUND place.rs record.rs  places in a request; what happened in one exchange

@@ -1,7 +1,12 @@
 //! Finds placeholders in bytes, whichever way their letters are written. Where one may be replaced is not decided here.
 
+mod letters;
+
+pub(super) use letters::{Behind, Spelling, decode, decode_bytes};
+
 use crate::name::{KeyName, MAX_NAME};
 use aho_corasick::{AhoCorasick, packed};
+use letters::{Unit, unit};
 use memchr::memmem;
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -29,30 +34,6 @@ pub enum LookalikeError {
     Shared(String, KeyName, KeyName),
     #[error("{0} placeholders are more than can be searched for")]
     TooMany(usize),
-}
-
-/// How the letters of a text are written in its place.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Spelling {
-    /// As they are.
-    Raw,
-    /// With the escapes of JSON (RFC 8259, section 7).
-    Json,
-    /// Percent-encoded (RFC 3986, section 2.1); a `+` is a plus.
-    Percent,
-    /// Percent-encoded; a `+` is a space (`application/x-www-form-urlencoded`).
-    Form,
-}
-
-impl Spelling {
-    /// The most bytes that one letter takes.
-    fn width(self) -> usize {
-        match self {
-            Spelling::Raw => 1,
-            Spelling::Json => 6,
-            Spelling::Percent | Spelling::Form => 3,
-        }
-    }
 }
 
 /// How far a bracketed name is followed.
@@ -385,133 +366,6 @@ impl<'a> Scan<'a> {
     }
 }
 
-/// What went before the bytes at hand: enough to tell whether the first of them belong to an escape.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Behind {
-    last: [u8; Self::LEN],
-    len: usize,
-    /// Whether the run of backslashes that ends before `last` is odd.
-    odd: bool,
-}
-
-impl Behind {
-    /// The length of `\uXXXX`.
-    const LEN: usize = 6;
-
-    /// The byte `back` bytes before position `at` of `hay`; 1 is the one just before.
-    pub fn byte(&self, hay: &[u8], at: usize, back: usize) -> Option<u8> {
-        if back <= at {
-            return hay.get(at - back).copied();
-        }
-        let beyond = back - at;
-        (beyond <= self.len).then(|| self.last[Self::LEN - beyond])
-    }
-
-    /// Whether the byte `back` bytes before position `at` is escaped by a backslash.
-    pub fn escaped(&self, hay: &[u8], at: usize, back: usize) -> bool {
-        let mut run = 0usize;
-        loop {
-            match self.byte(hay, at, back + run + 1) {
-                Some(b'\\') => run += 1,
-                Some(_) => return run % 2 == 1,
-                None => return (run % 2 == 1) != self.odd,
-            }
-        }
-    }
-
-    /// Whether `at` is where a letter begins, rather than inside an escape.
-    pub fn aligned(&self, spelling: Spelling, hay: &[u8], at: usize) -> bool {
-        match spelling {
-            Spelling::Raw => true,
-            Spelling::Json => {
-                let in_hex = || {
-                    (2..=5).any(|back| {
-                        self.byte(hay, at, back) == Some(b'\\')
-                            && self.byte(hay, at, back - 1) == Some(b'u')
-                            && !self.escaped(hay, at, back)
-                    })
-                };
-                !self.escaped(hay, at, 0) && !in_hex()
-            }
-            Spelling::Percent | Spelling::Form => {
-                let digit = |b: Option<&u8>| b.is_some_and(u8::is_ascii_hexdigit);
-                let before = |back| self.byte(hay, at, back);
-                let first = before(1) == Some(b'%') && digit(hay.get(at)) && digit(hay.get(at + 1));
-                let second = before(2) == Some(b'%') && digit(before(1).as_ref()) && digit(hay.get(at));
-                !first && !second
-            }
-        }
-    }
-
-    /// These bytes have gone by.
-    pub fn pass(&mut self, bytes: &[u8]) {
-        if bytes.is_empty() {
-            return;
-        }
-        let odd = self.escaped(bytes, bytes.len(), Self::LEN);
-        let mut last = [0; Self::LEN];
-        let len = (self.len + bytes.len()).min(Self::LEN);
-        for back in 1..=len {
-            last[Self::LEN - back] = self.byte(bytes, bytes.len(), back).unwrap_or_default();
-        }
-        // Where fewer than LEN bytes have gone by in all, nothing lies before them.
-        *self = Self { last, len, odd: odd && len == Self::LEN };
-    }
-}
-
-enum Unit {
-    /// A letter, and where the next begins.
-    Letter(u8, usize),
-    /// The bytes end within it.
-    Partial,
-    /// No letter that placeholders are made of.
-    Other,
-}
-
-/// Reads one letter.
-fn unit(spelling: Spelling, hay: &[u8], at: usize) -> Unit {
-    let Some(&byte) = hay.get(at) else { return Unit::Partial };
-    match (spelling, byte) {
-        (Spelling::Json, b'\\') => json_unit(hay, at),
-        (Spelling::Percent | Spelling::Form, b'%') => match hex(hay, at + 1, 2) {
-            Hex::Value(value) => Unit::Letter((value & 0xff) as u8, at + 3),
-            Hex::Partial => Unit::Partial,
-            Hex::Other => Unit::Other,
-        },
-        (Spelling::Form, b'+') => Unit::Letter(b' ', at + 1),
-        _ => Unit::Letter(byte, at + 1),
-    }
-}
-
-fn json_unit(hay: &[u8], at: usize) -> Unit {
-    match hay.get(at + 1) {
-        None => Unit::Partial,
-        Some(c @ (b'/' | b'"' | b'\\')) => Unit::Letter(*c, at + 2),
-        Some(b'u') => match hex(hay, at + 2, 4) {
-            Hex::Value(value @ 0..=0x7f) => Unit::Letter((value & 0x7f) as u8, at + 6),
-            Hex::Value(_) | Hex::Other => Unit::Other,
-            Hex::Partial => Unit::Partial,
-        },
-        Some(_) => Unit::Other,
-    }
-}
-
-enum Hex {
-    Value(u16),
-    Partial,
-    Other,
-}
-
-fn hex(hay: &[u8], at: usize, digits: usize) -> Hex {
-    let mut value = 0u16;
-    for i in at..at + digits {
-        let Some(byte) = hay.get(i) else { return Hex::Partial };
-        let Some(digit) = char::from(*byte).to_digit(16) else { return Hex::Other };
-        value = value << 4 | digit as u16;
-    }
-    Hex::Value(value)
-}
-
 enum Shape {
     Nothing,
     More,
@@ -557,29 +411,6 @@ fn spelled(spelling: Spelling, hay: &[u8], start: usize, text: &[u8]) -> Shape {
         }
     }
     Shape::To(at)
-}
-
-/// A text without its escapes; what is none stays as it is.
-pub(super) fn decode(spelling: Spelling, bytes: &[u8]) -> String {
-    String::from_utf8_lossy(&decode_bytes(spelling, bytes)).into_owned()
-}
-
-pub(super) fn decode_bytes(spelling: Spelling, bytes: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(bytes.len());
-    let mut at = 0;
-    while let Some(&byte) = bytes.get(at) {
-        match unit(spelling, bytes, at) {
-            Unit::Letter(letter, next) => {
-                out.push(letter);
-                at = next;
-            }
-            Unit::Partial | Unit::Other => {
-                out.push(byte);
-                at += 1;
-            }
-        }
-    }
-    out
 }
 
 #[cfg(test)]

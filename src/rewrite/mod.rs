@@ -1,5 +1,7 @@
 //! Puts keys where placeholders stand in a request: bytes in, bytes out. It has no sockets, no clocks, and no say in what is allowed.
 //!
+//! This page tells of requests and of codings; the way back is told in [`scrub`], and a WebSocket's messages in [`message`].
+//!
 //! # What is a placeholder
 //!
 //! `<<NAME_key>>`; `{{NAME_key}}` where the config allows it; and each key's own look-alike, 16 to 512 characters out of

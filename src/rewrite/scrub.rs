@@ -32,12 +32,15 @@
 //! of a key that is cut by chunks, its beginning and 11 bytes of the secret at most have passed. The last bytes that
 //! passed are remembered, so it does not matter how small the chunks are.
 
+mod body;
 mod forms;
 mod index;
 
+pub use body::BodyScrub;
+
 use crate::memory::{self, Opened};
 use crate::name::KeyName;
-use bytes::Bytes;
+use body::Cover;
 use forms::{Form, View};
 use index::{Group, Index, SHORTEST, STRIDE};
 use std::cmp::Reverse;
@@ -51,9 +54,6 @@ pub const CERTAIN: usize = 12;
 
 /// Keys with fewer bytes than this are not replaced in headers either: they would be found in any date.
 pub const SHORT: usize = 4;
-
-/// Enough of the past to tell 12 secret bytes in any form: 17 characters of base64 and a broken one, each escaped.
-const TAIL: usize = 18 * forms::LONGEST;
 
 /// A key to hide.
 pub struct ScrubKey {
@@ -181,13 +181,13 @@ impl Scrubber {
         }
         finds.sort_by_key(Find::order);
         let mut out = Vec::with_capacity(value.len());
-        Cover { scrubber: self, mask: Mask::Placeholder, open: None, hits: 0 }.all(view, &finds, &mut out);
+        Cover::new(self, Mask::Placeholder, None).all(view, &finds, &mut out);
         Some(out)
     }
 
     /// Starts on a body, or on the frames of one direction of a connection.
     pub fn body(self: &Arc<Self>, mask: Mask) -> BodyScrub {
-        BodyScrub { scrubber: Arc::clone(self), mask, tail: [0; TAIL], tail_len: 0, open: None, hits: 0 }
+        BodyScrub::new(Arc::clone(self), mask)
     }
 }
 
@@ -245,133 +245,12 @@ impl fmt::Debug for Scrubber {
     }
 }
 
-/// Scrubs one body, chunk by chunk. Each chunk is passed on at once, so there is nothing to finish.
-pub struct BodyScrub {
-    scrubber: Arc<Scrubber>,
-    mask: Mask,
-    /// The last bytes before the next chunk, as they came.
-    tail: [u8; TAIL],
-    tail_len: usize,
-    /// The mask that the last byte of the previous chunk lies under.
-    open: Option<Open>,
-    hits: u64,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Open {
-    key: usize,
-    written: usize,
-}
-
-impl BodyScrub {
-    /// The chunk itself where there is nothing to hide in it.
-    pub fn push(&mut self, chunk: Bytes) -> Bytes {
-        if chunk.is_empty() {
-            return chunk;
-        }
-        let view = View { seen: self.tail.get(..self.tail_len).unwrap_or(&[]), now: &chunk };
-        let finds = self.scrubber.patterns.finds(view);
-        if finds.is_empty() {
-            self.open = None;
-            self.remember(&chunk);
-            return chunk;
-        }
-        let mut out = Vec::with_capacity(chunk.len() + 64);
-        let mut cover = Cover { scrubber: &self.scrubber, mask: self.mask, open: self.open, hits: 0 };
-        cover.all(view, &finds, &mut out);
-        (self.open, self.hits) = (cover.open, self.hits + cover.hits);
-        self.remember(&chunk);
-        out.into()
-    }
-
-    /// How often a key has been hidden in this body.
-    pub fn hits(&self) -> u64 {
-        self.hits
-    }
-
-    fn remember(&mut self, chunk: &[u8]) {
-        let new = chunk.get(chunk.len().saturating_sub(TAIL)..).unwrap_or(chunk);
-        let kept = self.tail_len.min(TAIL - new.len());
-        self.tail.copy_within(self.tail_len - kept..self.tail_len, 0);
-        self.tail_len = kept + new.len();
-        if let Some(end) = self.tail.get_mut(kept..self.tail_len) {
-            end.copy_from_slice(new);
-        }
-    }
-}
-
-impl Drop for BodyScrub {
-    fn drop(&mut self) {
-        memory::wipe(&mut self.tail);
-    }
-}
-
-impl fmt::Debug for BodyScrub {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("BodyScrub").field("keys", &self.scrubber).field("hits", &self.hits).finish_non_exhaustive()
-    }
-}
-
-/// Writes a chunk with masks over what was found in it.
-struct Cover<'a> {
-    scrubber: &'a Scrubber,
-    mask: Mask,
-    open: Option<Open>,
-    hits: u64,
-}
-
-impl Cover<'_> {
-    fn all(&mut self, view: View, finds: &[Find], out: &mut Vec<u8>) {
-        let before = view.seen.len();
-        let clear = |text: Range<usize>| view.now.get(text.start - before..text.end - before).unwrap_or(&[]);
-        let mut done = before;
-        for find in finds {
-            if find.text.end <= done {
-                continue;
-            }
-            let start = find.text.start.max(done);
-            out.extend_from_slice(clear(done..start));
-            // It overlaps what is masked already: the same mask goes on.
-            let open = match self.open {
-                Some(open) if find.text.start < done => open,
-                _ => self.begin(find.key),
-            };
-            self.open = Some(self.write(open, find.text.end - start, out));
-            done = find.text.end;
-        }
-        if done < view.len() {
-            out.extend_from_slice(clear(done..view.len()));
-            self.open = None;
-        }
-    }
-
-    fn begin(&mut self, key: usize) -> Open {
-        self.hits += 1;
-        if let Some(hits) = self.scrubber.hits.get(key) {
-            hits.fetch_add(1, Ordering::Relaxed);
-        }
-        Open { key, written: 0 }
-    }
-
-    /// Writes what a mask shows over the next `len` bytes.
-    fn write(&self, open: Open, len: usize, out: &mut Vec<u8>) -> Open {
-        let placeholder = self.scrubber.patterns.keys.get(open.key).map_or("", |k| &k.placeholder).as_bytes();
-        match self.mask {
-            Mask::Placeholder if open.written == 0 => out.extend(placeholder),
-            Mask::Placeholder => {}
-            Mask::SameLength => {
-                out.extend(placeholder.iter().chain(std::iter::repeat(&b'*')).skip(open.written).take(len));
-            }
-        }
-        Open { written: open.written + len, ..open }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use base64::Engine;
     use base64::engine::general_purpose::{STANDARD, URL_SAFE};
+    use bytes::Bytes;
     use proptest::prelude::*;
 
     const KEY: &str = "sk-ant-api03-AbCdEfGhIjKlMnOpQrStUvWxYz0123456789_-abcdefgh";
