@@ -7,7 +7,7 @@ use crate::policy::agent::{AuthError, Wait};
 use crate::upstream::UpstreamError;
 use crate::upstream::dial::DialError;
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
+use http::header::{ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
 
 /// Says why locum answered by itself.
@@ -188,6 +188,10 @@ impl Refusal {
         };
         if let Some(seconds) = wait {
             headers.insert(http::header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if status == StatusCode::UNSUPPORTED_MEDIA_TYPE {
+            // as RFC 9110, section 15.5.16, has it
+            headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("gzip, deflate, br, zstd"));
         }
         if status == StatusCode::PROXY_AUTHENTICATION_REQUIRED {
             let challenge = HeaderValue::from_static("Basic realm=\"locum\", charset=\"UTF-8\"");

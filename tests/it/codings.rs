@@ -314,6 +314,8 @@ async fn what_can_not_be_read_is_refused_by_name() {
             let got = client.ask(request).await;
             assert_eq!((got.status.as_u16(), got.header("locum-refused")), (status, Some("body-refused")), "{codings}");
             assert!(got.json()["detail"].as_str().unwrap().contains(word), "{codings}: {}", got.text());
+            let accepted = (status == 415).then_some("gzip, deflate, br, zstd");
+            assert_eq!(got.header("accept-encoding"), accepted, "{codings}");
         }
         // a streamed one may have begun, and then never came to its end
         assert!(upstream.seen().iter().all(|s| !s.whole), "{http:?}: {:#?}", upstream.seen());
