@@ -3,6 +3,7 @@
 mod connect;
 mod ending;
 mod exchange;
+pub mod frames;
 pub mod framing;
 mod headers;
 mod intercept;
