@@ -409,4 +409,28 @@ mod tests {
         let list = |s: &[&str]| s.iter().map(|a| a.parse().unwrap()).collect::<Vec<SocketAddr>>();
         assert_eq!(interleave(list(&["[::1]:1", "[::2]:1", "1.1.1.1:1"])), list(&["[::1]:1", "1.1.1.1:1", "[::2]:1"]));
     }
+
+    /// Time stands still but where all wait, so the limits are reached at once.
+    #[tokio::test(start_paused = true)]
+    async fn whoever_is_slow_is_named() {
+        let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let proxy = format!("http://{}", silent.local_addr().unwrap()).parse().unwrap();
+        let dialer = Dialer { proxy: Some(Arc::new(proxy)), ..Dialer::default() };
+        let origin = Origin::parse(crate::name::Scheme::Https, "api.tool.example").unwrap();
+        let error = dialer.dial(&origin).await.unwrap_err();
+        assert!(matches!(error, DialError::Timeout { .. }), "{error}");
+        assert_eq!(error.to_string(), "https://api.tool.example did not answer the connection within 10 s");
+    }
+
+    #[tokio::test]
+    async fn every_address_is_tried() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let open = listener.local_addr().unwrap();
+        let closed = |ip: &str| SocketAddr::new(ip.parse().unwrap(), open.port());
+        // nobody listens on the others
+        let addresses = [closed("127.0.0.2"), closed("::1"), closed("127.0.0.3"), open];
+        assert_eq!(connect_first(&addresses).await.unwrap().peer_addr().unwrap(), open);
+        let error = connect_first(&addresses[..3]).await.unwrap_err();
+        assert_ne!(error.to_string(), "no address", "the last reason is told");
+    }
 }

@@ -154,3 +154,22 @@ fn add(store: &mut RootCertStore, path: &Path) -> Result<(), RootsError> {
     }
     if count == 0 { Err(fail("it holds no PEM certificate".into())) } else { Ok(()) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::name::Scheme;
+
+    /// Time stands still but where all wait, so the limit is reached at once.
+    #[tokio::test(start_paused = true)]
+    async fn a_handshake_that_never_ends_is_told_as_such() {
+        let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let tcp = TcpStream::connect(silent.local_addr().unwrap()).await.unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let tls = Tls::new(RootCertStore::empty(), provider).unwrap();
+        let origin = Origin::parse(Scheme::Https, "api.tool.example").unwrap();
+        let error = tls.connect(&origin, tcp, Offer::Http1).await.err().unwrap().error;
+        assert!(matches!(error, UpstreamError::TlsTimeout { .. }), "{error}");
+        assert!(error.to_string().contains("api.tool.example did not finish the TLS handshake"), "{error}");
+    }
+}
