@@ -16,6 +16,8 @@
 //!          proxy/connect.rs    first request: which agent, which host; peer.rs: which local user
 //!          proxy/intercept.rs  peek the ClientHello, answer with our leaf
 //!          proxy/exchange.rs   one request and its response, top to bottom
+//!          proxy/upgrade.rs    a WebSocket's handshake; websocket.rs: its messages; frames.rs: its frames
+//!          proxy/kin.rs        who was started by `run`, and so needs no token
 //!          proxy/framing.rs    HTTP/1.1 read more strictly than servers must; strict.rs puts it before hyper
 //!          proxy/*_body.rs     the bodies of both ways; ending.rs tells the audit how it ended
 //!          proxy/tunnel.rs     blind copy for hosts that must not be read

@@ -14,7 +14,8 @@ use crate::config::keys::KeySetting;
 use crate::config::settings::Settings;
 use crate::memory::{self, Environment};
 use crate::policy::Agent;
-use crate::policy::agent::TokenHash;
+use crate::policy::agent::{Proof, TokenHash};
+use crate::proxy::kin::Kin;
 use crate::proxy::{self, ExchangeIds, PatternCache, Shared, Worker, listen};
 use crate::secrets::{Secrets, Supplies};
 use crate::upstream::dial::Dialer;
@@ -50,6 +51,8 @@ pub struct Plan {
     pub root: Option<Root>,
     /// Tokens made for the occasion: with any, no others count.
     pub tokens: Vec<(TokenHash, Arc<Agent>)>,
+    /// What this process starts, and what that starts, needs no token: it counts as having the first.
+    pub descendants: bool,
 }
 
 /// A proxy that is set up and listens, but does not serve yet.
@@ -68,7 +71,8 @@ pub struct App {
 impl App {
     /// Sets everything up in the order in which a mistake is cheapest to mend.
     pub fn build(plan: Plan) -> Result<Self, AppError> {
-        let Plan { settings, environment, listen, root, tokens } = plan;
+        let Plan { settings, environment, listen, root, tokens, descendants } = plan;
+        let kin = tokens.first().filter(|_| descendants).cloned();
         let now = SystemTime::now();
         machine::raise_descriptor_limit();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -109,6 +113,7 @@ impl App {
             ids: ExchangeIds::new(random()?),
             counters: proxy::Counters::default(),
             meters: proxy::Meters::default(),
+            kin: kin.map(|(hash, agent)| Arc::new(Kin::new(agent, Proof::of(hash)))),
         };
         Ok(Self { shared: Arc::new(shared), settings, active_keys, supplies, dialer, tls, listener, tokens, webhook })
     }

@@ -1,5 +1,6 @@
 //! `locum run`: a proxy for one command, with everything that the command needs to use it, and nothing left behind.
 
+use super::orphans::Orphans;
 use super::{Context, env, term, told};
 use crate::app::{self, App, Plan};
 use crate::ca::Root;
@@ -64,6 +65,7 @@ fn proxied(args: RunArgs, context: &Context) -> anyhow::Result<ExitCode> {
         listen: Some(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0)),
         root,
         tokens: vec![(TokenHash::of(token.as_bytes()), agent.clone())],
+        descendants: true,
     };
     let app = App::build(plan).map_err(told)?;
 
@@ -161,11 +163,21 @@ async fn child(command: Command) -> io::Result<ExitStatus> {
     let mut hup = signal(SignalKind::hangup())?;
     let mut usr1 = signal(SignalKind::user_defined1())?;
     let mut usr2 = signal(SignalKind::user_defined2())?;
+    let mut ended = signal(SignalKind::child())?;
+    let mut orphans = Orphans::adopt();
     let mut child = tokio::process::Command::from(command).spawn()?;
     let pid = child.id();
     loop {
         let sent = tokio::select! {
             status = child.wait() => return status,
+            _ = ended.recv() => {
+                orphans.expect();
+                continue;
+            }
+            () = orphans.due() => {
+                orphans.reap(pid);
+                continue;
+            }
             _ = int.recv() => continue,
             _ = quit.recv() => continue,
             _ = term.recv() => rustix::process::Signal::TERM,

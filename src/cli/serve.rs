@@ -28,7 +28,7 @@ pub fn run(args: ServeArgs, context: &Context) -> anyhow::Result<ExitCode> {
     }
     let environment = context.take_secrets(&settings)?;
     let export = settings.ca.export.clone();
-    let plan = Plan { settings, environment, listen: None, root: None, tokens: Vec::new() };
+    let plan = Plan { settings, environment, listen: None, root: None, tokens: Vec::new(), descendants: false };
     let app = App::build(plan).map_err(told)?;
     if let Some(path) = &export {
         export_certificate(app.root(), path)?;

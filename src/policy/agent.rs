@@ -231,6 +231,13 @@ impl Agents {
 #[derive(Debug, Clone)]
 pub struct Proof(Option<TokenHash>);
 
+impl Proof {
+    /// The proof of whoever has the token with this hash.
+    pub fn of(hash: TokenHash) -> Self {
+        Self(Some(hash))
+    }
+}
+
 type Token = Zeroizing<Vec<u8>>;
 
 fn tokens(header: &[u8]) -> Option<Vec<Token>> {

@@ -49,11 +49,12 @@ pub struct BodyGrant {
 }
 
 /// Proof that a request was judged and may have these keys.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Permit {
     keys: Vec<KeyName>,
     uses: Vec<Use>,
     body: Vec<BodyGrant>,
+    messages: Vec<Arc<KeyRule>>,
     scrub: Vec<Arc<KeyRule>>,
 }
 
@@ -71,6 +72,11 @@ impl Permit {
     /// The keys that the body could need.
     pub fn body(&self) -> &[BodyGrant] {
         &self.body
+    }
+
+    /// The keys that the text messages of a WebSocket may hold, should this request open one.
+    pub fn messages(&self) -> &[Arc<KeyRule>] {
+        &self.messages
     }
 
     /// All keys bound to the answering host: none of them may come back.
@@ -263,11 +269,14 @@ impl Rules {
         if !agent.methods.is_empty() && !agent.methods.contains(method) {
             return Err(Denial::AgentMethod { method: method.to_string(), agent: agent.name.clone() });
         }
-        let mut permit = Permit { keys: Vec::new(), uses: Vec::new(), body: Vec::new(), scrub: Vec::new() };
+        let mut permit = Permit::default();
         for mention in mentions {
             self.grant(question, mention, &mut permit)?;
         }
         permit.scrub = self.bound(origin).into_iter().cloned().collect();
+        let in_messages =
+            |rule: &&Arc<KeyRule>| rule.places.contains(&Place::Ws) && self.judge(question, rule, "").is_ok();
+        permit.messages = permit.scrub.iter().filter(in_messages).cloned().collect();
         if question.has_body && !is_trace(method) {
             permit.body =
                 permit.scrub.iter().filter_map(|rule| self.body_grant(question, rule, &permit.uses)).collect();

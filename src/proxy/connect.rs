@@ -1,11 +1,12 @@
 //! The first request on a connection: which agent asks, and for which host. Everything after it is for others.
 
 use super::exchange::Conn;
+use super::kin::Relative;
 use super::refuse::Refusal;
 use super::{Live, Worker, early_scene, exchange, intercept, peer, tunnel};
 use crate::name::{AgentName, Host, Origin, Scheme, split_port};
 use crate::policy::Agent;
-use crate::policy::agent::Proof;
+use crate::policy::agent::{AuthError, Proof};
 use crate::upstream::read_ahead::ReadAhead;
 use bytes::BytesMut;
 use std::net::SocketAddr;
@@ -32,8 +33,10 @@ enum First {
         port: u16,
         authorization: Option<Vec<u8>>,
     },
-    /// Plain requests for `http://` hosts, this one and those after it.
-    Absolute,
+    /// Plain requests for `http://` hosts, this one and those after it; each says for itself who asks.
+    Absolute {
+        authorized: bool,
+    },
 }
 
 /// A client's connection, with what came after the head.
@@ -65,16 +68,17 @@ pub(super) async fn connection(worker: Arc<Worker>, stream: TcpStream, peer: Soc
             Ok(Err(refusal)) => Err(refusal),
         };
         match head {
-            Ok((First::Absolute, _)) => {
+            Ok((First::Absolute { authorized }, _)) => {
                 let user = local_user(&worker.shared.live.load(), &client);
+                let relative = if authorized { None } else { relative(&worker, &client).await };
                 return match user {
-                    Ok(()) => exchange::serve_absolute(worker, client, stop).await,
+                    Ok(()) => exchange::serve_absolute(worker, client, relative, stop).await,
                     Err(refusal) => refuse(&worker, &mut client, &refusal, AgentName::local(), None, true).await,
                 };
             }
             Ok((First::Connect { host, port, authorization }, len)) => {
                 let _ = client.read.split_to(len);
-                match admit(&worker, &client, &host, port, authorization.as_deref()) {
+                match admit(&worker, &client, &host, port, authorization.as_deref()).await {
                     Ok(asked) => return connected(worker, client, asked, host, port, stop).await,
                     Err((agent, refusal)) => {
                         let again = matches!(refusal, Refusal::Unauthenticated(_));
@@ -97,34 +101,54 @@ pub(super) fn local_user(live: &Live, client: &Client) -> Result<(), Refusal> {
     if live.agents.need_token() || !cfg!(any(target_os = "linux", target_os = "android")) {
         return Ok(());
     }
-    let uid = client.stream.local_addr().ok().and_then(|own| peer::uid(client.peer, own));
+    let uid = client.stream.local_addr().ok().and_then(|own| peer::of(client.peer, own)).map(|peer| peer.uid);
     match uid {
         Some(uid) if live.uids.contains(&uid) => Ok(()),
         uid => Err(Refusal::Stranger { uid }),
     }
 }
 
-fn admit(
+async fn admit(
     worker: &Worker,
     client: &Client,
     host: &Host,
     port: u16,
     authorization: Option<&[u8]>,
-) -> Result<(Arc<Agent>, Proof), (AgentName, Refusal)> {
+) -> Result<Admitted, (AgentName, Refusal)> {
+    let known = worker.shared.live.load().agents.authenticate(authorization, SystemTime::now());
+    let admitted = match known {
+        Ok((agent, proof)) => Admitted { agent, proof, pid: None },
+        Err(e) => {
+            let relative = if e == AuthError::Missing { relative(worker, client).await } else { None };
+            let stranger = (AgentName::local(), Refusal::Unauthenticated(e));
+            let Relative { agent, proof, pid } = relative.ok_or(stranger)?;
+            Admitted { agent, proof, pid: Some(pid) }
+        }
+    };
     let live = worker.shared.live.load();
-    let (agent, proof) = live
-        .agents
-        .authenticate(authorization, SystemTime::now())
-        .map_err(|e| (AgentName::local(), Refusal::Unauthenticated(e)))?;
+    let agent = &admitted.agent;
     local_user(&live, client).map_err(|r| (agent.name.clone(), r))?;
-    live.rules.admit(&agent, host, port).map_err(|d| (agent.name.clone(), Refusal::Denied(d)))?;
-    Ok((agent, proof))
+    live.rules.admit(agent, host, port).map_err(|d| (agent.name.clone(), Refusal::Denied(d)))?;
+    Ok(admitted)
+}
+
+/// Who has opened a tunnel, and from which process, where that is known.
+pub(super) struct Admitted {
+    pub agent: Arc<Agent>,
+    pub proof: Proof,
+    pub pid: Option<u32>,
+}
+
+/// The descendant behind a connection without a token, where such are let in.
+async fn relative(worker: &Worker, client: &Client) -> Option<Relative> {
+    let kin = worker.shared.kin.as_ref()?;
+    kin.knows(client.peer, client.stream.local_addr().ok()?).await
 }
 
 async fn connected(
     worker: Arc<Worker>,
     mut client: Client,
-    (agent, proof): (Arc<Agent>, Proof),
+    admitted: Admitted,
     host: Host,
     port: u16,
     stop: watch::Receiver<bool>,
@@ -136,10 +160,10 @@ async fn connected(
     };
     let origin = Origin { scheme: Scheme::Https, host, port };
     if unread {
-        return tunnel::run(worker, client, agent, origin).await;
+        return tunnel::run(worker, client, admitted, origin).await;
     }
     if client.stream.write_all(ESTABLISHED).await.is_ok() {
-        intercept::run(client, Conn::tunnel(worker, agent, proof, origin), stop).await;
+        intercept::run(client, Conn::tunnel(worker, admitted, origin), stop).await;
     }
 }
 
@@ -230,7 +254,8 @@ fn first(head: &[u8]) -> Result<First, Refusal> {
         return Err(malformed("the request line is malformed"));
     };
     if method != "CONNECT" {
-        return absolute(target);
+        let authorized = one(request.headers, "proxy-authorization")?.is_some();
+        return absolute(target, authorized);
     }
     let (host, port) = split_port(target).map_err(|e| Refusal::Malformed(e.to_string()))?;
     let port = port.ok_or_else(|| malformed("CONNECT names no port"))?;
@@ -243,7 +268,7 @@ fn first(head: &[u8]) -> Result<First, Refusal> {
     Ok(First::Connect { host, port, authorization })
 }
 
-fn absolute(target: &str) -> Result<First, Refusal> {
+fn absolute(target: &str, authorized: bool) -> Result<First, Refusal> {
     let scheme = target.get(..7).unwrap_or_default();
     if target.starts_with('/') || target == "*" {
         return Err(Refusal::NotForwarded("this is a forward proxy and no web server: set HTTPS_PROXY to it"));
@@ -251,7 +276,7 @@ fn absolute(target: &str) -> Result<First, Refusal> {
     if !scheme.eq_ignore_ascii_case("http://") {
         return Err(Refusal::NotForwarded("only http:// is asked for by its whole URL; https:// goes through CONNECT"));
     }
-    Ok(First::Absolute)
+    Ok(First::Absolute { authorized })
 }
 
 fn is(header: &httparse::Header<'_>, name: &str) -> bool {
@@ -285,7 +310,7 @@ mod tests {
     fn read(head: &str) -> String {
         match first(head.replace('\n', "\r\n").as_bytes()) {
             Ok(First::Connect { host, port, .. }) => format!("{host}:{port}"),
-            Ok(First::Absolute) => "absolute".into(),
+            Ok(First::Absolute { .. }) => "absolute".into(),
             Err(r) => r.status().as_str().into(),
         }
     }

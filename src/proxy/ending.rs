@@ -6,15 +6,20 @@ use super::request_body::Fault;
 use crate::policy::agent::Turn;
 use crate::record::{Event, Record, Scene};
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Instant, SystemTime};
+use tokio::sync::Notify;
 
 /// What the request's body has come to so far; it may outlive the response's.
 #[derive(Default)]
 pub(super) struct Tally {
     pub bytes_out: AtomicU64,
     pub kept: AtomicU64,
+    /// The response has begun.
+    pub answered: AtomicBool,
+    /// The exchange has ended: who still waits to send a body need not.
+    pub over: Notify,
     fault: Mutex<Option<Fault>>,
 }
 
@@ -140,6 +145,7 @@ impl Ending {
 
 impl Drop for Ending {
     fn drop(&mut self) {
+        self.tally.over.notify_one();
         if matches!(self.outcome, Outcome::Refused) {
             return;
         }

@@ -1,20 +1,25 @@
 //! One request and its response, top to bottom.
 
-use super::connect::Client;
+use super::connect::{Admitted, Client};
 use super::ending::{Ending, Tally};
 use super::framing::Fault as FramingFault;
+use super::kin::Relative;
 use super::refuse::Refusal;
-use super::request_body::{self, Fault};
+use super::request_body::{self, Fault, RequestBody};
 use super::response_body::{self, ResponseBody};
 use super::strict::Strict;
+use super::upgrade::{Handshake, Switch};
 use super::watched::Watched;
+use super::websocket::Relay;
 use super::{Live, Shared, Worker, early_scene, headers};
 use crate::ca::Leaves;
 use crate::name::{AgentName, Host, KeyName, Origin, Scheme};
-use crate::policy::agent::{Proof, Turn};
+use crate::place::Place;
+use crate::policy::agent::{AuthError, Proof, Turn};
 use crate::policy::decide::{Mention, Question};
 use crate::policy::{Agent, Denial, Permit};
 use crate::record::{Event, Record, Scene};
+use crate::rewrite::BodyKey;
 use crate::rewrite::head::{self, HeadHits};
 use crate::rewrite::scrub::{ScrubKey, Scrubber};
 use crate::secrets::Keys;
@@ -22,7 +27,7 @@ use crate::upstream::UpstreamError;
 use crate::upstream::pool::{BoxError, Wish};
 use bytes::Bytes;
 use http::header::{EXPECT, HOST, IF_RANGE, PROXY_AUTHORIZATION, RANGE};
-use http::{HeaderValue, Method, Request, Response, Uri, Version};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -55,7 +60,13 @@ pub(super) struct Conn {
     origin: Option<Origin>,
     /// The host that the TLS handshake named, where it was not the tunnel's.
     misdirected: Option<Host>,
+    /// Who asks where a request without a tunnel brings no token.
+    relative: Option<Relative>,
+    /// The client's process, where it was asked for.
+    pid: Option<u32>,
     under_way: AtomicUsize,
+    /// What comes after HTTP, once a request has asked for it.
+    switch: Switch,
 }
 
 /// Who opened a tunnel, as known when the rules were last looked at.
@@ -126,9 +137,14 @@ impl Body for Answer {
 
 impl Conn {
     /// The requests of a tunnel to `origin`.
-    pub fn tunnel(worker: Arc<Worker>, agent: Arc<Agent>, proof: Proof, origin: Origin) -> Self {
+    pub fn tunnel(worker: Arc<Worker>, Admitted { agent, proof, pid }: Admitted, origin: Origin) -> Self {
         let opener = Opener { proof, known: Mutex::new((Weak::new(), agent)) };
-        Self { worker, opener: Some(opener), origin: Some(origin), misdirected: None, under_way: AtomicUsize::new(0) }
+        Self { opener: Some(opener), origin: Some(origin), pid, ..Self::new(worker) }
+    }
+
+    fn new(worker: Arc<Worker>) -> Self {
+        let (under_way, switch) = (AtomicUsize::new(0), Switch::default());
+        Self { worker, opener: None, origin: None, misdirected: None, relative: None, pid: None, under_way, switch }
     }
 
     pub fn set_scheme(&mut self, scheme: Scheme) {
@@ -173,9 +189,14 @@ impl Conn {
 }
 
 /// Serves plain `http://` requests, each with its own host and its own credentials.
-pub(super) async fn serve_absolute(worker: Arc<Worker>, client: Client, stop: watch::Receiver<bool>) {
-    let conn = Conn { worker, opener: None, origin: None, misdirected: None, under_way: AtomicUsize::new(0) };
-    serve(conn, client.into_stream(), false, stop).await;
+pub(super) async fn serve_absolute(
+    worker: Arc<Worker>,
+    client: Client,
+    relative: Option<Relative>,
+    stop: watch::Receiver<bool>,
+) {
+    let pid = relative.as_ref().map(|r| r.pid);
+    serve(Conn { relative, pid, ..Conn::new(worker) }, client.into_stream(), false, stop).await;
 }
 
 /// Serves the requests of one connection until it ends or the proxy drains.
@@ -185,6 +206,7 @@ where
 {
     let conn = Arc::new(conn);
     let of = conn.clone();
+    let stopping = stop.clone();
     let service = service_fn(move |request| {
         let under_way = UnderWay::one(&of);
         async move {
@@ -223,10 +245,12 @@ where
             }
         }
     }
-    let (strict, why) = Strict::new(stream);
+    let (strict, why) = Strict::new(stream, conn.switch.made.clone());
     let mut serving = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(KEEP_ALIVE)
+        // a client that has said all may still listen; one that is gone breaks TLS off, or the next write
+        .half_close(true)
         .preserve_header_case(true)
         .serve_connection(TokioIo::new(strict), service);
     // hyper takes a fault between two requests for a good end: only `why` tells
@@ -238,7 +262,12 @@ where
             true
         }
     };
-    let mut stream = serving.into_parts().io.into_inner().into_inner();
+    let parts = serving.into_parts();
+    let (mut stream, unread) = parts.io.into_inner().into_parts();
+    let early = [&parts.read_buf[..], &unread].concat();
+    if let Some(switched) = conn.switch.take() {
+        return Box::pin(switched.run(stream, early, stopping)).await;
+    }
     let refusal = why.take().map(|fault| match fault {
         FramingFault::Malformed(why) => Refusal::Malformed(why.into()),
         FramingFault::TooLarge(why) => Refusal::TooLarge(why),
@@ -276,19 +305,20 @@ async fn hang_up<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, draining: boo
 /// An exchange always has an answer: the upstream's, or locum's own.
 async fn exchange(conn: &Conn, request: Request<Incoming>) -> Response<ResponseBody> {
     let start = Instant::now();
+    let grpc = headers::grpc(request.headers()).cloned();
     let asked = match Asked::by(conn, &request) {
         Ok(asked) => asked,
         Err((agent, refusal)) => {
             let asked = conn.origin.clone().or_else(|| written_origin(request.uri()));
-            let scene = scene(conn.shared(), agent, asked.as_ref(), &request);
-            return refuse(conn.shared(), &scene, &refusal, asked.as_ref().map(|o| &o.host));
+            let scene = scene(conn, agent, asked.as_ref(), &request);
+            return refuse(conn.shared(), &scene, &refusal, asked.as_ref().map(|o| &o.host), grpc);
         }
     };
-    let scene = scene(conn.shared(), asked.agent.name.clone(), Some(&asked.origin), &request);
+    let scene = scene(conn, asked.agent.name.clone(), Some(&asked.origin), &request);
     let host = asked.origin.host.clone();
     match forward(conn, asked, &scene, request, start).await {
         Ok(response) => response,
-        Err(refusal) => refuse(conn.shared(), &scene, &refusal, Some(&host)),
+        Err(refusal) => refuse(conn.shared(), &scene, &refusal, Some(&host), grpc),
     }
 }
 
@@ -313,8 +343,11 @@ impl Asked {
             Some(opener) => opener.agent(&live, conn.origin.as_ref(), now).map_err(|r| (opener.name(), r))?,
             None => {
                 let credentials = request.headers().get(PROXY_AUTHORIZATION).map(HeaderValue::as_bytes);
-                let known = live.agents.authenticate(credentials, now);
-                known.map_err(|e| (AgentName::local(), Refusal::Unauthenticated(e)))?.0
+                match (live.agents.authenticate(credentials, now), &conn.relative) {
+                    (Ok((agent, _)), _) => agent,
+                    (Err(AuthError::Missing), Some(relative)) => relative.agent.clone(),
+                    (Err(e), _) => return Err((AgentName::local(), Refusal::Unauthenticated(e))),
+                }
             }
         };
         let fail = |refusal| (agent.name.clone(), refusal);
@@ -340,12 +373,15 @@ async fn forward(
     let (mut parts, body) = request.into_parts();
     let http = version(parts.version);
     let wish = match parts.version {
-        Version::HTTP_2 if headers::wants_http2(&parts.headers) => Wish::Http2,
+        Version::HTTP_2 if headers::grpc(&parts.headers).is_some() => Wish::Http2,
         Version::HTTP_2 => Wish::Any,
         _ => Wish::Http1,
     };
+    let handshake = Handshake::asked(&parts, !body.is_end_stream())?;
+    let wish = if handshake.is_some() { Wish::Alone } else { wish };
     let chunked = headers::request(&mut parts.headers);
     parts.headers.remove(headers::LOCUM_TOOL);
+    let expects = parts.version == Version::HTTP_11 && !body.is_end_stream() && expects_word(&parts.headers);
     parts.headers.remove(EXPECT);
     parts.uri = origin_form(&parts.uri);
     inject(&asked.live, &asked.origin, &mut parts.headers);
@@ -358,6 +394,7 @@ async fn forward(
         return Err(Refusal::Rest(rest));
     }
     let keys = shared.secrets.open(&permit).await.map_err(|e| Refusal::KeyUnavailable(e.to_string()))?;
+    let bound = (handshake.is_some() && !permit.scrub().is_empty()).then(|| generations(shared, &permit));
     head::replace(&mut parts.uri, &mut parts.headers, &hits, |k| keys.get(k).map(|v| v.expose()))
         .map_err(|e| Refusal::KeyUnavailable(e.to_string()))?;
     if !permit.scrub().is_empty() {
@@ -366,10 +403,13 @@ async fn forward(
         parts.headers.remove(IF_RANGE);
         response_body::accept_what_can_be_read(&mut parts.headers);
     }
+    if handshake.is_some() {
+        Handshake::ask(&mut parts.headers, bound.is_some());
+    }
 
     let tally = Arc::new(Tally::default());
     let scrub_with = scrubber(&conn.worker, &asked, &permit, &keys);
-    let Asked { live, origin, turn, .. } = asked;
+    let Asked { live, agent, origin, turn } = asked;
     let mut ending = Ending::new(shared.clone(), scene.clone(), tally.clone(), start, http, turn);
     ending.key_ref = permit.uses().first().map(|u| u.key.placeholder());
     let plan = request_body::Plan { shared, scene, permit: &permit, keys: &keys, vocabulary: &live.vocabulary };
@@ -387,7 +427,10 @@ async fn forward(
 
     let method = parts.method.clone();
     set_host(&origin, &mut parts.headers);
-    let request = Request::from_parts(parts, body);
+    let mut request = Request::from_parts(parts, body);
+    if expects && !request.body().is_held() {
+        request = expecting(request, &tally);
+    }
     let sending = tokio::time::timeout(FIRST_BYTE, conn.worker.pool.send(&origin, request, wish));
     let sent = match sending.await {
         Ok(sent) => sent,
@@ -398,8 +441,58 @@ async fn forward(
 
     ending.upstream_ip = Some(lease.ip);
     ending.status = Some(response.status().as_u16());
+    tally.answered.store(true, Ordering::Release);
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        let relay = bound.map(|bound| Relay {
+            shared: shared.clone(),
+            scene: scene.clone(),
+            agent,
+            keys: in_messages(&permit, &keys),
+            bound,
+            scrubber: scrub_with,
+            live,
+        });
+        // boxed, as it is rare, and every request would carry room for it
+        return Box::pin(conn.switch.make(handshake, &origin, response, relay, tally, ending)).await;
+    }
     headers::response(response.headers_mut());
     response_body::rewrite(response, &method, scrub_with, lease, ending).await
+}
+
+fn expects_word(headers: &HeaderMap) -> bool {
+    headers.get(EXPECT).is_some_and(|v| v.as_bytes().eq_ignore_ascii_case(b"100-continue"))
+}
+
+/// Asks the upstream whether it wants the body, as the client does; the client is told once its body is asked for.
+fn expecting(request: Request<RequestBody>, tally: &Arc<Tally>) -> Request<RequestBody> {
+    let (mut parts, body) = request.into_parts();
+    parts.headers.insert(EXPECT, HeaderValue::from_static("100-continue"));
+    let (body, go) = body.expecting(tally.clone());
+    let mut request = Request::from_parts(parts, body);
+    hyper::ext::on_informational(&mut request, move |response| {
+        if response.status() == StatusCode::CONTINUE {
+            go.notify_one();
+        }
+    });
+    request
+}
+
+/// What tells later whether the keys of this host are still those that were opened just now.
+fn generations(shared: &Shared, permit: &Permit) -> Vec<(KeyName, u64)> {
+    permit.scrub().iter().map(|rule| (rule.name.clone(), shared.secrets.generation(&rule.name))).collect()
+}
+
+/// The keys that may go into the text messages of a WebSocket.
+fn in_messages(permit: &Permit, keys: &Keys) -> Vec<BodyKey> {
+    let rules = permit.messages().iter();
+    rules
+        .map(|rule| BodyKey {
+            key: rule.name.clone(),
+            value: keys.get(&rule.name).cloned(),
+            places: vec![Place::Ws],
+            max_uses: rule.max_uses,
+        })
+        .collect()
 }
 
 /// What hides the keys bound to the host that answers; `None` where there are none.
@@ -525,12 +618,12 @@ fn inject(live: &Live, origin: &Origin, headers: &mut http::HeaderMap) {
     }
 }
 
-fn scene(shared: &Shared, agent: AgentName, origin: Option<&Origin>, request: &Request<Incoming>) -> Arc<Scene> {
+fn scene(conn: &Conn, agent: AgentName, origin: Option<&Origin>, request: &Request<Incoming>) -> Arc<Scene> {
     let tool = request.headers().get(headers::LOCUM_TOOL).map(|v| String::from_utf8_lossy(v.as_bytes()).into_owned());
     Arc::new(Scene {
-        exchange: shared.ids.next(),
+        exchange: conn.shared().ids.next(),
         agent,
-        pid: None,
+        pid: conn.pid,
         tool,
         method: request.method().as_str().to_owned(),
         scheme: origin.map_or("http", |o| o.scheme.as_str()),
@@ -563,9 +656,19 @@ fn version(version: Version) -> &'static str {
     }
 }
 
-fn refuse(shared: &Shared, scene: &Arc<Scene>, refusal: &Refusal, host: Option<&Host>) -> Response<ResponseBody> {
+fn refuse(
+    shared: &Shared,
+    scene: &Arc<Scene>,
+    refusal: &Refusal,
+    host: Option<&Host>,
+    grpc: Option<HeaderValue>,
+) -> Response<ResponseBody> {
     shared.record_refusal(scene.clone(), refusal);
-    refusal.answer(&scene.exchange, host).map(|b: Bytes| ResponseBody::answer(b))
+    let answer = match grpc {
+        Some(content_type) => refusal.grpc(content_type, &scene.exchange, host),
+        None => refusal.answer(&scene.exchange, host),
+    };
+    answer.map(|b: Bytes| ResponseBody::answer(b))
 }
 
 impl From<Fault> for Refusal {

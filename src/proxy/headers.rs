@@ -6,6 +6,9 @@ use http::{HeaderMap, HeaderValue};
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const ALT_SVC: HeaderName = HeaderName::from_static("alt-svc");
+/// How the messages of a gRPC call may be compressed, and are, each by itself.
+pub const GRPC_ACCEPT_ENCODING: HeaderName = HeaderName::from_static("grpc-accept-encoding");
+pub const GRPC_ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
 /// What an agent says of itself.
 pub const LOCUM_TOOL: HeaderName = HeaderName::from_static("locum-tool");
 
@@ -79,10 +82,9 @@ pub fn takes_trailers(headers: &HeaderMap) -> bool {
         .any(|v| v.as_bytes().split(|b| *b == b',').any(|t| t.trim_ascii().eq_ignore_ascii_case(b"trailers")))
 }
 
-/// Whether a request makes sense over HTTP/2 only.
-pub fn wants_http2(headers: &HeaderMap) -> bool {
-    let content_type = headers.get(http::header::CONTENT_TYPE).map(HeaderValue::as_bytes);
-    content_type.is_some_and(|t| t.starts_with(b"application/grpc"))
+/// The content type of a gRPC call: one that makes sense over HTTP/2 only, and whose errors are no HTTP statuses.
+pub fn grpc(headers: &HeaderMap) -> Option<&HeaderValue> {
+    headers.get(http::header::CONTENT_TYPE).filter(|t| t.as_bytes().starts_with(b"application/grpc"))
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ pub mod frames;
 pub mod framing;
 mod headers;
 mod intercept;
+pub mod kin;
 pub mod listen;
 mod patterns;
 mod peer;
@@ -15,7 +16,9 @@ mod request_body;
 mod response_body;
 mod strict;
 mod tunnel;
+mod upgrade;
 mod watched;
+mod websocket;
 
 use crate::audit::alert::Alerts;
 use crate::audit::log::{Commit, Log};
@@ -87,6 +90,8 @@ pub struct Shared {
     pub ids: ExchangeIds,
     pub counters: Counters,
     pub meters: Meters,
+    /// Those who need no token, where there are any.
+    pub kin: Option<Arc<kin::Kin>>,
 }
 
 /// What each agent has asked lately: kept over reloads, so that a reload gives nobody a new allowance.

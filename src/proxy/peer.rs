@@ -1,15 +1,23 @@
-//! Which local user is behind a loopback connection: the kernel tells it, the client can't.
+//! Which local user is behind a loopback connection, and by which socket: the kernel tells it, the client can't.
 
 use std::net::SocketAddr;
 
-/// The user id that owns the client's end of a connection; `None` where the system does not tell.
+/// The client's end of a connection, as the kernel knows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Peer {
+    pub uid: u32,
+    /// What the links in `/proc/PID/fd` call it by.
+    pub inode: u32,
+}
+
+/// Who is at the client's end of a connection; `None` where the system does not tell.
 #[cfg(any(target_os = "linux", target_os = "android"))]
-pub(super) fn uid(client: SocketAddr, own: SocketAddr) -> Option<u32> {
+pub(super) fn of(client: SocketAddr, own: SocketAddr) -> Option<Peer> {
     linux::ask(canonical(client), canonical(own)).ok().flatten()
 }
 
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
-pub(super) fn uid(_: SocketAddr, _: SocketAddr) -> Option<u32> {
+pub(super) fn of(_: SocketAddr, _: SocketAddr) -> Option<Peer> {
     None
 }
 
@@ -21,6 +29,7 @@ fn canonical(address: SocketAddr) -> SocketAddr {
 /// One question to sock_diag (7): the kernel finds the one socket by its addresses, whatever else is open.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod linux {
+    use super::Peer;
     use rustix::io::Errno;
     use rustix::net::netlink::{self, SocketAddrNetlink};
     use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, sendto, socket_with};
@@ -35,8 +44,10 @@ mod linux {
     const REQUEST: usize = 16 + 56;
     /// Where idiag_uid stands: after nlmsghdr, 4 bytes, struct inet_diag_sockid and three counters.
     const UID: usize = 16 + 4 + 48 + 12;
+    /// Where idiag_inode stands: right behind.
+    const INODE: usize = UID + 4;
 
-    pub fn ask(client: SocketAddr, own: SocketAddr) -> Result<Option<u32>, Errno> {
+    pub fn ask(client: SocketAddr, own: SocketAddr) -> Result<Option<Peer>, Errno> {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let socket = socket_with(AddressFamily::NETLINK, SocketType::DGRAM, flags, Some(netlink::SOCK_DIAG))?;
         sendto(&socket, &request(client, own), SendFlags::empty(), &SocketAddrNetlink::new(0, 0))?;
@@ -80,10 +91,11 @@ mod linux {
         out
     }
 
-    fn read(answer: &[u8]) -> Option<u32> {
+    fn read(answer: &[u8]) -> Option<Peer> {
         let kind = u16::from_ne_bytes(answer.get(4..6)?.try_into().ok()?);
         let uid = u32::from_ne_bytes(answer.get(UID..UID + 4)?.try_into().ok()?);
-        (kind == SOCK_DIAG_BY_FAMILY).then_some(uid)
+        let inode = u32::from_ne_bytes(answer.get(INODE..INODE + 4)?.try_into().ok()?);
+        (kind == SOCK_DIAG_BY_FAMILY).then_some(Peer { uid, inode })
     }
 }
 
@@ -91,16 +103,20 @@ mod linux {
 mod tests {
     use super::*;
     use std::net::{TcpListener, TcpStream};
+    use std::os::fd::AsRawFd as _;
 
     #[test]
-    fn the_kernel_names_the_user_of_a_loopback_connection() {
+    fn the_kernel_names_the_user_and_the_socket_of_a_loopback_connection() {
         for address in ["127.0.0.1:0", "[::1]:0"] {
             let Ok(listener) = TcpListener::bind(address) else { continue };
             let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
             let (server, peer) = listener.accept().unwrap();
-            assert_eq!(uid(peer, server.local_addr().unwrap()), Some(rustix::process::geteuid().as_raw()), "{address}");
+            let told = of(peer, server.local_addr().unwrap()).unwrap();
+            assert_eq!(told.uid, rustix::process::geteuid().as_raw(), "{address}");
+            let link = std::fs::read_link(format!("/proc/self/fd/{}", client.as_raw_fd())).unwrap();
+            assert_eq!(link.to_string_lossy(), format!("socket:[{}]", told.inode));
             let stranger = SocketAddr::new(peer.ip(), peer.port().wrapping_add(1));
-            assert_eq!(uid(stranger, client.peer_addr().unwrap()), None);
+            assert_eq!(of(stranger, client.peer_addr().unwrap()), None);
         }
     }
 }

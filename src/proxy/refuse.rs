@@ -9,9 +9,15 @@ use crate::upstream::dial::DialError;
 use bytes::Bytes;
 use http::header::{ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
+use percent_encoding::{AsciiSet, CONTROLS};
 
 /// Says why locum answered by itself.
 pub const REFUSED: HeaderName = HeaderName::from_static("locum-refused");
+
+const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+const GRPC_MESSAGE_HEADER: HeaderName = HeaderName::from_static("grpc-message");
+/// What is escaped in a gRPC message: all but the printable, and the sign of escapes itself.
+const GRPC_MESSAGE: &AsciiSet = &CONTROLS.add(b'%');
 
 /// Why a request is answered by locum and not by the upstream.
 #[derive(Debug)]
@@ -198,6 +204,33 @@ impl Refusal {
             headers.insert(http::header::PROXY_AUTHENTICATE, challenge);
         }
         response
+    }
+
+    /// The answer to a gRPC call, in the form that its clients read: a status, and nothing but headers
+    /// (gRPC over HTTP/2, "Trailers-Only").
+    pub fn grpc(&self, content_type: HeaderValue, exchange: &str, host: Option<&Host>) -> Response<Bytes> {
+        let message = format!("{} (locum explain --exchange {exchange})", self.detail(host));
+        let message = percent_encoding::utf8_percent_encode(&message, GRPC_MESSAGE).to_string();
+        let mut response = Response::new(Bytes::new());
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, content_type);
+        headers.insert(GRPC_STATUS, HeaderValue::from(self.grpc_status()));
+        headers.extend(HeaderValue::try_from(message).map(|message| (GRPC_MESSAGE_HEADER, message)));
+        headers.insert(REFUSED, HeaderValue::from_static(self.reason()));
+        response
+    }
+
+    /// The code that says the same as the HTTP status.
+    fn grpc_status(&self) -> u16 {
+        match self.status() {
+            StatusCode::FORBIDDEN => 7,
+            StatusCode::PROXY_AUTHENTICATION_REQUIRED => 16,
+            StatusCode::TOO_MANY_REQUESTS
+            | StatusCode::PAYLOAD_TOO_LARGE
+            | StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => 8,
+            status if status.is_client_error() => 3,
+            _ => 14,
+        }
     }
 
     /// The answer as it goes over a connection that hyper does not serve (before a tunnel).

@@ -25,6 +25,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
+use tokio::sync::Notify;
 
 /// A body of known length up to this is held and rewritten whole, so that its length is exact.
 pub const HELD: u64 = 256 * 1024;
@@ -87,7 +89,19 @@ pub enum RequestBody {
     Held(Held),
     Passing(Passing),
     Rewriting(Box<Rewriting>),
+    /// One of them, once the upstream wants it.
+    Expecting(Box<Expecting>),
 }
+
+/// The client waits for the upstream's word before it sends its body (RFC 9110, section 10.1.1), so we wait as well.
+pub struct Expecting {
+    /// Whether the body is to be sent.
+    word: Pin<Box<dyn Future<Output = bool> + Send>>,
+    body: RequestBody,
+}
+
+/// How long an upstream may take to say that it wants a body: many never do. curl waits as long.
+const CONTINUE: Duration = Duration::from_secs(1);
 
 pub struct Held {
     data: Option<Bytes>,
@@ -240,6 +254,37 @@ fn whole(mut chunks: Vec<Bytes>) -> Bytes {
     all.into()
 }
 
+impl RequestBody {
+    /// Holds back until the upstream's 100, which `go` tells of, or for as long as it may take to send one. After a
+    /// final status it never goes.
+    pub(super) fn expecting(self, tally: Arc<Tally>) -> (Self, Arc<Notify>) {
+        let go = Arc::new(Notify::new());
+        let told = go.clone();
+        let word = Box::pin(async move {
+            if tokio::time::timeout(CONTINUE, told.notified()).await.is_ok() || !tally.answered.load(Ordering::Acquire)
+            {
+                return true;
+            }
+            tally.over.notified().await;
+            false
+        });
+        (RequestBody::Expecting(Box::new(Expecting { word, body: self })), go)
+    }
+
+    pub fn is_held(&self) -> bool {
+        matches!(self, RequestBody::Held(_))
+    }
+}
+
+impl Expecting {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<RequestBody, Fault>> {
+        let wanted = ready!(self.word.as_mut().poll(cx));
+        let body = std::mem::replace(&mut self.body, RequestBody::Held(Held { data: None, trailers: None }));
+        let unwanted = || Fault::Agent("the upstream answered before the body, which was not sent then".into());
+        Poll::Ready(if wanted { Ok(body) } else { Err(unwanted()) })
+    }
+}
+
 impl Rewriting {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {
         for _ in 0..TURN {
@@ -319,7 +364,12 @@ impl Body for RequestBody {
     type Error = Fault;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {
+        if let RequestBody::Expecting(expecting) = &mut *self {
+            let body = ready!(expecting.poll(cx))?;
+            *self = body;
+        }
         match &mut *self {
+            RequestBody::Expecting(_) => Poll::Ready(None),
             RequestBody::Held(held) => Poll::Ready(match held.data.take() {
                 Some(data) => Some(Ok(Frame::data(data))),
                 None => held.trailers.take().map(|t| Ok(Frame::trailers(t))),
@@ -340,6 +390,7 @@ impl Body for RequestBody {
             RequestBody::Held(held) => held.data.is_none() && held.trailers.is_none(),
             RequestBody::Passing(passing) => passing.inner.is_end_stream(),
             RequestBody::Rewriting(_) => false,
+            RequestBody::Expecting(expecting) => expecting.body.is_end_stream(),
         }
     }
 
@@ -348,6 +399,7 @@ impl Body for RequestBody {
             RequestBody::Held(held) => SizeHint::with_exact(held.data.as_ref().map_or(0, |d| d.len() as u64)),
             RequestBody::Passing(passing) => passing.inner.size_hint(),
             RequestBody::Rewriting(_) => SizeHint::default(),
+            RequestBody::Expecting(expecting) => expecting.body.size_hint(),
         }
     }
 }

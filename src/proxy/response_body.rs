@@ -1,6 +1,7 @@
 //! A response on its way back: keys bound to the host that answers are taken out of its head and body.
 
 use super::ending::Ending;
+use super::headers;
 use super::refuse::Refusal;
 use super::request_body::RequestBody;
 use crate::rewrite::coding::{self, Coding, CodingError};
@@ -65,6 +66,9 @@ pub(super) fn accept_what_can_be_read(headers: &mut HeaderMap) {
     let left: Vec<&str> = values.flat_map(|v| v.split(',')).map(str::trim).filter(readable).collect();
     let accepted = HeaderValue::try_from(left.join(", ")).ok().filter(|v| !v.is_empty());
     headers.insert(ACCEPT_ENCODING, accepted.unwrap_or(HeaderValue::from_static("identity")));
+    if headers.contains_key(headers::GRPC_ACCEPT_ENCODING) {
+        headers.insert(headers::GRPC_ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    }
 }
 
 /// Takes the keys out of the head, and readies the body so that they are taken out of it.
@@ -95,21 +99,32 @@ pub(super) async fn rewrite(
         digests::remove(&mut parts.headers);
         return Ok(Response::from_parts(parts, Stream::new(inner, None, None, !is_coded, lease, ending)));
     }
+    if let Some(why) = compressed_messages(&parts.headers) {
+        return Err(ending.refused(Refusal::Body { status: StatusCode::BAD_GATEWAY, why }));
+    }
     let opened = match open(coded, parts.status) {
         Ok(opened) => opened,
         Err(why) => return Err(ending.refused(Refusal::Body { status: StatusCode::BAD_GATEWAY, why })),
     };
+    // each message of gRPC says its length before it, so nothing in it may change its own
+    let framed = headers::grpc(&parts.headers).is_some();
     match inner.size_hint().exact() {
-        Some(n) if n <= HELD => hold(parts, inner, opened, &scrubber, lease, ending).await,
+        Some(n) if n <= HELD && !framed => hold(parts, inner, opened, &scrubber, lease, ending).await,
         exact => {
             let sized = exact.is_some() && !is_coded;
-            let mask = if sized { Mask::SameLength } else { Mask::Placeholder };
+            let mask = if sized || framed { Mask::SameLength } else { Mask::Placeholder };
             // whether they stay right is known when it is too late
             digests::remove(&mut parts.headers);
             let scrub = (scrubber.clone(), scrubber.body(mask));
             Ok(Response::from_parts(parts, Stream::new(inner, opened, Some(scrub), sized, lease, ending)))
         }
     }
+}
+
+/// Why a gRPC response can't be searched, where its messages are compressed one by one though that was not asked for.
+fn compressed_messages(headers: &HeaderMap) -> Option<String> {
+    let coding = headers.get(headers::GRPC_ENCODING).filter(|v| !v.as_bytes().eq_ignore_ascii_case(b"identity"))?;
+    Some(format!("the upstream's messages can't be searched for keys: {coding:?} was not asked for"))
 }
 
 /// What takes the codings off, if there are any.
@@ -123,6 +138,15 @@ fn open(coded: Result<Vec<Coding>, CodingError>, status: StatusCode) -> Result<O
         return Err("the upstream's response is a slice, which was not asked for, of a coded body".into());
     }
     Opened::response(&codings).map(Some).map_err(withheld)
+}
+
+/// The answer that a connection switches with: a head, and then nothing that is HTTP.
+pub(super) fn of_switch(response: Response<Incoming>, scrubber: Option<&Scrubber>) -> Response<ResponseBody> {
+    let (mut parts, _) = response.into_parts();
+    if let Some(scrubber) = scrubber {
+        scrub_head(scrubber, &mut parts);
+    }
+    Response::from_parts(parts, ResponseBody::answer(Bytes::new()))
 }
 
 fn scrub_head(scrubber: &Scrubber, parts: &mut http::response::Parts) {

@@ -3,6 +3,7 @@
 use super::framing::{Fault, Framing, Sound};
 use std::io;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -29,18 +30,21 @@ pub(super) struct Strict<S> {
     /// Sound bytes that had no room.
     sound: Vec<u8>,
     why: Why,
+    /// Set once the connection is to speak something else.
+    switched: Arc<AtomicBool>,
 }
 
 impl<S> Strict<S> {
-    pub fn new(inner: S) -> (Self, Why) {
+    pub fn new(inner: S, switched: Arc<AtomicBool>) -> (Self, Why) {
         let why = Why::default();
-        let strict =
-            Self { inner, framing: Framing::default(), partial: Vec::new(), sound: Vec::new(), why: why.clone() };
+        let (partial, sound) = (Vec::new(), Vec::new());
+        let strict = Self { inner, framing: Framing::default(), partial, sound, why: why.clone(), switched };
         (strict, why)
     }
 
-    pub fn into_inner(self) -> S {
-        self.inner
+    /// The stream, and what was read of it that nobody has taken.
+    pub fn into_parts(self) -> (S, Vec<u8>) {
+        (self.inner, [self.sound, self.partial].concat())
     }
 
     fn fail(&self, fault: Fault) -> io::Error {
@@ -52,6 +56,9 @@ impl<S> Strict<S> {
 impl<S: AsyncRead + Unpin> AsyncRead for Strict<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
+        if this.switched.load(Ordering::Acquire) {
+            this.framing.release();
+        }
         loop {
             if !this.sound.is_empty() {
                 let n = this.sound.len().min(buf.remaining());
@@ -138,7 +145,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Strict<S> {
         Pin::new(&mut self.inner).poll_flush(cx)
     }
 
-    /// Only flushes: who serves the stream has the last word, and closes what [`Self::into_inner`] gives.
+    /// Only flushes: who serves the stream has the last word, and closes what [`Self::into_parts`] gives.
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.inner).poll_flush(cx)
     }
@@ -168,7 +175,7 @@ mod tests {
                     tokio::task::yield_now().await;
                 }
             });
-            let (mut strict, why) = Strict::new(far);
+            let (mut strict, why) = Strict::new(far, Arc::default());
             let (mut out, mut buf) = (Vec::new(), vec![0; step]);
             let end = loop {
                 match strict.read(&mut buf).await {

@@ -1,10 +1,9 @@
 //! A blind copy for hosts that are not to be read: no key can go there.
 
-use super::connect::{Client, refuse};
+use super::connect::{Admitted, Client, refuse};
 use super::refuse::Refusal;
 use super::{Shared, Worker, early_scene};
 use crate::name::Origin;
-use crate::policy::Agent;
 use crate::record::{Event, Record};
 use crate::upstream::dial::Dialer;
 use std::sync::Arc;
@@ -15,18 +14,18 @@ use tokio::io::AsyncWriteExt;
 const BUFFER: usize = 64 * 1024;
 
 /// Connects, says so, and copies until both sides have ended. Recorded when it ends.
-pub(super) async fn run(worker: Arc<Worker>, mut client: Client, agent: Arc<Agent>, origin: Origin) {
+pub(super) async fn run(worker: Arc<Worker>, mut client: Client, by: Admitted, origin: Origin) {
     let dialer: &Dialer = worker.pool.dialer();
     let mut upstream = match dialer.dial(&origin).await {
         Ok(upstream) => upstream,
         Err(e) => {
             let refusal = Refusal::Upstream(e.into());
             let target = Some((&origin.host, origin.port));
-            return refuse(&worker, &mut client, &refusal, agent.name.clone(), target, true).await;
+            return refuse(&worker, &mut client, &refusal, by.agent.name.clone(), target, true).await;
         }
     };
     let mut record = Record::new(SystemTime::now(), Event::Tunnel, origin.host.to_string());
-    record.scene = Some(early_scene(&worker.shared, agent.name.clone(), "CONNECT", Some(&origin)));
+    record.scene = Some(early_scene(&worker.shared, by.agent.name.clone(), "CONNECT", Some(&origin)));
     record.upstream_ip = upstream.peer_addr().ok().map(|a| a.ip());
     (record.error, record.success) = (Some("locum was stopped".into()), Some(false));
     let mut closing = Closing { shared: worker.shared.clone(), record, start: Instant::now() };

@@ -38,6 +38,8 @@ pub enum Wish {
     Any,
     /// The request makes sense over HTTP/2 only, such as gRPC.
     Http2,
+    /// A new HTTP/1.1 connection, for this request alone: it may come to speak something else.
+    Alone,
 }
 
 /// The connections of one worker.
@@ -62,7 +64,7 @@ impl<B> Kept<B> {
     /// Whether a request goes over the HTTP/2 connection rather than one of its own.
     fn wants_shared(&self, wish: Wish) -> bool {
         match (self.only, wish) {
-            (Some(Only::Http1), _) | (None, Wish::Http1) => false,
+            (_, Wish::Alone) | (Some(Only::Http1), _) | (None, Wish::Http1) => false,
             (Some(Only::Http2), _) | (None, Wish::Http2) => true,
             (None, Wish::Any) => self.busy >= SHARE_FROM,
         }
@@ -98,6 +100,7 @@ where
     pub ip: IpAddr,
     /// The HTTP/1.1 connection; HTTP/2 ones stay with the pool.
     send: Option<http1::SendRequest<B>>,
+    alone: bool,
     reuse: bool,
 }
 
@@ -109,7 +112,7 @@ where
 {
     /// The response has ended well: the connection may serve again.
     pub fn finish(&mut self) {
-        self.reuse = true;
+        self.reuse = !self.alone;
     }
 }
 
@@ -164,7 +167,7 @@ where
     ) -> Result<(Response<Incoming>, Lease<B>), UpstreamError> {
         loop {
             let Some(line) = self.kept(origin, wish) else { break };
-            match self.over(origin, line, request).await {
+            match self.over(origin, line, request, wish).await {
                 Ok(done) => return Ok(done),
                 Err((_, Some(unsent))) => request = unsent,
                 Err((error, None)) => return Err(error),
@@ -172,7 +175,7 @@ where
         }
         // boxed: a new connection is rare and its future large, and every request would carry room for it
         let line = Box::pin(self.connect(origin, wish)).await?;
-        self.over(origin, line, request).await.map_err(|(error, _)| error)
+        self.over(origin, line, request, wish).await.map_err(|(error, _)| error)
     }
 
     /// A connection that is open, from the top of the stack: the one used last is the least likely to be stale.
@@ -180,6 +183,9 @@ where
         let mut origins = self.lock();
         let kept = origins.get_mut(origin)?;
         kept.shared.take_if(|(send, _)| send.is_closed());
+        if wish == Wish::Alone {
+            return None;
+        }
         if kept.wants_shared(wish) {
             return kept.shared.as_ref().map(|(send, ip)| Line::Http2(send.clone(), *ip));
         }
@@ -206,13 +212,15 @@ where
         origin: &Origin,
         line: Line<B>,
         mut request: Request<B>,
+        wish: Wish,
     ) -> Result<(Response<Incoming>, Lease<B>), (UpstreamError, Option<Request<B>>)> {
         let fail = |e: &hyper::Error| UpstreamError::Exchange { origin: origin.clone(), why: chain(e) };
+        let alone = wish == Wish::Alone;
         match line {
             Line::Http1(send, ip) => {
                 // busy was counted when the line was taken; the lease gives it back, whatever happens
                 let mut lease =
-                    Lease { pool: self.clone(), origin: origin.clone(), ip, send: Some(send), reuse: false };
+                    Lease { pool: self.clone(), origin: origin.clone(), ip, send: Some(send), alone, reuse: false };
                 *request.version_mut() = http::Version::HTTP_11;
                 let Some(send) = lease.send.as_mut() else {
                     return Err((
@@ -234,7 +242,7 @@ where
                 let host = request.headers_mut().remove(HOST);
                 request.headers_mut().remove(TRANSFER_ENCODING);
                 *request.version_mut() = http::Version::HTTP_2;
-                let lease = Lease { pool: self.clone(), origin: origin.clone(), ip, send: None, reuse: false };
+                let lease = Lease { pool: self.clone(), origin: origin.clone(), ip, send: None, alone, reuse: false };
                 match send.try_send_request(request).await {
                     Ok(response) => Ok((response, lease)),
                     Err(mut e) => {
@@ -261,6 +269,7 @@ where
             return Ok(line);
         }
         let offer = match only {
+            _ if wish == Wish::Alone => Offer::Http1,
             Some(Only::Http1) => Offer::Http1,
             Some(Only::Http2) => Offer::Http2,
             None if shared => Offer::Both,
@@ -277,7 +286,7 @@ where
         }
         let stream = match self.tls.connect(origin, tcp, offer).await {
             Ok(stream) => stream,
-            Err(failure) if failure.no_protocol && offer == Offer::Http1 => {
+            Err(failure) if failure.no_protocol && offer == Offer::Http1 && wish != Wish::Alone => {
                 self.learn(origin, Only::Http2);
                 let tcp = self.dialer.dial(origin).await?;
                 self.tls.connect(origin, tcp, Offer::Http2).await.map_err(|f| f.error)?

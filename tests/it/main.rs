@@ -4,10 +4,13 @@ mod attacks;
 mod clients;
 mod codings;
 mod commands;
+mod descendants;
 mod endurance;
 mod failures;
 #[path = "../floors.rs"]
 mod floors;
+mod grpc;
+mod habits;
 mod keys;
 mod laws;
 mod record;
@@ -15,3 +18,4 @@ mod rewriting;
 mod support;
 mod traffic;
 mod truth;
+mod websocket;

@@ -102,6 +102,7 @@ where = ["header", "body"]
             listen: Some(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0)),
             root: Some(root),
             tokens: Vec::new(),
+            descendants: false,
         };
         let running = App::build(plan).and_then(App::spawn).map_err(told)?;
         Ok(Self { dir, upstream, running, ca, key })

@@ -11,8 +11,16 @@ use std::sync::{Arc, LazyLock};
 use std::time::{Duration, SystemTime};
 
 /// The names that a good upstream answers to.
-pub const NAMES: [&str; 6] =
-    ["localhost", "127.0.0.1", "api.openai.com", "api.tool.example", "api.other.example", "git.tool.example"];
+pub const NAMES: [&str; 8] = [
+    "localhost",
+    "127.0.0.1",
+    "api.openai.com",
+    "api.anthropic.com",
+    "api.tool.example",
+    "api.other.example",
+    "git.tool.example",
+    "registry.tool.example",
+];
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 

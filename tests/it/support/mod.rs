@@ -10,6 +10,7 @@ pub mod locum;
 pub mod pattern;
 pub mod tunnel;
 pub mod upstream;
+pub mod websocket;
 pub mod wire;
 
 pub use client::{Client, Http};

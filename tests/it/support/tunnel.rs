@@ -46,8 +46,13 @@ impl Told {
 impl Tunnel {
     /// A tunnel to `authority`, in which TLS asks for `sni` and offers `alpn`.
     pub fn open(serve: &Serve, authority: &str, sni: &str, alpn: &[u8]) -> io::Result<Self> {
+        Self::after(serve, &format!("CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n\r\n"), sni, alpn)
+    }
+
+    /// As [`Self::open`], with a CONNECT as the test writes it.
+    pub fn after(serve: &Serve, connect_head: &str, sni: &str, alpn: &[u8]) -> io::Result<Self> {
         let mut stream = connect(serve.address);
-        write!(stream, "CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n\r\n")?;
+        stream.write_all(connect_head.as_bytes())?;
         let head = read_head(&mut stream);
         if !head.starts_with("HTTP/1.1 200 ") {
             return Err(io::Error::other(head));

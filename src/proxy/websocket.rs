@@ -1,0 +1,444 @@
+//! A WebSocket to a host that keys are bound to: text messages get their keys, and what comes back is scrubbed of them.
+//!
+//! Every frame is read, and written anew. A frame up to 64 KiB stays one; of a longer one each piece goes on as a fragment
+//! as it comes, so nothing waits for its end. Once a rule or a key has changed the connection is closed with 1012: what
+//! was decided for it holds no longer, and the client asks anew.
+
+use super::ending::{Ending, Tally};
+use super::exchange::substitution;
+use super::frames::{self, Fault, HELD, Opcode, Piece, Reader, Writer};
+use super::refuse::Refusal;
+use super::request_body;
+use super::{Live, Shared};
+use crate::memory;
+use crate::name::KeyName;
+use crate::policy::Agent;
+use crate::record::{Record, Scene};
+use crate::rewrite::body::BodyRewriter;
+use crate::rewrite::scrub::{BodyScrub, Mask, Scrubber};
+use crate::rewrite::{BodyFault, BodyKey};
+use bytes::{Bytes, BytesMut};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, SystemTime};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadHalf, WriteHalf};
+use tokio::sync::watch;
+
+/// How much is read at once, and kept ready while nothing comes.
+const READ: usize = 16 * 1024;
+/// How long the other side may take to answer a close frame.
+const CLOSING: Duration = Duration::from_secs(10);
+/// How often a connection on which nothing is said is looked at.
+const WATCH: Duration = Duration::from_secs(5);
+/// How long a side may take to hear why it is cut off.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// What was decided when the connection was opened.
+pub(super) struct Relay {
+    pub shared: Arc<Shared>,
+    pub scene: Arc<Scene>,
+    pub agent: Arc<Agent>,
+    pub live: Arc<Live>,
+    /// Those that may go into text messages.
+    pub keys: Vec<BodyKey>,
+    /// All keys bound to the host, with what tells that their values have changed.
+    pub bound: Vec<(KeyName, u64)>,
+    pub scrubber: Option<Arc<Scrubber>>,
+}
+
+/// Why a direction has ended.
+#[derive(Debug)]
+enum End {
+    /// A close frame has been passed on.
+    Closed,
+    /// Without one.
+    Gone(&'static str),
+    Malformed(Fault),
+    Refused(Refusal),
+    /// Rules, keys or the agent are not what they were.
+    Changed,
+    Stopped,
+}
+
+impl Relay {
+    /// Passes frames on until both sides have closed, or one may not go on.
+    pub async fn run<C, U>(
+        self,
+        client: C,
+        early: Vec<u8>,
+        upstream: U,
+        mut stop: watch::Receiver<bool>,
+        tally: Arc<Tally>,
+        mut ending: Ending,
+    ) where
+        C: AsyncRead + AsyncWrite + Unpin,
+        U: AsyncRead + AsyncWrite + Unpin,
+    {
+        let (from_client, to_client) = tokio::io::split(client);
+        let (from_upstream, to_upstream) = tokio::io::split(upstream);
+        let mut up = Up::new(&self, Source::new(Writer::Client, from_client, &early), Sink::new(to_upstream), tally);
+        let mut down = Down::new(&self, Source::new(Writer::Server, from_upstream, &[]), Sink::new(to_client));
+        let (first, of_client) = both(&mut up, &mut down, &mut stop).await;
+        ending.bytes_in = down.bytes;
+        ending.key_ref = ending.key_ref.take().or(up.key_ref.take());
+        let hits = self.scrubber.iter().flat_map(|s| s.hits()).filter(|(_, n)| *n > 0);
+        ending.scrubbed = hits.map(|(key, n)| (key.placeholder(), n)).collect();
+        let (code, reason) = match &first {
+            End::Closed => {
+                ending.complete();
+                (None, String::new())
+            }
+            // who hangs up without a word is answered so on the other side: an abrupt end is passed on as one
+            End::Gone(why) => {
+                if !of_client {
+                    ending.broken((*why).into());
+                }
+                (None, String::new())
+            }
+            End::Malformed(fault) if of_client => {
+                let refusal = Refusal::Malformed(format!("the WebSocket is malformed: {}", fault.why));
+                ending.broken(refusal.in_full());
+                self.shared.record_refusal(self.scene.clone(), &refusal);
+                (Some((fault.code, 1001)), fault.why.into())
+            }
+            End::Malformed(fault) => {
+                ending.broken(format!("the upstream's WebSocket is malformed: {}", fault.why));
+                (Some((1014, fault.code)), "the upstream failed".into())
+            }
+            End::Refused(refusal) => {
+                ending.broken(refusal.in_full());
+                self.shared.record_refusal(self.scene.clone(), refusal);
+                (Some((1008, 1001)), format!("locum: {}", refusal.reason()))
+            }
+            End::Changed => {
+                ending.broken("a rule or a key has changed".into());
+                (Some((1012, 1001)), "locum: the rules have changed, connect again".into())
+            }
+            End::Stopped => {
+                ending.broken("locum was stopped".into());
+                (Some((1001, 1001)), "locum stops".into())
+            }
+        };
+        drop(ending);
+        let Up { source: from_client, sink: to_upstream, .. } = up;
+        let Down { sink: to_client, .. } = down;
+        let (for_client, for_upstream) = code.unzip();
+        let told = tokio::join!(to_client.end(for_client, &reason), to_upstream.end(for_upstream, ""));
+        if told.0 {
+            from_client.drain().await;
+        }
+    }
+
+    /// Resolves once it holds no longer: also where nothing is said, keys are held for no longer than they may be.
+    async fn changed(&self) {
+        while self.still_holds().is_ok() {
+            tokio::time::sleep(WATCH).await;
+        }
+    }
+
+    /// What was decided at the handshake holds as long as nothing that it was decided by has changed.
+    fn still_holds(&self) -> Result<(), End> {
+        let expired = self.agent.expires.is_some_and(|end| end <= SystemTime::now());
+        let changed = |(name, generation): &(KeyName, u64)| self.shared.secrets.generation(name) != *generation;
+        let same_rules = Arc::ptr_eq(&self.shared.live.load(), &self.live);
+        if expired || !same_rules || self.bound.iter().any(changed) { Err(End::Changed) } else { Ok(()) }
+    }
+}
+
+/// Runs both directions: how it ended, and whether the client ended it.
+async fn both<C, U>(up: &mut Up<'_, C, U>, down: &mut Down<'_, U, C>, stop: &mut watch::Receiver<bool>) -> (End, bool)
+where
+    C: AsyncRead + AsyncWrite + Unpin,
+    U: AsyncRead + AsyncWrite + Unpin,
+{
+    let relay = up.relay;
+    let (mut up, mut down) = (std::pin::pin!(up.run()), std::pin::pin!(down.run()));
+    let (first, of_client) = tokio::select! {
+        end = &mut up => (end, true),
+        end = &mut down => (end, false),
+        () = relay.changed() => return (End::Changed, false),
+        _ = stop.wait_for(|stopped| *stopped) => return (End::Stopped, false),
+    };
+    if !matches!(first, End::Closed) {
+        return (first, of_client);
+    }
+    let other = async { if of_client { down.await } else { up.await } };
+    // whoever has said goodbye doesn't have to be answered: the close frame was the end
+    match tokio::time::timeout(CLOSING, other).await {
+        Ok(end @ (End::Malformed(_) | End::Refused(_))) => (end, !of_client),
+        _ => (End::Closed, of_client),
+    }
+}
+
+/// Where a direction's frames come from.
+struct Source<S> {
+    from: ReadHalf<S>,
+    read: BytesMut,
+    reader: Reader,
+}
+
+impl<S: AsyncRead> Source<S> {
+    fn new(writer: Writer, from: ReadHalf<S>, early: &[u8]) -> Self {
+        Self { from, read: BytesMut::from(early), reader: Reader::new(writer) }
+    }
+
+    /// Reads on; whether there is anything.
+    async fn fill(&mut self) -> bool {
+        self.read.reserve(READ);
+        self.from.read_buf(&mut self.read).await.is_ok_and(|n| n > 0)
+    }
+
+    /// Reads and drops what is still under way, so that closing doesn't overtake the last frame.
+    async fn drain(mut self) {
+        let (mut dropped, mut buffer) = (0, vec![0; READ]);
+        let draining = async {
+            while let Ok(n @ 1..) = self.from.read(&mut buffer).await {
+                dropped += n;
+                if dropped > 1 << 24 {
+                    break;
+                }
+            }
+        };
+        let _ = tokio::time::timeout(LAST_WORDS, draining).await;
+    }
+}
+
+/// Where they go. What is not written yet stays here, so that a direction may be broken off between any two bytes.
+struct Sink<S> {
+    to: WriteHalf<S>,
+    out: Vec<u8>,
+    written: usize,
+    /// Masks what is sent.
+    is_client: bool,
+}
+
+impl<S: AsyncWrite> Sink<S> {
+    fn new(to: WriteHalf<S>) -> Self {
+        Self { to, out: Vec::new(), written: 0, is_client: false }
+    }
+
+    fn put(&mut self, opcode: Opcode, last: bool, payload: &[Bytes]) -> Result<(), End> {
+        let mut key = [0; 4];
+        if self.is_client && aws_lc_rs::rand::fill(&mut key).is_err() {
+            return Err(End::Gone("the system gives no randomness"));
+        }
+        let pieces = payload.iter().map(|piece| &piece[..]);
+        frames::write(&mut self.out, opcode, last, pieces, self.is_client.then_some(key));
+        Ok(())
+    }
+
+    fn is_full(&self) -> bool {
+        self.out.len() as u64 >= HELD
+    }
+
+    async fn flush(&mut self) -> std::io::Result<()> {
+        while let Some(rest) = self.out.get(self.written..).filter(|rest| !rest.is_empty()) {
+            match self.to.write(rest).await? {
+                0 => return Err(std::io::ErrorKind::WriteZero.into()),
+                n => self.written += n,
+            }
+        }
+        // a connection may idle for hours, and no key is to lie here meanwhile
+        memory::wipe(&mut self.out);
+        self.out = Vec::new();
+        self.written = 0;
+        self.to.flush().await
+    }
+
+    /// Closes, with a word where there is one to say. Whether it could be said.
+    async fn end(mut self, code: Option<u16>, reason: &str) -> bool {
+        let ending = async {
+            if let Some(code) = code {
+                let payload = Bytes::from(frames::close(code, reason));
+                self.put(Opcode::Close, true, &[payload]).map_err(|_| std::io::Error::other("no mask"))?;
+            }
+            self.flush().await?;
+            self.to.shutdown().await
+        };
+        matches!(tokio::time::timeout(LAST_WORDS, ending).await, Ok(Ok(())))
+    }
+}
+
+/// From the client to the upstream.
+struct Up<'r, C, U> {
+    relay: &'r Relay,
+    source: Source<C>,
+    sink: Sink<U>,
+    tally: Arc<Tally>,
+    /// The text message that is not at its end.
+    text: Option<Text>,
+    /// Of the message at hand a frame has gone out.
+    begun: bool,
+    kept: u64,
+    key_ref: Option<String>,
+}
+
+struct Text {
+    rewriter: BodyRewriter,
+    recorded: Vec<u64>,
+}
+
+impl<'r, C: AsyncRead, U: AsyncWrite> Up<'r, C, U> {
+    fn new(relay: &'r Relay, source: Source<C>, mut sink: Sink<U>, tally: Arc<Tally>) -> Self {
+        sink.is_client = true;
+        Self { relay, source, sink, tally, text: None, begun: false, kept: 0, key_ref: None }
+    }
+
+    async fn run(&mut self) -> End {
+        loop {
+            match self.pass().await {
+                Err(end) => return end,
+                Ok(()) if self.source.fill().await => {}
+                Ok(()) => return End::Gone("the agent hung up"),
+            }
+        }
+    }
+
+    /// Passes on all that was read.
+    async fn pass(&mut self) -> Result<(), End> {
+        self.relay.still_holds()?;
+        while let Some(piece) = self.source.reader.next(&mut self.source.read).map_err(End::Malformed)? {
+            self.tally.bytes_out.fetch_add(piece.payload.len() as u64, Ordering::Relaxed);
+            match piece.opcode {
+                Opcode::Close => {
+                    self.sink.put(Opcode::Close, true, &[piece.payload.freeze()])?;
+                    self.flush().await?;
+                    return Err(End::Closed);
+                }
+                Opcode::Ping | Opcode::Pong => self.sink.put(piece.opcode, true, &[piece.payload.freeze()])?,
+                _ => self.data(piece).await?,
+            }
+            if self.sink.is_full() {
+                self.flush().await?;
+            }
+        }
+        self.flush().await
+    }
+
+    async fn flush(&mut self) -> Result<(), End> {
+        self.sink.flush().await.map_err(|_| End::Gone("the upstream broke off its WebSocket"))
+    }
+
+    async fn data(&mut self, Piece { opcode, payload, last }: Piece) -> Result<(), End> {
+        let mut out = Vec::new();
+        if opcode == Opcode::Text {
+            self.replace(payload.freeze(), last, &mut out).await?;
+        } else {
+            out.push(payload.freeze());
+        }
+        if !last && out.iter().all(Bytes::is_empty) {
+            return Ok(());
+        }
+        let opcode = if std::mem::replace(&mut self.begun, !last) { Opcode::Continuation } else { opcode };
+        self.sink.put(opcode, last, &out)
+    }
+
+    /// Puts keys into a piece of a text message; the record of each is written before this returns.
+    async fn replace(&mut self, piece: Bytes, last: bool, out: &mut Vec<Bytes>) -> Result<(), End> {
+        let relay = self.relay;
+        let text = self.text.get_or_insert_with(|| Text {
+            rewriter: BodyRewriter::new(relay.live.vocabulary.clone(), None, relay.keys.clone()),
+            recorded: Vec::new(),
+        });
+        let replaced = text.rewriter.push(piece, out);
+        let replaced = if last { replaced.and_then(|()| text.rewriter.finish(out)) } else { replaced };
+        replaced.map_err(|fault: BodyFault| End::Refused(request_body::Fault::from(fault).into()))?;
+        let records = text.records(&relay.scene);
+        self.tally.kept.store(self.kept + text.rewriter.kept(), Ordering::Relaxed);
+        if last {
+            self.kept += text.rewriter.kept();
+            self.text = None;
+        }
+        let Some(first) = records.first() else { return Ok(()) };
+        self.key_ref.get_or_insert_with(|| first.key_ref.clone().unwrap_or_default());
+        let written = relay.shared.commit(&records).await;
+        written.map_err(|e| End::Refused(Refusal::AuditUnavailable(e.to_string())))
+    }
+}
+
+impl Text {
+    /// What has been used since the last call.
+    fn records(&mut self, scene: &Arc<Scene>) -> Vec<Record> {
+        let uses = self.rewriter.uses();
+        self.recorded.resize(uses.len(), 0);
+        let mut records = Vec::new();
+        for (used, recorded) in uses.iter().zip(&mut self.recorded) {
+            let new = used.count - std::mem::replace(recorded, used.count);
+            if new > 0 {
+                records.push(substitution(scene, used.key.as_str(), &used.key.placeholder(), &used.place, new));
+            }
+        }
+        records
+    }
+}
+
+/// From the upstream to the client.
+struct Down<'r, U, C> {
+    relay: &'r Relay,
+    source: Source<U>,
+    sink: Sink<C>,
+    /// Messages are scrubbed as one text, and control frames as another: neither can hide what the other cuts.
+    messages: Option<BodyScrub>,
+    control: Option<BodyScrub>,
+    begun: bool,
+    bytes: u64,
+}
+
+impl<'r, U: AsyncRead, C: AsyncWrite> Down<'r, U, C> {
+    fn new(relay: &'r Relay, source: Source<U>, sink: Sink<C>) -> Self {
+        let scrub = |mask| relay.scrubber.as_ref().map(|s| s.body(mask));
+        let (messages, control) = (scrub(Mask::Placeholder), scrub(Mask::SameLength));
+        Self { relay, source, sink, messages, control, begun: false, bytes: 0 }
+    }
+
+    async fn run(&mut self) -> End {
+        loop {
+            match self.pass().await {
+                Err(end) => return end,
+                Ok(()) if self.source.fill().await => {}
+                Ok(()) => return End::Gone("the upstream broke off its WebSocket"),
+            }
+        }
+    }
+
+    async fn pass(&mut self) -> Result<(), End> {
+        self.relay.still_holds()?;
+        while let Some(Piece { opcode, payload, last }) =
+            self.source.reader.next(&mut self.source.read).map_err(End::Malformed)?
+        {
+            let is_control = matches!(opcode, Opcode::Close | Opcode::Ping | Opcode::Pong);
+            let scrub = if is_control { &mut self.control } else { &mut self.messages };
+            let payload = scrubbed(scrub, payload.freeze(), &mut self.source.read);
+            self.bytes += payload.len() as u64;
+            let own = opcode;
+            let opcode = match is_control {
+                false if std::mem::replace(&mut self.begun, !last) => Opcode::Continuation,
+                _ => opcode,
+            };
+            self.sink.put(opcode, last, &[payload])?;
+            if own == Opcode::Close {
+                self.flush().await?;
+                return Err(End::Closed);
+            }
+            if self.sink.is_full() {
+                self.flush().await?;
+            }
+        }
+        self.flush().await
+    }
+
+    async fn flush(&mut self) -> Result<(), End> {
+        self.sink.flush().await.map_err(|_| End::Gone("the agent hung up"))
+    }
+}
+
+/// A payload without keys. Where there was one, what else was read moves to memory that it was never in.
+fn scrubbed(scrub: &mut Option<BodyScrub>, payload: Bytes, read: &mut BytesMut) -> Bytes {
+    let Some(scrub) = scrub else { return payload };
+    let before = scrub.hits();
+    let clean = scrub.push(payload);
+    if scrub.hits() > before {
+        *read = BytesMut::from(&read[..]);
+    }
+    clean
+}
