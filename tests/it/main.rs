@@ -18,4 +18,5 @@ mod rewriting;
 mod support;
 mod traffic;
 mod truth;
+mod vanishing;
 mod websocket;

@@ -23,7 +23,8 @@ pub fn node_path() -> String {
     installed("node/node_modules")
 }
 
-fn installed(what: &str) -> String {
+/// Something that `tests/run` or `tests/matrix` has put into `tests/.env`.
+pub fn installed(what: &str) -> String {
     let path = tests().join(".env").join(what);
     assert!(path.exists(), "{} is missing: tests/run installs it", path.display());
     path.to_string_lossy().into_owned()

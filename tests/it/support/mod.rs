@@ -2,6 +2,7 @@
 
 pub mod authority;
 pub mod background;
+pub mod chopper;
 pub mod client;
 pub mod clients;
 pub mod coded;
