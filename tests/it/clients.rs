@@ -162,3 +162,49 @@ fn python_openai_sdk() {
 fn node_openai_sdk() {
     openai(&["node", &clients::program("openai_client.cjs")]);
 }
+
+/// 50 requests one after the other, and 20 at once: each is answered, and each has its key and its records.
+pub fn load(client: &[&str], over: &str) {
+    let upstream = Upstream::start();
+    let exit = exit(&upstream);
+    let home = home(&exit);
+    let output = home.run(client);
+    assert_eq!(stdout(&output).trim(), "70", "{}", told(&output));
+    let mut seen: Vec<String> = upstream
+        .seen()
+        .into_iter()
+        .map(|s| {
+            assert_eq!(s.header("authorization"), Some(format!("Bearer {TOOL_KEY}")));
+            s.target.rsplit('/').next().unwrap_or_default().to_owned()
+        })
+        .collect();
+    seen.sort_by_key(|n| n.parse::<u32>().unwrap_or(u32::MAX));
+    assert_eq!(seen, (0..70).map(|n| n.to_string()).collect::<Vec<_>>());
+    let records = home.audit();
+    assert_eq!(of(&records, "substitution").len(), 70);
+    let exchanges = of(&records, "exchange");
+    assert!(
+        exchanges.len() == 70 && exchanges.iter().all(|r| r["success"] == true && r["http"] == over),
+        "{exchanges:#?}"
+    );
+}
+
+#[test]
+fn many_requests_of_curl() {
+    load(&[&clients::program("load_client.sh"), URL, "--http1.1"], "1.1");
+    load(&[&clients::program("load_client.sh"), URL, "--http2"], "2");
+}
+
+#[test]
+fn many_requests_of_python() {
+    for (version, over) in [("h1", "1.1"), ("h2", "2")] {
+        load(&[&clients::python(), &clients::program("load_client.py"), URL, version], over);
+    }
+}
+
+#[test]
+fn many_requests_of_node() {
+    for (version, over) in [("h1", "1.1"), ("h2", "2")] {
+        load(&["node", &clients::program("load_client.cjs"), URL, version], over);
+    }
+}
