@@ -13,6 +13,7 @@ mod grpc;
 mod habits;
 mod keys;
 mod laws;
+mod matrix;
 mod record;
 mod rewriting;
 mod support;

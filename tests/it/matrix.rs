@@ -1,0 +1,234 @@
+//! Every client that the registries offer, each with nothing set but what `locum run` sets, and a table of what it could do.
+//!
+//! `tests/matrix` installs them and runs this; it is too much for every change.
+
+use crate::support::exit::Exit;
+use crate::support::locum::{OPENAI_KEY, TOOL_KEY, finish, of, stdout, told};
+use crate::support::upstream::Seen;
+use crate::support::{Home, Upstream, authority, clients, pattern};
+use base64::Engine as _;
+use serde_json::Value;
+use std::fmt::Write as _;
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::net::SocketAddr;
+use std::process::{Child, Command, Stdio};
+
+const PLACEHOLDER: &str = "<<tool_key>>";
+const URL: &str = "https://api.tool.example";
+/// The columns of the first table.
+const STEPS: [&str; 7] = ["header", "basic", "json", "form", "stream", "download", "upload"];
+
+/// A program of the matrix.
+fn program(name: &str) -> String {
+    clients::program(&format!("matrix/{name}"))
+}
+
+/// Where `tests/matrix` has put what npm has.
+fn from_npm(path: &str) -> String {
+    clients::installed(&format!("matrix/node_modules/{path}"))
+}
+
+/// A home from which the tests' hosts lead to `address`.
+fn home(exit: &Exit) -> Home {
+    let proxy = format!("upstream_proxy = \"http://{}\"\n", exit.address);
+    let key = "[key.tool]\nhosts = [\"api.tool.example\", \"registry.tool.example\"]\n";
+    let path = format!("{}:{}", clients::installed("matrix/bin"), std::env::var("PATH").unwrap_or_default());
+    Home::with(&proxy, key).set("NODE_PATH", &clients::node_path()).set("PATH", &path)
+}
+
+/// What became of a client: each step, or why it never came to them.
+type Row = Result<Vec<bool>, String>;
+
+/// The steps of `tests/clients/README.md`.
+fn steps(client: &[&str]) -> Row {
+    let upstream = Upstream::start();
+    let exit = Exit::to([("api.tool.example:443", upstream.address)]);
+    let home = home(&exit);
+    let output = home.run(client);
+    let got: Value = serde_json::from_str(&stdout(&output)).map_err(|e| format!("{e}: {}", told(&output)))?;
+    if stdout(&output).contains(TOOL_KEY) {
+        return Err("it got the key".into());
+    }
+    let seen = upstream.seen();
+    let at = |path: &str| seen.iter().find(|s| s.target.contains(path));
+    let header = |path: &str| at(path).and_then(|s| s.header("authorization")).unwrap_or_default();
+    let json = |s: &Seen| serde_json::from_slice::<Value>(&s.body).unwrap_or_default();
+    let text = "use <<tool_key>> here";
+    let basic = base64::engine::general_purpose::STANDARD.encode(format!("user:{TOOL_KEY}"));
+    let form = at("/form").map(|s| url::form_urlencoded::parse(&s.body).into_owned().collect::<Vec<_>>());
+    let sent: Vec<u8> = b"0123456789".repeat(300_000);
+    let done = vec![
+        header("/header") == format!("Bearer {TOOL_KEY}") && got["header"].to_string().contains(PLACEHOLDER),
+        header("/basic") == format!("Basic {basic}"),
+        at("/json").map(json).is_some_and(|body| body["key"] == TOOL_KEY && body["text"] == text),
+        form == Some(vec![("key".into(), TOOL_KEY.into()), ("text".into(), text.into())])
+            || form == Some(vec![("text".into(), text.into()), ("key".into(), TOOL_KEY.into())]),
+        got["stream"]["target"].as_str().is_some_and(|target| target.ends_with("/chunked")),
+        got["download"] == pattern::digest(3_000_000),
+        got["upload"]["sha256"] == pattern::sha256(&sent),
+    ];
+    let records = home.audit();
+    let whole = of(&records, "exchange").len() == 7 && of(&records, "substitution").len() == 4;
+    if whole { Ok(done) } else { Err(format!("the audit tells otherwise: {records:#?}")) }
+}
+
+/// A server of the matrix, which is a program of its own.
+struct Server {
+    address: SocketAddr,
+    child: Child,
+    _folder: Home,
+}
+
+impl Server {
+    fn start(name: &str) -> Self {
+        let folder = Home::bare("");
+        authority::write(folder.path());
+        let mut command = folder.command(clients::python());
+        command.args([&program(name), "certificate.pem", "key.pem", ".", TOOL_KEY]);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("a server");
+        let mut port = String::new();
+        BufReader::new(child.stdout.as_mut().expect("a pipe")).read_line(&mut port).expect("its port");
+        let address = SocketAddr::from(([127, 0, 0, 1], port.trim().parse().expect("a port")));
+        Self { address, child, _folder: folder }
+    }
+
+    /// Everything it has to say, once it has ended.
+    fn stop(mut self) -> String {
+        drop(self.child.stdin.take());
+        let mut said = String::new();
+        let _ = self.child.stdout.take().expect("a pipe").read_to_string(&mut said);
+        let _ = self.child.wait();
+        said
+    }
+}
+
+/// A package manager, or git, against a registry that wants the key.
+fn registry(name: &str) -> Row {
+    let registries = Server::start("registry_server.py");
+    let exit = Exit::to([("registry.tool.example:443", registries.address)]);
+    let home = home(&exit);
+    let output = home.run(&["bash", &program("registry.sh"), name]);
+    let refused = registries.stop();
+    if !output.status.success() {
+        return Err(format!("{}\nthe registry: {refused}", told(&output)));
+    }
+    let records = home.audit();
+    let used = of(&records, "substitution").len();
+    Ok(vec![used > 0, !stdout(&output).contains(TOOL_KEY)])
+}
+
+/// An agent as its users run it, for one answer of a fake provider: key from the environment, everything else at its default.
+fn agent(client: &[&str], host: &str, key: &str) -> Row {
+    let provider = Server::start("provider.py");
+    let exit = Exit::to([(format!("{host}:443").as_str(), provider.address)]);
+    let home = home(&exit).set("ANTHROPIC_API_KEY", ANTHROPIC_KEY);
+    let output = home.run(client);
+    let asked = provider.stop();
+    let answered = stdout(&output).contains("the answer with <<");
+    let shown = !asked.is_empty() && asked.lines().all(|line| line.ends_with(key));
+    let hidden = !told(&output).contains(key);
+    if answered && shown && hidden {
+        Ok(vec![shown, answered, hidden])
+    } else {
+        Err(format!("{asked}\n{}", told(&output)))
+    }
+}
+
+const ANTHROPIC_KEY: &str = "sk-ant-api03-Ab3dEf6hIj9kLm2nOp5qRs8tUv1wXy4z";
+
+/// A headless Chromium that opens a page of the upstream; proxy and CA it can't be told by variables.
+fn chromium() -> Row {
+    let upstream = Upstream::start();
+    let exit = Exit::to([("api.tool.example:443", upstream.address)]);
+    let home = home(&exit);
+    let output = home.run(&["bash", &program("chromium.sh"), "https://api.tool.example/chunked"]);
+    let seen = upstream.seen().iter().any(|s| s.target.ends_with("/chunked"));
+    let got = stdout(&output).contains("/chunked");
+    let known = of(&home.audit(), "exchange").iter().any(|r| r["pid"].is_u64());
+    if seen && got { Ok(vec![got, known]) } else { Err(told(&output)) }
+}
+
+fn is_installed(command: &str) -> bool {
+    let path = format!("{}:{}", clients::installed("matrix/bin"), std::env::var("PATH").unwrap_or_default());
+    finish(Command::new("sh").args(["-c", "command -v \"$1\"", "sh", command]).env("PATH", path)).status.success()
+}
+
+fn line(table: &mut String, name: &str, row: &Row, columns: usize) -> bool {
+    let cells = match row {
+        Ok(done) => done.iter().map(|ok| if *ok { "  yes" } else { "  NO " }).collect::<String>(),
+        Err(_) => "  NO ".repeat(columns),
+    };
+    let _ = writeln!(table, "{name:<24}{cells}");
+    row.as_ref().is_ok_and(|done| done.iter().all(|ok| *ok))
+}
+
+#[test]
+#[ignore = "tests/matrix installs what it needs, and runs it"]
+fn table() {
+    let (python, node) = (clients::python(), "node".to_owned());
+    let own = |name: &str| clients::program(name);
+    let of_steps: Vec<(&str, Vec<String>)> = vec![
+        ("curl, HTTP/1.1", vec![own("curl_client.sh"), URL.into(), "--http1.1".into()]),
+        ("curl, HTTP/2", vec![own("curl_client.sh"), URL.into(), "--http2".into()]),
+        ("wget", vec![own("wget_client.sh"), URL.into()]),
+        ("Python requests", vec![python.clone(), own("requests_client.py"), URL.into()]),
+        ("Python httpx", vec![python.clone(), own("httpx_client.py"), URL.into()]),
+        ("Python aiohttp", vec![python.clone(), own("aiohttp_client.py"), URL.into()]),
+        ("Python urllib", vec![python, own("urllib_client.py"), URL.into()]),
+        ("Node fetch", vec![node.clone(), own("fetch_client.cjs"), URL.into()]),
+        ("Node fetch, HTTP/2", vec![node.clone(), own("fetch_client.cjs"), URL.into(), "h2".into()]),
+        ("Node axios", vec![node, own("axios_client.cjs"), URL.into()]),
+        ("Go", vec![clients::installed("matrix/bin/go_client"), URL.into()]),
+        ("Java", vec!["java".into(), program("Client.java"), URL.into()]),
+        ("Ruby", vec!["ruby".into(), program("client.rb"), URL.into()]),
+        ("PHP curl", vec!["php".into(), program("client.php"), URL.into()]),
+        ("Perl LWP", vec!["perl".into(), program("client.pl"), URL.into()]),
+        (
+            "Deno",
+            vec![from_npm("@deno/linux-x64-glibc/deno"), "run".into(), "-A".into(), program("client.mjs"), URL.into()],
+        ),
+        ("Bun", vec![from_npm("@oven/bun-linux-x64/bin/bun"), program("client.mjs"), URL.into()]),
+    ];
+    let mut table = format!("{:<24}", "CLIENT");
+    STEPS.iter().for_each(|step| table.push_str(&format!(" {step:>4.4}")));
+    table.push('\n');
+    let mut failed = Vec::new();
+    let mut add = |table: &mut String, name: &str, row: Row, columns: usize| {
+        if !line(table, name, &row, columns) {
+            failed.push(format!("{name}: {}", row.err().unwrap_or_else(|| "a step failed".into())));
+        }
+    };
+    for (name, client) in &of_steps {
+        let words: Vec<&str> = client.iter().map(String::as_str).collect();
+        let row = if is_installed(words[0]) { steps(&words) } else { Err("it is not installed".into()) };
+        add(&mut table, name, row, STEPS.len());
+    }
+    let _ = writeln!(table, "\n{:<24} used hidden", "REGISTRY");
+    for name in ["git", "pip", "uv", "npm", "pnpm", "yarn", "cargo"] {
+        let row = if is_installed(name) { registry(name) } else { Err("it is not installed".into()) };
+        add(&mut table, name, row, 2);
+    }
+    let _ = writeln!(table, "\n{:<24}  key  said hidden", "AGENT");
+    let claude = ["claude", "-p", "say it"];
+    add(&mut table, "Claude Code", agent(&claude, "api.anthropic.com", ANTHROPIC_KEY), 3);
+    let codex = "printenv OPENAI_API_KEY | codex login --with-api-key && codex exec --skip-git-repo-check 'say it'";
+    add(&mut table, "Codex", agent(&["bash", "-c", codex], "api.openai.com", OPENAI_KEY), 3);
+    let _ = writeln!(table, "\n{:<24} page  pid", "BROWSER");
+    let row = if is_installed("chromium") { chromium() } else { Err("it is not installed".into()) };
+    add(&mut table, "Chromium", row, 2);
+    println!("{table}\n{WHY_NOT}");
+    assert!(failed.is_empty(), "{}", failed.join("\n\n"));
+}
+
+/// Clients of the list that can't be here, and why.
+const WHY_NOT: &str = "aws: signs the request with its key, which a placeholder in its place makes wrong\n\
+    gh: wants a host of GitHub's own, and a token that it asks GitHub about\n\
+    Chromium: is told the proxy by an option and the CA by its NSS store, since no variable does; it sends no token";
+
+#[test]
+#[ignore = "tests/matrix installs what it needs, and runs it"]
+fn many_requests_of_go() {
+    for (version, over) in [("h1", "1.1"), ("h2", "2")] {
+        crate::clients::load(&[&clients::installed("matrix/bin/go_load"), URL, version], over);
+    }
+}
