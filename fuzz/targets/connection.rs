@@ -22,7 +22,7 @@ use std::time::{Duration, SystemTime};
 /// No input holds it by chance.
 const VALUE: &str = "tk-the-key-of-this-target-0123456789";
 /// Who has not answered by then has nothing to say. What is checked does not depend on it.
-const PATIENCE: Duration = Duration::from_millis(40);
+const PATIENCE: Duration = Duration::from_millis(500);
 
 static STAGE: LazyLock<Stage> = LazyLock::new(Stage::set);
 
@@ -221,7 +221,7 @@ fn talk(stage: &Stage, input: &Input) -> io::Result<Vec<u8>> {
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     let (to, http2, tls) = match input.door {
-        Door::Port => return say(&mut stream, input.pieces.iter().map(|p| spelled(&p.bytes, stage))),
+        Door::Port => return say(&mut stream, hang_up, input.pieces.iter().map(|p| spelled(&p.bytes, stage))),
         Door::Tunnel { bound } => (bound, false, false),
         Door::Http1 { bound } => (bound, false, true),
         Door::Http2 { bound } => (bound, true, true),
@@ -235,13 +235,13 @@ fn talk(stage: &Stage, input: &Input) -> io::Result<Vec<u8>> {
         head.push(byte[0]);
     }
     if !tls {
-        return say(&mut stream, input.pieces.iter().map(|p| spelled(&p.bytes, stage)));
+        return say(&mut stream, hang_up, input.pieces.iter().map(|p| spelled(&p.bytes, stage)));
     }
     let name = ServerName::from(to.ip());
     let session = ClientConnection::new(stage.trusting[usize::from(http2)].clone(), name).map_err(io::Error::other)?;
     let mut stream = StreamOwned::new(session, stream);
     if !http2 {
-        return say(&mut stream, input.pieces.iter().map(|p| spelled(&p.bytes, stage)));
+        return say(&mut stream, close, input.pieces.iter().map(|p| spelled(&p.bytes, stage)));
     }
     stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0")?;
     let frames = input.pieces.iter().map(|piece| {
@@ -249,18 +249,33 @@ fn talk(stage: &Stage, input: &Input) -> io::Result<Vec<u8>> {
         let payload = if piece.good { [fields(&to), bytes].concat() } else { bytes };
         frame(piece, &payload)
     });
-    say(&mut stream, frames)
+    say(&mut stream, close, frames)
+}
+
+/// The client has said all, and still listens.
+fn hang_up(stream: &mut TcpStream) -> io::Result<()> {
+    stream.shutdown(Shutdown::Write)
+}
+
+fn close(stream: &mut StreamOwned<ClientConnection, TcpStream>) -> io::Result<()> {
+    stream.conn.send_close_notify();
+    stream.flush()?;
+    hang_up(&mut stream.sock)
 }
 
 /// Sends each piece by itself, and reads what comes of it.
-fn say(stream: &mut (impl Read + Write), pieces: impl Iterator<Item = Vec<u8>>) -> io::Result<Vec<u8>> {
+fn say<S: Read + Write>(
+    stream: &mut S,
+    end: impl FnOnce(&mut S) -> io::Result<()>,
+    pieces: impl Iterator<Item = Vec<u8>>,
+) -> io::Result<Vec<u8>> {
     for piece in pieces {
         // who has heard enough hangs up, and may have said why
         if stream.write_all(&piece).is_err() {
             break;
         }
     }
-    let _ = stream.flush();
+    let _ = stream.flush().and_then(|()| end(stream));
     let mut said = Vec::new();
     // ends by a close, or by patience
     let _ = stream.read_to_end(&mut said);
