@@ -24,20 +24,24 @@ pub struct Told {
 }
 
 /// Both keys may go to these places.
+pub fn keys(places: &[&str], value: &str) -> Vec<BodyKey> {
+    let key = |key: &str| BodyKey {
+        key: key.parse().expect("a name"),
+        value: Some(Arc::new(Opened::new(value.as_bytes().to_vec()))),
+        places: places.iter().map(|p| p.parse().expect("a place")).collect(),
+        max_uses: u32::MAX,
+    };
+    ["x", "gh"].map(key).into()
+}
+
 pub fn rewrite<'c>(
     content_type: &'static str,
     places: &[&str],
     value: &str,
     chunks: impl IntoIterator<Item = &'c [u8]>,
 ) -> Told {
-    let keys = ["x", "gh"].map(|key| BodyKey {
-        key: key.parse().expect("a name"),
-        value: Some(Arc::new(Opened::new(value.as_bytes().to_vec()))),
-        places: places.iter().map(|p| p.parse().expect("a place")).collect(),
-        max_uses: u32::MAX,
-    });
     let content_type = HeaderValue::from_static(content_type);
-    let mut rewriter = BodyRewriter::new(VOCABULARY.clone(), Some(&content_type), keys.to_vec());
+    let mut rewriter = BodyRewriter::new(VOCABULARY.clone(), Some(&content_type), keys(places, value));
     let mut out = Vec::new();
     let pushed = chunks.into_iter().try_for_each(|c| rewriter.push(Bytes::copy_from_slice(c), &mut out));
     let fault = pushed.and_then(|()| rewriter.finish(&mut out)).err();
