@@ -1,7 +1,7 @@
 //! What is unusual in the records of this process, while they are made: a record, a line in the log, a notice for the webhook,
 //! and where the operator wants it rest for a key or an agent. What is unusual, `anomaly` decides.
 
-use super::lines::{Value, members};
+use super::lines::{Value, members, seconds};
 use super::log::Log;
 use super::webhook::{Notice, Outbox};
 use crate::anomaly::{self, Config, Fact, Finding, Severity, Watch};
@@ -100,8 +100,7 @@ pub fn fact(line: &[u8]) -> Option<Fact<'_>> {
     for (name, value) in members(line) {
         match (name, value) {
             (b"timestamp", Value::Text(text)) => {
-                let at: jiff::Timestamp = std::str::from_utf8(text).ok()?.parse().ok()?;
-                fact.second = at.as_second().try_into().ok()?;
+                fact.second = seconds(text)?;
                 stamped = true;
             }
             (b"event", Value::Text(text)) => {

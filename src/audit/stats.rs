@@ -1,6 +1,7 @@
 //! What many records come to: counts, bytes and durations per key, agent, host, status and hour. A fold; prints nothing.
 
 use super::lines::{Value, members, stamp};
+use foldhash::fast::RandomState;
 use std::collections::{BTreeMap, HashMap};
 
 /// Names come from agents; beyond so many they are counted together.
@@ -38,10 +39,14 @@ const FIRST_MS: f64 = 0.001;
 const LONGEST_MS: f64 = 1e9;
 
 impl Durations {
-    fn add(&mut self, ms: f64) {
-        let step = (ms.clamp(FIRST_MS, LONGEST_MS) / FIRST_MS).log(STEP).ceil() as u16;
+    fn add(&mut self, step: u16) {
         *self.steps.entry(step).or_default() += 1;
         self.count += 1;
+    }
+
+    /// A logarithm costs, and one duration goes into several groups.
+    fn step(ms: f64) -> u16 {
+        (ms.clamp(FIRST_MS, LONGEST_MS) / FIRST_MS).log(STEP).ceil() as u16
     }
 
     /// The duration in milliseconds that this share of all stays under, give or take three per cent.
@@ -81,11 +86,13 @@ impl By {
     }
 }
 
+type Groups = HashMap<Vec<u8>, Group, RandomState>;
+
 #[derive(Debug, Default)]
 pub struct Stats {
     pub records: u64,
     pub total: Group,
-    groups: [HashMap<Vec<u8>, Group>; By::ALL.len()],
+    groups: [Groups; By::ALL.len()],
 }
 
 /// The members that count, borrowed from one line.
@@ -95,7 +102,7 @@ struct Facts<'a> {
     names: [&'a [u8]; By::ALL.len()],
     count: Option<u64>,
     failed: bool,
-    duration_ms: Option<f64>,
+    duration: Option<u16>,
     bytes_out: u64,
     bytes_in: u64,
 }
@@ -122,7 +129,7 @@ impl<'a> Facts<'a> {
                 }
                 (b"count", value) => facts.count = value.number(),
                 (b"success", Value::Bare(bare)) => facts.failed = bare == b"false",
-                (b"duration_ms", value) => facts.duration_ms = value.float(),
+                (b"duration_ms", value) => facts.duration = value.float().map(Durations::step),
                 (b"bytes_out", value) => facts.bytes_out = value.number().unwrap_or(0),
                 (b"bytes_in", value) => facts.bytes_in = value.number().unwrap_or(0),
                 _ => {}
@@ -165,13 +172,13 @@ impl Stats {
     }
 }
 
-fn group<'a>(groups: &'a mut HashMap<Vec<u8>, Group>, name: &[u8]) -> Option<&'a mut Group> {
+fn group<'a>(groups: &'a mut Groups, name: &[u8]) -> Option<&'a mut Group> {
     // A name is copied only when it is new.
-    let name = if groups.contains_key(name) || groups.len() < GROUPS { name } else { OTHERS.as_bytes() };
-    if !groups.contains_key(name) {
-        groups.insert(name.to_vec(), Group::default());
+    if groups.contains_key(name) {
+        return groups.get_mut(name);
     }
-    groups.get_mut(name)
+    let name = if groups.len() < GROUPS { name } else { OTHERS.as_bytes() };
+    Some(groups.entry(name.to_vec()).or_default())
 }
 
 impl Group {
@@ -184,8 +191,8 @@ impl Group {
                 self.failed += u64::from(facts.failed);
                 self.bytes_out = self.bytes_out.saturating_add(facts.bytes_out);
                 self.bytes_in = self.bytes_in.saturating_add(facts.bytes_in);
-                if let Some(ms) = facts.duration_ms {
-                    self.durations.add(ms);
+                if let Some(step) = facts.duration {
+                    self.durations.add(step);
                 }
             }
         }
@@ -229,14 +236,14 @@ mod tests {
         let mut durations = Durations::default();
         assert_eq!(durations.percentile(0.5), None);
         for ms in 1..=1000 {
-            durations.add(ms.into());
+            durations.add(Durations::step(ms.into()));
         }
         for (share, want) in [(0.0, 1.0), (0.5, 500.0), (0.99, 990.0), (1.0, 1000.0)] {
             let got: f64 = durations.percentile(share).unwrap();
             assert!((got / want - 1.0).abs() < 0.031, "{share}: {got}");
         }
-        durations.add(f64::MAX);
-        durations.add(-1.0);
+        durations.add(Durations::step(f64::MAX));
+        durations.add(Durations::step(-1.0));
         assert!(durations.percentile(1.0).unwrap().is_finite() && durations.percentile(0.0).unwrap() <= FIRST_MS);
     }
 
