@@ -16,7 +16,7 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, Server
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::time::{Duration, SystemTime};
 
 /// No input holds it by chance.
@@ -54,7 +54,7 @@ struct Piece {
 }
 
 struct Stage {
-    running: Running,
+    running: Mutex<Running>,
     proxy: SocketAddr,
     trusting: [Arc<ClientConfig>; 2],
     bound: Upstream,
@@ -97,10 +97,11 @@ impl Stage {
             listen: None,
             root: Some(root),
             tokens: Vec::new(),
+            descendants: false,
         };
         let running = App::build(plan).and_then(App::spawn).expect("a proxy");
         let proxy = running.app().address();
-        Self { running, proxy, trusting, bound, other, _dir: dir }
+        Self { running: Mutex::new(running), proxy, trusting, bound, other, _dir: dir }
     }
 }
 
@@ -289,7 +290,7 @@ fuzz_target!(|input: Input| {
     assert_eq!(stage.other.keys(), 0, "the key went to a host that it is not bound to");
     // read in this order, so that what is under way is no fault
     let seen = stage.bound.keys();
-    let recorded = stage.running.app().counts().substitutions;
+    let recorded = stage.running.lock().expect("the proxy").app().counts().substitutions;
     assert!(seen <= recorded, "{seen} keys were seen, {recorded} recorded");
     assert!(TcpStream::connect(stage.proxy).and_then(|s| s.shutdown(Shutdown::Both)).is_ok(), "the proxy is gone");
 });
