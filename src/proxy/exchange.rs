@@ -249,8 +249,6 @@ where
     let mut serving = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(KEEP_ALIVE)
-        // a client that has said all may still listen; one that is gone breaks TLS off, or the next write
-        .half_close(true)
         .preserve_header_case(true)
         .serve_connection(TokioIo::new(strict), service);
     // hyper takes a fault between two requests for a good end: only `why` tells

@@ -96,11 +96,11 @@ fn calls(client: &[&str]) {
 }
 
 #[test]
-fn python_grpcio() {
+pub fn python_grpcio() {
     calls(&[&clients::python(), &clients::program("grpc_client.py")]);
 }
 
 #[test]
-fn node_grpc_js() {
+pub fn node_grpc_js() {
     calls(&["node", &clients::program("grpc_client.cjs")]);
 }

@@ -11,6 +11,7 @@ use serde_json::Value;
 use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 const PLACEHOLDER: &str = "<<tool_key>>";
@@ -28,12 +29,17 @@ fn from_npm(path: &str) -> String {
     clients::installed(&format!("matrix/node_modules/{path}"))
 }
 
+/// Where programs are looked for: what `tests/matrix` has put there, and cargo itself rather than what stands for it.
+fn path() -> String {
+    let cargo = Path::new(env!("CARGO")).parent().map_or_else(String::new, |bin| bin.display().to_string());
+    format!("{}:{cargo}:{}", clients::installed("matrix/bin"), std::env::var("PATH").unwrap_or_default())
+}
+
 /// A home from which the tests' hosts lead to `address`.
 fn home(exit: &Exit) -> Home {
     let proxy = format!("upstream_proxy = \"http://{}\"\n", exit.address);
     let key = "[key.tool]\nhosts = [\"api.tool.example\", \"registry.tool.example\"]\n";
-    let path = format!("{}:{}", clients::installed("matrix/bin"), std::env::var("PATH").unwrap_or_default());
-    Home::with(&proxy, key).set("NODE_PATH", &clients::node_path()).set("PATH", &path)
+    Home::with(&proxy, key).set("NODE_PATH", &clients::node_path()).set("PATH", &path())
 }
 
 /// What became of a client: each step, or why it never came to them.
@@ -149,8 +155,7 @@ fn chromium() -> Row {
 }
 
 fn is_installed(command: &str) -> bool {
-    let path = format!("{}:{}", clients::installed("matrix/bin"), std::env::var("PATH").unwrap_or_default());
-    finish(Command::new("sh").args(["-c", "command -v \"$1\"", "sh", command]).env("PATH", path)).status.success()
+    finish(Command::new("sh").args(["-c", "command -v \"$1\"", "sh", command]).env("PATH", path())).status.success()
 }
 
 fn line(table: &mut String, name: &str, row: &Row, columns: usize) -> bool {
@@ -207,6 +212,18 @@ fn table() {
     for name in ["git", "pip", "uv", "npm", "pnpm", "yarn", "cargo"] {
         let row = if is_installed(name) { registry(name) } else { Err("it is not installed".into()) };
         add(&mut table, name, row, 2);
+    }
+    let _ = writeln!(table, "\n{:<24}  all", "WEBSOCKET, GRPC");
+    let others: [(&str, fn()); 5] = [
+        ("Python websockets", crate::websocket::python_websockets),
+        ("Python aiohttp", crate::websocket::python_aiohttp),
+        ("Node ws", crate::websocket::node_ws),
+        ("Python grpcio", crate::grpc::python_grpcio),
+        ("Node grpc-js", crate::grpc::node_grpc_js),
+    ];
+    for (name, whole) in others {
+        let row = std::panic::catch_unwind(whole).map(|()| vec![true]).map_err(|_| "it says above what".to_owned());
+        add(&mut table, name, row, 1);
     }
     let _ = writeln!(table, "\n{:<24}  key  said hidden", "AGENT");
     let claude = ["claude", "-p", "say it"];

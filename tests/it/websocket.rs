@@ -425,16 +425,16 @@ fn real(client: &[&str]) {
 }
 
 #[test]
-fn python_websockets() {
+pub fn python_websockets() {
     real(&[&clients::python(), &clients::program("websockets_client.py"), "wss://api.tool.example/ws"]);
 }
 
 #[test]
-fn python_aiohttp() {
+pub fn python_aiohttp() {
     real(&[&clients::python(), &clients::program("aiohttp_websocket.py"), "wss://api.tool.example/ws"]);
 }
 
 #[test]
-fn node_ws() {
+pub fn node_ws() {
     real(&["node", &clients::program("ws_client.cjs"), "wss://api.tool.example/ws"]);
 }

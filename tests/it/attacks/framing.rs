@@ -208,8 +208,13 @@ pub(super) const SOUND: &[(&str, &str, &str)] = &[
     ("a fragment", "GET /a#/../b HTTP/1.1\r\nHost: {h}\r\n\r\n", "200, 200"),
     (
         "an upgrade that nobody takes",
-        "GET / HTTP/1.1\r\nHost: {h}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: {h}\r\nConnection: Upgrade\r\nUpgrade: h2c, foo\r\n\r\n",
         "200, 200",
+    ),
+    (
+        "a WebSocket's handshake without its key",
+        "GET / HTTP/1.1\r\nHost: {h}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
+        "400 malformed, 200",
     ),
     (
         "an upgrade to h2c",
