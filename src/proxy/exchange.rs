@@ -64,7 +64,7 @@ pub(super) struct Conn {
     relative: Option<Relative>,
     /// The client's process, where it was asked for.
     pid: Option<u32>,
-    under_way: AtomicUsize,
+    under_way: Arc<AtomicUsize>,
     /// What comes after HTTP, once a request has asked for it.
     switch: Switch,
 }
@@ -143,7 +143,7 @@ impl Conn {
     }
 
     fn new(worker: Arc<Worker>) -> Self {
-        let (under_way, switch) = (AtomicUsize::new(0), Switch::default());
+        let (under_way, switch) = (Arc::default(), Switch::default());
         Self { worker, opener: None, origin: None, misdirected: None, relative: None, pid: None, under_way, switch }
     }
 
@@ -245,7 +245,7 @@ where
             }
         }
     }
-    let (strict, why) = Strict::new(stream, conn.switch.made.clone());
+    let (strict, why) = Strict::new(stream, conn.switch.made.clone(), conn.under_way.clone());
     let mut serving = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(KEEP_ALIVE)

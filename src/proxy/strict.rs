@@ -3,10 +3,12 @@
 use super::framing::{Fault, Framing, Sound};
 use std::io;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Sleep;
 
 /// Why the stream ended, for whoever answers.
 #[derive(Debug, Clone, Default)]
@@ -32,14 +34,46 @@ pub(super) struct Strict<S> {
     why: Why,
     /// Set once the connection is to speak something else.
     switched: Arc<AtomicBool>,
+    /// Requests that are not answered yet.
+    under_way: Arc<AtomicUsize>,
+    /// Running since the client has said all that it will.
+    patience: Option<Pin<Box<Sleep>>>,
+    /// Something was written since then.
+    listens: bool,
 }
 
+/// How long a client that has said all is taken to listen still, where nothing is written that would tell. Most clients
+/// that end their half are gone, and an upstream that works for nobody may be dear.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 impl<S> Strict<S> {
-    pub fn new(inner: S, switched: Arc<AtomicBool>) -> (Self, Why) {
+    pub fn new(inner: S, switched: Arc<AtomicBool>, under_way: Arc<AtomicUsize>) -> (Self, Why) {
         let why = Why::default();
-        let (partial, sound) = (Vec::new(), Vec::new());
-        let strict = Self { inner, framing: Framing::default(), partial, sound, why: why.clone(), switched };
+        let strict = Self {
+            inner,
+            framing: Framing::default(),
+            partial: Vec::new(),
+            sound: Vec::new(),
+            why: why.clone(),
+            switched,
+            under_way,
+            patience: None,
+            listens: false,
+        };
         (strict, why)
+    }
+
+    /// What the end of the client's half comes to: whoever has sent whole requests, and no part of another, may wait for
+    /// the answers.
+    fn end(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let complete = self.framing.between_check() && self.partial.is_empty();
+        if !complete || self.under_way.load(Ordering::Relaxed) == 0 {
+            return Poll::Ready(Ok(()));
+        }
+        let patience = self.patience.get_or_insert_with(|| Box::pin(tokio::time::sleep(PATIENCE)));
+        ready!(patience.as_mut().poll(cx));
+        // a write to who is gone fails, and that ends it
+        if self.listens { Poll::Pending } else { Poll::Ready(Ok(())) }
     }
 
     /// The stream, and what was read of it that nobody has taken.
@@ -66,11 +100,14 @@ impl<S: AsyncRead + Unpin> AsyncRead for Strict<S> {
                 this.sound.drain(..n);
                 return Poll::Ready(Ok(()));
             }
+            if this.patience.is_some() {
+                return this.end(cx);
+            }
             let start = buf.filled().len();
             ready!(Pin::new(&mut this.inner).poll_read(cx, buf))?;
             let new = &buf.filled()[start..];
             if new.is_empty() {
-                return Poll::Ready(Ok(()));
+                return this.end(cx);
             }
             if this.partial.is_empty() {
                 // the usual case: whole heads and bodies, looked at where they lie
@@ -126,6 +163,7 @@ impl<S> Strict<S> {
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Strict<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.listens |= self.patience.is_some();
         Pin::new(&mut self.inner).poll_write(cx, buf)
     }
 
@@ -134,6 +172,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Strict<S> {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.listens |= self.patience.is_some();
         Pin::new(&mut self.inner).poll_write_vectored(cx, bufs)
     }
 
@@ -175,7 +214,7 @@ mod tests {
                     tokio::task::yield_now().await;
                 }
             });
-            let (mut strict, why) = Strict::new(far, Arc::default());
+            let (mut strict, why) = Strict::new(far, Arc::default(), Arc::default());
             let (mut out, mut buf) = (Vec::new(), vec![0; step]);
             let end = loop {
                 match strict.read(&mut buf).await {

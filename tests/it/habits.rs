@@ -1,11 +1,13 @@
-//! What clients do on the wire that is odd and right: old versions, addresses for names, waiting to be told.
+//! What clients do on the wire that is odd and right: old versions, addresses for names, waiting to be told, ending halves.
 
 use crate::support::locum::{of, stdout, told};
 use crate::support::tunnel::Tunnel;
 use crate::support::websocket::Socket;
 use crate::support::wire::read_head;
 use crate::support::{Home, Upstream};
+use http::Response;
 use std::io::{Read as _, Write as _};
+use std::net::Shutdown;
 
 fn get(upstream: &Upstream) -> String {
     format!("GET /echo HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", upstream.authority())
@@ -43,6 +45,28 @@ fn curl_at_its_oldest_and_by_address() {
         }
     }
     assert_eq!(upstream.seen().len(), 6);
+}
+
+#[test]
+fn who_has_said_all_still_gets_the_answer() {
+    let upstream = Upstream::start();
+    let serve = Home::bound(&[&upstream]).serve();
+    let (gate, feed) = upstream.hold("/slow", Response::builder());
+    let mut tunnel = Tunnel::open(&serve, &upstream.authority(), "localhost", b"http/1.1").expect("a tunnel");
+    let request = format!("GET /slow HTTP/1.1\r\nHost: {}\r\n\r\n", upstream.authority());
+    tunnel.stream.write_all(request.as_bytes()).expect("a request");
+    tunnel.stream.conn.send_close_notify();
+    tunnel.stream.flush().expect("the end of what is said");
+    tunnel.stream.sock.shutdown(Shutdown::Write).expect("a half");
+    upstream.await_begun(1);
+    drop(gate);
+    feed.send("the whole answer");
+    drop(feed);
+    let mut answer = String::new();
+    tunnel.stream.read_to_string(&mut answer).expect("an answer with its proper end");
+    assert!(answer.starts_with("HTTP/1.1 200 ") && answer.contains("the whole answer"), "{answer}");
+    let records = serve.stop().audit();
+    assert!(of(&records, "exchange").iter().all(|r| r["success"] == true), "{records:#?}");
 }
 
 /// A client that waits for the upstream's word, at a host without keys: its body is nobody's before.
