@@ -70,6 +70,9 @@ struct Upstream {
 
 impl Stage {
     fn set() -> Self {
+        // as in a Rust program, which the fuzzer's main is not: who hangs up is an error and no signal
+        // SAFETY: it sets no handler.
+        unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
         let dir = tempfile::tempdir().expect("a folder");
         let upstream_ca = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).expect("a certificate");
         let (bound, other) = (Upstream::start(&upstream_ca), Upstream::start(&upstream_ca));
