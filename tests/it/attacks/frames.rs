@@ -244,5 +244,7 @@ fn floods_of_frames_end_the_flooder_alone() {
     }
     let peak = stage.serve.memory("VmHWM");
     assert!(peak < 256 * 1024, "{peak} KiB");
-    assert!(stage.serve.stop().audit().iter().all(|r| r["event"] != "anomaly"));
+    let records = stage.serve.stop().audit();
+    let told = |why: &str| records.iter().any(|r| r["reason"].as_str().is_some_and(|reason| reason.contains(why)));
+    assert!(told("ENHANCE_YOUR_CALM") && told("FRAME_SIZE_ERROR"), "a flood leaves its record: {records:#?}");
 }
