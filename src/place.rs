@@ -94,6 +94,10 @@ impl Place {
         }
     }
 
+    pub fn in_target(&self) -> bool {
+        matches!(self, Place::Query | Place::QueryNamed(_) | Place::Path)
+    }
+
     pub fn in_body(&self) -> bool {
         matches!(self, Place::Body | Place::BodyPointer(_) | Place::BodyField(_) | Place::BodyAny)
     }

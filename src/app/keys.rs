@@ -23,17 +23,31 @@ pub fn supplies_asking(settings: &Settings, environment: Arc<Environment>, promp
 }
 
 fn stores(settings: &Settings, prompt: Option<Arc<dyn Source>>) -> secrets::Config {
-    secrets::Config { state: settings.state.clone(), password_file: None, prompt, patience: PATIENCE }
+    let password_file = settings.vault.password_file.clone();
+    secrets::Config { state: settings.state.clone(), password_file, prompt, patience: PATIENCE }
 }
 
 /// The keys that something may have a value for. One with a table of its own always is; one of the catalog once its
 /// variable was set or a store has it.
 pub fn active<'s>(settings: &'s Settings, supplies: &Supplies) -> Vec<&'s KeySetting> {
-    // a store that can't be listed now is told of when a key of its own is asked for
-    let stored: HashSet<String> = supplies.stores().filter_map(|store| store.list().ok()).flatten().collect();
+    active_with(settings, supplies, &Stored::list(supplies))
+}
+
+/// What the stores of this machine hold, by name.
+pub struct Stored(HashSet<String>);
+
+impl Stored {
+    /// Blocks, for as long as a keyring may take to answer.
+    pub fn list(supplies: &Supplies) -> Self {
+        // a store that can't be listed now is told of when a key of its own is asked for
+        Self(supplies.stores().filter_map(|store| store.list().ok()).flatten().collect())
+    }
+}
+
+pub(super) fn active_with<'s>(settings: &'s Settings, supplies: &Supplies, stored: &Stored) -> Vec<&'s KeySetting> {
     let taken: HashSet<&str> = supplies.environment.names().collect();
     let has_value = |key: &KeySetting| {
-        stored.contains(&entry_name(&key.name)) || key.env.iter().any(|name| taken.contains(name.as_str()))
+        stored.0.contains(&entry_name(&key.name)) || key.env.iter().any(|name| taken.contains(name.as_str()))
     };
     settings.keys.iter().filter(|key| key.at.is_some() || has_value(key)).collect()
 }

@@ -32,7 +32,7 @@ use tokio::sync::watch;
 
 pub use agents::{PROXY_TOKEN, agent};
 pub use error::AppError;
-pub use keys::{active, secret_variables, sources, supplies, supplies_asking};
+pub use keys::{Stored, active, secret_variables, sources, supplies, supplies_asking};
 pub use machine::{make_state_dir, random};
 pub use root::{host_name, kept_root};
 pub use rules::rules;

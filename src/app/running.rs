@@ -1,14 +1,17 @@
 //! A proxy that serves: it takes new settings over, wipes its keys, and drains.
 
-use super::{App, AppError, active, audit, rules, sources};
+use super::keys::{Stored, active_with};
+use super::{App, AppError, audit, rules, sources};
 use crate::audit::AuditError;
 use crate::config::keys::KeySetting;
 use crate::config::settings::Settings;
 use crate::config::tokens;
 use crate::memory;
-use crate::proxy::{RequestBody, Shared};
+use crate::name::{KeyName, Origin};
+use crate::proxy::{Live, RequestBody, Shared};
 use crate::record::{Event, Previous, Record};
 use crate::upstream::pool::Pool;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::RecvTimeoutError;
@@ -29,6 +32,8 @@ pub struct Running {
     pools: Vec<Arc<Pool<RequestBody>>>,
     /// When the file of tokens was last changed, as it was last read.
     tokens_read: Option<SystemTime>,
+    /// Which value of each key the connections that are kept may have carried.
+    carried: HashMap<KeyName, u64>,
     webhook: Option<audit::Served>,
 }
 
@@ -62,33 +67,33 @@ impl Running {
         webhook: Option<audit::Served>,
     ) -> Self {
         let tokens_read = token_stamp(&app.settings);
-        Self { app, ends, workers, pools, tokens_read, webhook }
+        Self { app, ends, workers, pools, tokens_read, carried: HashMap::new(), webhook }
     }
 
     pub fn app(&self) -> &App {
         &self.app
     }
 
+    /// Asks the stores what they hold, for [`Self::reload`]. Blocks, and borrows nothing: it may take its time elsewhere.
+    pub fn listing(&self) -> impl FnOnce() -> Stored + Send + 'static {
+        let supplies = self.app.supplies.clone();
+        move || Stored::list(&supplies)
+    }
+
     /// Takes new settings over, whole or not at all. Listener, CA and audit stay as they were at the start.
-    pub fn reload(&mut self, settings: Settings) -> Result<(), AppError> {
-        let App { shared, supplies, tokens, .. } = &self.app;
-        let active = active(&settings, supplies);
-        let live = rules::live(&settings, &active, supplies, tokens)?;
-        if !self.app.address().ip().is_loopback() && !live.agents.need_token() {
-            return Err(AppError::Open { address: self.app.address() });
-        }
+    pub fn reload(&mut self, settings: Settings, stored: &Stored) -> Result<(), AppError> {
+        let App { shared, supplies, .. } = &self.app;
+        let active = active_with(&settings, supplies, stored);
+        let live = self.live(&settings, &active)?;
         let changed = changes(&self.app.active_keys, &active);
         shared.secrets.reload(sources(&active, supplies));
         shared.live.store(Arc::new(live));
         audit::reload(&shared.alerts, &settings);
         // what carried a key that is bound elsewhere now, or gone, carries nothing more
-        self.pools.iter().for_each(|pool| pool.close(None));
+        self.pools.iter().for_each(|pool| pool.close(|_| true));
         self.app.active_keys = active.into_iter().cloned().collect();
         self.app.settings = settings;
-        let mut record = Record::new(SystemTime::now(), Event::Config, "reload");
-        record.success = Some(true);
-        record.reason = Some(changed);
-        self.app.shared.audit.append(&record);
+        self.note_reload(changed);
         Ok(())
     }
 
@@ -97,19 +102,55 @@ impl Running {
         self.app.shared.audit.flush().await
     }
 
-    /// Asks the sources that may have something new, so that a changed key is in use within a second or so.
-    pub async fn refresh_keys(&self) {
-        self.app.shared.secrets.refresh().await;
+    /// What requests are judged by under these settings.
+    fn live(&self, settings: &Settings, active: &[&KeySetting]) -> Result<Live, AppError> {
+        let live = rules::live(settings, active, &self.app.supplies, &self.app.tokens)?;
+        if !self.app.address().ip().is_loopback() && !live.agents.need_token() {
+            return Err(AppError::Open { address: self.app.address() });
+        }
+        Ok(live)
     }
 
-    /// Takes over what `agent add` or `agent revoke` has changed since. Whether there was anything.
+    /// Asks the sources that may have something new, so that a changed key is in use within a second or so. It borrows
+    /// nothing, since a source may hang.
+    pub fn refresh_keys(&self) -> impl Future<Output = ()> + Send + 'static {
+        let shared = self.app.shared.clone();
+        async move { shared.secrets.refresh().await }
+    }
+
+    /// Closes what is kept to the hosts of a key that has changed: nothing more goes where its old value went.
+    pub fn close_changed(&mut self) {
+        let live = self.app.shared.live.load();
+        for key in &self.app.active_keys {
+            let now = self.app.shared.secrets.generation(&key.name);
+            let before = self.carried.insert(key.name.clone(), now);
+            if before.is_some_and(|before| before != now) {
+                let bound = |origin: &Origin| live.rules.bound(origin).iter().any(|r| r.name == key.name);
+                self.pools.iter().for_each(|pool| pool.close(bound));
+            }
+        }
+    }
+
+    /// Takes over what `agent add` or `agent revoke` has changed since. Whether there was anything. The keys stay as they
+    /// are: wiped ones too.
     pub fn reload_tokens(&mut self) -> Result<bool, AppError> {
         let stamp = token_stamp(&self.app.settings);
         if stamp == self.tokens_read {
             return Ok(false);
         }
         self.tokens_read = stamp;
-        self.reload(self.app.settings.clone()).map(|()| true)
+        let active: Vec<&KeySetting> = self.app.active_keys.iter().collect();
+        let live = self.live(&self.app.settings, &active)?;
+        self.app.shared.live.store(Arc::new(live));
+        self.note_reload("the agents' tokens".into());
+        Ok(true)
+    }
+
+    fn note_reload(&self, changed: String) {
+        let mut record = Record::new(SystemTime::now(), Event::Config, "reload");
+        record.success = Some(true);
+        record.reason = Some(changed);
+        self.app.shared.audit.append(&record);
     }
 
     /// Drops all keys from memory; nothing is replaced until the next reload. What came by the environment is gone for good.

@@ -1,15 +1,16 @@
 //! `locum serve`: the proxy until it is told to stop.
 
 use super::{Context, term, told};
-use crate::app::{App, Plan, Running};
+use crate::app::{App, Plan, Running, Stored};
 use crate::ca::Root;
-use crate::config::settings::CaSource;
+use crate::config::settings::{CaSource, Settings};
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::{JoinError, JoinHandle};
 
 #[derive(Debug, clap::Args)]
 pub struct ServeArgs {
@@ -110,17 +111,48 @@ impl Signals {
     }
 }
 
+/// New settings that wait for the stores to say what they hold. A store may hang, and signals still count.
+struct Reload {
+    settings: Settings,
+    stored: JoinHandle<Stored>,
+}
+
+impl Reload {
+    fn begin(running: &Running, settings: Settings) -> Self {
+        Self { settings, stored: tokio::task::spawn_blocking(running.listing()) }
+    }
+
+    /// The one that is under way, once its stores have said so.
+    async fn ready(under_way: &mut Option<Self>) -> (Settings, Result<Stored, JoinError>) {
+        let Some(reload) = under_way else { return std::future::pending().await };
+        let stored = (&mut reload.stored).await;
+        (reload.settings.clone(), stored)
+    }
+}
+
 async fn until_stopped(mut running: Running, mut signals: Signals, context: &Context) -> (Running, Signals) {
+    let (mut reload, mut refresh) = (None, None::<JoinHandle<()>>);
     let mut second = tokio::time::interval(Duration::from_secs(1));
     second.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tokio::select! {
-            _ = signals.hup.recv() => match reload(&mut running, context) {
-                Ok(()) => eprintln!("locum: reloaded"),
-                Err(e) => eprintln!("locum: not reloaded, all is as it was: {e:#}"),
+            _ = signals.hup.recv() => match context.settings() {
+                Ok(settings) => reload = Some(Reload::begin(&running, settings)),
+                Err(e) => not_reloaded(&e),
             },
+            (settings, stored) = Reload::ready(&mut reload) => {
+                reload = None;
+                match stored.map_err(Into::into).and_then(|stored| running.reload(settings, &stored).map_err(told)) {
+                    Ok(()) => eprintln!("locum: reloaded"),
+                    Err(e) => not_reloaded(&e),
+                }
+            }
             _ = second.tick() => {
-                running.refresh_keys().await;
+                // a source that hangs holds up nobody but those who need its key
+                if refresh.as_ref().is_none_or(JoinHandle::is_finished) {
+                    refresh = Some(tokio::spawn(running.refresh_keys()));
+                }
+                running.close_changed();
                 match running.reload_tokens() {
                     Ok(true) => eprintln!("locum: the agents' tokens have changed and are taken over"),
                     Ok(false) => {}
@@ -128,6 +160,8 @@ async fn until_stopped(mut running: Running, mut signals: Signals, context: &Con
                 }
             }
             _ = signals.wipe.recv() => {
+                // what was asked for before would load them again
+                reload = None;
                 running.wipe();
                 eprintln!("locum: all keys are wiped from memory; SIGHUP loads them again, but for those that came by the environment");
             }
@@ -139,8 +173,8 @@ async fn until_stopped(mut running: Running, mut signals: Signals, context: &Con
     (running, signals)
 }
 
-fn reload(running: &mut Running, context: &Context) -> anyhow::Result<()> {
-    running.reload(context.settings()?).map_err(told)
+fn not_reloaded(e: &anyhow::Error) {
+    eprintln!("locum: not reloaded, all is as it was: {e:#}");
 }
 
 /// Any answer of locum's own will do: it says so in a header.

@@ -112,6 +112,11 @@ pub const SECTIONS: &[Section] = &[
         ],
     },
     Section {
+        name: "vault",
+        named: false,
+        settings: &[known("password_file", Kind::Text, r#""/run/secrets/locum-master""#)],
+    },
+    Section {
         name: "audit",
         named: false,
         settings: &[

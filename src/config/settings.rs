@@ -29,6 +29,7 @@ pub struct Settings {
     /// Those of the file and all of the catalog, sorted by name.
     pub keys: Vec<KeySetting>,
     pub agents: Vec<AgentSetting>,
+    pub vault: VaultSettings,
     pub audit: AuditSettings,
     pub anomaly: AnomalySettings,
 }
@@ -98,6 +99,12 @@ pub enum CaSource {
     Auto,
     Memory,
     File(PathBuf),
+}
+
+#[derive(Debug, Clone, Default)]
+pub struct VaultSettings {
+    /// Holds the master password, where no person is there to give it.
+    pub password_file: Option<PathBuf>,
 }
 
 /// What the command line says about places.
@@ -278,11 +285,14 @@ fn build(
     let tables = written.all("proxy");
     let proxy = Reader::read(tables, home, mistakes, proxy);
     let ca = Reader::read(written.all("ca"), home, mistakes, ca);
+    let vault = Reader::read(written.all("vault"), home, mistakes, |r| VaultSettings {
+        password_file: r.path("password_file"),
+    });
     let audit = Reader::read(written.all("audit"), home, mistakes, |r| audit::audit(r, &state));
     let anomaly = Reader::read(written.all("anomaly"), home, mistakes, audit::anomaly);
     let keys = keys::keys(written.all("key"), proxy.cleartext, home, mistakes);
     let agents = keys::agents(written.all("agent"), &keys, home, mistakes);
-    Settings { file, state, proxy, ca, keys, agents, audit, anomaly }
+    Settings { file, state, proxy, ca, keys, agents, vault, audit, anomaly }
 }
 
 fn proxy(r: &mut Reader<'_>) -> ProxySettings {
@@ -578,7 +588,7 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn no_text_makes_it_panic(
-            section in "(proxy|ca|audit|anomaly|key\\.[a-z_]{1,3}|agent\\.a)",
+            section in "(proxy|ca|vault|audit|anomaly|key\\.[a-z_]{1,3}|agent\\.a)",
             n in 0usize..13,
             value in "\\PC{0,40}",
         ) {

@@ -24,6 +24,7 @@ use crate::rewrite::head::{self, HeadHits};
 use crate::rewrite::scrub::{ScrubKey, Scrubber};
 use crate::secrets::Keys;
 use crate::upstream::UpstreamError;
+use crate::upstream::late::CarriesKey;
 use crate::upstream::pool::{BoxError, Wish};
 use bytes::Bytes;
 use http::header::{EXPECT, HOST, IF_RANGE, PROXY_AUTHORIZATION, RANGE};
@@ -425,6 +426,10 @@ async fn forward(
 
     let method = parts.method.clone();
     set_host(&origin, &mut parts.headers);
+    if !permit.uses().is_empty() || !permit.body().is_empty() {
+        let in_target = permit.uses().iter().any(|u| u.place.in_target());
+        parts.extensions.insert(CarriesKey { in_target });
+    }
     let mut request = Request::from_parts(parts, body);
     if expects && !request.body().is_held() {
         request = expecting(request, &tally);

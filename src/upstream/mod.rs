@@ -1,6 +1,7 @@
 //! The far side of the proxy: dialling, verified TLS and kept connections.
 
 pub mod dial;
+pub mod late;
 pub mod pool;
 pub mod post;
 pub mod read_ahead;

@@ -4,6 +4,7 @@
 
 use super::UpstreamError;
 use super::dial::Dialer;
+use super::late::{CarriesKey, Due, Late};
 use super::tls::{Offer, Tls};
 use crate::name::{Origin, Scheme};
 use foldhash::fast::RandomState;
@@ -22,6 +23,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 /// How long a connection may idle: less than the minute or so after which most servers close.
 pub const IDLE: Duration = Duration::from_secs(50);
+/// How long an HTTP/2 connection may idle that a key went over or came back on: its buffers still hold it.
+const IDLE_WITH_KEY: Duration = Duration::from_millis(500);
 /// Idle connections kept to one origin.
 const IDLE_PER_ORIGIN: usize = 64;
 /// From so many HTTP/1.1 exchanges under way at once on, an HTTP/2 client's requests share an HTTP/2 connection.
@@ -51,7 +54,7 @@ pub struct Pool<B> {
 
 struct Kept<B> {
     idle: Vec<Idle<B>>,
-    shared: Option<(http2::SendRequest<B>, IpAddr)>,
+    shared: Option<Shared<B>>,
     /// HTTP/1.1 exchanges under way.
     busy: usize,
     /// The upstream has turned down one of the protocols.
@@ -78,9 +81,77 @@ enum Only {
 }
 
 struct Idle<B> {
-    send: http1::SendRequest<B>,
-    ip: IpAddr,
+    line: One<B>,
     since: Instant,
+}
+
+/// An HTTP/1.1 connection.
+struct One<B> {
+    send: http1::SendRequest<B>,
+    due: Due,
+    ip: IpAddr,
+}
+
+/// The HTTP/2 connection.
+struct Shared<B> {
+    send: http2::SendRequest<B>,
+    ip: IpAddr,
+    load: Arc<Load>,
+}
+
+impl<B> Shared<B> {
+    fn line(&self) -> Line<B> {
+        Line::Http2(self.send.clone(), self.ip, self.load.clone())
+    }
+}
+
+/// What goes on on an HTTP/2 connection.
+#[derive(Default)]
+struct Load(Mutex<Streams>);
+
+#[derive(Default)]
+struct Streams {
+    under_way: usize,
+    /// A key went over it, or came back on it.
+    had_key: bool,
+    idle_since: Option<Instant>,
+}
+
+impl Load {
+    fn streams(&self) -> MutexGuard<'_, Streams> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_left_with_key(&self, now: Instant) -> bool {
+        let streams = self.streams();
+        let idle = |since| now.saturating_duration_since(since) >= IDLE_WITH_KEY;
+        streams.had_key && streams.under_way == 0 && streams.idle_since.is_some_and(idle)
+    }
+}
+
+/// One exchange on an HTTP/2 connection.
+struct Stream {
+    load: Arc<Load>,
+    ended_well: bool,
+}
+
+impl Stream {
+    fn begin(load: Arc<Load>, with_key: bool) -> Self {
+        let mut streams = load.streams();
+        streams.under_way += 1;
+        streams.had_key |= with_key;
+        drop(streams);
+        Self { load, ended_well: false }
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        let mut streams = self.load.streams();
+        streams.under_way = streams.under_way.saturating_sub(1);
+        streams.had_key |= !self.ended_well;
+        streams.idle_since = Some(Instant::now());
+    }
 }
 
 impl<B> Default for Kept<B> {
@@ -98,10 +169,15 @@ where
     pool: Arc<Pool<B>>,
     origin: Origin,
     pub ip: IpAddr,
-    /// The HTTP/1.1 connection; HTTP/2 ones stay with the pool.
-    send: Option<http1::SendRequest<B>>,
     alone: bool,
-    reuse: bool,
+    carrier: Carrier<B>,
+}
+
+enum Carrier<B> {
+    /// The connection, and whether it may serve again. It goes back into the pool when the lease is dropped.
+    Http1(Option<One<B>>, bool),
+    /// HTTP/2 connections stay with the pool.
+    Http2(Stream),
 }
 
 impl<B> Lease<B>
@@ -112,7 +188,10 @@ where
 {
     /// The response has ended well: the connection may serve again.
     pub fn finish(&mut self) {
-        self.reuse = !self.alone;
+        match &mut self.carrier {
+            Carrier::Http1(_, reuse) => *reuse = !self.alone,
+            Carrier::Http2(stream) => stream.ended_well = true,
+        }
     }
 }
 
@@ -123,19 +202,20 @@ where
     B::Error: Into<BoxError>,
 {
     fn drop(&mut self) {
-        let Some(send) = self.send.take() else { return };
+        let Carrier::Http1(line, reuse) = &mut self.carrier else { return };
+        let Some(line) = line.take() else { return };
         let mut origins = self.pool.lock();
         let Some(kept) = origins.get_mut(&self.origin) else { return };
         kept.busy = kept.busy.saturating_sub(1);
-        if self.reuse && !send.is_closed() && kept.idle.len() < IDLE_PER_ORIGIN {
-            kept.idle.push(Idle { send, ip: self.ip, since: Instant::now() });
+        if *reuse && !line.send.is_closed() && kept.idle.len() < IDLE_PER_ORIGIN {
+            kept.idle.push(Idle { line, since: Instant::now() });
         }
     }
 }
 
 enum Line<B> {
-    Http1(http1::SendRequest<B>, IpAddr),
-    Http2(http2::SendRequest<B>, IpAddr),
+    Http1(One<B>),
+    Http2(http2::SendRequest<B>, IpAddr, Arc<Load>),
 }
 
 impl<B> Pool<B>
@@ -182,20 +262,20 @@ where
     fn kept(&self, origin: &Origin, wish: Wish) -> Option<Line<B>> {
         let mut origins = self.lock();
         let kept = origins.get_mut(origin)?;
-        kept.shared.take_if(|(send, _)| send.is_closed());
+        kept.shared.take_if(|shared| shared.send.is_closed());
         if wish == Wish::Alone {
             return None;
         }
         if kept.wants_shared(wish) {
-            return kept.shared.as_ref().map(|(send, ip)| Line::Http2(send.clone(), *ip));
+            return kept.shared.as_ref().map(Shared::line);
         }
         let mut not_yet = Vec::new();
         let mut found = None;
         while let Some(idle) = kept.idle.pop() {
-            if idle.send.is_closed() {
+            if idle.line.send.is_closed() {
                 continue;
             }
-            if idle.send.is_ready() {
+            if idle.line.send.is_ready() {
                 found = Some(idle);
                 break;
             }
@@ -204,7 +284,7 @@ where
         kept.idle.extend(not_yet);
         let idle = found?;
         kept.busy += 1;
-        Some(Line::Http1(idle.send, idle.ip))
+        Some(Line::Http1(idle.line))
     }
 
     async fn over(
@@ -217,32 +297,39 @@ where
         let fail = |e: &hyper::Error| UpstreamError::Exchange { origin: origin.clone(), why: chain(e) };
         let alone = wish == Wish::Alone;
         match line {
-            Line::Http1(send, ip) => {
+            Line::Http1(line) => {
+                let (ip, due) = (line.ip, line.due.clone());
                 // busy was counted when the line was taken; the lease gives it back, whatever happens
-                let mut lease =
-                    Lease { pool: self.clone(), origin: origin.clone(), ip, send: Some(send), alone, reuse: false };
-                *request.version_mut() = http::Version::HTTP_11;
-                let Some(send) = lease.send.as_mut() else {
+                let carrier = Carrier::Http1(Some(line), false);
+                let mut lease = Lease { pool: self.clone(), origin: origin.clone(), ip, alone, carrier };
+                let Carrier::Http1(Some(One { send, .. }), _) = &mut lease.carrier else {
                     return Err((
                         UpstreamError::Exchange { origin: origin.clone(), why: "no connection".into() },
                         None,
                     ));
                 };
+                *request.version_mut() = http::Version::HTTP_11;
+                due.keep_back(&mut request);
                 match send.try_send_request(request).await {
                     Ok(response) => Ok((response, lease)),
                     Err(mut e) => {
-                        let unsent = e.take_message();
+                        let unsent = e.take_message().map(|mut request| {
+                            due.give_back(&mut request);
+                            request
+                        });
                         Err((fail(e.error()), unsent))
                     }
                 }
             }
-            Line::Http2(mut send, ip) => {
+            Line::Http2(mut send, ip, load) => {
                 let target = absolute(origin, request.uri());
                 let path = std::mem::replace(request.uri_mut(), target);
                 let host = request.headers_mut().remove(HOST);
                 request.headers_mut().remove(TRANSFER_ENCODING);
                 *request.version_mut() = http::Version::HTTP_2;
-                let lease = Lease { pool: self.clone(), origin: origin.clone(), ip, send: None, alone, reuse: false };
+                let with_key = request.extensions().get::<CarriesKey>().is_some();
+                let carrier = Carrier::Http2(Stream::begin(load, with_key));
+                let lease = Lease { pool: self.clone(), origin: origin.clone(), ip, alone, carrier };
                 match send.try_send_request(request).await {
                     Ok(response) => Ok((response, lease)),
                     Err(mut e) => {
@@ -310,16 +397,16 @@ where
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let (send, connection) = http1::Builder::new()
-            .handshake(TokioIo::new(stream))
-            .await
-            .map_err(|e| UpstreamError::Exchange { origin: origin.clone(), why: chain(&e) })?;
+        let failed = |e: &dyn StdError| UpstreamError::Exchange { origin: origin.clone(), why: chain(e) };
+        let due = Due::new().map_err(|e| failed(&e))?;
+        let stream = TokioIo::new(Late::new(stream, due.clone()));
+        let (send, connection) = http1::Builder::new().handshake(stream).await.map_err(|e| failed(&e))?;
         tokio::spawn(async move {
             // how it ended reaches whoever waits on it
             let _ = connection.with_upgrades().await;
         });
         self.lock().entry(origin.clone()).or_default().busy += 1;
-        Ok(Line::Http1(send, ip))
+        Ok(Line::Http1(One { send, due, ip }))
     }
 
     async fn http2<S>(&self, origin: &Origin, stream: S, ip: IpAddr) -> Result<Line<B>, UpstreamError>
@@ -337,23 +424,25 @@ where
         tokio::spawn(async move {
             let _ = connection.await;
         });
-        let mut origins = self.lock();
-        origins.entry(origin.clone()).or_default().shared = Some((send.clone(), ip));
-        Ok(Line::Http2(send, ip))
+        let shared = Shared { send, ip, load: Arc::default() };
+        let line = shared.line();
+        self.lock().entry(origin.clone()).or_default().shared = Some(shared);
+        Ok(line)
     }
 
-    /// Closes what has idled for over [`IDLE`], and forgets origins that nothing is kept of.
+    /// Closes what has idled for over [`IDLE`], or for a moment with a key in its buffers, and forgets origins that
+    /// nothing is kept of.
     pub fn sweep(&self, now: Instant) {
         self.lock().retain(|_, kept| {
-            kept.idle.retain(|i| !i.send.is_closed() && now.duration_since(i.since) < IDLE);
-            kept.shared.take_if(|(send, _)| send.is_closed());
+            kept.idle.retain(|i| !i.line.send.is_closed() && now.duration_since(i.since) < IDLE);
+            kept.shared.take_if(|shared| shared.send.is_closed() || shared.load.is_left_with_key(now));
             kept.busy > 0 || !kept.idle.is_empty() || kept.shared.is_some()
         });
     }
 
-    /// Lets go of everything that is kept to `origin`, or to all: what is under way ends as it began.
-    pub fn close(&self, origin: Option<&Origin>) {
-        self.lock().iter_mut().filter(|(o, _)| origin.is_none_or(|wanted| wanted == *o)).for_each(|(_, kept)| {
+    /// Lets go of everything that is kept to some origins: what is under way ends as it began.
+    pub fn close(&self, which: impl Fn(&Origin) -> bool) {
+        self.lock().iter_mut().filter(|(origin, _)| which(origin)).for_each(|(_, kept)| {
             kept.idle.clear();
             kept.shared = None;
         });

@@ -16,6 +16,7 @@ mod laws;
 mod matrix;
 mod record;
 mod rewriting;
+mod secrecy;
 mod support;
 mod traffic;
 mod truth;

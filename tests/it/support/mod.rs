@@ -9,6 +9,7 @@ pub mod coded;
 pub mod exit;
 pub mod locum;
 pub mod pattern;
+pub mod scan;
 pub mod tunnel;
 pub mod upstream;
 pub mod websocket;
