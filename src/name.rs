@@ -26,6 +26,12 @@ impl KeyName {
     pub fn placeholder(&self) -> String {
         format!("<<{}_key>>", self.0)
     }
+
+    /// Whether this is some key's placeholder and nothing else.
+    pub fn is_placeholder(text: &[u8]) -> bool {
+        let name = text.strip_prefix(b"<<").and_then(|rest| rest.strip_suffix(b"_key>>"));
+        name.and_then(|name| std::str::from_utf8(name).ok()).is_some_and(|name| name.parse::<Self>().is_ok())
+    }
 }
 
 impl FromStr for KeyName {

@@ -1,6 +1,6 @@
 //! `locum key`: puts keys into a store of this machine and their bindings into the config; a value is never an argument.
 
-use super::{Context, secret, term, told};
+use super::{Context, migrate, secret, term, told};
 use crate::app;
 use crate::config::edit::{self, Binding, EditError};
 use crate::config::keys::KeySetting;
@@ -8,6 +8,7 @@ use crate::config::settings::{Environment as Variables, Settings};
 use crate::memory::Environment;
 use crate::name::KeyName;
 use crate::secrets::{Secrets, SourceError, Store, Supplies, entry_name};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -40,6 +41,26 @@ enum Command {
     },
     /// Take a key out of the stores of this machine and out of the config
     Remove { name: KeyName },
+    /// Move the keys in files (.env, JSON, TOML, YAML) into a store, and leave placeholders in their places
+    Migrate {
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+        /// Change nothing, and say what would be changed
+        #[arg(long)]
+        dry_run: bool,
+        /// Where to keep them, unless their source in the config says so
+        #[arg(long, value_enum)]
+        store: Option<Kind>,
+    },
+    /// Put the keys that are set as variables into a store
+    Import {
+        /// From the variables of the providers that locum knows, and NAME_API_KEY of your own
+        #[arg(long, value_enum)]
+        from: From,
+        /// Where to keep them, unless their source in the config says so
+        #[arg(long, value_enum)]
+        store: Option<Kind>,
+    },
 }
 
 #[derive(Debug, clap::Args)]
@@ -69,6 +90,11 @@ struct SetArgs {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum From {
+    Env,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Kind {
     Keyring,
     Vault,
@@ -85,11 +111,19 @@ pub fn run(args: KeyArgs, context: &Context) -> anyhow::Result<ExitCode> {
         Command::Rotate { names, all, stdin } => rotate(names, all, stdin, &settings, &supplies),
         Command::List { json } => list(&settings, &supplies, json),
         Command::Remove { name } => remove(&name, &settings, &supplies, context),
+        Command::Migrate { files, dry_run, store } => {
+            let stores = migrate::Stores { supplies: &supplies, chosen: choose(store, &supplies)? };
+            migrate::migrate(&files, dry_run, &settings, &stores)
+        }
+        Command::Import { from: From::Env, store } => {
+            let stores = migrate::Stores { supplies: &supplies, chosen: choose(store, &supplies)? };
+            migrate::import(&environment, &settings, &stores)
+        }
     }
 }
 
 /// A store that can't be used: exit code 4.
-fn unavailable(e: &SourceError) -> anyhow::Error {
+pub fn unavailable(e: &SourceError) -> anyhow::Error {
     term::Told { what: e.to_string(), next: e.next.clone(), code: term::UNAVAILABLE }.into()
 }
 
@@ -154,8 +188,8 @@ fn choose(kind: Option<Kind>, supplies: &Supplies) -> anyhow::Result<Arc<dyn Sto
             supplies.machine.clone().ok_or_else(|| missing("there is no machine-bound store", "use --store vault"))
         }
         None => {
-            let keyring = supplies.keyring.clone().filter(|keyring| match keyring.list() {
-                Ok(_) => true,
+            let keyring = supplies.keyring.clone().filter(|keyring| match keyring.probe() {
+                Ok(()) => true,
                 Err(e) => {
                     eprintln!("note: {e}, so another store is used");
                     false

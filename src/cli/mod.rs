@@ -8,6 +8,7 @@ pub mod demo;
 pub mod env;
 pub mod explain;
 pub mod key;
+mod migrate;
 mod orphans;
 pub mod run;
 mod secret;

@@ -20,7 +20,7 @@ pub fn prompt(question: &str) -> anyhow::Result<Opened> {
     checked(asked)
 }
 
-fn checked(secret: Opened) -> anyhow::Result<Opened> {
+pub fn checked(secret: Opened) -> anyhow::Result<Opened> {
     if secret.expose().is_empty() {
         return Err(term::Told::failed("nothing was given", "nothing has been changed; try again"));
     }

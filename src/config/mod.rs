@@ -7,6 +7,7 @@ pub mod file;
 pub mod keys;
 mod reader;
 pub mod settings;
+pub mod spots;
 pub mod tokens;
 
 use serde::Serialize;

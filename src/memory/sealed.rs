@@ -149,7 +149,8 @@ impl Keep {
         let mut room = self.write();
         let nonce = room.next_nonce;
         room.next_nonce += 1;
-        let tag = room.encrypt(nonce, secret.expose(), &mut text);
+        // without a tag it never opens: whoever wants it is told that it is damaged
+        let tag = room.encrypt(nonce, secret.expose(), &mut text).unwrap_or_default();
         wipe_stack();
         Sealed { keep: self, epoch: room.epoch, len, place: Place::Encrypted { nonce, tag, text } }
     }
@@ -204,6 +205,7 @@ impl Room {
     #[inline(never)]
     fn renew_cipher(&mut self) {
         let mut key = Zeroizing::new([0; 32]);
+        // a cipher whose key is known would hide nothing, and nothing here works without randomness
         getrandom::fill(&mut *key).expect("the system gives random numbers");
         // SAFETY: the head is aligned for the cipher and long enough, both asserted above, and `&mut self` keeps others
         // out. The old state needs no drop beyond being overwritten, and the zeros of a fresh page need none either.
@@ -216,10 +218,9 @@ impl Room {
     }
 
     #[inline(never)]
-    fn encrypt(&self, nonce: u64, secret: &[u8], text: &mut [u8]) -> [u8; 16] {
-        let buffer = InOutBuf::new(secret, text).expect("both have the secret's length");
-        let tag = self.cipher().encrypt_inout_detached(&expand(nonce), b"", buffer);
-        tag.expect("secrets are shorter than 64 GiB").into()
+    fn encrypt(&self, nonce: u64, secret: &[u8], text: &mut [u8]) -> Option<[u8; 16]> {
+        let buffer = InOutBuf::new(secret, text).ok()?;
+        self.cipher().encrypt_inout_detached(&expand(nonce), b"", buffer).ok().map(Into::into)
     }
 
     #[inline(never)]

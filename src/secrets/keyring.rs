@@ -41,19 +41,6 @@ impl Keyring {
         Some(Self { name, connect, limit, notice: notice.into(), worker: Mutex::default() })
     }
 
-    /// Stores a test entry, reads it and deletes it: whether the keyring works.
-    pub fn probe(&self) -> Result<(), SourceError> {
-        let name = format!("probe/{}", nonce(self)?);
-        let same = self.ask(move |session| {
-            let entry = session.entry(&name)?;
-            entry.set_secret(name.as_bytes())?;
-            let read = entry.get_secret();
-            entry.delete_credential()?;
-            Ok(read? == name.as_bytes())
-        })?;
-        if same { Ok(()) } else { Err(self.wrong("does not give back what is stored in it", "use the vault instead")) }
-    }
-
     /// Has `job` done where it may take as long as it likes, and waits for it no longer than the limit.
     fn ask<T: Send + 'static>(
         &self,
@@ -164,6 +151,19 @@ impl Store for Keyring {
 
     fn freshness(&self) -> Freshness {
         Freshness { stamp: stamp(&self.notice), lifetime: Some(VALUE_GOOD_FOR) }
+    }
+
+    /// Stores a test entry, reads it and deletes it: whether the keyring works.
+    fn probe(&self) -> Result<(), SourceError> {
+        let name = format!("probe/{}", nonce(self)?);
+        let same = self.ask(move |session| {
+            let entry = session.entry(&name)?;
+            entry.set_secret(name.as_bytes())?;
+            let read = entry.get_secret();
+            entry.delete_credential()?;
+            Ok(read? == name.as_bytes())
+        })?;
+        if same { Ok(()) } else { Err(self.wrong("does not give back what is stored in it", "use the vault instead")) }
     }
 }
 

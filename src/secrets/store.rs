@@ -25,6 +25,11 @@ pub trait Store: Send + Sync {
 
     /// How long what was read is good for.
     fn freshness(&self) -> Freshness;
+
+    /// Whether something could be put here now.
+    fn probe(&self) -> Result<(), SourceError> {
+        self.list().map(drop)
+    }
 }
 
 /// The name under which a store keeps a key.

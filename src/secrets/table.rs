@@ -538,6 +538,58 @@ mod tests {
         assert_eq!(seen.len(), 4);
     }
 
+    /// How often keys change under their readers. The full run takes more than the usual one.
+    fn changes() -> usize {
+        std::env::var("LOCUM_TEST_CHANGES").ok().and_then(|n| n.parse().ok()).unwrap_or(300)
+    }
+
+    /// As in the service: readers with a thread and a runtime of their own, one that rotates and one that wipes.
+    #[test]
+    fn readers_of_keys_that_change_under_them_see_one_whole_value_or_that_it_was_wiped() {
+        let fake = fake(Ok(Some("0")));
+        let secrets = Secrets::new([key(&fake)]);
+        let done = AtomicBool::new(false);
+        let run = |work: &mut dyn FnMut(&tokio::runtime::Runtime)| {
+            work(&tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap());
+        };
+        std::thread::scope(|s| {
+            for _ in 0..4 {
+                s.spawn(|| {
+                    run(&mut |runtime| {
+                        let mut last = 0;
+                        while !done.load(Ordering::Relaxed) {
+                            match runtime.block_on(tool(&secrets)) {
+                                Ok(value) => {
+                                    let value: usize = value.parse().unwrap();
+                                    assert!(value >= last, "{value} after {last}");
+                                    last = value;
+                                }
+                                Err(e) => assert_eq!(e, SecretError::Wiped(name("tool"))),
+                            }
+                            runtime.block_on(hidden(&secrets));
+                        }
+                    });
+                });
+            }
+            s.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    secrets.wipe();
+                    secrets.reload([key(&fake)]);
+                }
+            });
+            run(&mut |runtime| {
+                for change in 1..=changes() {
+                    fake.says(Ok(Some(&change.to_string())));
+                    secrets.reload([key(&fake)]);
+                    runtime.block_on(secrets.refresh());
+                }
+            });
+            done.store(true, Ordering::Relaxed);
+        });
+        secrets.reload([key(&fake)]);
+        run(&mut |runtime| assert_eq!(runtime.block_on(tool(&secrets)).unwrap(), changes().to_string()));
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_survey_tells_what_is_there_and_shows_no_value() {
         let long = fake(Ok(Some("sk-0123456789abcdefghij")));

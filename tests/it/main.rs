@@ -17,6 +17,8 @@ mod matrix;
 mod record;
 mod rewriting;
 mod secrecy;
+mod stores;
+
 mod support;
 mod traffic;
 mod truth;

@@ -49,6 +49,8 @@ pub enum VaultError {
     WrongKey,
     #[error("is full: it holds {} MiB at most", MAX_FILE / 1024 / 1024)]
     Full,
+    #[error("can't be written: the system gives no random numbers")]
+    Random,
 }
 
 /// What a vault holds, in the clear.
@@ -116,14 +118,14 @@ pub(super) fn write(entries: &Entries, kdf: Kdf, salt: &Salt, master: &Master) -
         return Err(VaultError::Full);
     }
     let mut nonce = [0; 12];
-    getrandom::fill(&mut nonce).expect("the system gives random numbers");
+    getrandom::fill(&mut nonce).map_err(|_| VaultError::Random)?;
     let mut file = Vec::with_capacity(HEADER + json.len() + TAG);
     let parts: [&[u8]; 7] = [MAGIC, &[VERSION], &kdf.encode(), salt, &nonce, &keys.check, &len.to_be_bytes()];
     parts.into_iter().for_each(|part| file.extend_from_slice(part));
     file.extend_from_slice(&digest_of(&file));
     file.resize(HEADER + json.len(), 0);
     let (header, text) = file.split_at_mut(HEADER);
-    let tag = keys.encrypt(header, &nonce, &json, text);
+    let tag = keys.encrypt(header, &nonce, &json, text)?;
     file.extend_from_slice(&tag);
     wipe_stack();
     Ok(file)
@@ -167,11 +169,12 @@ impl Keys {
     }
 
     #[inline(never)]
-    fn encrypt(&self, header: &[u8], nonce: &[u8; 12], from: &[u8], to: &mut [u8]) -> [u8; TAG] {
-        let buffer = InOutBuf::new(from, to).expect("the caller made both of one length");
+    fn encrypt(&self, header: &[u8], nonce: &[u8; 12], from: &[u8], to: &mut [u8]) -> Result<[u8; TAG], VaultError> {
+        // the cipher takes no text over 64 GiB, and the caller made both of one length
+        let buffer = InOutBuf::new(from, to).map_err(|_| VaultError::Full)?;
         let cipher = Aes256Gcm::new((&*self.entries).into());
         let tag = cipher.encrypt_inout_detached(nonce.into(), header, buffer);
-        tag.expect("a vault is shorter than 64 GiB").into()
+        tag.map(Into::into).map_err(|_| VaultError::Full)
     }
 
     #[inline(never)]

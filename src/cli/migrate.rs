@@ -1,0 +1,230 @@
+//! `locum key migrate` and `locum key import`: keys that lie about in files or variables go into a store.
+
+use super::{secret, term};
+use crate::config::keys::KeySetting;
+use crate::config::settings::Settings;
+use crate::config::spots::{self, Spot, Wanted};
+use crate::memory::{Environment, Opened};
+use crate::name::KeyName;
+use crate::secrets::{SourceSpec, Store, Supplies, entry_name};
+use std::collections::BTreeMap;
+use std::fs::{self, File, Metadata};
+use std::io::{Read as _, Write as _};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+/// A larger file is no file of settings.
+const MAX_FILE: u64 = 4 * 1024 * 1024;
+
+/// A file as it was read, and what is to be changed in it.
+struct Document {
+    /// As it was named, for messages.
+    named: PathBuf,
+    /// Without links.
+    path: PathBuf,
+    found: Metadata,
+    text: String,
+    spots: Vec<Spot>,
+}
+
+/// A key that was found, and where first.
+struct Moving<'a> {
+    setting: &'a KeySetting,
+    value: &'a str,
+    first: String,
+}
+
+/// Where keys go: the store that a key's source names, else the one that was chosen.
+pub struct Stores<'a> {
+    pub supplies: &'a Supplies,
+    pub chosen: Arc<dyn Store>,
+}
+
+impl Stores<'_> {
+    fn of(&self, setting: &KeySetting) -> Option<Arc<dyn Store>> {
+        match setting.source {
+            SourceSpec::Auto => Some(self.chosen.clone()),
+            SourceSpec::Keyring => self.supplies.keyring.clone(),
+            SourceSpec::Vault => self.supplies.vault.clone().map(|vault| vault as Arc<dyn Store>),
+            SourceSpec::Machine => self.supplies.machine.clone(),
+            SourceSpec::Env(_) | SourceSpec::File(_) | SourceSpec::Exec(_) => None,
+        }
+    }
+}
+
+/// Moves keys out of `files`. All that could go wrong is looked at before anything is changed.
+pub fn migrate(files: &[PathBuf], dry_run: bool, settings: &Settings, stores: &Stores) -> anyhow::Result<ExitCode> {
+    let wanted: Vec<Wanted> =
+        settings.keys.iter().map(|k| Wanted { names: k.variables(), prefixes: k.prefixes.clone() }).collect();
+    let documents: Vec<Document> = files.iter().map(|path| Document::read(path, &wanted)).collect::<Result<_, _>>()?;
+    let moving = gather(&documents, settings)?;
+    if moving.is_empty() {
+        let next =
+            "it is known by its name, such as OPENAI_API_KEY: 'locum key set NAME --host HOST' makes others known";
+        return Err(term::Told::failed("no key that locum knows is in there, so nothing has been changed", next));
+    }
+    for key in moving.values() {
+        let store = stores.of(key.setting).ok_or_else(|| elsewhere(key))?;
+        let entry = entry_name(&key.setting.name);
+        match store.get(&entry).map_err(|e| super::key::unavailable(&e))? {
+            Some(there) if there.expose() != key.value.as_bytes() => return Err(differs(key, &*store)),
+            Some(_) => {}
+            None if dry_run => println!("{} would go into the {}", key.setting.name, store.describe()),
+            None => {
+                store.set(&entry, key.value.as_bytes()).map_err(|e| super::key::unavailable(&e))?;
+                println!("{} is in the {}", key.setting.name, store.describe());
+            }
+        }
+    }
+    for document in &documents {
+        document.rewrite(settings, dry_run)?;
+    }
+    if !dry_run {
+        println!("backups and version control may hold the old text: 'locum key rotate' makes that worthless");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// One value for each key, or which two places disagree.
+fn gather<'a>(sources: &'a [Document], settings: &'a Settings) -> anyhow::Result<BTreeMap<&'a KeyName, Moving<'a>>> {
+    let mut moving: BTreeMap<&KeyName, Moving> = BTreeMap::new();
+    for (source, spot) in sources.iter().flat_map(|s| s.in_force().map(move |spot| (s, spot))) {
+        let (Some(setting), Some(value)) = (settings.keys.get(spot.of), source.text.get(spot.at.clone())) else {
+            continue;
+        };
+        let here = format!("{}:{}", source.named.display(), spot.line);
+        match moving.get(&setting.name) {
+            Some(other) if other.value != value => {
+                let what = format!("{} and {here} have different values for '{}'", other.first, setting.name);
+                return Err(term::Told::failed(what, "nothing has been changed; take one of them out"));
+            }
+            Some(_) => {}
+            None => drop(moving.insert(&setting.name, Moving { setting, value, first: here })),
+        }
+    }
+    Ok(moving)
+}
+
+fn elsewhere(key: &Moving) -> anyhow::Error {
+    let what = format!("the config takes '{}' from {}, and no store", key.setting.name, key.setting.source);
+    term::Told::failed(what, format!("nothing has been changed; take `source` out of [key.{}]", key.setting.name))
+}
+
+fn differs(key: &Moving, store: &dyn Store) -> anyhow::Error {
+    let name = &key.setting.name;
+    let what = format!("{} has another value for '{name}' than the {}", key.first, store.describe());
+    term::Told::failed(
+        what,
+        format!("nothing has been changed; take that one out of the file, or 'locum key remove {name}'"),
+    )
+}
+
+impl Document {
+    fn read(named: &Path, wanted: &[Wanted]) -> anyhow::Result<Self> {
+        let failed =
+            |why: String| term::Told::failed(format!("{}: {why}", named.display()), "nothing has been changed");
+        let path = named.canonicalize().map_err(|e| failed(e.to_string()))?;
+        let mut file = File::open(&path).map_err(|e| failed(e.to_string()))?;
+        let found = file.metadata().map_err(|e| failed(e.to_string()))?;
+        if !found.is_file() || found.len() > MAX_FILE {
+            return Err(failed("it is no file of settings".into()));
+        }
+        if found.nlink() > 1 {
+            return Err(failed("it has another name (a hard link), under which the keys would stay".into()));
+        }
+        let mut bytes = Vec::with_capacity(usize::try_from(found.len()).unwrap_or_default() + 1);
+        file.read_to_end(&mut bytes).map_err(|e| failed(e.to_string()))?;
+        let text = String::from_utf8(bytes).map_err(|_| failed("it is not UTF-8".into()))?;
+        let spots = spots::find(&text, wanted);
+        Ok(Self { named: named.into(), path, found, text, spots })
+    }
+
+    fn in_force(&self) -> impl Iterator<Item = &Spot> {
+        self.spots.iter().filter(|spot| !spot.in_comment)
+    }
+
+    /// Leaves placeholders where keys were. All else stays byte for byte, and mode and owner as they were.
+    fn rewrite(&self, settings: &Settings, dry_run: bool) -> anyhow::Result<()> {
+        let mut parts = Vec::new();
+        for spot in &self.spots {
+            let Some(setting) = settings.keys.get(spot.of) else { continue };
+            if spot.in_comment {
+                println!(
+                    "{}:{}: what may be a key of '{}' is in a comment: take it out by hand",
+                    self.named.display(),
+                    spot.line,
+                    setting.name
+                );
+                continue;
+            }
+            let shown = setting.rule.shown_placeholder();
+            println!(
+                "{}:{}: {shown}{}",
+                self.named.display(),
+                spot.line,
+                if dry_run { " would stand there" } else { "" }
+            );
+            parts.push((spot.at.clone(), self.quoted(spot, shown)));
+        }
+        if dry_run || parts.is_empty() {
+            return Ok(());
+        }
+        let done = self.replace(&spots::replaced(&self.text, &parts));
+        done.map_err(|e| {
+            let what = format!("{} can't be replaced: {e}", self.named.display());
+            term::Told::failed(what, "it is as it was, and its keys are in the store; run the same command again")
+        })
+    }
+
+    /// A shell that reads `NAME=<<x_key>>` takes it for a redirection.
+    fn quoted(&self, spot: &Spot, placeholder: String) -> String {
+        let before = self.text.get(..spot.at.start).unwrap_or_default();
+        if !spot.quoted && before.ends_with('=') { format!("\"{placeholder}\"") } else { placeholder }
+    }
+
+    fn replace(&self, text: &str) -> std::io::Result<()> {
+        let dir = self.path.parent().unwrap_or(Path::new("/"));
+        let mut file = tempfile::Builder::new().prefix(".locum-").tempfile_in(dir)?;
+        file.write_all(text.as_bytes())?;
+        let new = file.as_file().metadata()?;
+        if (new.uid(), new.gid()) != (self.found.uid(), self.found.gid()) {
+            std::os::unix::fs::fchown(file.as_file(), Some(self.found.uid()), Some(self.found.gid()))?;
+        }
+        file.as_file().set_permissions(self.found.permissions())?;
+        file.as_file().sync_all()?;
+        let now = fs::metadata(&self.path)?;
+        let same = |m: &Metadata| (m.dev(), m.ino(), m.len(), m.mtime(), m.mtime_nsec());
+        if same(&now) != same(&self.found) {
+            return Err(std::io::Error::other("it was changed meanwhile"));
+        }
+        file.persist(&self.path).map_err(|e| e.error)?;
+        File::open(dir)?.sync_all()
+    }
+}
+
+/// Stores what came by the environment.
+pub fn import(environment: &Environment, settings: &Settings, stores: &Stores) -> anyhow::Result<ExitCode> {
+    let mut variables = Vec::new();
+    for setting in &settings.keys {
+        let names = setting.source.variables(&setting.name, &setting.env);
+        let set = names.into_iter().find_map(|name| Some((environment.get(&name).ok()??, name)));
+        let Some((value, variable)) = set.filter(|(value, _)| !is_placeholder(value)) else { continue };
+        let value = secret::checked(value)?;
+        let Some(store) = stores.of(setting) else { continue };
+        store.set(&entry_name(&setting.name), value.expose()).map_err(|e| super::key::unavailable(&e))?;
+        println!("{} is in the {}, from {variable}", setting.name, store.describe());
+        variables.push(variable);
+    }
+    if variables.is_empty() {
+        let next = "set one such as OPENAI_API_KEY, or use 'locum key set NAME'";
+        return Err(term::Told::failed("no variable of a key that locum knows is set", next));
+    }
+    println!("take {} out of wherever it is set: while it is, it counts first", variables.join(", "));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn is_placeholder(value: &Opened) -> bool {
+    KeyName::is_placeholder(value.expose())
+}

@@ -1,0 +1,404 @@
+//! The stores of keys, as a person at the command line has them: the vault and its faults, the store of the machine, files
+//! that keys are moved out of, a real Secret Service.
+
+use crate::support::client::none;
+use crate::support::locum::{finish, stderr, stdout, told};
+use crate::support::{HANGS, Home, Http, Upstream};
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
+use std::process::{Child, Output, Stdio};
+use std::time::Instant;
+
+const KEY: &str = "tk-0123456789-abcdefghij-WXYZ";
+
+/// Runs `locum` with this input, to its end.
+fn locum(home: &Home, args: &[&str], input: &str) -> Output {
+    let mut command = home.locum(args);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("locum");
+    // one that needs no input may be gone already
+    let _ = child.stdin.take().expect("a pipe").write_all(input.as_bytes());
+    child.wait_with_output().expect("its end")
+}
+
+/// What it said, with what differs from run to run taken out.
+fn transcript(home: &Home, args: &[&str], input: &str) -> String {
+    let output = locum(home, args, input);
+    let text = format!("{}{}[{}]\n", stdout(&output), stderr(&output), output.status.code().unwrap_or(-1));
+    text.lines()
+        .filter(|line| !line.starts_with("note: keyring"))
+        .map(|line| format!("{line}\n"))
+        .collect::<String>()
+        .replace(&home.path().display().to_string(), "~")
+}
+
+fn with_vault(password: &str) -> Home {
+    Home::bare("[key.tool]\nhosts = [\"api.tool.example\"]\n").set("LOCUM_MASTER_PASSWORD", password)
+}
+
+fn vault_file(home: &Home) -> PathBuf {
+    home.state().join("vault")
+}
+
+#[test]
+fn a_vault_from_its_making_to_a_new_key_in_it() {
+    let home = with_vault("correct horse battery");
+    assert_eq!(
+        transcript(&home, &["key", "set", "tool", "--stdin", "--store", "vault"], KEY),
+        "error: there is no vault yet\n  next: make one with 'locum vault init'\n[4]\n"
+    );
+    assert_eq!(
+        transcript(&home, &["vault", "init"], ""),
+        "made ~/state/vault; 'locum key set NAME --store vault' puts keys into it\n\
+         the password is kept nowhere: without it the keys are lost\n[0]\n"
+    );
+    assert_eq!(
+        transcript(&home, &["vault", "init"], ""),
+        "error: vault ~/state/vault exists already\n  next: change its password with 'locum vault passwd'\n[4]\n"
+    );
+    assert_eq!(
+        transcript(&home, &["key", "set", "tool", "--stdin", "--store", "vault"], KEY),
+        "tool is in the vault ~/state/vault; an agent writes <<tool_key>>\n\
+         where it may go is in ~/locum.toml\n\
+         a service that runs already takes it over with SIGHUP\n[0]\n"
+    );
+    let bytes = std::fs::read(vault_file(&home)).expect("the vault");
+    assert!(memchr::memmem::find(&bytes, KEY.as_bytes()).is_none());
+    let list = transcript(&home, &["key", "list"], "");
+    assert!(list.contains("<<tool_key>>") && list.contains("…WXYZ") && !list.contains(KEY), "{list}");
+}
+
+#[test]
+fn each_fault_of_a_vault_is_told_apart() {
+    let home = with_vault("correct horse battery");
+    assert!(locum(&home, &["vault", "init"], "").status.success());
+    assert!(locum(&home, &["key", "set", "tool", "--stdin", "--store", "vault"], KEY).status.success());
+    let whole = std::fs::read(vault_file(&home)).expect("the vault");
+    let wrong = home.set("LOCUM_MASTER_PASSWORD", "another one");
+    let set = ["key", "set", "tool", "--stdin", "--store", "vault"];
+    assert_eq!(
+        transcript(&wrong, &set, KEY),
+        "error: vault ~/state/vault does not open with this password\n  next: try again with the right master password\n[4]\n"
+    );
+    let home = wrong.set("LOCUM_MASTER_PASSWORD", "correct horse battery");
+    let restore = "restore it from a backup, and see who can write to its folder";
+    let newer = "use the locum that wrote it, or a later one; if there is none, restore a backup";
+    for (change, said, next) in [
+        (&(|b: &mut Vec<u8>| b.truncate(100)) as &dyn Fn(&mut Vec<u8>), "is cut short", restore),
+        (&|b| b.truncate(0), "is no vault", "see that the path is right"),
+        (&|b| b[8] += 1, "was written by a newer locum", newer),
+        (&|b| b[30] ^= 1, "was altered or damaged", restore),
+        (&|b| *b.last_mut().expect("a byte") ^= 1, "was altered or damaged", restore),
+    ] {
+        let mut bytes = whole.clone();
+        change(&mut bytes);
+        std::fs::write(vault_file(&home), bytes).expect("the vault");
+        let want = format!("error: vault ~/state/vault {said}\n  next: {next}\n[4]\n");
+        assert_eq!(transcript(&home, &set, KEY), want);
+    }
+    std::fs::write(vault_file(&home), whole).expect("the vault");
+    std::fs::set_permissions(vault_file(&home), std::fs::Permissions::from_mode(0o644)).expect("a mode");
+    assert_eq!(
+        transcript(&home, &set, KEY),
+        "error: ~/state/vault is open to other users\n  next: chmod 600 ~/state/vault\n[4]\n"
+    );
+}
+
+#[tokio::test]
+async fn a_service_takes_the_master_password_from_a_file() {
+    let upstream = Upstream::start();
+    let home = Home::with(
+        "",
+        &format!("[key.tool]\nhosts = [\"{}\"]\n[vault]\npassword_file = \"master\"\n", upstream.authority()),
+    );
+    let home = home.set("TOOL_API_KEY", "");
+    std::fs::write(home.path().join("master"), "correct horse battery\n").expect("a file");
+    assert!(locum(&home, &["vault", "init"], "").status.success());
+    assert!(locum(&home, &["key", "set", "tool", "--stdin", "--store", "vault"], KEY).status.success());
+    let serve = home.serve();
+    let mut client = serve.client(&upstream, Http::One).await;
+    let request = client.request("GET", "/").header("x-api-key", "<<tool_key>>");
+    let answer = client.ask(request.body(none()).expect("a request")).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert_eq!(upstream.only().header("x-api-key").as_deref(), Some(KEY));
+    drop(client);
+    serve.drained().await;
+}
+
+#[test]
+fn a_key_is_set_listed_rotated_and_removed() {
+    let home = Home::bare("");
+    assert_eq!(
+        transcript(&home, &["key", "set", "my_tool", "--stdin"], KEY),
+        "error: 'my_tool' is no provider that locum knows, so it needs to be told where the key may go\n  \
+         next: locum key set my_tool --host api.example.com\n[1]\n"
+    );
+    let set =
+        ["key", "set", "my_tool", "--stdin", "--host", "api.tool.example", "--where", "header", "--store", "machine"];
+    assert_eq!(
+        transcript(&home, &set, KEY),
+        "my_tool is in the machine-bound store ~/state/machine.store; an agent writes <<my_tool_key>>\n\
+         where it may go is in ~/locum.toml\n\
+         a service that runs already takes it over with SIGHUP\n[0]\n"
+    );
+    let config = std::fs::read_to_string(home.config()).expect("the config");
+    assert!(config.contains("[key.my_tool]") && !config.contains(KEY), "{config}");
+    let json = locum(&home, &["key", "list", "--json"], "");
+    let json: serde_json::Value = serde_json::from_slice(&json.stdout).expect("JSON");
+    let store = format!("machine-bound store {}", home.state().join("machine.store").display());
+    assert_eq!(
+        json,
+        serde_json::json!([{
+            "name": "my_tool", "placeholder": "<<my_tool_key>>", "source": "machine", "store": store, "masked": "…WXYZ",
+            "hosts": ["api.tool.example"], "where": ["header"], "last_used": null,
+        }])
+    );
+    assert_eq!(
+        transcript(&home, &["key", "rotate", "my_tool", "--stdin"], "tk-9876543210-abcdefghij-QRST"),
+        "my_tool has a new value in the machine-bound store ~/state/machine.store\n  revoke the old one where it was made\n[0]\n"
+    );
+    let list = transcript(&home, &["key", "list"], "");
+    assert!(list.contains("…QRST") && !list.contains("WXYZ"), "{list}");
+    assert_eq!(
+        transcript(&home, &["key", "remove", "my_tool"], ""),
+        "my_tool is no longer in the machine-bound store ~/state/machine.store\n[key.my_tool] is no longer in the config\n[0]\n"
+    );
+    assert_eq!(
+        transcript(&home, &["key", "remove", "my_tool"], ""),
+        "error: neither a store of this machine nor the config has 'my_tool'\n  next: 'locum key list' shows those there are\n[1]\n"
+    );
+    for bad in ["", "a\nb", "a\tb"] {
+        let output = locum(&home, &set, bad);
+        assert_eq!(output.status.code(), Some(1), "{bad:?}: {}", told(&output));
+    }
+}
+
+/// A D-Bus session of this test's own, with a keyring in it.
+struct SecretService {
+    bus: Child,
+    keyring: Child,
+    address: String,
+}
+
+impl SecretService {
+    /// `unlocked` has a collection to put things into; one that is not would ask a person.
+    fn start(home: &Home, unlocked: bool) -> Self {
+        let runtime = home.path().join("run");
+        std::fs::create_dir(&runtime).expect("a folder");
+        std::fs::set_permissions(&runtime, std::fs::Permissions::from_mode(0o700)).expect("a mode");
+        let mut bus = home.command("dbus-daemon");
+        let bus = bus.args(["--session", "--nofork", "--print-address"]).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut bus = bus.spawn().expect("dbus-daemon");
+        let address = first_line(&mut bus);
+        let mut keyring = home.command("gnome-keyring-daemon");
+        keyring.args(["--foreground", "--components=secrets"]);
+        if unlocked {
+            keyring.arg("--unlock");
+        }
+        keyring.env("DBUS_SESSION_BUS_ADDRESS", &address).env("XDG_RUNTIME_DIR", &runtime);
+        keyring.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut keyring = keyring.spawn().expect("gnome-keyring-daemon");
+        let password = keyring.stdin.take().expect("a pipe").write_all(b"a password of the tests");
+        assert!(password.is_ok() || !unlocked);
+        let service = Self { bus, keyring, address };
+        let until = Instant::now() + HANGS;
+        while !service.is_there(home) {
+            assert!(Instant::now() < until, "gnome-keyring-daemon doesn't serve");
+        }
+        service
+    }
+
+    fn is_there(&self, home: &Home) -> bool {
+        let mut ask = home.command("dbus-send");
+        ask.env("DBUS_SESSION_BUS_ADDRESS", &self.address).args(["--session", "--print-reply"]);
+        ask.args(["--dest=org.freedesktop.DBus", "/", "org.freedesktop.DBus.NameHasOwner"]);
+        stdout(&finish(ask.arg("string:org.freedesktop.secrets"))).contains("boolean true")
+    }
+}
+
+impl Drop for SecretService {
+    fn drop(&mut self) {
+        for child in [&mut self.keyring, &mut self.bus] {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+fn first_line(child: &mut Child) -> String {
+    let mut line = String::new();
+    BufReader::new(child.stdout.as_mut().expect("a pipe")).read_line(&mut line).expect("a line");
+    line.trim().to_owned()
+}
+
+#[tokio::test]
+async fn a_real_secret_service_keeps_keys() {
+    let upstream = Upstream::start();
+    let home = Home::with("", "").set("TOOL_API_KEY", "");
+    let service = SecretService::start(&home, true);
+    let home = home.set("DBUS_SESSION_BUS_ADDRESS", &service.address);
+    assert_eq!(
+        transcript(&home, &["key", "set", "tool", "--stdin", "--host", &upstream.authority()], KEY),
+        "tool is in the keyring (Secret Service); an agent writes <<tool_key>>\n\
+         where it may go is in ~/locum.toml\n\
+         a service that runs already takes it over with SIGHUP\n[0]\n"
+    );
+    let list = transcript(&home, &["key", "list"], "");
+    assert!(list.contains("…WXYZ") && list.contains("keyring (Secret Service)"), "{list}");
+
+    let serve = home.serve();
+    let mut client = serve.client(&upstream, Http::One).await;
+    let mut used = async || {
+        let request = client.request("GET", "/").header("x-api-key", "<<tool_key>>").body(none()).expect("a request");
+        let answer = client.ask(request).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        upstream.seen().pop().expect("a request").header("x-api-key").expect("a key")
+    };
+    assert_eq!(used().await, KEY);
+    let new = "tk-9876543210-abcdefghij-QRST";
+    assert_eq!(
+        transcript(&serve.home, &["key", "rotate", "tool", "--stdin"], new),
+        "tool has a new value in the keyring (Secret Service)\n  revoke the old one where it was made\n[0]\n"
+    );
+    let until = Instant::now() + HANGS;
+    while used().await != new {
+        assert!(Instant::now() < until, "it goes on with the old one");
+    }
+    drop(client);
+    let home = serve.drained().await;
+    assert_eq!(
+        transcript(&home, &["key", "remove", "tool"], ""),
+        "tool is no longer in the keyring (Secret Service)\n[key.tool] is no longer in the config\n[0]\n"
+    );
+    assert!(!transcript(&home, &["key", "list"], "").contains("tool"));
+}
+
+#[test]
+fn without_a_keyring_that_works_the_vault_is_used_and_one_sentence_says_why() {
+    for locked in [true, false] {
+        let home = with_vault("correct horse battery");
+        let service = locked.then(|| SecretService::start(&home, false));
+        let address = service.as_ref().map_or("unix:path=/nowhere", |service| &service.address);
+        let home = home.set("DBUS_SESSION_BUS_ADDRESS", address);
+        assert!(locum(&home, &["vault", "init"], "").status.success());
+        let output = locum(&home, &["key", "set", "tool", "--stdin"], KEY);
+        assert!(output.status.success(), "{}", told(&output));
+        let said = stderr(&output);
+        assert_eq!(said.lines().count(), 1, "{said}");
+        assert!(
+            said.starts_with("note: keyring (Secret Service) ") && said.ends_with(", so another store is used\n"),
+            "{said}"
+        );
+        assert!(stdout(&output).starts_with(&format!("tool is in the vault {}", vault_file(&home).display())));
+        let output = locum(&home, &["key", "list"], "");
+        assert!(stdout(&output).contains("…WXYZ"), "{}", told(&output));
+    }
+}
+
+/// A file of settings in each format, before and after.
+const FILES: [(&str, &str, &str); 4] = [
+    (
+        ".env",
+        "# mine\nexport OPENAI_API_KEY=KEY1\nPORT=80\nTOOL_API_KEY='KEY2'\r\n",
+        "# mine\nexport OPENAI_API_KEY=\"<<openai_key>>\"\nPORT=80\nTOOL_API_KEY='<<tool_key>>'\r\n",
+    ),
+    (
+        "mcp.json",
+        "{\"servers\": {\"a\": {\"env\":{\"TOOL_API_KEY\":\"KEY2\"},\n\t\"headers\": {\"Authorization\": \"Bearer KEY1\"}}}}",
+        "{\"servers\": {\"a\": {\"env\":{\"TOOL_API_KEY\":\"<<tool_key>>\"},\n\t\"headers\": {\"Authorization\": \"Bearer <<openai_key>>\"}}}}",
+    ),
+    ("a.toml", "[x]\nopenai_api_key = \"KEY1\" # why\n", "[x]\nopenai_api_key = \"<<openai_key>>\" # why\n"),
+    ("b.yaml", "x:\n  - tool_api_key: KEY2\n    y: 1\n", "x:\n  - tool_api_key: <<tool_key>>\n    y: 1\n"),
+];
+
+const KEYS: [&str; 2] = ["sk-proj-0123456789abcdefghij-MNOP", KEY];
+
+#[test]
+fn keys_are_moved_out_of_files_into_a_store() {
+    let home = Home::bare("[key.tool]\nhosts = [\"api.tool.example\"]\n");
+    let fill = |text: &str| text.replace("KEY1", KEYS[0]).replace("KEY2", KEYS[1]);
+    let path = |name: &str| home.path().join(name);
+    for (name, before, _) in FILES {
+        std::fs::write(path(name), fill(before)).expect("a file");
+        std::fs::set_permissions(path(name), std::fs::Permissions::from_mode(0o640)).expect("a mode");
+    }
+    let names = FILES.map(|(name, ..)| name);
+    let migrate = [&["key", "migrate", "--store", "machine"][..], &names].concat();
+    let dry = transcript(&home, &[&migrate[..], &["--dry-run"]].concat(), "");
+    assert_eq!(
+        dry,
+        "openai would go into the machine-bound store ~/state/machine.store\n\
+         tool would go into the machine-bound store ~/state/machine.store\n\
+         .env:2: <<openai_key>> would stand there\n.env:4: <<tool_key>> would stand there\n\
+         mcp.json:1: <<tool_key>> would stand there\nmcp.json:2: <<openai_key>> would stand there\n\
+         a.toml:2: <<openai_key>> would stand there\nb.yaml:2: <<tool_key>> would stand there\n[0]\n"
+    );
+    assert!(FILES.iter().all(|(name, before, _)| std::fs::read_to_string(path(name)).expect("a file") == fill(before)));
+    assert!(!home.state().join("machine.store").exists());
+    let said = transcript(&home, &migrate, "");
+    assert!(said.starts_with("openai is in the machine-bound store") && said.ends_with("[0]\n"), "{said}");
+    for (name, _, after) in FILES {
+        assert_eq!(std::fs::read_to_string(path(name)).expect("a file"), after);
+        assert_eq!(std::fs::metadata(path(name)).expect("a file").permissions().mode() & 0o777, 0o640);
+    }
+    let list = transcript(&home, &["key", "list"], "");
+    assert!(list.contains("…MNOP") && list.contains("…WXYZ"), "{list}");
+    // nothing is left of them anywhere
+    for key in KEYS {
+        assert_eq!(crate::support::scan::Scan::of(key).files(home.path()), []);
+    }
+    let again = locum(&home, &migrate, "");
+    assert_eq!(again.status.code(), Some(1), "{}", told(&again));
+}
+
+#[test]
+fn what_can_not_be_moved_whole_is_not_moved_at_all() {
+    let home = Home::bare(
+        "[key.tool]\nhosts = [\"api.tool.example\"]\n[key.filed]\nhosts = [\"a.example\"]\nsource = \"file:x\"\n",
+    );
+    let write = |name: &str, text: &str| std::fs::write(home.path().join(name), text).expect("a file");
+    write("a", "TOOL_API_KEY=one\n");
+    write("b", "\nTOOL_API_KEY=two\n");
+    write("c", "# TOOL_API_KEY=one\n");
+    write("d", "X=y\n");
+    write("filed", "FILED_API_KEY=one\n");
+    std::fs::hard_link(home.path().join("a"), home.path().join("link")).expect("a link");
+    std::fs::write(home.path().join("latin"), b"TOOL_API_KEY=one\xe9\n").expect("a file");
+    let nothing = "no key that locum knows is in there, so nothing has been changed";
+    for (files, said) in [
+        (&["a"][..], "a: it has another name (a hard link), under which the keys would stay"),
+        (&["c", "d"], nothing),
+        (&["filed"], "the config takes 'filed' from file:~/x, and no store"),
+        (&["latin"], "latin: it is not UTF-8"),
+        (&["no-such"], "no-such: No such file or directory (os error 2)"),
+        (&["."], ".: it is no file of settings"),
+    ] {
+        let said_now = transcript(&home, &[&["key", "migrate", "--store", "machine"], files].concat(), "");
+        assert!(said_now.starts_with(&format!("error: {said}\n")), "{files:?}: {said_now}");
+    }
+    std::fs::remove_file(home.path().join("link")).expect("a file");
+    assert_eq!(
+        transcript(&home, &["key", "migrate", "--store", "machine", "a", "b"], ""),
+        "error: a:1 and b:2 have different values for 'tool'\n  next: nothing has been changed; take one of them out\n[1]\n"
+    );
+    assert!(locum(&home, &["key", "set", "tool", "--stdin", "--store", "machine"], "three").status.success());
+    let said = transcript(&home, &["key", "migrate", "--store", "machine", "a"], "");
+    assert!(said.starts_with("error: a:1 has another value for 'tool' than the machine-bound store"), "{said}");
+    assert_eq!(std::fs::read_to_string(home.path().join("a")).expect("a file"), "TOOL_API_KEY=one\n");
+}
+
+#[test]
+fn keys_of_the_environment_are_imported() {
+    let home = Home::bare("[key.tool]\nhosts = [\"api.tool.example\"]\n").set("TOOL_API_KEY", KEY);
+    let home = home.set("OPENAI_API_KEY", "<<openai_key>>");
+    assert_eq!(
+        transcript(&home, &["key", "import", "--from", "env", "--store", "machine"], ""),
+        "tool is in the machine-bound store ~/state/machine.store, from TOOL_API_KEY\n\
+         take TOOL_API_KEY out of wherever it is set: while it is, it counts first\n[0]\n"
+    );
+    let home = home.set("TOOL_API_KEY", "<<tool_key>>");
+    let list = transcript(&home, &["key", "list"], "");
+    assert!(list.contains("…WXYZ") && list.contains("machine-bound"), "a placeholder in a variable is no key: {list}");
+    let said = transcript(&home, &["key", "import", "--from", "env", "--store", "machine"], "");
+    assert!(said.starts_with("error: no variable of a key that locum knows is set"), "{said}");
+}
