@@ -9,7 +9,7 @@ use crate::rewrite::digests;
 use crate::rewrite::opened::Opened;
 use crate::rewrite::scrub::{BodyScrub, Mask, Scrubber};
 use crate::upstream::pool::{self, Lease};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, ETAG};
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
@@ -160,6 +160,21 @@ fn scrub_values(scrubber: &Scrubber, headers: &mut HeaderMap) {
         if let Some(clean) = scrubber.header(value.as_bytes()) {
             *value = HeaderValue::from_bytes(&clean).unwrap_or_else(|_| HeaderValue::from_static("*"));
         }
+    }
+    detach(headers);
+}
+
+/// Copies the values into memory of their own. They are slices of what the upstream's connection read, and with it of a
+/// body that says a key back; an HTTP/2 client's connection keeps them in its table for as long as it lives.
+fn detach(headers: &mut HeaderMap) {
+    let mut copy = BytesMut::with_capacity(headers.values().map(HeaderValue::len).sum());
+    headers.values().for_each(|value| copy.extend_from_slice(value.as_bytes()));
+    for value in headers.values_mut() {
+        let own = copy.split_to(value.len()).freeze();
+        // these bytes were a value already
+        let mut own = HeaderValue::from_maybe_shared(own).unwrap_or_else(|_| HeaderValue::from_static("*"));
+        own.set_sensitive(value.is_sensitive());
+        *value = own;
     }
 }
 

@@ -18,7 +18,6 @@ mod record;
 mod rewriting;
 mod secrecy;
 mod stores;
-
 mod support;
 mod traffic;
 mod truth;

@@ -16,6 +16,7 @@ const PLACEHOLDER: &str = "<<tool_key>>";
 const REQUESTS: usize = 252;
 /// Connections of a kind, side by side.
 const CLIENTS: usize = 6;
+const LAST: usize = REQUESTS / CLIENTS - 1;
 /// Longer than a key may stay once nothing happens, and shorter than connections that never held one are kept.
 const GONE: Duration = Duration::from_secs(30);
 
@@ -29,8 +30,8 @@ fn random(length: usize) -> String {
 
 /// The key in a header, in `Authorization: Basic`, as a value in a body: in turn.
 fn spending(client: &Client, number: usize) -> Request<crate::support::client::Sent> {
-    // now and then the upstream says the key back
-    let path = if number % 16 == 15 { "/echo" } else { "/upload" };
+    // now and then, and in the end, the upstream says the key back
+    let path = if number % 5 == LAST % 5 { "/echo" } else { "/upload" };
     let request = client.request("POST", path);
     let basic = base64::engine::general_purpose::STANDARD.encode(format!("user:{PLACEHOLDER}"));
     let request = match number % 4 {
@@ -45,7 +46,7 @@ fn spending(client: &Client, number: usize) -> Request<crate::support::client::S
 async fn spend(serve: &Serve, upstream: &Upstream, http: Http) -> Vec<Client> {
     let clients = (0..CLIENTS).map(async |_| {
         let mut client = serve.client(upstream, http).await;
-        for number in 0..REQUESTS / CLIENTS {
+        for number in 0..=LAST {
             let request = spending(&client, number);
             assert_eq!(client.ask(request).await.status, 200);
         }
