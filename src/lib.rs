@@ -19,18 +19,19 @@
 //!          proxy/upgrade.rs    a WebSocket's handshake; websocket.rs: its messages; frames.rs: its frames
 //!          proxy/kin.rs        who was started by `run`, and so needs no token
 //!          proxy/framing.rs    HTTP/1.1 read more strictly than servers must; strict.rs puts it before hyper
+//!          proxy/watched.rs    what the HTTP/2 library refuses by itself
 //!          proxy/*_body.rs     the bodies of both ways; ending.rs tells the audit how it ended
 //!          proxy/tunnel.rs     blind copy for hosts that must not be read
 //!          proxy/refuse.rs     denial or fault -> status, reason, hint
 //! 2 FAR    secrets/            the sources of keys; Secrets::open(&Permit) -> Keys
 //!   SIDE   ca/                 the root and where it is kept; a certificate per host
 //!          upstream/           dial.rs: an address that we allow; tls.rs: what we demand; pool.rs: kept connections
-//!          audit/              log.rs appends the chain; query.rs reads it
+//!          audit/              log/ appends the chain; query.rs reads it; alert.rs and webhook.rs tell of anomalies
 //! 1 ENGINES policy/            agent.rs, rule.rs; decide.rs -> Permit or Denial, the only maker of Permits
 //!  (no IO, rewrite/            finder, dress, head and bodies: placeholders -> values; scrub: values -> placeholders;
 //!                              coding, opened: the codings around both; digests set right
 //!  no clock) chain.rs          the hash chain: link, verify
-//!          anomaly.rs          a fold over records -> findings
+//!          anomaly/            a fold over records -> findings
 //! 0 GROUND place.rs record.rs  places in a request; what happened in one exchange
 //!          memory/             sealed secret bytes; wiping; hardening of the process
 //!          name.rs             Host, KeyName, AgentName, Origin: below the others on this floor
