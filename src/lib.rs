@@ -25,7 +25,8 @@
 //!          proxy/refuse.rs     denial or fault -> status, reason, hint
 //! 2 FAR    secrets/            the sources of keys; Secrets::open(&Permit) -> Keys
 //!   SIDE   ca/                 the root and where it is kept; a certificate per host
-//!          upstream/           dial.rs: an address that we allow; tls.rs: what we demand; pool.rs: kept connections
+//!          upstream/           dial.rs: an address that we allow; tls.rs: what we demand; pool.rs: kept connections;
+//!                              late.rs: keys enter a head on its way out
 //!          audit/              log/ appends the chain; query.rs reads it; alert.rs and webhook.rs tell of anomalies
 //! 1 ENGINES policy/            agent.rs, rule.rs; decide.rs -> Permit or Denial, the only maker of Permits
 //!  (no IO, rewrite/            finder, dress, head and bodies: placeholders -> values; scrub: values -> placeholders;

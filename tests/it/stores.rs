@@ -4,6 +4,7 @@
 use crate::support::client::none;
 use crate::support::locum::{finish, stderr, stdout, told};
 use crate::support::{HANGS, Home, Http, Upstream};
+use rustix::process::{Pid, Signal, kill_process};
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
@@ -271,6 +272,21 @@ async fn a_real_secret_service_keeps_keys() {
         "tool is no longer in the keyring (Secret Service)\n[key.tool] is no longer in the config\n[0]\n"
     );
     assert!(!transcript(&home, &["key", "list"], "").contains("tool"));
+}
+
+/// It would take its time to say what it holds, and whoever asks waits in a place of their own.
+#[test]
+fn a_keyring_that_hangs_holds_up_no_signal() {
+    let home = Home::with("", "");
+    let service = SecretService::start(&home, true);
+    let serve = home.set("DBUS_SESSION_BUS_ADDRESS", &service.address).serve();
+    let keyring = i32::try_from(service.keyring.id()).ok().and_then(Pid::from_raw).expect("a process id");
+    kill_process(keyring, Signal::STOP).expect("a process that stands still");
+    serve.signal(Signal::HUP);
+    serve.signal(Signal::USR2);
+    serve.await_said(|line| line.contains("wiped"));
+    assert!(!serve.said().contains("reloaded"), "{}", serve.said());
+    serve.stop();
 }
 
 #[test]
