@@ -19,9 +19,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-const SAME_USER: &str = "an agent that runs as your own user and unconfined is kept from accidents and leaks, not from \
-                         intent: it could edit this config. `locum run --confine`, another user or a container keeps \
-                         it from both";
+const SAME_USER: &str = "an agent that runs as your own user is kept from accidents and leaks, not from intent: it could edit this config. \
+                         Another user or a container keeps it from both";
 
 #[derive(Debug, clap::Args)]
 pub struct CheckArgs {
@@ -308,7 +307,7 @@ mod tests {
             (own(""), "short-key", "less than 12 secret bytes"),
             (own("where = [\"body:any\"]"), "0123456789abcdef", "body:any"),
             (own("placeholder = \"tool-0000-0123456789\""), "xx-tool-0000-0123456789", "part of its value"),
-            (own(""), "<<tool_key>>", "its own placeholder"),
+            (own(""), "<<tool_key>>", "no value"),
             ("[key.tool]\nhosts = [\"api.openai.com\"]".into(), "0123456789abcdef", "a language model reads them"),
             ("[key.tool]\nhosts = [\"10.0.0.1\"]".into(), "0123456789abcdef", "not public"),
             (format!("[proxy]\npassthrough = [\"*.tool.example\"]\n{}", own("")), "0123456789abcdef", "unread"),
