@@ -14,6 +14,7 @@
 //!          telemetry.rs        what the rooms have to say, on standard error
 //! 3 DOORS  proxy/listen.rs     accept, limit, hand over, drain
 //!          proxy/connect.rs    first request: which agent, which host; peer.rs: which local user
+//!          proxy/conn.rs       the connection that requests come in on; serve.rs serves them
 //!          proxy/intercept.rs  peek the ClientHello, answer with our leaf
 //!          proxy/exchange.rs   one request and its response, top to bottom
 //!          proxy/upgrade.rs    a WebSocket's handshake; websocket.rs: its messages; frames.rs: its frames

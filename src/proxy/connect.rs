@@ -1,9 +1,10 @@
 //! The first request on a connection: which agent asks, and for which host. Everything after it is for others.
 
-use super::exchange::Conn;
+use super::conn::Conn;
 use super::kin::Relative;
 use super::refuse::Refusal;
-use super::{Live, Worker, early_scene, exchange, intercept, peer, tunnel};
+use super::serve::{hang_up, serve};
+use super::{Live, Worker, early_scene, intercept, peer, tunnel};
 use crate::name::{AgentName, Host, Origin, Scheme, split_port};
 use crate::policy::Agent;
 use crate::policy::agent::{AuthError, Proof};
@@ -72,7 +73,7 @@ pub(super) async fn connection(worker: Arc<Worker>, stream: TcpStream, peer: Soc
                 let user = local_user(&worker.shared.live.load(), &client);
                 let relative = if authorized { None } else { relative(&worker, &client).await };
                 return match user {
-                    Ok(()) => exchange::serve_absolute(worker, client, relative, stop).await,
+                    Ok(()) => serve(Conn::absolute(worker, relative), client.into_stream(), false, stop).await,
                     Err(refusal) => refuse(&worker, &mut client, &refusal, AgentName::local(), None, true).await,
                 };
             }
@@ -182,24 +183,8 @@ pub(super) async fn refuse(
     worker.shared.record_refusal(scene.clone(), refusal);
     let answer = refusal.raw(&scene.exchange, target.map(|(h, _)| h), close);
     if client.stream.write_all(&answer).await.is_ok() && close {
-        hang_up(client).await;
+        hang_up(&mut client.stream, false).await;
     }
-}
-
-/// Closes so that the answer still arrives: unread bytes would turn the close into a reset that overtakes it.
-async fn hang_up(client: &mut Client) {
-    let drain = async {
-        let _ = client.stream.shutdown().await;
-        let mut left = 256 * 1024_usize;
-        let mut buf = [0; 4096];
-        while let Ok(n @ 1..) = client.stream.read(&mut buf).await {
-            left = left.saturating_sub(n);
-            if left == 0 {
-                break;
-            }
-        }
-    };
-    let _ = tokio::time::timeout(Duration::from_secs(2), drain).await;
 }
 
 /// Reads until a head is whole: its length, or `None` when the client left.

@@ -1,7 +1,8 @@
 //! Inside a tunnel: the first bytes tell TLS from HTTP; TLS is answered with our leaf for the tunnel's host.
 
+use super::conn::Conn;
 use super::connect::Client;
-use super::exchange::{self, Conn};
+use super::serve::serve;
 use crate::name::{Host, Scheme};
 use rustls::ServerConfig;
 use rustls::server::Acceptor;
@@ -31,7 +32,7 @@ pub(super) async fn run(mut client: Client, mut conn: Conn, stop: watch::Receive
         [b'A'..=b'Z', ..] => {
             let http2 = first.starts_with(b"PRI");
             conn.set_scheme(Scheme::Http);
-            exchange::serve(conn, client.into_stream(), http2, stop).await;
+            serve(conn, client.into_stream(), http2, stop).await;
         }
         _ => {
             let why = "neither TLS nor HTTP came through the tunnel; [proxy] passthrough lets a host's bytes by unread";
@@ -63,7 +64,7 @@ async fn tls(client: Client, mut conn: Conn, stop: watch::Receiver<bool>) {
     let why = match tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake).await {
         Ok(Ok(stream)) => {
             let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-            return exchange::serve(conn, stream, http2, stop).await;
+            return serve(conn, stream, http2, stop).await;
         }
         Ok(Err(e)) => format!("the client's TLS handshake failed: {}", explain(&e)),
         Err(_) => format!("the client's TLS handshake took over {} s", HANDSHAKE_TIMEOUT.as_secs()),

@@ -1,5 +1,6 @@
 //! The proxy: from an accepted connection to an exchange with the host that the agent asked for.
 
+mod conn;
 mod connect;
 mod ending;
 mod exchange;
@@ -14,6 +15,7 @@ mod peer;
 mod refuse;
 mod request_body;
 mod response_body;
+mod serve;
 mod strict;
 mod tunnel;
 mod upgrade;

@@ -1,0 +1,198 @@
+//! The connection that requests come in on: who opened it, and for which host.
+
+use super::connect::Admitted;
+use super::kin::Relative;
+use super::refuse::Refusal;
+use super::upgrade::Switch;
+use super::{Live, Shared, Worker, early_scene};
+use crate::ca::Leaves;
+use crate::name::{AgentName, Host, Origin, Scheme};
+use crate::policy::Agent;
+use crate::policy::agent::{AuthError, Proof};
+use crate::record::Scene;
+use http::header::{HOST, PROXY_AUTHORIZATION};
+use http::{HeaderMap, HeaderValue, Method, Request, Version};
+use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::SystemTime;
+
+/// The connection that requests come in on.
+pub(super) struct Conn {
+    pub worker: Arc<Worker>,
+    /// Who opened the tunnel; without one each request says for itself.
+    opener: Option<Opener>,
+    /// The tunnel's host; without one each request names its own.
+    pub origin: Option<Origin>,
+    /// The host that the TLS handshake named, where it was not the tunnel's.
+    misdirected: Option<Host>,
+    /// Who asks where a request without a tunnel brings no token.
+    relative: Option<Relative>,
+    /// The client's process, where it was asked for.
+    pub pid: Option<u32>,
+    /// Exchanges that are not through.
+    pub under_way: Arc<AtomicUsize>,
+    /// What comes after HTTP, once a request has asked for it.
+    pub switch: Switch,
+}
+
+/// Who opened a tunnel, as known when the rules were last looked at.
+struct Opener {
+    proof: Proof,
+    known: Mutex<(Weak<Live>, Arc<Agent>)>,
+}
+
+impl Opener {
+    /// The agent as it is now: a revoked token, and a host that may no longer be reached, count for the next request
+    /// of an open tunnel to `origin`.
+    fn agent(&self, live: &Arc<Live>, origin: Option<&Origin>, now: SystemTime) -> Result<Arc<Agent>, Refusal> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let expired = known.1.expires.is_some_and(|end| end <= now);
+        if expired || !std::ptr::eq(known.0.as_ptr(), Arc::as_ptr(live)) {
+            let agent = live.agents.again(&self.proof, now).map_err(Refusal::Unauthenticated)?;
+            if let Some(origin) = origin {
+                live.rules.admit(&agent, &origin.host, origin.port).map_err(Refusal::Denied)?;
+            }
+            *known = (Arc::downgrade(live), agent);
+        }
+        Ok(known.1.clone())
+    }
+
+    fn name(&self) -> AgentName {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).1.name.clone()
+    }
+}
+
+impl Conn {
+    /// The requests of a tunnel to `origin`.
+    pub fn tunnel(worker: Arc<Worker>, Admitted { agent, proof, pid }: Admitted, origin: Origin) -> Self {
+        let opener = Opener { proof, known: Mutex::new((Weak::new(), agent)) };
+        Self { opener: Some(opener), origin: Some(origin), pid, ..Self::new(worker) }
+    }
+
+    /// Plain requests, each with its own host and its own credentials.
+    pub fn absolute(worker: Arc<Worker>, relative: Option<Relative>) -> Self {
+        let pid = relative.as_ref().map(|r| r.pid);
+        Self { relative, pid, ..Self::new(worker) }
+    }
+
+    fn new(worker: Arc<Worker>) -> Self {
+        let (under_way, switch) = (Arc::default(), Switch::default());
+        Self { worker, opener: None, origin: None, misdirected: None, relative: None, pid: None, under_way, switch }
+    }
+
+    pub fn set_scheme(&mut self, scheme: Scheme) {
+        if let Some(origin) = &mut self.origin {
+            origin.scheme = scheme;
+        }
+    }
+
+    pub fn leaves(&self) -> &Leaves {
+        &self.shared().leaves
+    }
+
+    /// The host to answer a handshake as, which named `named`: another than the tunnel's is noted.
+    pub fn answer_as(&mut self, named: Option<Host>) -> Host {
+        let own = self.origin.as_ref().map(|o| o.host.clone());
+        match (named, own) {
+            (Some(named), Some(own)) if named != own => {
+                self.misdirected = Some(named.clone());
+                named
+            }
+            (Some(named), None) => named,
+            (_, Some(own)) => own,
+            (None, None) => Host::Ip(std::net::Ipv4Addr::UNSPECIFIED.into()),
+        }
+    }
+
+    /// Who asks: the opener of the tunnel, or what the request itself says of its agent.
+    pub fn agent(
+        &self,
+        live: &Arc<Live>,
+        headers: &HeaderMap,
+        now: SystemTime,
+    ) -> Result<Arc<Agent>, (AgentName, Refusal)> {
+        if let Some(opener) = &self.opener {
+            return opener.agent(live, self.origin.as_ref(), now).map_err(|r| (opener.name(), r));
+        }
+        let credentials = headers.get(PROXY_AUTHORIZATION).map(HeaderValue::as_bytes);
+        match (live.agents.authenticate(credentials, now), &self.relative) {
+            (Ok((agent, _)), _) => Ok(agent),
+            (Err(AuthError::Missing), Some(relative)) => Ok(relative.agent.clone()),
+            (Err(e), _) => Err((AgentName::local(), Refusal::Unauthenticated(e))),
+        }
+    }
+
+    /// The host that a request is for, in which tunnel, `Host`, `:authority` and target agree.
+    pub fn origin_of<B>(&self, request: &Request<B>) -> Result<Origin, Refusal> {
+        let malformed = |why: &str| Refusal::Malformed(why.to_owned());
+        if *request.method() == Method::CONNECT {
+            return Err(Refusal::NotForwarded("CONNECT comes first on a connection, and not inside a tunnel"));
+        }
+        let uri = request.uri();
+        let scheme = match uri.scheme_str() {
+            Some("http") => Some(Scheme::Http),
+            Some("https") => Some(Scheme::Https),
+            Some(_) => return Err(malformed("the target's scheme is neither http nor https")),
+            None => None,
+        };
+        let origin = match &self.origin {
+            Some(origin) => origin.clone(),
+            None => {
+                let authority = uri.authority().ok_or_else(|| malformed("the target names no host"))?;
+                if scheme != Some(Scheme::Http) {
+                    return Err(Refusal::NotForwarded("https:// goes through CONNECT"));
+                }
+                Origin::parse(Scheme::Http, authority.as_str()).map_err(|e| Refusal::Malformed(e.to_string()))?
+            }
+        };
+        if let Some(inside) = &self.misdirected {
+            return Err(Refusal::Misdirected { inside: inside.to_string(), tunnel: origin.to_string() });
+        }
+        if scheme.is_some_and(|s| s != origin.scheme) {
+            return Err(malformed("the target's scheme is not the connection's"));
+        }
+        let mut hosts = request.headers().get_all(HOST).iter();
+        let host = hosts.next();
+        if hosts.next().is_some() {
+            return Err(malformed("two Host headers"));
+        }
+        if host.is_none() && uri.authority().is_none() && request.version() != Version::HTTP_10 {
+            return Err(malformed("no Host header"));
+        }
+        let named = host.map(HeaderValue::as_bytes).into_iter().chain(uri.authority().map(|a| a.as_str().as_bytes()));
+        for name in named {
+            if !names(name, &origin) {
+                let inside = String::from_utf8_lossy(name).into_owned();
+                return Err(Refusal::Misdirected { inside, tunnel: origin.to_string() });
+            }
+        }
+        Ok(origin)
+    }
+
+    /// Records a tunnel that never came to a request.
+    pub fn record_malformed(&self, why: String) {
+        self.record(&Refusal::Malformed(why));
+    }
+
+    pub fn record(&self, refusal: &Refusal) -> Arc<Scene> {
+        let agent = self.opener.as_ref().map_or_else(AgentName::local, Opener::name);
+        let scene = early_scene(self.shared(), agent, "", self.origin.as_ref());
+        self.shared().record_refusal(scene.clone(), refusal);
+        scene
+    }
+
+    pub fn shared(&self) -> &Arc<Shared> {
+        &self.worker.shared
+    }
+}
+
+/// Whether an authority as written is `origin`'s.
+fn names(written: &[u8], origin: &Origin) -> bool {
+    if let Host::Dns(name) = &origin.host
+        && origin.port == origin.scheme.default_port()
+        && written.eq_ignore_ascii_case(name.as_bytes())
+    {
+        return true;
+    }
+    std::str::from_utf8(written).is_ok_and(|w| Origin::parse(origin.scheme, w).is_ok_and(|o| o == *origin))
+}
