@@ -140,6 +140,7 @@ fn agent(client: &[&str], host: &str, key: &str) -> Row {
     }
 }
 
+const GITHUB_TOKEN: &str = "ghp_Ab3dEf6hIj9kLm2nOp5qRs8tUv1wXy4zAb3d";
 const ANTHROPIC_KEY: &str = "sk-ant-api03-Ab3dEf6hIj9kLm2nOp5qRs8tUv1wXy4z";
 
 /// A headless Chromium that opens a page of the upstream; proxy and CA it can't be told by variables.
@@ -152,6 +153,28 @@ fn chromium() -> Row {
     let got = stdout(&output).contains("/chunked");
     let known = of(&home.audit(), "exchange").iter().any(|r| r["pid"].is_u64());
     if seen && got { Ok(vec![got, known]) } else { Err(told(&output)) }
+}
+
+/// GitHub's own client, with the token that its users give it.
+fn gh() -> Row {
+    let upstream = Upstream::start();
+    let exit = Exit::to([("api.github.com:443", upstream.address)]);
+    let home = home(&exit).set("GH_TOKEN", GITHUB_TOKEN);
+    let output = home.run(&["gh", "api", "/echo"]);
+    let seen = upstream.seen();
+    let used = seen.iter().any(|s| s.header("authorization") == Some(format!("token {GITHUB_TOKEN}")));
+    let hidden = stdout(&output).contains("token <<") && !told(&output).contains(GITHUB_TOKEN);
+    if used && hidden { Ok(vec![used, hidden]) } else { Err(format!("{seen:?}\n{}", told(&output))) }
+}
+
+/// The AWS CLI, unsigned.
+fn aws() -> Row {
+    let upstream = Upstream::start();
+    let exit = Exit::to([("api.tool.example:443", upstream.address)]);
+    let output = home(&exit).run(&["bash", &program("aws.sh")]);
+    let seen = upstream.seen().iter().any(|s| s.target == "/bucket/object");
+    let got = stdout(&output).contains("/bucket/object");
+    if seen && got { Ok(vec![got]) } else { Err(told(&output)) }
 }
 
 fn is_installed(command: &str) -> bool {
@@ -184,6 +207,8 @@ fn table() {
         ("Node fetch, HTTP/2", vec![node.clone(), own("fetch_client.cjs"), URL.into(), "h2".into()]),
         ("Node axios", vec![node, own("axios_client.cjs"), URL.into()]),
         ("Go", vec![clients::installed("matrix/bin/go_client"), URL.into()]),
+        ("Rust reqwest", vec![clients::installed("matrix/bin/rust_client"), URL.into(), "reqwest".into()]),
+        ("Rust ureq", vec![clients::installed("matrix/bin/rust_client"), URL.into(), "ureq".into()]),
         ("Java", vec!["java".into(), program("Client.java"), URL.into()]),
         ("Ruby", vec!["ruby".into(), program("client.rb"), URL.into()]),
         ("PHP curl", vec!["php".into(), program("client.php"), URL.into()]),
@@ -230,6 +255,10 @@ fn table() {
     add(&mut table, "Claude Code", agent(&claude, "api.anthropic.com", ANTHROPIC_KEY), 3);
     let codex = "printenv OPENAI_API_KEY | codex login --with-api-key && codex exec --skip-git-repo-check 'say it'";
     add(&mut table, "Codex", agent(&["bash", "-c", codex], "api.openai.com", OPENAI_KEY), 3);
+    let _ = writeln!(table, "\n{:<24} used hidden", "COMMAND");
+    add(&mut table, "gh", gh(), 2);
+    let _ = writeln!(table, "\n{:<24} page", "UNSIGNED");
+    add(&mut table, "aws", aws(), 1);
     let _ = writeln!(table, "\n{:<24} page  pid", "BROWSER");
     let row = if is_installed("chromium") { chromium() } else { Err("it is not installed".into()) };
     add(&mut table, "Chromium", row, 2);
@@ -237,9 +266,8 @@ fn table() {
     assert!(failed.is_empty(), "{}", failed.join("\n\n"));
 }
 
-/// Clients of the list that can't be here, and why.
-const WHY_NOT: &str = "aws: signs the request with its key, which a placeholder in its place makes wrong\n\
-    gh: wants a host of GitHub's own, and a token that it asks GitHub about\n\
+/// What clients of the list can't do, and why.
+const WHY_NOT: &str = "aws: signs the request with its key, which a placeholder in its place makes wrong: only what is unsigned works\n\
     Chromium: is told the proxy by an option and the CA by its NSS store, since no variable does; it sends no token";
 
 #[test]

@@ -11,11 +11,12 @@ use std::sync::{Arc, LazyLock};
 use std::time::{Duration, SystemTime};
 
 /// The names that a good upstream answers to.
-pub const NAMES: [&str; 8] = [
+pub const NAMES: [&str; 9] = [
     "localhost",
     "127.0.0.1",
     "api.openai.com",
     "api.anthropic.com",
+    "api.github.com",
     "api.tool.example",
     "api.other.example",
     "git.tool.example",
