@@ -4,29 +4,41 @@ use super::AppError;
 use crate::config::keys::AgentSetting;
 use crate::config::settings::Settings;
 use crate::config::tokens::Tokens;
-use crate::memory::Opened;
+use crate::memory::Environment;
 use crate::name::AgentName;
 use crate::policy::agent::{Limits, TokenHash};
 use crate::policy::{Agent, Agents};
-use crate::secrets::Supplies;
+use crate::secrets::{FileSource, Source as _};
 use std::path::Path;
 use std::sync::Arc;
 
 /// A shorter token could be guessed.
 const MIN_TOKEN: usize = 16;
 
-/// Who may ask. Any agent in the config, token in the state folder or `LOCUM_PROXY_TOKEN` makes a token necessary.
-pub(super) fn agents(
-    settings: &Settings,
-    supplies: &Supplies,
-    made: &[(TokenHash, Arc<Agent>)],
-) -> Result<Agents, AppError> {
-    if !made.is_empty() {
-        return Ok(Agents::with_tokens(made.to_vec()));
+/// The tokens that a process was started with.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Given {
+    /// Made for the occasion: with any, no others count.
+    pub made: Vec<(TokenHash, Arc<Agent>)>,
+    /// Of [`PROXY_TOKEN`]. Kept as a hash from the start on, so that a wipe of all secrets lets nobody in.
+    pub variable: Option<TokenHash>,
+}
+
+impl Given {
+    pub fn at_start(made: Vec<(TokenHash, Arc<Agent>)>, environment: &Environment) -> Result<Self, AppError> {
+        let token = environment.get(PROXY_TOKEN)?;
+        Ok(Self { made, variable: token.map(|token| TokenHash::of(token.expose().trim_ascii())) })
     }
-    let kept = Tokens::load(&settings.state)?.kept;
-    let from_environment = supplies.environment.get(PROXY_TOKEN).ok().flatten();
-    if settings.agents.is_empty() && kept.is_empty() && from_environment.is_none() {
+}
+
+/// Who may ask. Any agent in the config, token in the state folder or `LOCUM_PROXY_TOKEN` makes a token necessary, and
+/// it stays so when the last one is revoked.
+pub(super) fn agents(settings: &Settings, given: &Given) -> Result<Agents, AppError> {
+    if !given.made.is_empty() {
+        return Ok(Agents::with_tokens(given.made.clone()));
+    }
+    let kept = Tokens::load(&settings.state)?;
+    if settings.agents.is_empty() && kept.is_none() && given.variable.is_none() {
         return Ok(Agents::open());
     }
     let mut tokens = Vec::new();
@@ -35,7 +47,7 @@ pub(super) fn agents(
             tokens.push((token_in(path, &setting.name)?, Arc::new(agent(setting))));
         }
     }
-    for kept in kept {
+    for kept in kept.unwrap_or_default().kept {
         let table = settings.agents.iter().find(|a| a.name == kept.name);
         let mut agent = table.map_or_else(|| Agent { name: kept.name.clone(), ..Agent::local() }, agent);
         agent.expires = kept.expires;
@@ -45,15 +57,14 @@ pub(super) fn agents(
         }
         tokens.push((kept.hash, Arc::new(agent)));
     }
-    if let Some(token) = from_environment {
-        tokens.push((TokenHash::of(token.expose().trim_ascii()), Arc::new(Agent::local())));
-    }
+    tokens.extend(given.variable.clone().map(|token| (token, Arc::new(Agent::local()))));
     Ok(Agents::with_tokens(tokens))
 }
 
 fn token_in(path: &Path, agent: &AgentName) -> Result<TokenHash, AppError> {
     let fail = |why: String| AppError::Token { agent: agent.to_string(), path: path.into(), why };
-    let token = Opened::new(std::fs::read(path).map_err(|e| fail(e.to_string()))?);
+    let token = FileSource::new(path).load().map_err(|e| fail(e.to_string()))?;
+    let token = token.ok_or_else(|| fail("it is not there, or empty".into()))?;
     let text = token.expose().trim_ascii();
     if text.len() < MIN_TOKEN {
         Err(fail(format!("it has under {MIN_TOKEN} characters")))

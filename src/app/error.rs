@@ -3,6 +3,7 @@
 use crate::audit::AuditError;
 use crate::ca::CaError;
 use crate::config::tokens::TokensError;
+use crate::memory::Unsealable;
 use crate::rewrite::LookalikeError;
 use crate::upstream::tls;
 use std::io;
@@ -34,6 +35,8 @@ pub enum AppError {
     Tokens(#[from] TokensError),
     #[error("beyond loopback anyone could spend your keys: listening on {address} takes agents")]
     Open { address: SocketAddr },
+    #[error("LOCUM_PROXY_TOKEN can't be used: {0}")]
+    Variable(#[from] Unsealable),
     #[error("no randomness from the system")]
     Random,
     #[error("no thread can be started: {0}")]
@@ -52,7 +55,9 @@ impl AppError {
             AppError::Audit(e) => e.hint(),
             AppError::Roots(_) => "see [proxy] upstream_ca in the config".into(),
             AppError::Lookalike(_) => "see `placeholder` in the config".into(),
-            AppError::Tls(_) | AppError::Random | AppError::Thread(_) => "this machine is not fit for it".into(),
+            AppError::Tls(_) | AppError::Variable(_) | AppError::Random | AppError::Thread(_) => {
+                "this machine is not fit for it".into()
+            }
             AppError::Tokens(_) => {
                 "mend or remove the file; without it the tokens are gone: 'locum agent add' makes new ones".into()
             }

@@ -38,6 +38,7 @@ pub use root::{host_name, kept_root};
 pub use rules::rules;
 pub use running::{Cutter, DRAIN, Running};
 
+use agents::Given;
 use running::Ends;
 
 /// What differs between the ways to run.
@@ -64,8 +65,11 @@ pub struct App {
     dialer: Dialer,
     tls: Tls,
     listener: TcpListener,
-    tokens: Vec<(TokenHash, Arc<Agent>)>,
+    given: Given,
+    /// When the file of tokens was last changed, as it was last read.
+    tokens_read: Option<SystemTime>,
     webhook: Option<audit::Webhook>,
+    root_kept_in: String,
 }
 
 impl App {
@@ -79,14 +83,16 @@ impl App {
         let tls = Tls::new(tls::roots(&settings.proxy.upstream_ca)?, provider.clone())?;
         make_state_dir(&settings.state)?;
         let supplies = supplies(&settings, environment);
-        let root = match root {
-            Some(root) => root,
+        let (root, root_kept_in) = match root {
+            Some(root) => (root, "new, in memory".into()),
             None => root::root_of(&settings, &supplies, now)?,
         };
         let leaves = Leaves::new(Arc::new(root), provider)?;
         let active_keys = active(&settings, &supplies);
         let secrets = Secrets::new(sources(&active_keys, &supplies));
-        let live = rules::live(&settings, &active_keys, &supplies, &tokens)?;
+        let given = Given::at_start(tokens, &supplies.environment)?;
+        let tokens_read = running::token_stamp(&settings);
+        let live = rules::live(&settings, &active_keys, &given)?;
         let active_keys = active_keys.into_iter().cloned().collect();
         let address = listen.unwrap_or(settings.proxy.listen);
         if !address.ip().is_loopback() && !live.agents.need_token() {
@@ -113,9 +119,23 @@ impl App {
             ids: ExchangeIds::new(random()?),
             counters: proxy::Counters::default(),
             meters: proxy::Meters::default(),
+            unfolding: proxy::unfolding(),
             kin: kin.map(|(hash, agent)| Arc::new(Kin::new(agent, Proof::of(hash)))),
         };
-        Ok(Self { shared: Arc::new(shared), settings, active_keys, supplies, dialer, tls, listener, tokens, webhook })
+        let shared = Arc::new(shared);
+        Ok(Self {
+            root_kept_in,
+            shared,
+            settings,
+            active_keys,
+            supplies,
+            dialer,
+            tls,
+            listener,
+            given,
+            tokens_read,
+            webhook,
+        })
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -128,6 +148,11 @@ impl App {
 
     pub fn root(&self) -> &Root {
         self.shared.leaves.root()
+    }
+
+    /// Where the CA is kept, in words.
+    pub fn root_kept_in(&self) -> &str {
+        &self.root_kept_in
     }
 
     /// The keys that a request could use now.

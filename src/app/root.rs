@@ -19,12 +19,22 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    /// Where it is, or is to be: the first store that has it, else the first that works.
+    /// Where it is, or is to be: the first store that has it, else the first that works. One that can't be asked may have
+    /// it, so it is told of.
     pub fn find(supplies: &Supplies, name: &'static str) -> Option<Self> {
-        let stores = || [supplies.keyring.clone(), supplies.machine.clone()].into_iter().flatten();
-        let entries = || stores().map(|store| Self { store, name });
-        let has_one = |entry: &Self| matches!(entry.take(), Ok(Some(_)));
-        entries().find(has_one).or_else(|| entries().find(|entry| entry.take().is_ok()))
+        let vault = supplies.vault.clone().filter(|vault| vault.exists()).map(|vault| vault as Arc<dyn Store>);
+        let mut works = None;
+        for store in [supplies.keyring.clone(), vault, supplies.machine.clone()].into_iter().flatten() {
+            let entry = Self { store, name };
+            match entry.take() {
+                Ok(Some(_)) => return Some(entry),
+                Ok(None) => works = works.or(Some(entry)),
+                Err(why) => {
+                    tracing::warn!("{} can't be asked for {name}, another store is used: {why}", entry.describe())
+                }
+            }
+        }
+        works
     }
 }
 
@@ -47,15 +57,15 @@ pub(super) fn lock(settings: &Settings) -> PathBuf {
     settings.state.join("ca.lock")
 }
 
-/// The root that the settings name, made where there is none yet.
-pub(super) fn root_of(settings: &Settings, supplies: &Supplies, now: SystemTime) -> Result<Root, CaError> {
+/// The root that the settings name, made where there is none yet, and where it is kept.
+pub(super) fn root_of(settings: &Settings, supplies: &Supplies, now: SystemTime) -> Result<(Root, String), CaError> {
     if let CaSource::File(path) = &settings.ca.source {
-        return Root::from_file(path);
+        return Ok((Root::from_file(path)?, path.display().to_string()));
     }
     let entry = if settings.ca.source == CaSource::Auto { Entry::find(supplies, CA_ENTRY) } else { None };
     match entry {
-        Some(entry) => keep::load_or_make(&entry, &lock(settings), &host_name(), now),
-        None => Root::generate(now, &host_name()),
+        Some(entry) => Ok((keep::load_or_make(&entry, &lock(settings), &host_name(), now)?, entry.describe())),
+        None => Ok((Root::generate(now, &host_name())?, "new, in memory".into())),
     }
 }
 
@@ -64,7 +74,9 @@ pub(super) fn root_of(settings: &Settings, supplies: &Supplies, now: SystemTime)
 pub fn kept_root(settings: &Settings, supplies: &Supplies) -> Result<Option<Root>, CaError> {
     match settings.ca.source {
         CaSource::Memory => Ok(None),
-        CaSource::File(_) | CaSource::Auto => root_of(settings, supplies, SystemTime::now()).map(Some),
+        CaSource::File(_) | CaSource::Auto => {
+            root_of(settings, supplies, SystemTime::now()).map(|(root, _)| Some(root))
+        }
     }
 }
 

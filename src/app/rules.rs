@@ -1,10 +1,10 @@
 //! What a request is judged by, made of the settings.
 
-use super::{AppError, active, agents};
+use super::agents::{self, Given};
+use super::{AppError, active};
 use crate::config::keys::KeySetting;
 use crate::config::settings::{Egress, Intercept, Settings};
-use crate::policy::agent::TokenHash;
-use crate::policy::{Agent, Rules, decide};
+use crate::policy::{Rules, decide};
 use crate::proxy::Live;
 use crate::rewrite::Vocabulary;
 use crate::secrets::Supplies;
@@ -12,15 +12,10 @@ use std::sync::Arc;
 
 /// The rules that a service with these settings would follow, without anything being opened or bound.
 pub fn rules(settings: &Settings, supplies: &Supplies) -> Result<Live, AppError> {
-    live(settings, &active(settings, supplies), supplies, &[])
+    live(settings, &active(settings, supplies), &Given::at_start(Vec::new(), &supplies.environment)?)
 }
 
-pub(super) fn live(
-    settings: &Settings,
-    active: &[&KeySetting],
-    supplies: &Supplies,
-    tokens: &[(TokenHash, Arc<Agent>)],
-) -> Result<Live, AppError> {
+pub(super) fn live(settings: &Settings, active: &[&KeySetting], given: &Given) -> Result<Live, AppError> {
     let lookalikes = active.iter().filter_map(|k| Some((k.rule.placeholder.clone()?, k.name.clone())));
     let vocabulary = Vocabulary::new(settings.proxy.braces, lookalikes)?;
     let egress = decide::Egress {
@@ -31,7 +26,7 @@ pub(super) fn live(
     };
     Ok(Live {
         rules: Rules::new(active.iter().map(|k| k.rule.clone()), egress),
-        agents: agents::agents(settings, supplies, tokens)?,
+        agents: agents::agents(settings, given)?,
         vocabulary: Arc::new(vocabulary),
         passthrough: settings.proxy.passthrough.clone(),
         uids: settings.proxy.uids.iter().copied().chain([rustix::process::geteuid().as_raw()]).collect(),

@@ -8,7 +8,8 @@ use crate::config::settings::Settings;
 use crate::config::tokens;
 use crate::memory;
 use crate::name::{KeyName, Origin};
-use crate::proxy::{Live, RequestBody, Shared};
+use crate::policy::Agents;
+use crate::proxy::{RequestBody, Shared};
 use crate::record::{Event, Previous, Record};
 use crate::upstream::pool::Pool;
 use std::collections::HashMap;
@@ -30,8 +31,6 @@ pub struct Running {
     ends: Ends,
     workers: Vec<JoinHandle<()>>,
     pools: Vec<Arc<Pool<RequestBody>>>,
-    /// When the file of tokens was last changed, as it was last read.
-    tokens_read: Option<SystemTime>,
     /// Which value of each key the connections that are kept may have carried.
     carried: HashMap<KeyName, u64>,
     webhook: Option<audit::Served>,
@@ -66,8 +65,7 @@ impl Running {
         pools: Vec<Arc<Pool<RequestBody>>>,
         webhook: Option<audit::Served>,
     ) -> Self {
-        let tokens_read = token_stamp(&app.settings);
-        Self { app, ends, workers, pools, tokens_read, carried: HashMap::new(), webhook }
+        Self { app, ends, workers, pools, carried: HashMap::new(), webhook }
     }
 
     pub fn app(&self) -> &App {
@@ -84,7 +82,10 @@ impl Running {
     pub fn reload(&mut self, settings: Settings, stored: &Stored) -> Result<(), AppError> {
         let App { shared, supplies, .. } = &self.app;
         let active = active_with(&settings, supplies, stored);
-        let live = self.live(&settings, &active)?;
+        let live = rules::live(&settings, &active, &self.app.given)?;
+        if !self.app.address().ip().is_loopback() && !live.agents.need_token() {
+            return Err(AppError::Open { address: self.app.address() });
+        }
         let changed = changes(&self.app.active_keys, &active);
         shared.secrets.reload(sources(&active, supplies));
         shared.live.store(Arc::new(live));
@@ -100,15 +101,6 @@ impl Running {
     /// Resolves when all that has happened so far is in the audit.
     pub async fn flush_audit(&self) -> Result<(), AuditError> {
         self.app.shared.audit.flush().await
-    }
-
-    /// What requests are judged by under these settings.
-    fn live(&self, settings: &Settings, active: &[&KeySetting]) -> Result<Live, AppError> {
-        let live = rules::live(settings, active, &self.app.supplies, &self.app.tokens)?;
-        if !self.app.address().ip().is_loopback() && !live.agents.need_token() {
-            return Err(AppError::Open { address: self.app.address() });
-        }
-        Ok(live)
     }
 
     /// Asks the sources that may have something new, so that a changed key is in use within a second or so. It borrows
@@ -135,13 +127,17 @@ impl Running {
     /// are: wiped ones too.
     pub fn reload_tokens(&mut self) -> Result<bool, AppError> {
         let stamp = token_stamp(&self.app.settings);
-        if stamp == self.tokens_read {
+        if stamp == self.app.tokens_read {
             return Ok(false);
         }
-        self.tokens_read = stamp;
         let active: Vec<&KeySetting> = self.app.active_keys.iter().collect();
-        let live = self.live(&self.app.settings, &active)?;
+        let mut live = rules::live(&self.app.settings, &active, &self.app.given)?;
+        if self.app.shared.live.load().agents.need_token() && !live.agents.need_token() {
+            // a file that is gone revokes what was in it, and lets nobody in
+            live.agents = Agents::with_tokens(Vec::new());
+        }
         self.app.shared.live.store(Arc::new(live));
+        self.app.tokens_read = stamp;
         self.note_reload("the agents' tokens".into());
         Ok(true)
     }
@@ -197,7 +193,8 @@ impl Running {
     }
 }
 
-fn token_stamp(settings: &Settings) -> Option<SystemTime> {
+/// What differs once the file of tokens has changed.
+pub(super) fn token_stamp(settings: &Settings) -> Option<SystemTime> {
     std::fs::metadata(tokens::path(&settings.state)).and_then(|m| m.modified()).ok()
 }
 

@@ -96,7 +96,9 @@ struct Row {
 }
 
 fn list(settings: &Settings, json: bool) -> anyhow::Result<ExitCode> {
-    let kept = Tokens::load(&settings.state).map_err(|e| told(e.into()))?.kept;
+    let kept = Tokens::load(&settings.state).map_err(|e| told(e.into()))?;
+    let none_left = kept.as_ref().is_some_and(|t| t.kept.is_empty());
+    let kept = kept.unwrap_or_default().kept;
     let made = kept.into_iter().map(|k| Row {
         name: k.name.to_string(),
         keys: joined(k.keys.as_deref()),
@@ -118,7 +120,13 @@ fn list(settings: &Settings, json: bool) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     if rows.is_empty() {
-        println!("no agent has a token: whoever runs as your user is 'local' (make one with 'locum agent add NAME')");
+        if none_left {
+            println!("no agent has a token, so nobody may ask; {}", all_in(settings));
+        } else {
+            println!(
+                "no agent has a token: whoever runs as your user is 'local' (make one with 'locum agent add NAME')"
+            );
+        }
         return Ok(ExitCode::SUCCESS);
     }
     println!("{:<24} {:<17} {:<17} {:<12} KEYS", "AGENT", "MADE", "EXPIRES", "BY");
@@ -137,11 +145,20 @@ fn joined(keys: Option<&[KeyName]>) -> String {
     keys.map_or_else(|| "all".into(), |keys| keys.iter().map(KeyName::as_str).collect::<Vec<_>>().join(","))
 }
 
+/// How to do without tokens again, after there were some.
+fn all_in(settings: &Settings) -> String {
+    let path = tokens::path(&settings.state);
+    format!(
+        "to let every program of your user in without a token, remove {} and start the service again",
+        path.display()
+    )
+}
+
 fn revoke(settings: &Settings, name: &AgentName) -> anyhow::Result<ExitCode> {
-    let known = tokens::change(&settings.state, |tokens| {
+    let (known, left) = tokens::change(&settings.state, |tokens| {
         let before = tokens.kept.len();
         tokens.kept.retain(|k| k.name != *name);
-        tokens.kept.len() < before
+        (tokens.kept.len() < before, tokens.kept.len())
     })
     .map_err(|e| told(e.into()))?;
     if !known {
@@ -152,5 +169,8 @@ fn revoke(settings: &Settings, name: &AgentName) -> anyhow::Result<ExitCode> {
         return Err(term::Told::failed(format!("no token was made for {name}"), next));
     }
     println!("{name}: its token no longer counts; a running service takes that over within a second");
+    if left == 0 && settings.agents.is_empty() {
+        eprintln!("no agent is left, so nobody may ask; {}", all_in(settings));
+    }
     Ok(ExitCode::SUCCESS)
 }

@@ -58,9 +58,18 @@ struct Report {
 }
 
 /// Prints what it finds. Asks every source for its value, so a key's program is run and a store may ask to be unlocked.
-pub fn run(args: &CheckArgs, given: &Given, env: &Environment, supplies: &Supplies) -> anyhow::Result<ExitCode> {
+/// `weaknesses` is what this system doesn't protect.
+pub fn run(
+    args: &CheckArgs,
+    given: &Given,
+    env: &Environment,
+    supplies: &Supplies,
+    weaknesses: &[String],
+) -> anyhow::Result<ExitCode> {
     let (settings, mistakes) = Settings::read(given, env);
-    let report = report(settings, mistakes, supplies);
+    let mut report = report(settings, mistakes, supplies);
+    let hint = "a container may need its limit of locked memory, or its seccomp profile, raised".to_owned();
+    report.warnings.extend(weaknesses.iter().map(|what| Warning { at: None, what: what.clone(), hint: hint.clone() }));
     let text = if args.json { serde_json::to_string_pretty(&report)? + "\n" } else { report.to_string() };
     io::stdout().lock().write_all(text.as_bytes())?;
     Ok(if report.ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })

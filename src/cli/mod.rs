@@ -86,6 +86,19 @@ impl Context {
         &self.hardened
     }
 
+    /// What this system would not give to keep keys out of reach.
+    pub fn weaknesses(&self) -> Vec<String> {
+        let missing = self.hardened.missing.iter().map(|phrase| (*phrase).to_owned());
+        let memory = memory::protection();
+        let unlocked = (memory == memory::Protection::Unlocked).then(|| format!("keys in memory are {memory}"));
+        missing.chain(unlocked).collect()
+    }
+
+    /// Says it, where keys are about to be held.
+    pub fn warn_of_weaknesses(&self) {
+        self.weaknesses().iter().for_each(|weakness| eprintln!("locum: warning: {weakness}"));
+    }
+
     /// The settings, or all mistakes in them.
     pub fn settings(&self) -> anyhow::Result<Settings> {
         Settings::load(&self.given, &Variables::of_process()).map_err(|mistakes| {
@@ -129,7 +142,7 @@ fn dispatch(command: Command, context: &Context) -> anyhow::Result<ExitCode> {
             let variables = Variables::of_process();
             let (settings, _) = Settings::read(&context.given, &variables);
             let supplies = app::supplies(&settings, context.take_secrets(&settings)?);
-            check::run(&args, &context.given, &variables, &supplies)
+            check::run(&args, &context.given, &variables, &supplies, &context.weaknesses())
         }
         Command::Ca(args) => ca::run(args, context),
         Command::Serve(args) => serve::run(args, context),

@@ -28,6 +28,7 @@ pub fn run(args: ServeArgs, context: &Context) -> anyhow::Result<ExitCode> {
         return healthcheck(settings.proxy.listen);
     }
     let environment = context.take_secrets(&settings)?;
+    context.warn_of_weaknesses();
     let export = settings.ca.export.clone();
     let plan = Plan { settings, environment, listen: None, root: None, tokens: Vec::new(), descendants: false };
     let app = App::build(plan).map_err(told)?;
@@ -69,7 +70,8 @@ fn announce(app: &App, export: Option<&Path>) {
     match (&settings.ca.source, export) {
         (_, Some(path)) => eprintln!("  CA certificate: {}", path.display()),
         (CaSource::File(path), None) => eprintln!("  CA: {}", path.display()),
-        _ => eprintln!("  CA: new, in memory ([ca] export writes its certificate to a file)"),
+        (CaSource::Memory, None) => eprintln!("  CA: new, in memory ([ca] export writes its certificate to a file)"),
+        (CaSource::Auto, None) => eprintln!("  CA: {} ('locum ca export' writes its certificate)", app.root_kept_in()),
     }
     let names: Vec<&str> = app.active_keys().iter().map(|k| k.name.as_str()).collect();
     if names.is_empty() {
@@ -132,6 +134,8 @@ impl Reload {
 
 async fn until_stopped(mut running: Running, mut signals: Signals, context: &Context) -> (Running, Signals) {
     let (mut reload, mut refresh) = (None, None::<JoinHandle<()>>);
+    // what keeps tokens from being taken over is said once, and tried again until it is
+    let mut said = String::new();
     let mut second = tokio::time::interval(Duration::from_secs(1));
     second.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -154,9 +158,16 @@ async fn until_stopped(mut running: Running, mut signals: Signals, context: &Con
                 }
                 running.close_changed();
                 match running.reload_tokens() {
-                    Ok(true) => eprintln!("locum: the agents' tokens have changed and are taken over"),
+                    Ok(true) => {
+                        said.clear();
+                        eprintln!("locum: the agents' tokens have changed and are taken over");
+                    }
                     Ok(false) => {}
-                    Err(e) => eprintln!("locum: the agents' tokens can't be taken over, all is as it was: {e}"),
+                    Err(e) if e.to_string() == said => {}
+                    Err(e) => {
+                        said = e.to_string();
+                        eprintln!("locum: the agents' tokens can't be taken over, all is as it was: {said}");
+                    }
                 }
             }
             _ = signals.wipe.recv() => {

@@ -55,23 +55,23 @@ pub fn path(state: &Path) -> PathBuf {
 }
 
 impl Tokens {
-    /// No file is no token.
+    /// `None` where there is no file: no token was ever made.
     ///
     /// # Errors
     /// When the file can't be read or is not what [`change`] writes: then nobody's token counts.
-    pub fn load(state: &Path) -> Result<Self, TokensError> {
+    pub fn load(state: &Path) -> Result<Option<Self>, TokensError> {
         let path = path(state);
         let fail = |why: String| TokensError { path: path.clone(), why };
         let file = match File::open(&path) {
             Ok(file) => file,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(e) => return Err(fail(e.to_string())),
         };
         let mut text = String::new();
         file.take(MAX_FILE).read_to_string(&mut text).map_err(|e| fail(e.to_string()))?;
         let rows: Vec<Row> = serde_json::from_str(&text).map_err(|e| fail(e.to_string()))?;
         let kept = rows.into_iter().map(kept).collect::<Result<Vec<_>, _>>().map_err(fail)?;
-        Ok(Self { kept })
+        Ok(Some(Self { kept }))
     }
 
     fn save(&self, state: &Path) -> io::Result<()> {
@@ -94,7 +94,7 @@ pub fn change<T>(state: &Path, change: impl FnOnce(&mut Tokens) -> T) -> Result<
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     let turn = options.open(state.join("agents.lock")).map_err(fail)?;
     turn.lock().map_err(fail)?;
-    let mut tokens = Tokens::load(state)?;
+    let mut tokens = Tokens::load(state)?.unwrap_or_default();
     let out = change(&mut tokens);
     tokens.save(state).map_err(fail)?;
     Ok(out)
@@ -144,7 +144,7 @@ mod tests {
                 s.spawn(|| change(dir.path(), |t| t.kept.push(one(name))).unwrap());
             }
         });
-        let mut kept = Tokens::load(dir.path()).unwrap().kept;
+        let mut kept = Tokens::load(dir.path()).unwrap().unwrap().kept;
         kept.sort_by(|a, b| a.name.cmp(&b.name));
         assert_eq!(kept, names.iter().map(|n| one(n)).collect::<Vec<_>>());
     }
@@ -152,7 +152,7 @@ mod tests {
     #[test]
     fn a_file_that_is_not_ours_counts_for_nobody() {
         let dir = tempfile::tempdir().unwrap();
-        assert!(Tokens::load(dir.path()).unwrap().kept.is_empty());
+        assert!(Tokens::load(dir.path()).unwrap().is_none());
         for text in [
             "",
             "{}",

@@ -207,7 +207,9 @@ impl Agents {
     /// The agent of a tunnel that was opened with this proof, as it is now: revoked, expired, or with other rights.
     pub fn again(&self, proof: &Proof, now: SystemTime) -> Result<Arc<Agent>, AuthError> {
         let agent = match (&self.anonymous, &proof.0) {
-            (Some(agent), _) => agent.clone(),
+            (Some(agent), None) => agent.clone(),
+            // no token is known where none is needed: this one was revoked
+            (Some(_), Some(_)) => return Err(AuthError::Unknown),
             (None, Some(hash)) => self.find(hash).ok_or(AuthError::Unknown)?,
             (None, None) => return Err(AuthError::Missing),
         };

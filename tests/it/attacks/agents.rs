@@ -30,6 +30,13 @@ fn add(home: &Home, args: &[&str]) -> String {
     stdout(&output).trim().to_owned()
 }
 
+/// A stage on which each of `names` has a token, and no agent is in the config.
+fn with_agents_alone<const N: usize>(names: [&str; N]) -> (Stage, [String; N]) {
+    let mut tokens = Vec::new();
+    let stage = Stage::with(|home| tokens = names.iter().map(|name| add(home, &[name])).collect(), "");
+    (stage, tokens.try_into().expect("a token each"))
+}
+
 /// A stage on which each of `names` has a token; `keyless` may use no key, and the time of `late` is over.
 fn with_agents<const N: usize>(names: [&str; N]) -> (Stage, [String; N]) {
     let mut tokens = Vec::new();
@@ -228,6 +235,27 @@ async fn what_is_taken_back_counts_for_the_next_request_of_an_open_tunnel() {
         let refused: Vec<_> = records.iter().filter(|r| r["event"] == "refusal").collect();
         assert!(refused.iter().any(|r| r["agent"] == "good"), "{refused:#?}");
         assert!(refused.iter().any(|r| r["agent"] == "other" && r["reason"].as_str().unwrap().contains("deny")));
+    }
+}
+
+/// Whoever revokes the last token shuts agents out; it is not that everybody is let in.
+#[tokio::test]
+async fn without_the_last_token_nobody_may_ask() {
+    for tell in [&["agent", "revoke", "good"][..], &[]] {
+        let (stage, [good]) = with_agents_alone(["good"]);
+        let mut client = inside(&stage.serve, &good, BOUND, Http::Two).await;
+        assert_eq!(client.get("/").await.status, 200);
+        if tell.is_empty() {
+            std::fs::remove_file(stage.serve.home.state().join("agents.json")).expect("no tokens");
+        } else {
+            let output = finish(&mut stage.serve.home.locum(tell));
+            assert!(output.status.success() && told(&output).contains("nobody may ask"), "{}", told(&output));
+        }
+        until(&mut client, 407).await;
+        for token in [good.as_str(), ""] {
+            let refused = tunnel(stage.serve.address, &format!("{BOUND}:443"), token).await.unwrap_err().to_string();
+            assert!(refused.contains("407"), "{refused}");
+        }
     }
 }
 
