@@ -50,10 +50,15 @@ fn proxied(args: RunArgs, context: &Context) -> anyhow::Result<ExitCode> {
     let mut settings = context.settings()?;
     respect_own(&mut settings)?;
     let agent = agent(args.agent.as_ref(), &settings)?;
-    let before: HashMap<OsString, OsString> = std::env::vars_os().collect();
-    // what is no UTF-8 is set all the same: whether is what counts, and what it says only where we add to it
-    let was = |name: &str| before.get(OsStr::new(name)).map(|v| v.to_string_lossy().into_owned());
     let environment = context.take_secrets(&settings)?;
+    context.warn_of_weaknesses();
+    let left: HashMap<OsString, OsString> = std::env::vars_os().collect();
+    let taken: Vec<String> = environment.names().map(str::to_owned).collect();
+    // of what was taken it counts that it was set; what is no UTF-8 is set all the same
+    let was = |name: &str| match left.get(OsStr::new(name)) {
+        Some(value) => Some(value.to_string_lossy().into_owned()),
+        None => taken.iter().any(|t| t == name).then(String::new),
+    };
     let token = token()?;
     let root = match settings.ca.source {
         CaSource::File(_) => None,
@@ -92,6 +97,10 @@ fn proxied(args: RunArgs, context: &Context) -> anyhow::Result<ExitCode> {
             None => command.env_remove(name),
         };
     }
+    // settings of ours by variable, which may hold a password or a webhook's address
+    for name in left.keys().filter(|name| is_setting(name)) {
+        command.env_remove(name);
+    }
     context.hardened().spare(&mut command);
 
     let audit = app.audit_path();
@@ -111,6 +120,11 @@ fn proxied(args: RunArgs, context: &Context) -> anyhow::Result<ExitCode> {
     }
     closed?;
     Ok(exit_code(status))
+}
+
+/// Whether a variable is one of locum's settings, such as `LOCUM_PROXY__LISTEN`.
+fn is_setting(variable: &OsStr) -> bool {
+    variable.to_string_lossy().strip_prefix("LOCUM_").is_some_and(|rest| rest.contains("__"))
 }
 
 fn counted(n: u64, what: &str) -> String {

@@ -113,8 +113,12 @@ async fn forward(
     if let Some(rest) = rest {
         return Err(Refusal::Rest(rest));
     }
-    let keys = shared.secrets.open(&permit).await.map_err(|e| Refusal::KeyUnavailable(e.to_string()))?;
+    // before the values are had, so that one which changes meanwhile is not taken for the one it changed to
     let bound = (handshake.is_some() && !permit.scrub().is_empty()).then(|| generations(shared, &permit));
+    let keys = shared.secrets.open(&permit).await.map_err(|e| Refusal::KeyUnavailable(e.to_string()))?;
+    if let Some(e) = keys.unhidden() {
+        return Err(Refusal::KeyUnavailable(format!("what answers could show it: {e}")));
+    }
     head::replace(&mut parts.uri, &mut parts.headers, &hits, |k| keys.get(k).map(|v| v.expose()))
         .map_err(|e| Refusal::KeyUnavailable(e.to_string()))?;
     if !permit.scrub().is_empty() {
@@ -178,6 +182,10 @@ async fn forward(
         });
         // boxed, as it is rare, and every request would carry room for it
         return Box::pin(conn.switch.make(handshake, &origin, response, relay, tally, ending)).await;
+    }
+    if headers::is_coded_for_transfer(response.headers()) {
+        let why = "the upstream's response has a transfer coding that was not asked for".into();
+        return Err(ending.refused(Refusal::Body { status: StatusCode::BAD_GATEWAY, why }));
     }
     headers::response(response.headers_mut());
     response_body::rewrite(response, &method, scrub_with, lease, ending).await
@@ -299,13 +307,21 @@ fn scene(conn: &Conn, agent: AgentName, origin: Option<&Origin>, request: &Reque
     })
 }
 
-pub(super) fn substitution(scene: &Arc<Scene>, key: &str, placeholder: &str, place: &Place, count: u64) -> Record {
+fn substitution(scene: &Arc<Scene>, key: &str, placeholder: &str, place: &Place, count: u64) -> Record {
     let mut record = Record::new(SystemTime::now(), Event::Substitution, format!("api.{key}"));
     record.scene = Some(scene.clone());
     record.key_ref = Some(placeholder.to_owned());
     record.place = Some(place.to_string());
     record.count = Some(count);
     record
+}
+
+/// A record for what each key and place was used for since the last call, which `recorded` remembers.
+pub(super) fn substitutions(scene: &Arc<Scene>, uses: &[crate::rewrite::Use], recorded: &mut Vec<u64>) -> Vec<Record> {
+    recorded.resize(uses.len(), 0);
+    let news = uses.iter().zip(recorded).map(|(used, known)| (used, used.count - std::mem::replace(known, used.count)));
+    let news = news.filter(|(_, new)| *new > 0);
+    news.map(|(used, new)| substitution(scene, used.key.as_str(), &used.key.placeholder(), &used.place, new)).collect()
 }
 
 fn version(version: Version) -> &'static str {

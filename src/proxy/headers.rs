@@ -14,7 +14,7 @@ pub const LOCUM_TOOL: HeaderName = HeaderName::from_static("locum-tool");
 
 /// Takes off what is named by `Connection`, and what is known to belong to the connection.
 ///
-/// `Host` and `Content-Length` stay even if named: a message without them is another message.
+/// `Host` and what says of the body how it is to be read stay even if named: without them it is another message.
 fn hop_by_hop(headers: &mut HeaderMap) {
     if headers.contains_key(CONNECTION) {
         let named: Vec<HeaderName> = headers
@@ -22,7 +22,7 @@ fn hop_by_hop(headers: &mut HeaderMap) {
             .iter()
             .flat_map(|v| v.as_bytes().split(|b| *b == b','))
             .filter_map(|n| HeaderName::from_bytes(n.trim_ascii()).ok())
-            .filter(|n| n != http::header::HOST && n != http::header::CONTENT_LENGTH)
+            .filter(|n| n != http::header::HOST && n != GRPC_ENCODING && !n.as_str().starts_with("content-"))
             .collect();
         for name in named {
             headers.remove(name);
@@ -75,6 +75,13 @@ pub fn response(headers: &mut HeaderMap) {
     headers.remove(ALT_SVC);
 }
 
+/// Whether the body has a transfer coding besides `chunked` (RFC 9112, section 6.1): none was asked for, and what it hides
+/// can't be searched.
+pub fn is_coded_for_transfer(headers: &HeaderMap) -> bool {
+    let codings = headers.get_all(TRANSFER_ENCODING).iter().flat_map(|v| v.as_bytes().split(|b| *b == b','));
+    codings.map(<[u8]>::trim_ascii).any(|c| !c.is_empty() && !c.eq_ignore_ascii_case(b"chunked"))
+}
+
 pub fn takes_trailers(headers: &HeaderMap) -> bool {
     headers
         .get_all(TE)
@@ -95,7 +102,8 @@ mod tests {
     fn what_belongs_to_the_connection_comes_off() {
         let mut h = HeaderMap::new();
         for (name, value) in [
-            ("connection", "x-private, Host"),
+            ("connection", "x-private, Host, Content-Encoding, grpc-encoding"),
+            ("content-encoding", "gzip"),
             ("connection", "close"),
             ("x-private", "1"),
             ("host", "a.example"),
@@ -111,6 +119,6 @@ mod tests {
         assert!(request(&mut h));
         let mut left: Vec<_> = h.iter().map(|(n, v)| format!("{n}: {}", v.to_str().unwrap())).collect();
         left.sort();
-        assert_eq!(left, ["host: a.example", "te: trailers", "x-kept: 2"]);
+        assert_eq!(left, ["content-encoding: gzip", "host: a.example", "te: trailers", "x-kept: 2"]);
     }
 }

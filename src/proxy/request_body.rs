@@ -1,14 +1,14 @@
 //! A request's body on its way out: passed as it is, held and rewritten whole, or rewritten while it streams.
 
-use super::Shared;
 use super::ending::Tally;
-use super::exchange::substitution;
+use super::exchange::substitutions;
+use super::{Shared, UNFOLDING_UNIT};
 use crate::audit::log::Commit;
 use crate::policy::Permit;
 use crate::policy::decide::Use;
 use crate::record::Scene;
 use crate::rewrite::body::BodyRewriter;
-use crate::rewrite::coding::{self, CodingError};
+use crate::rewrite::coding::{self, Coding, CodingError};
 use crate::rewrite::digests::{self, DigestFault};
 use crate::rewrite::opened::Rewriter;
 use crate::rewrite::{BodyFault, BodyKey, Vocabulary};
@@ -26,10 +26,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, OwnedSemaphorePermit};
 
 /// A body of known length up to this is held and rewritten whole, so that its length is exact.
 pub const HELD: u64 = 256 * 1024;
+
+/// What a held body may come to when its codings are closed again: the same text can be coded better than we do.
+const HELD_AGAIN: usize = 16 * HELD as usize;
 
 /// So many portions of what a few bytes unfold to may be worked on before others on the same thread get their turn.
 const TURN: usize = 16;
@@ -127,6 +130,8 @@ pub struct Rewriting {
     shared: Arc<Shared>,
     scene: Arc<Scene>,
     tally: Arc<Tally>,
+    /// For as long as its codings are open.
+    _room: OwnedSemaphorePermit,
 }
 
 /// What a body's way depends on.
@@ -164,6 +169,11 @@ impl Plan<'_> {
                     why: format!("a key is bound to bodies at this host, so this one has to be read: {e}"),
                 }
             })?;
+        let room = self.shared.unfolding.clone().try_acquire_many_owned(windows(&codings));
+        let room = room.map_err(|_| Fault::Body {
+            status: StatusCode::SERVICE_UNAVAILABLE,
+            why: "too many coded bodies are being read at once; try again, or send it without its coding".into(),
+        })?;
         let engine = Rewriter::new(engine, &codings)?;
         if inner.size_hint().exact().is_some_and(|n| n <= HELD) {
             return hold(headers, inner, engine, tally).await;
@@ -185,6 +195,7 @@ impl Plan<'_> {
             shared: self.shared.clone(),
             scene: self.scene.clone(),
             tally,
+            _room: room,
         };
         Ok((RequestBody::Rewriting(Box::new(rewriting)), Vec::new()))
     }
@@ -219,6 +230,10 @@ async fn hold(
                     if !engine.step(&mut out)? {
                         break;
                     }
+                    if out.iter().map(Bytes::len).sum::<usize>() > HELD_AGAIN {
+                        let why = "it unfolds to more than can be held; send it without a Content-Length".into();
+                        return Err(Fault::Body { status: StatusCode::PAYLOAD_TOO_LARGE, why });
+                    }
                     if turn % TURN == 0 {
                         tokio::task::yield_now().await;
                     }
@@ -231,10 +246,8 @@ async fn hold(
     tally.kept.store(engine.kept(), Ordering::Relaxed);
     let uses: Vec<Use> =
         engine.uses().iter().map(|u| Use { key: u.key.clone(), place: u.place.clone(), count: u.count }).collect();
-    let mut data = whole(out);
-    if uses.is_empty() {
-        data = whole(chunks);
-    } else {
+    let data = whole(if uses.is_empty() { std::mem::take(&mut chunks) } else { out });
+    if !uses.is_empty() {
         let old: Vec<&[u8]> = chunks.iter().map(|c| &c[..]).collect();
         for headers in [Some(&mut *headers), trailers.as_mut()].into_iter().flatten() {
             digests::renew(headers, &old, &data)?;
@@ -243,6 +256,11 @@ async fn hold(
     }
     tally.bytes_out.store(data.len() as u64, Ordering::Relaxed);
     Ok((RequestBody::Held(Held { data: Some(data).filter(|d| !d.is_empty()), trailers }), uses))
+}
+
+/// What the codings of one body may take of [`Shared::unfolding`](super::Shared::unfolding).
+fn windows(codings: &[Coding]) -> u32 {
+    codings.iter().map(|coding| coding.window().div_ceil(UNFOLDING_UNIT)).sum()
 }
 
 fn whole(mut chunks: Vec<Bytes>) -> Bytes {
@@ -338,21 +356,9 @@ impl Rewriting {
         }
     }
 
-    /// Queues a record for each new pair of key and place; at the end one for the uses that came after the first.
+    /// Queues the records of what has been used since the last time: nothing that is ready goes out before they are written.
     fn record(&mut self) {
-        let uses = self.engine.uses();
-        let mut records = Vec::new();
-        for (i, u) in uses.iter().enumerate() {
-            let known = self.recorded.get(i).copied();
-            let new = u.count - known.unwrap_or(0);
-            if known.is_none() || self.ended && new > 0 {
-                records.push(substitution(&self.scene, u.key.as_str(), &u.key.placeholder(), &u.place, new));
-                match self.recorded.get_mut(i) {
-                    Some(count) => *count = u.count,
-                    None => self.recorded.push(u.count),
-                }
-            }
-        }
+        let records = substitutions(&self.scene, self.engine.uses(), &mut self.recorded);
         if !records.is_empty() {
             self.committing = Some(self.shared.commit(&records));
         }

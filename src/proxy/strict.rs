@@ -1,6 +1,7 @@
 //! A client's stream of which only soundly framed HTTP/1.1 comes out; at the first fault it ends, and says why.
 
 use super::framing::{Fault, Framing, Sound};
+use bytes::{Buf as _, BufMut as _, BytesMut};
 use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -30,7 +31,7 @@ pub(super) struct Strict<S> {
     /// A head that is not whole yet; its bytes wait here.
     partial: Vec<u8>,
     /// Sound bytes that had no room.
-    sound: Vec<u8>,
+    sound: BytesMut,
     why: Why,
     /// Set once the connection is to speak something else.
     switched: Arc<AtomicBool>,
@@ -53,7 +54,7 @@ impl<S> Strict<S> {
             inner,
             framing: Framing::default(),
             partial: Vec::new(),
-            sound: Vec::new(),
+            sound: BytesMut::new(),
             why: why.clone(),
             switched,
             under_way,
@@ -78,7 +79,7 @@ impl<S> Strict<S> {
 
     /// The stream, and what was read of it that nobody has taken.
     pub fn into_parts(self) -> (S, Vec<u8>) {
-        (self.inner, [self.sound, self.partial].concat())
+        (self.inner, [&self.sound[..], &self.partial].concat())
     }
 
     fn fail(&self, fault: Fault) -> io::Error {
@@ -97,7 +98,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Strict<S> {
             if !this.sound.is_empty() {
                 let n = this.sound.len().min(buf.remaining());
                 buf.put_slice(&this.sound[..n]);
-                this.sound.drain(..n);
+                this.sound.advance(n);
                 return Poll::Ready(Ok(()));
             }
             if this.patience.is_some() {
@@ -134,15 +135,17 @@ impl<S: AsyncRead + Unpin> AsyncRead for Strict<S> {
 impl<S> Strict<S> {
     /// Reads what waits, as far as it goes.
     fn read_partial(&mut self) -> Result<(), Fault> {
-        while !self.partial.is_empty() {
-            let sound = self.framing.read(&self.partial)?;
+        let partial = std::mem::take(&mut self.partial);
+        let mut rest = &partial[..];
+        while !rest.is_empty() {
+            let sound = self.framing.read(rest)?;
             if sound.len == 0 {
                 break;
             }
-            let rest = self.partial.split_off(sound.len);
-            let read = std::mem::replace(&mut self.partial, rest);
-            self.admit(&read, &sound);
+            self.admit(rest, &sound);
+            rest = rest.get(sound.len..).unwrap_or_default();
         }
+        self.partial.extend_from_slice(rest);
         Ok(())
     }
 
@@ -154,7 +157,7 @@ impl<S> Strict<S> {
             match byte {
                 b'<' => self.sound.extend_from_slice(b"%3C"),
                 b'>' => self.sound.extend_from_slice(b"%3E"),
-                _ => self.sound.push(*byte),
+                _ => self.sound.put_u8(*byte),
             }
         }
         self.sound.extend_from_slice(&data[line.end..sound.len]);
@@ -242,6 +245,13 @@ mod tests {
                 format!("POST /?a={target} HTTP/1.1\r\nX: <\r\nContent-Length: {}\r\n\r\n{b}", b.len())
             }).collect();
             prop_assert_eq!(through(stream.as_bytes(), &cuts, step), Ok(wanted.into_bytes()));
+        }
+
+        #[test]
+        fn many_heads_at_once_pass(count in 1usize..400, step in 1usize..9000) {
+            let stream = "GET /<a> HTTP/1.1\r\n\r\n".repeat(count);
+            let wanted = "GET /%3Ca%3E HTTP/1.1\r\n\r\n".repeat(count);
+            prop_assert_eq!(through(stream.as_bytes(), &[4096], step), Ok(wanted.into_bytes()));
         }
 
         #[test]

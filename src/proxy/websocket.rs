@@ -5,7 +5,7 @@
 //! was decided for it holds no longer, and the client asks anew.
 
 use super::ending::{Ending, Tally};
-use super::exchange::substitution;
+use super::exchange::substitutions;
 use super::frames::{self, Fault, HELD, Opcode, Piece, Reader, Writer};
 use super::refuse::Refusal;
 use super::request_body;
@@ -13,7 +13,7 @@ use super::{Live, Shared};
 use crate::memory;
 use crate::name::KeyName;
 use crate::policy::Agent;
-use crate::record::{Record, Scene};
+use crate::record::Scene;
 use crate::rewrite::body::BodyRewriter;
 use crate::rewrite::scrub::{BodyScrub, Mask, Scrubber};
 use crate::rewrite::{BodyFault, BodyKey};
@@ -210,11 +210,13 @@ struct Sink<S> {
     written: usize,
     /// Masks what is sent.
     is_client: bool,
+    /// A close frame was put, after which nothing may come (RFC 6455, section 5.5.1).
+    closed: bool,
 }
 
 impl<S: AsyncWrite> Sink<S> {
     fn new(to: WriteHalf<S>) -> Self {
-        Self { to, out: Vec::new(), written: 0, is_client: false }
+        Self { to, out: Vec::new(), written: 0, is_client: false, closed: false }
     }
 
     fn put(&mut self, opcode: Opcode, last: bool, payload: &[Bytes]) -> Result<(), End> {
@@ -222,6 +224,7 @@ impl<S: AsyncWrite> Sink<S> {
         if self.is_client && aws_lc_rs::rand::fill(&mut key).is_err() {
             return Err(End::Gone("the system gives no randomness"));
         }
+        self.closed |= opcode == Opcode::Close;
         let pieces = payload.iter().map(|piece| &piece[..]);
         frames::write(&mut self.out, opcode, last, pieces, self.is_client.then_some(key));
         Ok(())
@@ -248,7 +251,7 @@ impl<S: AsyncWrite> Sink<S> {
     /// Closes, with a word where there is one to say. Whether it could be said.
     async fn end(mut self, code: Option<u16>, reason: &str) -> bool {
         let ending = async {
-            if let Some(code) = code {
+            if let Some(code) = code.filter(|_| !self.closed) {
                 let payload = Bytes::from(frames::close(code, reason));
                 self.put(Opcode::Close, true, &[payload]).map_err(|_| std::io::Error::other("no mask"))?;
             }
@@ -343,7 +346,7 @@ impl<'r, C: AsyncRead, U: AsyncWrite> Up<'r, C, U> {
         let replaced = text.rewriter.push(piece, out);
         let replaced = if last { replaced.and_then(|()| text.rewriter.finish(out)) } else { replaced };
         replaced.map_err(|fault: BodyFault| End::Refused(request_body::Fault::from(fault).into()))?;
-        let records = text.records(&relay.scene);
+        let records = substitutions(&relay.scene, text.rewriter.uses(), &mut text.recorded);
         self.tally.kept.store(self.kept + text.rewriter.kept(), Ordering::Relaxed);
         if last {
             self.kept += text.rewriter.kept();
@@ -353,22 +356,6 @@ impl<'r, C: AsyncRead, U: AsyncWrite> Up<'r, C, U> {
         self.key_ref.get_or_insert_with(|| first.key_ref.clone().unwrap_or_default());
         let written = relay.shared.commit(&records).await;
         written.map_err(|e| End::Refused(Refusal::AuditUnavailable(e.to_string())))
-    }
-}
-
-impl Text {
-    /// What has been used since the last call.
-    fn records(&mut self, scene: &Arc<Scene>) -> Vec<Record> {
-        let uses = self.rewriter.uses();
-        self.recorded.resize(uses.len(), 0);
-        let mut records = Vec::new();
-        for (used, recorded) in uses.iter().zip(&mut self.recorded) {
-            let new = used.count - std::mem::replace(recorded, used.count);
-            if new > 0 {
-                records.push(substitution(scene, used.key.as_str(), &used.key.placeholder(), &used.place, new));
-            }
-        }
-        records
     }
 }
 

@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 use tokio::time::Instant;
@@ -17,6 +18,8 @@ use tokio::time::Instant;
 const CHECK_EVERY: Duration = Duration::from_millis(900);
 /// How long an old value is still hidden in answers: pages and logs upstream go on showing it after a rotation.
 const SCRUBBED_FOR: Duration = Duration::from_secs(15 * 60);
+/// A source that keeps failing is asked by itself every minute at last.
+const MAX_DOUBLINGS: u32 = 6;
 /// How many old values of one key are kept for that, should somebody rotate in a loop.
 const MAX_OLDER: usize = 4;
 
@@ -73,15 +76,13 @@ impl Secrets {
             (k.name.clone(), Arc::new(Entry::new(k, state)))
         };
         self.table.store(Arc::new(keys.into_iter().map(entry).collect()));
-        self.wiped.store(false, Ordering::Release);
+        self.wiped.store(false, Ordering::SeqCst);
     }
 
     /// Drops every value, and gives none out until the next `reload`.
     pub fn wipe(&self) {
-        self.wiped.store(true, Ordering::Release);
-        for entry in self.table.load().values() {
-            entry.state.rcu(|s| State { generation: s.generation + 1, ..State::default() });
-        }
+        self.wiped.store(true, Ordering::SeqCst);
+        self.table.load().values().for_each(|entry| entry.forget());
     }
 
     /// Opens what the permit names. A key that the head needs and that can't be had is an error; one that the body
@@ -121,13 +122,16 @@ impl Secrets {
 
     /// Asks every source that may have something new. For a timer, so that keys that nobody uses are noticed as well.
     pub async fn refresh(&self) {
-        let entries: Vec<Arc<Entry>> = self.table.load().values().cloned().collect();
-        for entry in entries {
-            if !self.wiped.load(Ordering::Acquire) && entry.state.load().asked {
-                // What fails here fails again, and is reported, when the key is asked for.
-                let _ = self.current(&entry).await;
-            }
-        }
+        let now = self.now();
+        let table = self.table.load_full();
+        let due = table.values().filter(|entry| entry.state.load().is_due(now));
+        // side by side, so that one that hangs holds up no other; what fails here is reported when the key is asked for
+        let mut asking: Vec<_> = due.map(|entry| Box::pin(self.current(entry))).collect();
+        std::future::poll_fn(|cx| {
+            asking.retain_mut(|answer| answer.as_mut().poll(cx).is_pending());
+            if asking.is_empty() { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
     }
 
     /// Every key by name, each asked for if it wasn't yet.
@@ -145,7 +149,7 @@ impl Secrets {
 
     async fn hold(&self, name: &KeyName) -> Held {
         let nothing = |e| Held { name: name.clone(), value: Err(e), older: Vec::new() };
-        if self.wiped.load(Ordering::Acquire) {
+        if self.wiped.load(Ordering::SeqCst) {
             return nothing(SecretError::Wiped(name.clone()));
         }
         let table = self.table.load();
@@ -165,6 +169,7 @@ impl Secrets {
     /// The state after its source was asked, if it is time to.
     async fn current(&self, entry: &Arc<Entry>) -> Result<Arc<State>, SecretError> {
         let flight = entry.flight.clone().lock_owned().await;
+        self.not_wiped(entry)?;
         let state = entry.state.load_full();
         let now = self.now();
         if state.is_fresh(now) {
@@ -172,10 +177,17 @@ impl Secrets {
         }
         let asked = entry.clone();
         let answer = tokio::task::spawn_blocking(move || asked.ask(now, flight)).await;
-        answer.map_err(|e| SecretError::Source {
+        let state = answer.map_err(|e| SecretError::Source {
             key: entry.key.name.clone(),
             error: SourceError::new(format!("asking {} broke off: {e}", entry.key.source.describe()), "try again"),
-        })
+        })?;
+        // a wipe while the source was asked wins, however late the answer
+        self.not_wiped(entry).inspect_err(|_| entry.forget())?;
+        Ok(state)
+    }
+
+    fn not_wiped(&self, entry: &Entry) -> Result<(), SecretError> {
+        if self.wiped.load(Ordering::SeqCst) { Err(SecretError::Wiped(entry.key.name.clone())) } else { Ok(()) }
     }
 
     fn now(&self) -> Duration {
@@ -192,6 +204,13 @@ impl Keys {
     /// Why a key that was asked for can't be had.
     pub fn missing(&self, name: &KeyName) -> Option<&SecretError> {
         self.held(name)?.value.as_ref().err()
+    }
+
+    /// A key that may be there, and of which no value is known to hide: what answers could show it.
+    pub fn unhidden(&self) -> Option<&SecretError> {
+        let exposed = self.0.iter().filter(|held| held.older.is_empty());
+        let mut errors = exposed.filter_map(|held| held.value.as_ref().err());
+        errors.find(|e| matches!(e, SecretError::Wiped(_) | SecretError::Source { .. }))
     }
 
     /// Every value to be hidden, old ones too.
@@ -231,6 +250,8 @@ struct State {
     loaded: Duration,
     /// Until then nothing needs to be asked.
     fresh_until: Duration,
+    /// How often in a row the source has failed.
+    failures: u32,
 }
 
 #[derive(Clone)]
@@ -242,6 +263,11 @@ struct Older {
 impl Entry {
     fn new(key: KeySource, state: State) -> Self {
         Self { key, state: ArcSwap::from_pointee(state), flight: Arc::default() }
+    }
+
+    /// Keeps nothing of what is known.
+    fn forget(&self) {
+        self.state.rcu(|s| State { generation: s.generation + 1, ..State::default() });
     }
 
     /// Asks the source whether there is something new, and for it. Blocks.
@@ -265,6 +291,13 @@ impl State {
         self.asked && now < self.fresh_until
     }
 
+    /// Whether it is time to ask by itself, without anybody who waits for the key: a source that keeps failing is left
+    /// alone for longer and longer, since it may cost a prompt or a second of work each time.
+    fn is_due(&self, now: Duration) -> bool {
+        let rest = CHECK_EVERY.saturating_mul(1 << self.failures.min(MAX_DOUBLINGS)) - CHECK_EVERY;
+        self.asked && now >= self.fresh_until.saturating_add(rest)
+    }
+
     /// Whether the value that is here is still the source's. One that failed is always asked again.
     fn holds_under(&self, freshness: Freshness, now: Duration) -> bool {
         let alive = freshness.lifetime.is_none_or(|l| now < self.loaded.saturating_add(l));
@@ -278,12 +311,15 @@ impl State {
 
     /// What follows once the source was asked for the value.
     fn after(&self, key: &KeySource, freshness: Freshness, now: Duration) -> State {
-        let mut next = State { asked: true, failed: None, freshness, loaded: now, ..self.clone() };
+        let mut next = State { asked: true, failed: None, failures: 0, freshness, loaded: now, ..self.clone() };
         next.fresh_until = now + CHECK_EVERY;
         next.older.retain(|o| now < o.until);
         match key.source.load() {
             // The key may be there all the same: connections that carried it stay.
-            Err(error) => next.failed = Some(SecretError::Source { key: key.name.clone(), error }),
+            Err(error) => {
+                next.failed = Some(SecretError::Source { key: key.name.clone(), error });
+                next.failures = self.failures.saturating_add(1);
+            }
             Ok(None) => {
                 next.replace(None, now);
                 next.failed = Some(SecretError::Absent { key: key.name.clone(), looked: key.source.describe() });
@@ -515,6 +551,65 @@ mod tests {
         assert_eq!(held.get(&name("tool")).unwrap().expose(), b"one", "what is under way ends as it began");
         secrets.reload([key(&fake)]);
         assert_eq!(tool(&secrets).await.unwrap(), "one");
+    }
+
+    /// Two wait for a slow source, and a wipe comes meanwhile: neither gets the key, and nothing of it stays.
+    #[test]
+    fn who_waits_for_a_slow_source_gets_nothing_after_a_wipe() {
+        let fake = fake(Ok(Some("one")));
+        let secrets = Arc::new(Secrets::new([key(&fake)]));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        // the source hangs as long as the test holds what it says
+        let says = fake.says.lock().unwrap();
+        let ask = |secrets: Arc<Secrets>| runtime.spawn(async move { tool(&secrets).await });
+        let waiting = [ask(secrets.clone()), ask(secrets.clone())];
+        runtime.block_on(tokio::task::yield_now());
+        secrets.wipe();
+        drop(says);
+        for one in waiting {
+            assert_eq!(runtime.block_on(one).unwrap(), Err(SecretError::Wiped(name("tool"))));
+        }
+        assert!(fake.asked() <= 1, "asked again after the wipe");
+        assert!(secrets.table.load().values().all(|entry| entry.state.load().value.is_none()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_source_that_keeps_failing_is_asked_by_itself_ever_more_rarely() {
+        let fake = fake(Err("it is locked"));
+        let secrets = Secrets::new([key(&fake)]);
+        assert!(tool(&secrets).await.is_err());
+        for _ in 0..600 {
+            tokio::time::advance(Duration::from_secs(1)).await;
+            secrets.refresh().await;
+        }
+        assert!((10..20).contains(&fake.asked()), "{}", fake.asked());
+        let before = fake.asked();
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert!(tool(&secrets).await.is_err());
+        assert_eq!(fake.asked(), before + 1, "whoever needs the key is not made to wait");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_key_that_may_be_there_and_is_not_known_is_told_from_one_that_is_not_there() {
+        for (says, exposed) in [(Ok(Some("one")), false), (Ok(None), false), (Err("it is locked"), true)] {
+            let secrets = Secrets::new([key(&fake(says))]);
+            let mut keys = Keys::default();
+            secrets.try_add(&mut keys, &name("tool")).await;
+            assert_eq!(keys.unhidden().is_some(), exposed, "{says:?}");
+        }
+        // what it was before still hides it
+        let fake = fake(Ok(Some("one")));
+        let secrets = Secrets::new([key(&fake)]);
+        tool(&secrets).await.unwrap();
+        fake.says(Err("it is locked"));
+        tokio::time::advance(Duration::from_secs(1)).await;
+        let mut keys = Keys::default();
+        secrets.try_add(&mut keys, &name("tool")).await;
+        assert!(keys.unhidden().is_none());
+        secrets.wipe();
+        let mut keys = Keys::default();
+        secrets.try_add(&mut keys, &name("tool")).await;
+        assert!(keys.unhidden().is_some());
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,12 +1,12 @@
 //! The whole process, seen from outside while and after it spends a key: memory, core, /proc, everything it wrote.
 
-use crate::support::client::{BOTH, full, none};
+use crate::support::client::{BOTH, full, none, tunnel};
 use crate::support::locum::{finish, told};
 use crate::support::scan::{Found, Scan};
 use crate::support::{Client, HANGS, Home, Http, Serve, Upstream};
 use base64::Engine as _;
 use http::Request;
-use std::io::Write as _;
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -278,4 +278,53 @@ async fn a_rotated_key_is_in_use_without_a_restart_and_the_old_one_stays_hidden(
         drop((client, slow));
         serve.drained().await.verify();
     }
+}
+
+/// `run` takes its keys out of its own environment, and holds no other copy while its child runs.
+#[test]
+fn while_a_child_runs_nothing_but_sealed_memory_holds_its_keys() {
+    if !is_root() {
+        eprintln!("skipped: only root may read the memory of a process that is closed to its own user");
+        return;
+    }
+    let (key, password) = (random(44), random(44));
+    let home = Home::with("", "[key.tool]\nhosts = [\"api.tool.example\"]\n");
+    let home = home.set("TOOL_API_KEY", &key).set("LOCUM_MASTER_PASSWORD", &password);
+    let mut command = home.locum(&["run", "--", "sh", "-c", "echo up; read _ || true"]);
+    let mut run = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("locum");
+    let mut up = String::new();
+    BufReader::new(run.stdout.as_mut().expect("a pipe")).read_line(&mut up).expect("its child");
+    assert_eq!(up, "up\n");
+    for secret in [&key, &password] {
+        assert_eq!(Scan::of(secret).memory(run.id()), Found::new());
+    }
+    drop(run.stdin.take());
+    assert!(run.wait().expect("its end").success());
+}
+
+/// After a wipe nobody is let in who wasn't before, and nothing passes that could show a key that was wiped.
+#[tokio::test]
+async fn a_wipe_opens_nothing() {
+    let upstream = Upstream::start();
+    let token = random(40);
+    let serve = Home::bound(&[&upstream]).set("LOCUM_PROXY_TOKEN", &token).serve();
+    let mut client = Client::over(
+        tunnel(serve.address, &upstream.authority(), &token).await.expect("a tunnel"),
+        &serve.ca,
+        &upstream.authority(),
+        Http::One,
+    )
+    .await;
+    assert_eq!(client.get("/").await.status, 200);
+    serve.signal(rustix::process::Signal::USR2);
+    serve.await_said(|said| said.contains("wiped"));
+    let answer = client.get("/").await;
+    assert_eq!((answer.status.as_u16(), answer.header("locum-refused")), (503, Some("key-unavailable")));
+    serve.signal(rustix::process::Signal::HUP);
+    serve.await_said(|said| said.contains("reloaded"));
+    let refused = tunnel(serve.address, &upstream.authority(), "").await.unwrap_err().to_string();
+    assert!(refused.contains("407"), "{refused}");
+    assert!(tunnel(serve.address, &upstream.authority(), &token).await.is_ok());
+    assert_eq!(upstream.begun(), 1);
+    serve.drained().await.verify();
 }
