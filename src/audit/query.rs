@@ -28,6 +28,8 @@ pub struct Merge {
     follow: bool,
     filter: Filter,
     progress: Progress,
+    /// What kept a file from being read on.
+    damaged: Option<AuditError>,
 }
 
 /// How far a reading has come, to be looked at from another thread.
@@ -105,7 +107,7 @@ impl Merge {
 
     fn empty(dir: &Path) -> Self {
         let (ahead, open, next, known, filter, progress) = Default::default();
-        Merge { dir: dir.to_owned(), ahead, open, next, known, follow: false, filter, progress }
+        Merge { dir: dir.to_owned(), ahead, open, next, known, follow: false, filter, progress, damaged: None }
     }
 
     /// Files that weren't there before, the earliest last.
@@ -131,7 +133,7 @@ impl Merge {
     pub fn run(&mut self, mut each: impl FnMut(&[u8]) -> io::Result<()>) -> Result<(), AuditError> {
         loop {
             self.open_due()?;
-            let Some(Reverse((_, at))) = self.next.pop() else { return Ok(()) };
+            let Some(Reverse((_, at))) = self.next.pop() else { return self.damaged.take().map_or(Ok(()), Err) };
             if let Some(Some(source)) = self.open.get(at) {
                 each(&source.line).map_err(AuditError::io("hand on what is in", &source.file.path))?;
             }
@@ -171,7 +173,15 @@ impl Merge {
     fn advance(&mut self, at: usize) -> Result<Option<Stamp>, AuditError> {
         let Some(slot) = self.open.get_mut(at) else { return Ok(None) };
         let Some(source) = slot else { return Ok(None) };
-        let mut stamp = source.read(&self.filter).map_err(AuditError::io("read", &source.file.path))?;
+        let mut stamp = match source.read(&self.filter) {
+            Ok(stamp) => stamp,
+            Err(e) => {
+                // one damaged file doesn't hide what the others hold; it is told of in the end
+                self.damaged.get_or_insert(AuditError::io("read", &source.file.path)(e));
+                *slot = None;
+                return Ok(None);
+            }
+        };
         if stamp.is_none() && self.follow {
             if source.lines.source().is_live() {
                 return Ok(None);

@@ -52,6 +52,8 @@ pub struct Verdict {
     /// Bytes after the last line feed: a process that was killed leaves them, and a live one is in the middle of a write.
     pub torn: usize,
     pub live: bool,
+    /// Why it could not be read on after the last good record.
+    pub unreadable: Option<String>,
     /// The first bad line, counted from one, and what is wrong with it.
     pub fault: Option<(u64, Fault)>,
     /// The head that another file saw at this one's end, where it isn't the one found.
@@ -74,7 +76,7 @@ struct Claim {
 
 impl Verdict {
     pub fn is_sound(&self) -> bool {
-        self.fault.is_none() && self.expected.is_none() && !self.unsigned
+        self.fault.is_none() && self.unreadable.is_none() && self.expected.is_none() && !self.unsigned
     }
 }
 
@@ -82,6 +84,9 @@ impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some((line, fault)) = &self.fault {
             return write!(f, "BROKEN at line {line}: {fault}");
+        }
+        if let Some(why) = &self.unreadable {
+            return write!(f, "BROKEN after its last good record: it can't be read on: {why}");
         }
         if let Some((by, head)) = &self.expected {
             return write!(f, "BROKEN at its end: {by} saw it end with {head}");
@@ -109,7 +114,9 @@ pub fn verify_files(files: &[AuditFile], proofs: &Proofs, progress: &Progress) -
         .iter_mut()
         .flat_map(|verdict| verdict.claims.drain(..).map(|claim| (verdict.name.clone(), claim)).collect::<Vec<_>>())
         .collect();
-    // What was begun before all that is left went with its time, and so did the record of its removal.
+    // Where old files are removed, those from before all that is left went with their time, and with them the records of
+    // removals before theirs: the last one is always there.
+    let removes = claims.iter().any(|(_, claim)| claim.removed);
     let oldest = verdicts.first().map(|v| stem(&v.name).to_owned()).unwrap_or_default();
     let removed: HashSet<&str> = claims.iter().filter(|(_, c)| c.removed).map(|(_, c)| stem(&c.file)).collect();
     let places: HashMap<String, usize> =
@@ -120,7 +127,7 @@ pub fn verify_files(files: &[AuditFile], proofs: &Proofs, progress: &Progress) -
         match places.get(name).and_then(|at| verdicts.get_mut(*at)) {
             Some(before) if before.head != claim.head => before.expected = Some((by.clone(), claim.head)),
             Some(_) => {}
-            None if name < oldest.as_str() || removed.contains(name) => {}
+            None if removes && name < oldest.as_str() || removed.contains(name) => {}
             None => missing.push((claim.file.clone(), by.clone())),
         }
     }
@@ -168,7 +175,14 @@ fn verify_counted(file: &AuditFile, proofs: &Proofs, progress: &Progress) -> Res
     let mut verifier = Verifier::default();
     let mut signed = 0;
     while verdict.fault.is_none() {
-        let judged = match lines.next_line().map_err(AuditError::io("read", &file.path))? {
+        let line = match lines.next_line() {
+            Ok(line) => line,
+            Err(e) => {
+                verdict.unreadable = Some(e.to_string());
+                break;
+            }
+        };
+        let judged = match line {
             None => break,
             Some(Line::TooLong) => Err(Fault::NoRecord),
             Some(Line::Whole(line)) => {
@@ -183,7 +197,7 @@ fn verify_counted(file: &AuditFile, proofs: &Proofs, progress: &Progress) -> Res
             verdict.anchors.push(verifier.head());
         }
     }
-    verdict.torn = if verdict.fault.is_none() { lines.rest() } else { 0 };
+    verdict.torn = if verdict.fault.is_none() && verdict.unreadable.is_none() { lines.rest() } else { 0 };
     verdict.records = verifier.lines();
     verdict.head = verifier.head();
     // A file is signed from its second record on; only a process that was killed in between leaves one without.
@@ -219,6 +233,47 @@ mod tests {
     use crate::record::{Event, Previous, Record};
     use std::path::PathBuf;
     use std::time::{Duration, UNIX_EPOCH};
+
+    /// The first record of a file that follows another, or the record of its removal.
+    fn naming(event: Event, file: &str) -> Record {
+        let mut record = Record::new(UNIX_EPOCH, event, "audit");
+        record.previous = Some(Box::new(Previous { file: file.into(), head: Head::ZERO.to_string() }));
+        record
+    }
+
+    #[test]
+    fn the_oldest_file_is_missed_unless_old_ones_are_removed_here() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = "20261101T000000.000000Z-1.jsonl";
+        write(dir.path(), 2, &[naming(Event::Start, first)]);
+        let missing = verify_all(dir.path(), &Proofs::default()).unwrap().missing;
+        assert_eq!(missing.len(), 1, "{missing:?}");
+        assert_eq!(missing[0].0, first);
+        write(dir.path(), 3, &[naming(Event::Config, "20261030T000000.000000Z-1.jsonl")]);
+        assert!(verify_all(dir.path(), &Proofs::default()).unwrap().is_sound());
+    }
+
+    #[test]
+    fn a_file_that_can_not_be_read_on_hides_no_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let record = |second| Record::new(UNIX_EPOCH + Duration::from_secs(second), Event::Exchange, "x");
+        let first = write(dir.path(), 1, &(0..2000).map(record).collect::<Vec<_>>());
+        write(dir.path(), 2, &[record(9)]);
+        let packed = zstd::encode_all(&std::fs::read(&first).unwrap()[..], 1).unwrap();
+        std::fs::write(first.with_extension("jsonl.zst"), &packed[..packed.len() / 2]).unwrap();
+        std::fs::remove_file(&first).unwrap();
+        let files = verify_all(dir.path(), &Proofs::default()).unwrap().files;
+        assert!(!files[0].is_sound() && files[0].to_string().contains("can't be read on"), "{}", files[0]);
+        assert!(files[1].is_sound() && files[1].records == 1, "{}", files[1]);
+        // and so in a query, which tells of it in the end
+        let mut merge = crate::audit::query::Merge::new(dir.path(), crate::audit::filter::Filter::default()).unwrap();
+        let mut seen = 0;
+        let read = merge.run(|_| {
+            seen += 1;
+            Ok(())
+        });
+        assert!(read.unwrap_err().to_string().contains("jsonl.zst") && seen >= 1);
+    }
 
     /// A file begun on `day` with these records.
     fn write(dir: &Path, day: u32, records: &[Record]) -> PathBuf {

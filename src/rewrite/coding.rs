@@ -37,6 +37,15 @@ impl Coding {
             Coding::Zstd => "zstd",
         }
     }
+
+    /// How many bytes opening it may take, at most.
+    pub fn window(self) -> u32 {
+        match self {
+            Coding::Gzip | Coding::Deflate => 32 << 10,
+            Coding::Br => 16 << 20,
+            Coding::Zstd => 8 << 20,
+        }
+    }
 }
 
 impl fmt::Display for Coding {

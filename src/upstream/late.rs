@@ -20,10 +20,11 @@ pub struct CarriesKey {
     pub in_target: bool,
 }
 
-/// Random characters of a stand-in, before the two digits that number it.
+/// Random characters of a stand-in, before the digits that number it.
 const WORD: usize = 32;
-/// So many values of one head can be kept back; of more, the others are written as ever.
-const MOST: usize = 100;
+const DIGITS: usize = 4;
+/// More values than any head has: clients may mark theirs as secrets too.
+const MOST: usize = 10_000;
 
 /// What is due in the next head of one connection.
 #[derive(Clone)]
@@ -96,7 +97,7 @@ impl Due {
 
 impl Standing {
     fn stand_in(&self) -> Option<String> {
-        (self.kept.len() < MOST).then(|| format!("{}{:02}", self.word, self.kept.len()))
+        (self.kept.len() < MOST).then(|| format!("{}{:0DIGITS$}", self.word, self.kept.len()))
     }
 
     fn keep_header(&mut self, value: &mut HeaderValue) {
@@ -130,7 +131,7 @@ impl Standing {
         let mut done = 0;
         for at in places {
             whole.extend_from_slice(head.get(done..at)?);
-            done = at + WORD + 2;
+            done = at + WORD + DIGITS;
             whole.extend_from_slice(self.take(head.get(at..done)?)?.text());
         }
         whole.extend_from_slice(head.get(done..)?);

@@ -3,6 +3,7 @@
 use crate::support::client::{Answer, BOTH, fed, full, none, whole};
 use crate::support::coded::{CODINGS, Encoder, decode, encode};
 use crate::support::locum::{TOOL_KEY, of};
+use crate::support::wire::Raw;
 use crate::support::{Client, HANGS, Home, Http, Serve, Upstream};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -155,6 +156,32 @@ async fn what_can_not_be_opened_is_withheld() {
     let records = serve.drained().await.audit();
     let reasons: Vec<_> = of(&records, "refusal").iter().map(|r| r["reason"].as_str().unwrap().to_owned()).collect();
     assert!(reasons[0].contains("compress") && reasons[1].contains("slice"), "{reasons:?}");
+}
+
+/// Codings that an upstream hides from whoever reads the head: in the transfer, or by calling their header one of the
+/// connection's.
+#[tokio::test]
+async fn a_coding_that_is_hidden_is_found_or_withheld() {
+    let body = encode("gzip", format!("it is {TOOL_KEY}").as_bytes());
+    let sized = format!("Content-Length: {}\r\n\r\n", body.len());
+    let chunked = [format!("{:x}\r\n", body.len()).as_bytes(), &body, b"\r\n0\r\n\r\n"].concat();
+    for (lines, body, status) in [
+        ("Transfer-Encoding: gzip, chunked\r\n\r\n", &chunked, 502),
+        ("Connection: content-encoding\r\nContent-Encoding: gzip\r\n", &[sized.as_bytes(), &body].concat(), 200),
+    ] {
+        let said = [b"HTTP/1.1 200 OK\r\n", lines.as_bytes(), body].concat();
+        let raw = Raw::saying(said.leak(), 1);
+        let authority = format!("localhost:{}", raw.address.port());
+        let ports = format!("connect_ports = [{}]\n", raw.address.port());
+        let serve = Home::with(&ports, &format!("[key.tool]\nhosts = [\"{authority}\"]\n")).serve();
+        let mut client = Client::open(serve.address, &serve.ca, &authority, Http::One).await;
+        let answer = client.get("/").await;
+        assert_eq!(answer.status.as_u16(), status, "{lines}: {}", answer.text());
+        if status == 200 {
+            assert_eq!(answer.text(), format!("it is {PLACEHOLDER}"));
+        }
+        raw.finish();
+    }
 }
 
 #[tokio::test]

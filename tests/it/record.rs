@@ -1,10 +1,11 @@
 //! The audit as one meets it after an incident: how exchanges ended, what was changed since, what was unusual and who was told.
 
-use crate::support::client::{BOTH, none, tunnel};
+use crate::support::client::{BOTH, fed, none, tunnel};
 use crate::support::locum::{OPENAI_KEY, TOOL_KEY, finish, of, stderr, stdout, told};
 use crate::support::wire;
 use crate::support::{Client, Home, Http, Serve, Upstream};
 use aws_lc_rs::hmac;
+use http_body::Frame;
 use http_body_util::BodyExt as _;
 use locum::chain::{self, Head};
 use proptest::prelude::*;
@@ -45,6 +46,33 @@ async fn what_is_under_way_when_it_stops_is_closed_in_the_audit() {
         assert!(exchange["duration_ms"].as_f64().is_some_and(|ms| ms > 0.0), "{exchange}");
         assert_eq!(exchange["key_ref"], "<<tool_key>>");
     }
+}
+
+/// A body of which the agent never sends the end: each key that has gone out in it is in the audit.
+#[tokio::test]
+async fn keys_in_a_body_that_never_ends_are_recorded_as_they_go() {
+    let upstream = Upstream::start();
+    let serve = Home::bound(&[&upstream]).serve();
+    let mut client = serve.client(&upstream, Http::Two).await;
+    let (feed, body) = fed();
+    let request = client.request("POST", "/upload").header("content-type", "application/json");
+    let answer = client.begin(request.body(body).unwrap()).await;
+    let until = std::time::Instant::now() + crate::support::HANGS;
+    for (piece, uses) in [("[\"<<tool_key>>\", ", 1), ("\"<<tool_key>>\", \"<<tool_key>>\", ", 3)] {
+        let _ = feed.send(Frame::data(piece.into()));
+        loop {
+            // what was sent is only looked at here, since nobody asks for the answer
+            tokio::task::yield_now().await;
+            let records = serve.home.records();
+            let counted: u64 = of(&records, "substitution").iter().filter_map(|r| r["count"].as_u64()).sum();
+            if counted == uses {
+                break;
+            }
+            assert!(std::time::Instant::now() < until, "{counted} of {uses}: {records:#?}");
+        }
+    }
+    drop((answer, client, feed));
+    serve.drained().await.verify();
 }
 
 #[tokio::test]

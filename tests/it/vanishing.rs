@@ -35,9 +35,15 @@ fn settled(serve: &Serve, url: &str, at_most: usize) -> usize {
     }
 }
 
-/// Cuts at evenly spread points, and a little beside them, of all the bytes that an exchange has.
+/// Cuts at random, one in each of as many equal parts of all the bytes that an exchange has, so that none of its stages is
+/// left out.
 fn points(whole: u64) -> impl Iterator<Item = u64> {
-    (0..POINTS).map(move |i| (whole * i / POINTS + i * 7919 % (whole / POINTS).max(1)).max(1))
+    let part = (whole / POINTS).max(1);
+    (0..POINTS).map(move |i| {
+        let mut random = [0; 8];
+        getrandom::fill(&mut random).expect("random numbers");
+        (part * i + u64::from_ne_bytes(random) % part).max(1)
+    })
 }
 
 fn vanishing(version: &str, of_client: bool) {
@@ -62,6 +68,7 @@ fn vanishing(version: &str, of_client: bool) {
     for at in points(whole) {
         chopper.cut_after(at);
         let told = exchange(&serve, &through, &url, version);
+        println!("cut after {at} of {whole} bytes: {told}");
         failed += u64::from(told != "200 0");
     }
     chopper.cut_after(u64::MAX);

@@ -303,6 +303,21 @@ fn an_upstream_that_breaks_the_rules_is_left() {
 }
 
 #[test]
+fn after_a_close_frame_nothing_more_is_said() {
+    let upstream = Socket::open(|mut peer| {
+        assert_eq!(peer.closed().map(|(code, _)| code), Some(1000));
+        // the reserved bits make it malformed
+        peer.send_raw(b"\xf1\x80");
+        assert_eq!(peer.next(), None);
+    });
+    let serve = serve(&upstream.authority());
+    let (_, mut client) = open(&serve, &upstream.authority(), ASK).expect("a WebSocket");
+    client.send(Opcode::Close, true, 1000_u16.to_be_bytes());
+    assert_eq!(client.closed().map(|(code, _)| code), Some(1014));
+    upstream.finish();
+}
+
+#[test]
 fn a_cut_is_a_cut_on_the_other_side() {
     // the upstream's
     let upstream = Socket::open(|mut peer| {

@@ -29,6 +29,10 @@ pub(super) fn verify(args: &VerifyArgs, settings: &Settings, out: &mut impl Writ
         for verdict in &report.files {
             writeln!(out, "{}", as_json(verdict))?;
         }
+    } else if let (true, Some(since)) = (report.files.is_empty(), keys.iter().find_map(|key| key.since)) {
+        let since = String::from_utf8_lossy(&since).into_owned();
+        let what = format!("records have been signed here since {since}, and {} holds none", dir.display());
+        return Err(Told::failed(what, "the files were removed or moved: compare with a backup"));
     } else if report.files.is_empty() {
         writeln!(out, "nothing is recorded in {} yet", dir.display())?;
     } else {
