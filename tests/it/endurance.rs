@@ -113,7 +113,7 @@ async fn killed_in_the_middle_the_audit_knows_every_key_that_left() {
                 })
             })
             .collect();
-        let (begun, enough) = (upstream.clone(), 100 + 37 * round as usize);
+        let (begun, enough) = (upstream.clone(), 100 + 37 * (round as usize % 50));
         tokio::task::spawn_blocking(move || begun.await_begun(enough)).await.unwrap();
         let home = serve.kill();
         for agent in agents {
