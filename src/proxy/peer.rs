@@ -95,14 +95,16 @@ mod linux {
         let kind = u16::from_ne_bytes(answer.get(4..6)?.try_into().ok()?);
         let uid = u32::from_ne_bytes(answer.get(UID..UID + 4)?.try_into().ok()?);
         let inode = u32::from_ne_bytes(answer.get(INODE..INODE + 4)?.try_into().ok()?);
-        (kind == SOCK_DIAG_BY_FAMILY).then_some(Peer { uid, inode })
+        // of a socket that nobody holds any more the kernel says 0 and 0, which is not to mean root
+        (kind == SOCK_DIAG_BY_FAMILY && inode != 0).then_some(Peer { uid, inode })
     }
 }
 
 #[cfg(all(test, any(target_os = "linux", target_os = "android")))]
 mod tests {
     use super::*;
-    use std::net::{TcpListener, TcpStream};
+    use std::io::{Read as _, Write as _};
+    use std::net::{Shutdown, TcpListener, TcpStream};
     use std::os::fd::AsRawFd as _;
 
     #[test]
@@ -118,5 +120,23 @@ mod tests {
             let stranger = SocketAddr::new(peer.ip(), peer.port().wrapping_add(1));
             assert_eq!(of(stranger, client.peer_addr().unwrap()), None);
         }
+    }
+
+    /// The kernel knows no user of a socket that nobody holds any more, though what it sent can still be read.
+    #[test]
+    fn who_has_closed_the_connection_is_nobody() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (mut server, peer) = listener.accept().unwrap();
+        let own = server.local_addr().unwrap();
+        client.write_all(b"GET").unwrap();
+        client.shutdown(Shutdown::Write).unwrap();
+        let uid = rustix::process::geteuid().as_raw();
+        assert_eq!(of(peer, own).map(|peer| peer.uid), Some(uid), "it still reads");
+        drop(client);
+        assert_eq!(of(peer, own), None);
+        let mut sent = String::new();
+        server.read_to_string(&mut sent).unwrap();
+        assert_eq!(sent, "GET");
     }
 }
