@@ -44,6 +44,8 @@ pub(super) struct Stream {
     /// The upstream's body was read to its end, with these trailers.
     read: Option<Option<HeaderMap>>,
     scrub: Option<(Arc<Scrubber>, BodyScrub)>,
+    /// The head has no body, so what HTTP/2 may frame behind it is none. Only trailers pass.
+    bodiless: bool,
     /// The body that goes out is as long as the one that comes in.
     sized: bool,
     lease: Option<Lease<RequestBody>>,
@@ -81,7 +83,7 @@ pub(super) async fn rewrite(
 ) -> Result<Response<ResponseBody>, Refusal> {
     let (mut parts, inner) = response.into_parts();
     let Some(scrubber) = scrubber else {
-        return Ok(Response::from_parts(parts, Stream::new(inner, None, None, true, lease, ending)));
+        return Ok(Response::from_parts(parts, Stream::of(inner, lease, ending).body()));
     };
     scrub_head(&scrubber, &mut parts);
     let coded = coding::parse(parts.headers.get_all(CONTENT_ENCODING).iter().map(HeaderValue::as_bytes));
@@ -97,7 +99,10 @@ pub(super) async fn rewrite(
         || inner.is_end_stream();
     if bodiless {
         digests::remove(&mut parts.headers);
-        return Ok(Response::from_parts(parts, Stream::new(inner, None, None, !is_coded, lease, ending)));
+        let mut stream = Stream::of(inner, lease, ending);
+        (stream.bodiless, stream.sized) = (true, !is_coded);
+        stream.scrub = Some((scrubber.clone(), scrubber.body(Mask::SameLength)));
+        return Ok(Response::from_parts(parts, stream.body()));
     }
     if let Some(why) = compressed_messages(&parts.headers) {
         return Err(ending.refused(Refusal::Body { status: StatusCode::BAD_GATEWAY, why }));
@@ -115,8 +120,10 @@ pub(super) async fn rewrite(
             let mask = if sized || framed { Mask::SameLength } else { Mask::Placeholder };
             // whether they stay right is known when it is too late
             digests::remove(&mut parts.headers);
-            let scrub = (scrubber.clone(), scrubber.body(mask));
-            Ok(Response::from_parts(parts, Stream::new(inner, opened, Some(scrub), sized, lease, ending)))
+            let mut stream = Stream::of(inner, lease, ending);
+            (stream.opened, stream.sized) = (opened, sized);
+            stream.scrub = Some((scrubber.clone(), scrubber.body(mask)));
+            Ok(Response::from_parts(parts, stream.body()))
         }
     }
 }
@@ -214,18 +221,11 @@ async fn hold(
         if let Some(opened) = rest {
             parts.headers.remove(CONTENT_LENGTH);
             digests::remove(&mut parts.headers);
-            let scrub = (scrubber.clone(), scrubber.body(Mask::Placeholder));
-            let stream = Stream {
-                inner,
-                opened: Some(opened),
-                first: beginning,
-                read: Some(trailers),
-                scrub: Some(scrub),
-                sized: false,
-                lease: Some(lease),
-                ending,
-            };
-            return Ok(Response::from_parts(parts, ResponseBody::Stream(Box::new(stream))));
+            let mut stream = Stream::of(inner, lease, ending);
+            (stream.first, stream.opened, stream.sized) = (beginning, Some(opened), false);
+            stream.read = Some(trailers);
+            stream.scrub = Some((scrubber.clone(), scrubber.body(Mask::Placeholder)));
+            return Ok(Response::from_parts(parts, stream.body()));
         }
         data = beginning;
     }
@@ -281,21 +281,18 @@ fn note_hits(ending: &mut Ending, scrubber: &Scrubber) {
 }
 
 impl Stream {
-    #[allow(clippy::new_ret_no_self, reason = "always boxed into the body that it is a kind of")]
-    fn new(
-        inner: Incoming,
-        opened: Option<Opened>,
-        scrub: Option<(Arc<Scrubber>, BodyScrub)>,
-        sized: bool,
-        lease: Lease<RequestBody>,
-        ending: Ending,
-    ) -> ResponseBody {
-        let mut stream =
-            Stream { inner, opened, first: Bytes::new(), read: None, scrub, sized, lease: Some(lease), ending };
-        if stream.is_over() {
-            stream.end();
+    /// One that is passed on as it is.
+    fn of(inner: Incoming, lease: Lease<RequestBody>, ending: Ending) -> Self {
+        let (opened, first, read, scrub) = (None, Bytes::new(), None, None);
+        Self { inner, opened, first, read, scrub, bodiless: false, sized: true, lease: Some(lease), ending }
+    }
+
+    fn body(mut self) -> ResponseBody {
+        if self.is_over() {
+            // hyper doesn't poll an empty body
+            self.end();
         }
-        ResponseBody::Stream(Box::new(stream))
+        ResponseBody::Stream(Box::new(self))
     }
 
     fn is_over(&self) -> bool {
@@ -314,6 +311,8 @@ impl Stream {
     /// A cut for the agent too, and never a clean end.
     fn broken(&mut self, why: String, e: pool::BoxError) -> Poll<Option<Result<Frame<Bytes>, pool::BoxError>>> {
         self.ending.broken(why);
+        // whatever else the upstream says, it doesn't end well any more
+        self.lease = None;
         Poll::Ready(Some(Err(e)))
     }
 
@@ -335,6 +334,10 @@ impl Stream {
                 },
                 Err(e) => return self.broken(bad_coding(&e), e.into()),
             };
+            if self.bodiless && frame.data_ref().is_some_and(|data| !data.is_empty()) {
+                let why = "the upstream sent a body behind a head that has no body";
+                return self.broken(why.into(), why.into());
+            }
             let frame = self.clean(frame);
             if self.is_over() {
                 self.end();

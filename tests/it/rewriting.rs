@@ -1,6 +1,6 @@
 //! Rewriting as clients meet it: their own escapes and forms, bodies too large to be held, and an upstream that helps to guess a key.
 
-use crate::support::client::{BOTH, full, generated, none};
+use crate::support::client::{BOTH, full, generated, none, whole};
 use crate::support::coded::{Encoder, decode, encode};
 use crate::support::exit::Exit;
 use crate::support::locum::{TOOL_KEY, of, stdout, told};
@@ -103,6 +103,42 @@ async fn trailers_of_a_held_answer_are_searched() {
     feed.trailers(trailers);
     let answer = client.get("/short").await;
     assert_eq!((answer.text().as_str(), answer.trailers.unwrap()["x-key"].to_str().unwrap()), ("hello", PLACEHOLDER));
+}
+
+/// HTTP/2 can frame a body behind a head that has none, and trailers behind any head.
+#[tokio::test]
+async fn what_comes_behind_a_head_without_a_body_tells_no_key() {
+    let (upstream, serve, mut client) = joined(Http::Two).await;
+    let cases = [(204, "GET"), (304, "GET"), (200, "HEAD")];
+    for (status, method) in cases {
+        let feed = upstream.on("/trailers", Response::builder().status(status));
+        let mut trailers = HeaderMap::new();
+        trailers.insert("x-key", TOOL_KEY.parse().unwrap());
+        feed.trailers(trailers);
+        let request = client.request(method, "/trailers").body(none()).unwrap();
+        let answer = client.ask(request).await;
+        assert_eq!(
+            (answer.status.as_u16(), answer.trailers.unwrap()["x-key"].to_str().unwrap()),
+            (status, PLACEHOLDER)
+        );
+    }
+    for (status, coding) in [(204, "identity"), (204, "gzip"), (304, "identity")] {
+        let head = Response::builder().status(status).header("content-encoding", coding);
+        let text = if coding == "gzip" { encode("gzip", TOOL_KEY.as_bytes()) } else { TOOL_KEY.into() };
+        upstream.on("/body", head).send(text);
+        let request = client.request("GET", "/body").body(none()).unwrap();
+        let answer = match client.send(request).await {
+            Ok(response) => whole(response).await,
+            Err(e) => Err(e),
+        };
+        assert!(answer.is_err(), "{status}, {coding}: {answer:?}");
+    }
+    drop(client);
+    let records = serve.drained().await.audit();
+    assert_eq!(of(&records, "scrub").len(), cases.len());
+    let broken: Vec<_> = of(&records, "exchange").into_iter().filter(|r| r["success"] == false).collect();
+    assert_eq!(broken.len(), 3, "{records:#?}");
+    assert!(broken.iter().all(|r| r["error"].as_str().unwrap().contains("has no body")), "{broken:#?}");
 }
 
 /// How much goes through in a coding, in bytes.
