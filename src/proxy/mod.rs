@@ -12,6 +12,7 @@ pub mod kin;
 pub mod listen;
 mod patterns;
 mod peer;
+mod pieces;
 mod refuse;
 mod request_body;
 mod response_body;

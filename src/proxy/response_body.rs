@@ -2,6 +2,7 @@
 
 use super::ending::Ending;
 use super::headers;
+use super::pieces::Pieces;
 use super::refuse::Refusal;
 use super::request_body::RequestBody;
 use crate::rewrite::coding::{self, Coding, CodingError};
@@ -204,16 +205,19 @@ async fn hold(
     mut ending: Ending,
 ) -> Result<Response<ResponseBody>, Refusal> {
     let withheld = |why| Refusal::Body { status: StatusCode::BAD_GATEWAY, why };
-    let (mut data, mut trailers) = (Bytes::new(), None);
+    // no more than is held
+    let expected = inner.size_hint().exact().and_then(|n| usize::try_from(n).ok()).unwrap_or(0);
+    let (mut pieces, mut trailers) = (Pieces::of(expected), None);
     while let Some(frame) = inner.frame().await {
         let frame = frame.map_err(|e| {
             ending.refused(withheld(format!("the upstream broke off its response: {}", pool::chain(&e))))
         })?;
         match frame.into_data() {
-            Ok(more) => data = joined(data, more),
+            Ok(more) => pieces.push(more),
             Err(frame) => trailers = frame.into_trailers().ok(),
         }
     }
+    let mut data = pieces.whole();
     let coded = opened.is_some();
     if let Some(opened) = opened {
         let unfolded = unfold(opened, data);
@@ -252,19 +256,15 @@ async fn hold(
 /// All of a coded body, or its beginning and what opens the rest where it is too long to be held.
 fn unfold(mut opened: Opened, coded: Bytes) -> Result<(Bytes, Option<Opened>), CodingError> {
     opened.feed(coded);
-    let mut data = Bytes::new();
+    let mut pieces = Pieces::default();
     while let Some(more) = opened.portion()? {
-        data = joined(data, more);
-        if data.len() as u64 > HELD {
-            return Ok((data, Some(opened)));
+        pieces.push(more);
+        if pieces.len() as u64 > HELD {
+            return Ok((pieces.whole(), Some(opened)));
         }
     }
     opened.finish()?;
-    Ok((data, None))
-}
-
-fn joined(first: Bytes, more: Bytes) -> Bytes {
-    if first.is_empty() { more } else { [first, more].concat().into() }
+    Ok((pieces.whole(), None))
 }
 
 fn bad_coding(e: &CodingError) -> String {

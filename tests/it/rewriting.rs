@@ -141,6 +141,18 @@ async fn what_comes_behind_a_head_without_a_body_tells_no_key() {
     assert!(broken.iter().all(|r| r["error"].as_str().unwrap().contains("has no body")), "{broken:#?}");
 }
 
+/// In frames of one byte, as an upstream may that means to keep us busy.
+#[tokio::test]
+async fn a_held_answer_in_the_smallest_pieces_is_put_together() {
+    let (upstream, _serve, mut client) = joined(Http::Two).await;
+    let text = format!("{}{TOOL_KEY}{}", "a".repeat(40_000), "b".repeat(65_536 - 40_000 - TOOL_KEY.len()));
+    let feed = upstream.on("/dust", Response::builder().header("content-length", text.len()));
+    text.bytes().for_each(|byte| feed.send(vec![byte]));
+    drop(feed);
+    let answer = client.get("/dust").await;
+    assert!(answer.text() == text.replace(TOOL_KEY, PLACEHOLDER), "{}", answer.text().len());
+}
+
 /// How much goes through in a coding, in bytes.
 fn large() -> u64 {
     let asked = std::env::var("LOCUM_TEST_CODED_MIB").ok().and_then(|n| n.parse().ok());
