@@ -40,9 +40,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for ReadAhead<S> {
                 this.full = buf.remaining() == 0 && before > 0;
                 return Poll::Ready(Ok(()));
             }
-            if this.ahead.capacity() < SIZE {
-                this.ahead = BytesMut::with_capacity(SIZE);
-            }
+            // what was read before is over, and its room is used again
+            this.ahead.reserve(SIZE);
             let read = tokio_util::io::poll_read_buf(Pin::new(&mut this.inner), cx, &mut this.ahead);
             let Poll::Ready(read) = read else {
                 // nothing more for now: a connection that waits holds no buffer
@@ -56,8 +55,6 @@ impl<S: AsyncRead + Unpin> AsyncRead for ReadAhead<S> {
         this.ahead.advance(n);
         if this.ahead.is_empty() && !this.full {
             this.ahead = BytesMut::new();
-        } else if this.ahead.is_empty() {
-            this.ahead.clear();
         }
         Poll::Ready(Ok(()))
     }
@@ -94,6 +91,32 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
     use tokio::io::AsyncReadExt as _;
+
+    /// A stream that has all that is asked for.
+    struct Flood;
+
+    impl AsyncRead for Flood {
+        fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+            buf.put_slice(&vec![7; buf.remaining()]);
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_download_reads_into_one_buffer_over_and_over() {
+        let (mut ahead, mut piece) = (ReadAhead::new(Flood), [0; SIZE / 4]);
+        ahead.read_exact(&mut piece).await.unwrap();
+        let mut buffers = Vec::new();
+        for _ in 0..5 {
+            ahead.read_exact(&mut piece).await.unwrap();
+            assert_eq!(ahead.ahead.len(), SIZE * 3 / 4, "it has run ahead");
+            buffers.push(ahead.ahead.as_ptr());
+            for _ in 0..3 {
+                ahead.read_exact(&mut piece).await.unwrap();
+            }
+        }
+        assert!(buffers.iter().all(|buffer| *buffer == buffers[0]), "{buffers:?}");
+    }
 
     proptest! {
         #[test]
