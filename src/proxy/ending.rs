@@ -6,9 +6,10 @@ use super::request_body::Fault;
 use crate::policy::agent::Turn;
 use crate::record::{Event, Record, Scene};
 use std::net::IpAddr;
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::Notify;
 
 /// What the request's body has come to so far; it may outlive the response's.
@@ -31,6 +32,20 @@ impl Tally {
 
     pub fn set_fault(&self, fault: &Fault) {
         *self.fault.lock().unwrap_or_else(PoisonError::into_inner) = Some(fault.clone());
+    }
+
+    /// Waits for an answer until nothing of the body has left for `silence`, or a little longer: a large upload may take
+    /// its time. `None` if no answer came.
+    pub async fn patiently<T>(&self, silence: Duration, answer: impl Future<Output = T>) -> Option<T> {
+        let mut answer = pin!(answer);
+        loop {
+            let before = self.bytes_out.load(Ordering::Relaxed);
+            match tokio::time::timeout(silence, &mut answer).await {
+                Ok(answer) => return Some(answer),
+                Err(_) if self.bytes_out.load(Ordering::Relaxed) > before => {}
+                Err(_) => return None,
+            }
+        }
     }
 }
 
@@ -152,5 +167,40 @@ impl Drop for Ending {
         for record in self.records() {
             self.shared.append(&record);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::future::pending;
+
+    const SILENCE: Duration = Duration::from_secs(600);
+
+    /// Time stands still but where all wait.
+    #[tokio::test(start_paused = true)]
+    async fn who_is_silent_is_given_up_and_who_still_takes_a_body_is_not() {
+        let start = tokio::time::Instant::now();
+        let tally = Tally::default();
+        assert_eq!(tally.patiently(SILENCE, pending::<()>()).await, None);
+        assert_eq!(start.elapsed().as_secs(), SILENCE.as_secs());
+
+        let upload = async {
+            for _ in 0..30 {
+                tokio::time::sleep(SILENCE / 10).await;
+                tally.bytes_out.fetch_add(1, Ordering::Relaxed);
+            }
+            "done"
+        };
+        assert_eq!(tally.patiently(SILENCE, upload).await, Some("done"));
+
+        // and where it stalls in the middle
+        let start = tokio::time::Instant::now();
+        let stalled = async {
+            tally.bytes_out.fetch_add(1, Ordering::Relaxed);
+            pending::<()>().await;
+        };
+        assert_eq!(tally.patiently(SILENCE, stalled).await, None);
+        assert!(start.elapsed() <= SILENCE * 2, "{:?}", start.elapsed());
     }
 }

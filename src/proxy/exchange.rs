@@ -159,10 +159,9 @@ async fn forward(
     if expects && !request.body().is_held() {
         request = expecting(request, &tally);
     }
-    let sending = tokio::time::timeout(FIRST_BYTE, conn.worker.pool.send(&origin, request, wish));
-    let sent = match sending.await {
-        Ok(sent) => sent,
-        Err(_) => Err(UpstreamError::Silent { origin: origin.clone(), seconds: FIRST_BYTE.as_secs() }),
+    let sent = match tally.patiently(FIRST_BYTE, conn.worker.pool.send(&origin, request, wish)).await {
+        Some(sent) => sent,
+        None => Err(UpstreamError::Silent { origin: origin.clone(), seconds: FIRST_BYTE.as_secs() }),
     };
     let (mut response, lease) =
         sent.map_err(|e| ending.refused(tally.fault().map_or(Refusal::Upstream(e), Into::into)))?;
