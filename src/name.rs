@@ -199,6 +199,15 @@ impl Origin {
         Ok(Self { scheme, host: host.parse()?, port: port.unwrap_or(scheme.default_port()) })
     }
 
+    /// As in a `Host` header: the port only where it isn't the scheme's own.
+    pub fn authority(&self) -> String {
+        if self.port == self.scheme.default_port() {
+            self.host.to_string()
+        } else {
+            format!("{}:{}", self.host, self.port)
+        }
+    }
+
     /// The address itself where the host is one.
     pub fn literal(&self) -> Option<SocketAddr> {
         match self.host {
@@ -226,11 +235,7 @@ pub fn split_port(authority: &str) -> Result<(&str, Option<u16>), NameError> {
 
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.port == self.scheme.default_port() {
-            write!(f, "{}://{}", self.scheme.as_str(), self.host)
-        } else {
-            write!(f, "{}://{}:{}", self.scheme.as_str(), self.host, self.port)
-        }
+        write!(f, "{}://{}", self.scheme.as_str(), self.authority())
     }
 }
 

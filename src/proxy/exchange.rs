@@ -257,12 +257,7 @@ fn decide(asked: &Asked, parts: &http::request::Parts, hits: &HeadHits, has_body
 }
 
 fn set_host(origin: &Origin, headers: &mut HeaderMap) {
-    let host = if origin.port == origin.scheme.default_port() {
-        origin.host.to_string()
-    } else {
-        format!("{}:{}", origin.host, origin.port)
-    };
-    if let Ok(value) = HeaderValue::try_from(host) {
+    if let Ok(value) = HeaderValue::try_from(origin.authority()) {
         headers.insert(HOST, value);
     }
 }

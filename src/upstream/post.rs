@@ -99,9 +99,8 @@ impl Poster {
         let PostUrl { origin, target } = &self.url;
         let mut request = Request::post(target.clone()).body(Full::from(body)).map_err(|e| e.to_string())?;
         *request.headers_mut() = headers;
-        let default = origin.port == origin.scheme.default_port();
-        let host = if default { origin.host.to_string() } else { format!("{}:{}", origin.host, origin.port) };
-        request.headers_mut().insert(HOST, HeaderValue::try_from(host).map_err(|e| e.to_string())?);
+        let host = HeaderValue::try_from(origin.authority()).map_err(|e| e.to_string())?;
+        request.headers_mut().insert(HOST, host);
         request.headers_mut().insert(USER_AGENT, HeaderValue::from_static("locum"));
         let (response, mut lease) = self.pool.send(origin, request, Wish::Http1).await.map_err(|e| e.to_string())?;
         let status = response.status().as_u16();
