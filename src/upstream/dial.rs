@@ -3,6 +3,7 @@
 use crate::name::{Host, Origin};
 use base64::Engine as _;
 use http::HeaderValue;
+use rustix::net::sockopt;
 use std::fmt;
 use std::future::Future;
 use std::io;
@@ -17,6 +18,11 @@ use tokio::net::TcpStream;
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 /// How long a connection may take, resolution included.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often the kernel asks a silent upstream whether it is still there.
+const PROBE: Duration = Duration::from_secs(15);
+/// After so long without an answer to that, or to what was sent, it isn't; nor if it takes nothing of an upload for that
+/// long, hence the patience.
+const GONE_MS: u32 = 120_000;
 /// The largest head that an upstream proxy may answer CONNECT with.
 const MAX_PROXY_HEAD: usize = 16 * 1024;
 
@@ -339,7 +345,22 @@ async fn connect_first(addresses: &[SocketAddr]) -> io::Result<TcpStream> {
 async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
     let stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;
+    // a system that can't do this is no reason not to connect
+    let _ = watch(&stream);
     Ok(stream)
+}
+
+/// Has the kernel find out when the other end is gone without a word: a router that has forgotten the connection, or a
+/// machine that is on another network now. HTTP/2 has pings for it, but servers of gRPC take those for an attack.
+fn watch(stream: &TcpStream) -> rustix::io::Result<()> {
+    sockopt::set_socket_keepalive(stream, true)?;
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    {
+        sockopt::set_tcp_keepidle(stream, PROBE)?;
+        sockopt::set_tcp_keepintvl(stream, PROBE)?;
+        sockopt::set_tcp_user_timeout(stream, GONE_MS)?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -420,6 +441,17 @@ mod tests {
         let error = dialer.dial(&origin).await.unwrap_err();
         assert!(matches!(error, DialError::Timeout { .. }), "{error}");
         assert_eq!(error.to_string(), "https://api.tool.example did not answer the connection within 10 s");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn the_kernel_watches_every_connection() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stream = connect_first(&[listener.local_addr().unwrap()]).await.unwrap();
+        assert!(sockopt::socket_keepalive(&stream).unwrap());
+        assert_eq!(sockopt::tcp_keepidle(&stream).unwrap(), PROBE);
+        assert_eq!(sockopt::tcp_keepintvl(&stream).unwrap(), PROBE);
+        assert_eq!(sockopt::tcp_user_timeout(&stream).unwrap(), GONE_MS);
     }
 
     #[tokio::test]
