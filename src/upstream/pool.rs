@@ -1,6 +1,10 @@
-//! Kept connections of one worker, by origin: a stack of HTTP/1.1 ones, and one HTTP/2 one where many requests share it.
+//! Kept connections of one worker, by origin: a stack of HTTP/1.1 ones, and HTTP/2 ones where many requests share them.
 //!
 //! Never coalesced: a connection carries requests for exactly the origin that it was verified for.
+
+mod shared;
+#[cfg(test)]
+mod tests;
 
 use super::UpstreamError;
 use super::dial::Dialer;
@@ -13,7 +17,8 @@ use http::{Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
+use shared::{Shared, Stream};
 use std::collections::HashMap;
 use std::error::Error as StdError;
 use std::net::IpAddr;
@@ -27,6 +32,8 @@ pub const IDLE: Duration = Duration::from_secs(50);
 const IDLE_WITH_KEY: Duration = Duration::from_millis(500);
 /// Idle connections kept to one origin.
 const IDLE_PER_ORIGIN: usize = 64;
+/// Idle connections kept to all origins, once a sweep has passed.
+const IDLE_IN_ALL: usize = 256;
 /// From so many HTTP/1.1 exchanges under way at once on, an HTTP/2 client's requests share an HTTP/2 connection.
 const SHARE_FROM: usize = 8;
 
@@ -54,7 +61,7 @@ pub struct Pool<B> {
 
 struct Kept<B> {
     idle: Vec<Idle<B>>,
-    shared: Option<Shared<B>>,
+    shared: Vec<Shared<B>>,
     /// HTTP/1.1 exchanges under way.
     busy: usize,
     /// The upstream has turned down one of the protocols.
@@ -71,6 +78,16 @@ impl<B> Kept<B> {
             (Some(Only::Http2), _) | (None, Wish::Http2) => true,
             (None, Wish::Any) => self.busy >= SHARE_FROM,
         }
+    }
+
+    /// Since when each connection idles that does.
+    fn idle_since(&self) -> impl Iterator<Item = Instant> {
+        self.idle.iter().map(|idle| idle.since).chain(self.shared.iter().filter_map(Shared::idle_since))
+    }
+
+    /// Whether anything is there that somebody could still want.
+    fn is_of_use(&self) -> bool {
+        self.busy > 0 || !self.idle.is_empty() || !self.shared.is_empty()
     }
 }
 
@@ -92,71 +109,9 @@ struct One<B> {
     ip: IpAddr,
 }
 
-/// The HTTP/2 connection.
-struct Shared<B> {
-    send: http2::SendRequest<B>,
-    ip: IpAddr,
-    load: Arc<Load>,
-}
-
-impl<B> Shared<B> {
-    fn line(&self) -> Line<B> {
-        Line::Http2(self.send.clone(), self.ip, self.load.clone())
-    }
-}
-
-/// What goes on on an HTTP/2 connection.
-#[derive(Default)]
-struct Load(Mutex<Streams>);
-
-#[derive(Default)]
-struct Streams {
-    under_way: usize,
-    /// A key went over it, or came back on it.
-    had_key: bool,
-    idle_since: Option<Instant>,
-}
-
-impl Load {
-    fn streams(&self) -> MutexGuard<'_, Streams> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn is_left_with_key(&self, now: Instant) -> bool {
-        let streams = self.streams();
-        let idle = |since| now.saturating_duration_since(since) >= IDLE_WITH_KEY;
-        streams.had_key && streams.under_way == 0 && streams.idle_since.is_some_and(idle)
-    }
-}
-
-/// One exchange on an HTTP/2 connection.
-struct Stream {
-    load: Arc<Load>,
-    ended_well: bool,
-}
-
-impl Stream {
-    fn begin(load: Arc<Load>, with_key: bool) -> Self {
-        let mut streams = load.streams();
-        streams.under_way += 1;
-        streams.had_key |= with_key;
-        drop(streams);
-        Self { load, ended_well: false }
-    }
-}
-
-impl Drop for Stream {
-    fn drop(&mut self) {
-        let mut streams = self.load.streams();
-        streams.under_way = streams.under_way.saturating_sub(1);
-        streams.had_key |= !self.ended_well;
-        streams.idle_since = Some(Instant::now());
-    }
-}
-
 impl<B> Default for Kept<B> {
     fn default() -> Self {
-        Self { idle: Vec::new(), shared: None, busy: 0, only: None, opening: Arc::default() }
+        Self { idle: Vec::new(), shared: Vec::new(), busy: 0, only: None, opening: Arc::default() }
     }
 }
 
@@ -190,7 +145,7 @@ where
     pub fn finish(&mut self) {
         match &mut self.carrier {
             Carrier::Http1(_, reuse) => *reuse = !self.alone,
-            Carrier::Http2(stream) => stream.ended_well = true,
+            Carrier::Http2(stream) => stream.end_well(),
         }
     }
 }
@@ -215,7 +170,7 @@ where
 
 enum Line<B> {
     Http1(One<B>),
-    Http2(http2::SendRequest<B>, IpAddr, Arc<Load>),
+    Http2(http2::SendRequest<B>, IpAddr, Stream),
 }
 
 impl<B> Pool<B>
@@ -245,6 +200,8 @@ where
         mut request: Request<B>,
         wish: Wish,
     ) -> Result<(Response<Incoming>, Lease<B>), UpstreamError> {
+        // in cleartext nothing tells whether an upstream speaks HTTP/2
+        let wish = if wish == Wish::Any && origin.scheme == Scheme::Http { Wish::Http1 } else { wish };
         loop {
             let Some(line) = self.kept(origin, wish) else { break };
             match self.over(origin, line, request, wish).await {
@@ -262,12 +219,12 @@ where
     fn kept(&self, origin: &Origin, wish: Wish) -> Option<Line<B>> {
         let mut origins = self.lock();
         let kept = origins.get_mut(origin)?;
-        kept.shared.take_if(|shared| shared.send.is_closed());
+        kept.shared.retain(Shared::is_open);
         if wish == Wish::Alone {
             return None;
         }
         if kept.wants_shared(wish) {
-            return kept.shared.as_ref().map(Shared::line);
+            return kept.shared.iter().find(|shared| shared.has_room()).map(Shared::line);
         }
         let mut not_yet = Vec::new();
         let mut found = None;
@@ -321,14 +278,16 @@ where
                     }
                 }
             }
-            Line::Http2(mut send, ip, load) => {
+            Line::Http2(mut send, ip, stream) => {
                 let target = absolute(origin, request.uri());
                 let path = std::mem::replace(request.uri_mut(), target);
                 let host = request.headers_mut().remove(HOST);
                 request.headers_mut().remove(TRANSFER_ENCODING);
                 *request.version_mut() = http::Version::HTTP_2;
-                let with_key = request.extensions().get::<CarriesKey>().is_some();
-                let carrier = Carrier::Http2(Stream::begin(load, with_key));
+                if request.extensions().get::<CarriesKey>().is_some() {
+                    stream.carries_key();
+                }
+                let carrier = Carrier::Http2(stream);
                 let lease = Lease { pool: self.clone(), origin: origin.clone(), ip, alone, carrier };
                 match send.try_send_request(request).await {
                     Ok(response) => Ok((response, lease)),
@@ -413,30 +372,29 @@ where
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let (send, connection) = http2::Builder::new(TokioExecutor::new())
-            .timer(TokioTimer::new())
-            .initial_stream_window_size(1 << 20)
-            .initial_connection_window_size(4 << 20)
-            .max_header_list_size(64 * 1024)
-            .handshake(TokioIo::new(stream))
-            .await
-            .map_err(|e| UpstreamError::Exchange { origin: origin.clone(), why: chain(&e) })?;
+        let handshake = shared::builder().handshake(TokioIo::new(stream)).await;
+        let (send, connection) =
+            handshake.map_err(|e| UpstreamError::Exchange { origin: origin.clone(), why: chain(&e) })?;
         tokio::spawn(async move {
             let _ = connection.await;
         });
-        let shared = Shared { send, ip, load: Arc::default() };
+        let shared = Shared::new(send, ip);
         let line = shared.line();
-        self.lock().entry(origin.clone()).or_default().shared = Some(shared);
+        self.lock().entry(origin.clone()).or_default().shared.push(shared);
         Ok(line)
     }
 
-    /// Closes what has idled for over [`IDLE`], or for a moment with a key in its buffers, and forgets origins that
-    /// nothing is kept of.
+    /// Closes what has idled for over [`IDLE`], or for a moment with a key in its buffers, and the oldest where it is too
+    /// much in all. Forgets origins that nothing is kept of.
     pub fn sweep(&self, now: Instant) {
-        self.lock().retain(|_, kept| {
-            kept.idle.retain(|i| !i.line.send.is_closed() && now.duration_since(i.since) < IDLE);
-            kept.shared.take_if(|shared| shared.send.is_closed() || shared.load.is_left_with_key(now));
-            kept.busy > 0 || !kept.idle.is_empty() || kept.shared.is_some()
+        let mut origins = self.lock();
+        let oldest = oldest_to_stay(origins.values().flat_map(Kept::idle_since).collect());
+        let stays = |since: Instant| oldest.is_none_or(|oldest| since >= oldest);
+        origins.retain(|_, kept| {
+            let fresh = |i: &Idle<B>| now.saturating_duration_since(i.since) < IDLE && stays(i.since);
+            kept.idle.retain(|i| !i.line.send.is_closed() && fresh(i));
+            kept.shared.retain(|s| s.is_open() && !s.is_over(now) && s.idle_since().is_none_or(stays));
+            kept.is_of_use()
         });
     }
 
@@ -444,21 +402,22 @@ where
     pub fn close(&self, which: impl Fn(&Origin) -> bool) {
         self.lock().iter_mut().filter(|(origin, _)| which(origin)).for_each(|(_, kept)| {
             kept.idle.clear();
-            kept.shared = None;
+            kept.shared.clear();
         });
     }
+}
+
+/// When the oldest began to idle of so many that may; all may where there are fewer.
+fn oldest_to_stay(mut since: Vec<Instant>) -> Option<Instant> {
+    let surplus = since.len().checked_sub(IDLE_IN_ALL).filter(|surplus| *surplus > 0)?;
+    Some(*since.select_nth_unstable(surplus).1)
 }
 
 /// The parts of a target that HTTP/2 sends apart (RFC 9113, section 8.3.1).
 fn absolute(origin: &Origin, path: &http::Uri) -> http::Uri {
     let mut parts = http::uri::Parts::default();
     parts.scheme = http::uri::Scheme::try_from(origin.scheme.as_str()).ok();
-    let authority = if origin.port == origin.scheme.default_port() {
-        origin.host.to_string()
-    } else {
-        format!("{}:{}", origin.host, origin.port)
-    };
-    parts.authority = authority.parse().ok();
+    parts.authority = origin.authority().parse().ok();
     parts.path_and_query = path.path_and_query().cloned();
     http::Uri::from_parts(parts).unwrap_or_default()
 }

@@ -318,6 +318,29 @@ async fn twenty_requests_at_once_on_one_http2_connection() {
     }
 }
 
+/// More than either side's windows hold, and more of them than share one connection.
+#[tokio::test]
+async fn downloads_that_nobody_reads_hold_up_nobody_else() {
+    const UNREAD: usize = 40;
+    let (upstream, _serve, mut client) = joined(Http::Two, &["h2"]).await;
+    let mut unread = Vec::new();
+    for number in 0..UNREAD {
+        let head = Response::builder().header("content-type", "application/octet-stream");
+        let feed = upstream.on(&format!("/{number}"), head);
+        let piece = Bytes::from(vec![b'x'; 64 * 1024]);
+        (0..3 * 16).for_each(|_| feed.send(piece.clone()));
+        let request = client.request("GET", &format!("/{number}")).body(none()).unwrap();
+        unread.push((feed, client.send(request).await.unwrap()));
+        assert_eq!(client.get("/echo").await.status, 200, "beside {number} of them");
+    }
+    assert_eq!(upstream.offered_http2(), 2);
+    // those that are read after all are whole
+    for (feed, response) in unread {
+        drop(feed);
+        assert_eq!(whole(response).await.unwrap().body.len(), 3 << 20);
+    }
+}
+
 /// How much goes through, in bytes.
 fn large() -> u64 {
     let asked = std::env::var("LOCUM_TEST_LARGE_MIB").ok().and_then(|n| n.parse().ok());

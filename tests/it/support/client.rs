@@ -88,7 +88,8 @@ impl Client {
             Http::Two => {
                 let (sender, connection) = hyper::client::conn::http2::Builder::new(TokioExecutor::new())
                     .initial_stream_window_size(1 << 20)
-                    .initial_connection_window_size(4 << 20)
+                    // so that what a test leaves unread holds up nothing else on this side
+                    .initial_connection_window_size(256 << 20)
                     .handshake(TokioIo::new(stream))
                     .await
                     .expect("HTTP/2");

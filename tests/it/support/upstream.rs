@@ -11,6 +11,7 @@ use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use rustls::server::Acceptor;
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -24,7 +25,7 @@ use std::time::Instant;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::LazyConfigAcceptor;
 
 /// How much of a body is kept as it came; of more there is the digest.
 const KEPT: usize = 1024 * 1024;
@@ -79,6 +80,7 @@ struct State {
     log: Mutex<Log>,
     changed: Condvar,
     connections: AtomicUsize,
+    offered_http2: AtomicUsize,
     routes: Mutex<HashMap<String, Route>>,
 }
 
@@ -161,7 +163,7 @@ impl Upstream {
         let address = listener.local_addr().expect("an address");
         let state: Arc<State> = Arc::default();
         let shared = state.clone();
-        let tls = kind.tls.then(|| TlsAcceptor::from(Arc::new(authority::server(kind.certificate, kind.alpn))));
+        let tls = kind.tls.then(|| Arc::new(authority::server(kind.certificate, kind.alpn)));
         let running = Background::start(move || async move {
             listener.set_nonblocking(true).expect("a listener");
             let listener = TcpListener::from_std(listener).expect("a listener");
@@ -171,8 +173,12 @@ impl Upstream {
                 let (state, tls) = (shared.clone(), tls.clone());
                 tokio::spawn(async move {
                     let Some(tls) = tls else { return serve(stream, false, state, number).await };
+                    let Ok(begun) = LazyConfigAcceptor::new(Acceptor::default(), stream).await else { return };
+                    if begun.client_hello().alpn().is_some_and(|mut offered| offered.any(|name| name == b"h2")) {
+                        state.offered_http2.fetch_add(1, Ordering::SeqCst);
+                    }
                     // a client that doesn't like the certificate leaves here
-                    let Ok(stream) = tls.accept(stream).await else { return };
+                    let Ok(stream) = begun.into_stream(tls).await else { return };
                     let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
                     serve(stream, http2, state, number).await;
                 });
@@ -198,6 +204,11 @@ impl Upstream {
     /// How many connections came, in all.
     pub fn connections(&self) -> usize {
         self.state.connections.load(Ordering::SeqCst)
+    }
+
+    /// How many of them offered HTTP/2.
+    pub fn offered_http2(&self) -> usize {
+        self.state.offered_http2.load(Ordering::SeqCst)
     }
 
     /// How many requests have begun to arrive.

@@ -1,0 +1,141 @@
+//! Against servers on loopback, with the time in the test's hands.
+
+use super::*;
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Bytes;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioExecutor;
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use tokio::net::TcpListener;
+
+/// How long anything may take before a test says that it hangs.
+const HANGS: Duration = Duration::from_secs(60);
+
+/// A server that answers everything, and how many connections to it are open.
+struct Server {
+    address: SocketAddr,
+    open: tokio::sync::watch::Receiver<usize>,
+    came: Arc<AtomicUsize>,
+}
+
+impl Server {
+    /// In cleartext, so the pool's wish is what is spoken.
+    async fn start(http2: bool) -> Self {
+        let listener = TcpListener::bind("0.0.0.0:0").await.unwrap();
+        let address = SocketAddr::from(([127, 0, 0, 1], listener.local_addr().unwrap().port()));
+        let (count, open) = tokio::sync::watch::channel(0);
+        let came: Arc<AtomicUsize> = Arc::default();
+        let coming = came.clone();
+        tokio::spawn(async move {
+            let count = Arc::new(count);
+            while let Ok((stream, _)) = listener.accept().await {
+                coming.fetch_add(1, Ordering::SeqCst);
+                count.send_modify(|n| *n += 1);
+                let count = count.clone();
+                tokio::spawn(async move {
+                    let answer =
+                        service_fn(|_| async { Ok::<_, Infallible>(Response::new(Full::<Bytes>::from("hello"))) });
+                    let stream = TokioIo::new(stream);
+                    let _ = if http2 {
+                        hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+                            .serve_connection(stream, answer)
+                            .await
+                    } else {
+                        hyper::server::conn::http1::Builder::new().serve_connection(stream, answer).await
+                    };
+                    count.send_modify(|n| *n -= 1);
+                });
+            }
+        });
+        Self { address, open, came }
+    }
+
+    fn origin(&self) -> Origin {
+        Origin::parse(Scheme::Http, &self.address.to_string()).unwrap()
+    }
+
+    /// Resolves once just so many connections are open.
+    async fn has_open(&self, count: usize) {
+        let mut open = self.open.clone();
+        let reached = tokio::time::timeout(HANGS, open.wait_for(|n| *n == count)).await;
+        assert!(reached.is_ok(), "{} are open, not {count}", *self.open.borrow());
+    }
+}
+
+fn pool(dialer: Dialer) -> Arc<Pool<Full<Bytes>>> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let tls = Tls::new(rustls::RootCertStore::empty(), provider).unwrap();
+    Pool::new(dialer, tls)
+}
+
+fn here() -> Arc<Pool<Full<Bytes>>> {
+    pool(Dialer { private_addresses: Arc::new(["127.0.0.0/8".parse().unwrap()]), ..Dialer::default() })
+}
+
+fn request() -> Request<Full<Bytes>> {
+    Request::get("/").header(HOST, "tool.example").body(Full::default()).unwrap()
+}
+
+async fn exchange(pool: &Arc<Pool<Full<Bytes>>>, origin: &Origin, wish: Wish) {
+    let (response, mut lease) = pool.send(origin, request(), wish).await.unwrap();
+    assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "hello");
+    lease.finish();
+}
+
+#[tokio::test]
+async fn what_idles_is_closed_whatever_it_speaks() {
+    for (http2, wish) in [(false, Wish::Http1), (true, Wish::Http2)] {
+        let (server, pool) = (Server::start(http2).await, here());
+        exchange(&pool, &server.origin(), wish).await;
+        pool.sweep(Instant::now() + IDLE / 2);
+        exchange(&pool, &server.origin(), wish).await;
+        assert_eq!(server.came.load(Ordering::SeqCst), 1, "{wish:?}: it was kept");
+        pool.sweep(Instant::now() + IDLE);
+        server.has_open(0).await;
+        assert!(pool.lock().is_empty(), "{wish:?}: nothing is left of it");
+    }
+}
+
+#[tokio::test]
+async fn what_is_under_way_does_not_idle() {
+    let (server, pool) = (Server::start(true).await, here());
+    let (_response, lease) = pool.send(&server.origin(), request(), Wish::Http2).await.unwrap();
+    pool.sweep(Instant::now() + IDLE * 2);
+    exchange(&pool, &server.origin(), Wish::Http2).await;
+    assert_eq!(server.came.load(Ordering::SeqCst), 1);
+    drop(lease);
+}
+
+#[tokio::test]
+async fn in_cleartext_many_at_once_find_their_connections_again() {
+    let (server, pool) = (Server::start(false).await, here());
+    let mut under_way = Vec::new();
+    for _ in 0..SHARE_FROM * 2 {
+        under_way.push(pool.send(&server.origin(), request(), Wish::Any).await.unwrap());
+    }
+    for _ in 0..5 {
+        exchange(&pool, &server.origin(), Wish::Any).await;
+    }
+    assert_eq!(server.came.load(Ordering::SeqCst), SHARE_FROM * 2 + 1);
+}
+
+/// However many origins there are: each of these is one of its own.
+#[tokio::test]
+async fn the_oldest_of_too_many_that_idle_are_closed() {
+    const MOST: usize = 256;
+    let (server, pool) = (Server::start(false).await, here());
+    let origin = |n: usize| {
+        let address = format!("127.0.{}.{}:{}", n / 200, n % 200 + 1, server.address.port());
+        Origin::parse(Scheme::Http, &address).unwrap()
+    };
+    for n in 0..MOST + 10 {
+        exchange(&pool, &origin(n), Wish::Http1).await;
+    }
+    server.has_open(MOST + 10).await;
+    pool.sweep(Instant::now());
+    server.has_open(MOST).await;
+    let kept = |n| pool.lock().contains_key(&origin(n));
+    assert!((0..10).all(|n| !kept(n)) && (10..MOST + 10).all(kept), "the others stay");
+}
