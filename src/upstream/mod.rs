@@ -10,7 +10,7 @@ pub mod tls;
 use crate::name::Origin;
 
 /// Why an upstream gave no response, and whose fault that is.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum UpstreamError {
     #[error(transparent)]
     Dial(#[from] dial::DialError),

@@ -9,7 +9,7 @@ mod tests;
 use super::UpstreamError;
 use super::dial::Dialer;
 use super::late::{CarriesKey, Due, Late};
-use super::tls::{Offer, Tls};
+use super::tls::{Offer, Tls, TlsFailure};
 use crate::name::{Origin, Scheme};
 use foldhash::fast::RandomState;
 use http::header::{HOST, TRANSFER_ENCODING};
@@ -66,8 +66,20 @@ struct Kept<B> {
     busy: usize,
     /// The upstream has turned down one of the protocols.
     only: Option<Only>,
-    /// Held while an HTTP/2 connection is being made: the requests behind it share that one.
-    opening: Arc<tokio::sync::Mutex<()>>,
+    opening: Arc<Opening>,
+    /// Another one once all has been let go of: a connection of an earlier life does not come back.
+    life: Arc<()>,
+}
+
+/// Held while an HTTP/2 connection is being made: the requests behind it share that one, or the failure.
+type Opening = tokio::sync::Mutex<Option<(Instant, UpstreamError)>>;
+
+/// How a request comes by a new connection.
+struct Way {
+    only: Option<Only>,
+    shared: bool,
+    opening: Arc<Opening>,
+    life: Arc<()>,
 }
 
 impl<B> Kept<B> {
@@ -80,6 +92,11 @@ impl<B> Kept<B> {
         }
     }
 
+    fn way(&self, wish: Wish) -> Way {
+        let (opening, life) = (self.opening.clone(), self.life.clone());
+        Way { only: self.only, shared: self.wants_shared(wish), opening, life }
+    }
+
     /// Since when each connection idles that does.
     fn idle_since(&self) -> impl Iterator<Item = Instant> {
         self.idle.iter().map(|idle| idle.since).chain(self.shared.iter().filter_map(Shared::idle_since))
@@ -87,7 +104,8 @@ impl<B> Kept<B> {
 
     /// Whether anything is there that somebody could still want.
     fn is_of_use(&self) -> bool {
-        self.busy > 0 || !self.idle.is_empty() || !self.shared.is_empty()
+        // who has or makes a connection holds on to its life
+        self.busy > 0 || !self.shared.is_empty() || Arc::strong_count(&self.life) > 1
     }
 }
 
@@ -107,11 +125,13 @@ struct One<B> {
     send: http1::SendRequest<B>,
     due: Due,
     ip: IpAddr,
+    life: Arc<()>,
 }
 
 impl<B> Default for Kept<B> {
     fn default() -> Self {
-        Self { idle: Vec::new(), shared: Vec::new(), busy: 0, only: None, opening: Arc::default() }
+        let (opening, life) = Default::default();
+        Self { idle: Vec::new(), shared: Vec::new(), busy: 0, only: None, opening, life }
     }
 }
 
@@ -162,7 +182,8 @@ where
         let mut origins = self.pool.lock();
         let Some(kept) = origins.get_mut(&self.origin) else { return };
         kept.busy = kept.busy.saturating_sub(1);
-        if *reuse && !line.send.is_closed() && kept.idle.len() < IDLE_PER_ORIGIN {
+        let is_of_now = Arc::ptr_eq(&line.life, &kept.life);
+        if *reuse && is_of_now && !line.send.is_closed() && kept.idle.len() < IDLE_PER_ORIGIN {
             kept.idle.push(Idle { line, since: Instant::now() });
         }
     }
@@ -305,54 +326,82 @@ where
     }
 
     async fn connect(self: &Arc<Self>, origin: &Origin, wish: Wish) -> Result<Line<B>, UpstreamError> {
-        let (only, shared, opening) = {
-            let mut origins = self.lock();
-            let kept = origins.entry(origin.clone()).or_default();
-            (kept.only, kept.wants_shared(wish), kept.opening.clone())
-        };
-        let _turn = if shared { Some(opening.lock().await) } else { None };
-        if shared && let Some(line) = self.kept(origin, wish) {
+        let way = self.way(origin, wish);
+        if way.shared {
+            return self.connect_in_turn(origin, wish, way).await;
+        }
+        match self.open(origin, wish, &way).await {
+            Err(failure) if failure.no_protocol && wish != Wish::Alone => {
+                let way = self.learn(origin, wish, Only::Http2);
+                self.connect_in_turn(origin, wish, way).await
+            }
+            opened => opened.map_err(|failure| failure.error),
+        }
+    }
+
+    /// Of many requests that come at once to an upstream that is down or slow, one tries: the others wait for what it
+    /// gets, learns or fails of.
+    async fn connect_in_turn(&self, origin: &Origin, wish: Wish, way: Way) -> Result<Line<B>, UpstreamError> {
+        let asked = Instant::now();
+        let mut turn = way.opening.lock().await;
+        if let Some((failed, error)) = &*turn
+            && *failed >= asked
+        {
+            return Err(error.clone());
+        }
+        if let Some(line) = self.kept(origin, wish) {
             return Ok(line);
         }
-        let offer = match only {
+        let now = self.way(origin, wish);
+        if !now.shared {
+            drop(turn);
+            return self.open(origin, wish, &now).await.map_err(|failure| failure.error);
+        }
+        let opened = self.open(origin, wish, &now).await.map_err(|failure| failure.error);
+        *turn = opened.as_ref().err().map(|error| (Instant::now(), error.clone()));
+        opened
+    }
+
+    fn way(&self, origin: &Origin, wish: Wish) -> Way {
+        self.lock().entry(origin.clone()).or_default().way(wish)
+    }
+
+    fn learn(&self, origin: &Origin, wish: Wish, only: Only) -> Way {
+        let mut origins = self.lock();
+        let kept = origins.entry(origin.clone()).or_default();
+        kept.only = Some(only);
+        kept.way(wish)
+    }
+
+    /// A new connection.
+    async fn open(&self, origin: &Origin, wish: Wish, way: &Way) -> Result<Line<B>, TlsFailure> {
+        let offer = match way.only {
             _ if wish == Wish::Alone => Offer::Http1,
             Some(Only::Http1) => Offer::Http1,
             Some(Only::Http2) => Offer::Http2,
-            None if shared => Offer::Both,
+            None if way.shared => Offer::Both,
             None => Offer::Http1,
         };
-        let tcp = self.dialer.dial(origin).await?;
+        let tcp = self.dialer.dial(origin).await.map_err(UpstreamError::from)?;
         let ip = tcp.peer_addr().map_or(IpAddr::from([0, 0, 0, 0]), |a| a.ip());
         if origin.scheme == Scheme::Http {
-            return if wish == Wish::Http2 {
-                self.http2(origin, tcp, ip).await
+            return Ok(if wish == Wish::Http2 {
+                self.http2(origin, tcp, ip, way).await?
             } else {
-                self.http1(origin, tcp, ip).await
-            };
+                self.http1(origin, tcp, ip, way).await?
+            });
         }
-        let stream = match self.tls.connect(origin, tcp, offer).await {
-            Ok(stream) => stream,
-            Err(failure) if failure.no_protocol && offer == Offer::Http1 && wish != Wish::Alone => {
-                self.learn(origin, Only::Http2);
-                let tcp = self.dialer.dial(origin).await?;
-                self.tls.connect(origin, tcp, Offer::Http2).await.map_err(|f| f.error)?
-            }
-            Err(failure) => return Err(failure.error),
-        };
+        let stream = self.tls.connect(origin, tcp, offer).await?;
         if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
-            return self.http2(origin, stream, ip).await;
+            return Ok(self.http2(origin, stream, ip, way).await?);
         }
         if offer == Offer::Both {
-            self.learn(origin, Only::Http1);
+            self.learn(origin, wish, Only::Http1);
         }
-        self.http1(origin, stream, ip).await
+        Ok(self.http1(origin, stream, ip, way).await?)
     }
 
-    fn learn(&self, origin: &Origin, only: Only) {
-        self.lock().entry(origin.clone()).or_default().only = Some(only);
-    }
-
-    async fn http1<S>(&self, origin: &Origin, stream: S, ip: IpAddr) -> Result<Line<B>, UpstreamError>
+    async fn http1<S>(&self, origin: &Origin, stream: S, ip: IpAddr, way: &Way) -> Result<Line<B>, UpstreamError>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -365,10 +414,10 @@ where
             let _ = connection.with_upgrades().await;
         });
         self.lock().entry(origin.clone()).or_default().busy += 1;
-        Ok(Line::Http1(One { send, due, ip }))
+        Ok(Line::Http1(One { send, due, ip, life: way.life.clone() }))
     }
 
-    async fn http2<S>(&self, origin: &Origin, stream: S, ip: IpAddr) -> Result<Line<B>, UpstreamError>
+    async fn http2<S>(&self, origin: &Origin, stream: S, ip: IpAddr, way: &Way) -> Result<Line<B>, UpstreamError>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -380,7 +429,11 @@ where
         });
         let shared = Shared::new(send, ip);
         let line = shared.line();
-        self.lock().entry(origin.clone()).or_default().shared.push(shared);
+        let mut origins = self.lock();
+        let kept = origins.entry(origin.clone()).or_default();
+        if Arc::ptr_eq(&kept.life, &way.life) {
+            kept.shared.push(shared);
+        }
         Ok(line)
     }
 
@@ -398,11 +451,12 @@ where
         });
     }
 
-    /// Lets go of everything that is kept to some origins: what is under way ends as it began.
+    /// Lets go of everything that is kept to some origins: what is under way ends as it began, and does not come back.
     pub fn close(&self, which: impl Fn(&Origin) -> bool) {
         self.lock().iter_mut().filter(|(origin, _)| which(origin)).for_each(|(_, kept)| {
             kept.idle.clear();
             kept.shared.clear();
+            kept.life = Arc::default();
         });
     }
 }

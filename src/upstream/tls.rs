@@ -82,9 +82,7 @@ impl Tls {
                 let error = UpstreamError::Tls { origin: origin.clone(), why };
                 Err(TlsFailure { error, no_protocol })
             }
-            Err(_) => {
-                Err(TlsFailure { error: UpstreamError::TlsTimeout { origin: origin.clone() }, no_protocol: false })
-            }
+            Err(_) => Err(UpstreamError::TlsTimeout { origin: origin.clone() }.into()),
         }
     }
 }
@@ -96,8 +94,14 @@ pub struct TlsFailure {
     pub no_protocol: bool,
 }
 
+impl From<UpstreamError> for TlsFailure {
+    fn from(error: UpstreamError) -> Self {
+        Self { error, no_protocol: false }
+    }
+}
+
 fn fail(origin: &Origin, why: String) -> TlsFailure {
-    TlsFailure { error: UpstreamError::Tls { origin: origin.clone(), why }, no_protocol: false }
+    UpstreamError::Tls { origin: origin.clone(), why }.into()
 }
 
 fn server_name(host: &Host) -> Result<ServerName<'static>, String> {

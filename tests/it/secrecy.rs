@@ -328,3 +328,30 @@ async fn a_wipe_opens_nothing() {
     assert_eq!(upstream.begun(), 1);
     serve.drained().await.verify();
 }
+
+/// An exchange that was under way when the keys changed ends as it began, and nothing else goes over its connection.
+#[tokio::test]
+async fn a_connection_that_was_in_use_when_keys_changed_serves_no_more() {
+    let upstream = Upstream::speaking(&["http/1.1"]);
+    let serve = Home::bound(&[&upstream]).serve();
+    let mut client = serve.client(&upstream, Http::Two).await;
+    let (gate, feed) = upstream.hold("/slow", http::Response::builder());
+    let slow = client.request("GET", "/slow").header("x-api-key", PLACEHOLDER).body(none()).expect("a request");
+    let answer = client.begin(slow).await;
+    let begun = tokio::task::spawn_blocking(move || {
+        upstream.await_begun(1);
+        upstream
+    });
+    let upstream = begun.await.expect("the upstream");
+    serve.signal(rustix::process::Signal::HUP);
+    serve.await_said(|line| line == "locum: reloaded");
+    feed.send("as it began");
+    drop((gate, feed));
+    let answer = crate::support::client::whole(answer.await.expect("an answer")).await.expect("its end");
+    assert_eq!(answer.text(), "as it began");
+    for _ in 0..3 {
+        assert_eq!(client.get("/").await.status, 200);
+    }
+    let connections: Vec<usize> = upstream.seen().iter().map(|seen| seen.connection).collect();
+    assert_eq!(connections, [0, 1, 1, 1]);
+}

@@ -318,6 +318,34 @@ async fn twenty_requests_at_once_on_one_http2_connection() {
     }
 }
 
+/// The first tells that the upstream doesn't speak HTTP/2, and the others that wait for it needn't ask again.
+#[tokio::test]
+async fn many_requests_at_once_ask_the_upstream_once_what_it_speaks() {
+    let mut upstream = Upstream::speaking(&["http/1.1"]);
+    let serve = Home::bound(&[&upstream]).serve();
+    let mut client = serve.client(&upstream, Http::Two).await;
+    let (mut gates, mut answers) = (Vec::new(), Vec::new());
+    // eight have connections of their own before anybody thinks of sharing one
+    for numbers in [0..8, 8..60] {
+        let begun = numbers.end;
+        for number in numbers {
+            gates.push(upstream.hold(&format!("/{number}"), Response::builder()));
+            let request = client.request("GET", &format!("/{number}")).body(none()).unwrap();
+            answers.push(client.begin(request).await);
+        }
+        let waited = tokio::task::spawn_blocking(move || {
+            upstream.await_begun(begun);
+            upstream
+        });
+        upstream = waited.await.unwrap();
+    }
+    assert_eq!((upstream.connections(), upstream.offered_http2()), (60, 1));
+    drop(gates);
+    for answer in answers {
+        assert_eq!(whole(answer.await.unwrap()).await.unwrap().status, 200);
+    }
+}
+
 /// More than either side's windows hold, and more of them than share one connection.
 #[tokio::test]
 async fn downloads_that_nobody_reads_hold_up_nobody_else() {

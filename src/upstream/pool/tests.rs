@@ -139,3 +139,45 @@ async fn the_oldest_of_too_many_that_idle_are_closed() {
     let kept = |n| pool.lock().contains_key(&origin(n));
     assert!((0..10).all(|n| !kept(n)) && (10..MOST + 10).all(kept), "the others stay");
 }
+
+#[tokio::test]
+async fn a_connection_that_was_in_use_when_all_was_closed_serves_no_more() {
+    for (http2, wish) in [(false, Wish::Http1), (true, Wish::Http2)] {
+        let (server, pool) = (Server::start(http2).await, here());
+        exchange(&pool, &server.origin(), wish).await;
+        let (response, mut lease) = pool.send(&server.origin(), request(), wish).await.unwrap();
+        pool.close(|_| true);
+        assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "hello", "it ends as it began");
+        lease.finish();
+        drop(lease);
+        server.has_open(0).await;
+        exchange(&pool, &server.origin(), wish).await;
+        assert_eq!(server.came.load(Ordering::SeqCst), 2, "{wish:?}");
+        // what is made afterwards is kept as ever
+        exchange(&pool, &server.origin(), wish).await;
+        assert_eq!(server.came.load(Ordering::SeqCst), 2, "{wish:?}");
+    }
+}
+
+/// Time stands still but where all wait, so the limits are reached at once.
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_a_connection_that_fails_does_not_try_it_again() {
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let proxy = format!("http://{}", silent.local_addr().unwrap()).parse().unwrap();
+    let pool = pool(Dialer { proxy: Some(Arc::new(proxy)), ..Dialer::default() });
+    let origin = Origin::parse(Scheme::Https, "api.tool.example").unwrap();
+    let start = tokio::time::Instant::now();
+    for round in 1..=2 {
+        let calls = (0..5).map(|_| {
+            let (pool, origin) = (pool.clone(), origin.clone());
+            tokio::spawn(async move { pool.send(&origin, request(), Wish::Http2).await.err().map(|e| e.to_string()) })
+        });
+        for call in calls.collect::<Vec<_>>() {
+            let error = call.await.unwrap().unwrap();
+            assert_eq!(error, "https://api.tool.example did not answer the connection within 10 s");
+        }
+        // who comes later does try
+        let passed = (start.elapsed().as_secs_f64() / 10.0).round();
+        assert_eq!(passed, f64::from(round), "one attempt for all, not one after another");
+    }
+}
