@@ -197,7 +197,7 @@ async fn without_room(upstream: &Upstream, serve: Serve, fill: impl FnOnce(&Serv
     assert_eq!(upstream.seen().last().unwrap().header("authorization").unwrap(), format!("Bearer {TOOL_KEY}"));
     drop(client);
     let home = serve.drained().await;
-    assert!(of(&home.audit(), "substitution").iter().any(|r| r["path"] == "/after"));
+    assert!(of(&home.records(), "substitution").iter().any(|r| r["path"] == "/after"));
     home
 }
 
@@ -210,7 +210,7 @@ async fn no_file_may_grow_any_more() {
         let output = finish(Command::new("prlimit").args(["--pid", &pid, &format!("--fsize={bytes}:unlimited")]));
         assert!(output.status.success(), "{}", told(&output));
     };
-    without_room(&upstream, serve, |serve| limit(serve, "16384"), |serve| limit(serve, "unlimited")).await;
+    without_room(&upstream, serve, |serve| limit(serve, "16384"), |serve| limit(serve, "unlimited")).await.verify();
 }
 
 #[tokio::test]
@@ -230,6 +230,7 @@ async fn the_disk_is_full() {
     let fill = |_: &Serve| drop(std::fs::write(&filler, vec![0; 1024 * 1024]));
     let free = |_: &Serve| std::fs::remove_file(&filler).unwrap();
     let home = without_room(&upstream, home.serve(), fill, free).await;
+    home.verify();
     // its folder can go once nothing is mounted in it
     drop((mount, home));
 }
@@ -254,7 +255,10 @@ async fn the_folder_has_vanished() {
             }
             std::os::unix::fs::DirBuilderExt::mode(&mut std::fs::DirBuilder::new(), 0o700).create(&dir).unwrap();
         };
-        without_room(&upstream, serve, vanish, back).await;
+        let home = without_room(&upstream, serve, vanish, back).await;
+        // what was in it is gone, and missed
+        let output = finish(&mut home.locum(&["audit", "verify"]));
+        assert!(output.status.code() == Some(1) && stderr(&output).contains("jsonl is missing"), "{}", told(&output));
     }
 }
 

@@ -236,9 +236,9 @@ async fn a_large_compressed_upload_is_rewritten_and_never_held() {
         assert!(peak < 64 * 1024, "{http:?}: {peak} KiB resident at the peak");
         drop((client, body));
         let records = serve.drained().await.audit();
-        // one before the first use leaves, and one for those that came after
-        let counts: Vec<_> = of(&records, "substitution").iter().map(|r| r["count"].as_u64().unwrap()).collect();
-        assert_eq!(counts, [1, 2], "{records:#?}");
+        // each before the use that it is of leaves
+        let counts: u64 = of(&records, "substitution").iter().map(|r| r["count"].as_u64().unwrap()).sum();
+        assert_eq!(counts, 3, "{records:#?}");
     }
 }
 
