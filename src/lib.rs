@@ -35,6 +35,7 @@
 //!  no clock) chain.rs          the hash chain: link, verify
 //!          anomaly/            a fold over records -> findings
 //! 0 GROUND place.rs record.rs  places in a request; what happened in one exchange
+//!          disk.rs             files replaced whole, and the turns of those who write them
 //!          memory/             sealed secret bytes; wiping; hardening of the process
 //!          name.rs             Host, KeyName, AgentName, Origin: below the others on this floor
 //! ```
@@ -57,6 +58,7 @@ pub mod ca;
 pub mod chain;
 pub mod cli;
 pub mod config;
+pub mod disk;
 pub mod memory;
 pub mod name;
 pub mod place;

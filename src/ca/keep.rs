@@ -1,8 +1,8 @@
 //! Keeps the root between runs, in a store that never holds its key in the clear. Made once, by whoever comes first.
 
 use super::{CaError, Root};
+use crate::disk;
 use crate::memory::Opened;
-use std::fs::{File, OpenOptions};
 use std::path::Path;
 use std::time::SystemTime;
 
@@ -36,23 +36,13 @@ pub fn take_or_make(
     if let Some(kept) = shelf.take().map_err(fail)? {
         return Ok(kept);
     }
-    let _turn = turn(lock).map_err(|e| CaError::File { path: lock.display().to_string(), why: e.to_string() })?;
+    let _turn = disk::turn(lock).map_err(|e| CaError::File { path: lock.display().to_string(), why: e.to_string() })?;
     if let Some(kept) = shelf.take().map_err(fail)? {
         return Ok(kept);
     }
     let made = make()?;
     shelf.put(made.expose()).map_err(fail)?;
     Ok(made)
-}
-
-fn turn(path: &Path) -> std::io::Result<File> {
-    let mut options = OpenOptions::new();
-    options.create(true).append(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let file = options.open(path)?;
-    file.lock()?;
-    Ok(file)
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Makes and loads the CA. Where its key is kept is the caller's matter; here it is only in memory.
 
 use super::CaError;
+use crate::disk;
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256,
     SerialNumber,
@@ -67,7 +68,10 @@ impl Root {
             use std::os::unix::fs::PermissionsExt as _;
             let mode = std::fs::metadata(path).map_err(|e| fail(e.to_string()))?.permissions().mode();
             if mode & 0o077 != 0 {
-                return Err(fail(format!("others may read this CA's key; run: chmod 600 {}", path.display())));
+                return Err(fail(format!(
+                    "others may read this CA's key; run: chmod 600 {}",
+                    disk::shell_quoted(path)
+                )));
             }
         }
         let pem = Zeroizing::new(std::fs::read(path).map_err(|e| fail(e.to_string()))?);

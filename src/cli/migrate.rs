@@ -4,12 +4,13 @@ use super::{secret, term};
 use crate::config::keys::KeySetting;
 use crate::config::settings::Settings;
 use crate::config::spots::{self, Spot, Wanted};
+use crate::disk::{self, Rights};
 use crate::memory::{Environment, Opened};
 use crate::name::KeyName;
 use crate::secrets::{SourceSpec, Store, Supplies, entry_name};
 use std::collections::BTreeMap;
 use std::fs::{self, File, Metadata};
-use std::io::{Read as _, Write as _};
+use std::io::{self, Read as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -184,23 +185,12 @@ impl Document {
         if !spot.quoted && before.ends_with('=') { format!("\"{placeholder}\"") } else { placeholder }
     }
 
-    fn replace(&self, text: &str) -> std::io::Result<()> {
-        let dir = self.path.parent().unwrap_or(Path::new("/"));
-        let mut file = tempfile::Builder::new().prefix(".locum-").tempfile_in(dir)?;
-        file.write_all(text.as_bytes())?;
-        let new = file.as_file().metadata()?;
-        if (new.uid(), new.gid()) != (self.found.uid(), self.found.gid()) {
-            std::os::unix::fs::fchown(file.as_file(), Some(self.found.uid()), Some(self.found.gid()))?;
-        }
-        file.as_file().set_permissions(self.found.permissions())?;
-        file.as_file().sync_all()?;
-        let now = fs::metadata(&self.path)?;
+    fn replace(&self, text: &str) -> io::Result<()> {
         let same = |m: &Metadata| (m.dev(), m.ino(), m.len(), m.mtime(), m.mtime_nsec());
-        if same(&now) != same(&self.found) {
-            return Err(std::io::Error::other("it was changed meanwhile"));
-        }
-        file.persist(&self.path).map_err(|e| e.error)?;
-        File::open(dir)?.sync_all()
+        disk::replace_if(&self.path, text.as_bytes(), Rights::Of(&self.found), || {
+            let now = fs::metadata(&self.path)?;
+            if same(&now) == same(&self.found) { Ok(()) } else { Err(io::Error::other("it was changed meanwhile")) }
+        })
     }
 }
 

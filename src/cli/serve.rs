@@ -4,6 +4,7 @@ use super::{Context, term, told};
 use crate::app::{App, Plan, Running, Stored};
 use crate::ca::Root;
 use crate::config::settings::{CaSource, Settings};
+use crate::disk::{self, Rights};
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::path::Path;
@@ -55,13 +56,12 @@ pub fn run(args: ServeArgs, context: &Context) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Written whole or not at all: who waits for the file finds a certificate in it.
+/// Written whole or not at all: who waits for the file finds a certificate in it. The folder may be one that agents write
+/// into, so nothing that is there is followed.
 pub fn export_certificate(root: &Root, path: &Path) -> anyhow::Result<()> {
     let fail =
         |e: std::io::Error| term::Told::failed(format!("{}: {e}", path.display()), "see [ca] export in the config");
-    let partial = path.with_extension("partial");
-    std::fs::write(&partial, root.certificate_pem()).map_err(fail)?;
-    std::fs::rename(&partial, path).map_err(fail)
+    disk::replace(path, root.certificate_pem().as_bytes(), Rights::Public).map_err(fail)
 }
 
 fn announce(app: &App, export: Option<&Path>) {

@@ -2,11 +2,12 @@
 
 use super::settings::{Environment, Given, Settings};
 use super::{Mistakes, settings};
+use crate::disk::{self, Rights};
 use crate::name::KeyName;
 use std::fs;
-use std::io::{self, Write as _};
+use std::io;
 use std::path::{Path, PathBuf};
-use toml_edit::{Array, DocumentMut, Item, Table, value};
+use toml_edit::{Array, DocumentMut, InlineTable, Item, Table, value};
 
 /// The settings of `[key.NAME]` that are to be written; empty ones stay as they are.
 #[derive(Debug, Default)]
@@ -40,43 +41,67 @@ pub enum EditError {
     Wrong(Mistakes),
 }
 
+/// Whether [`bind`] would write it: what would be wrong is told before anything else is asked for.
+///
+/// # Errors
+/// As [`bind`].
+pub fn check(given: &Given, env: &Environment, key: &KeyName, binding: &Binding) -> Result<(), EditError> {
+    let named = named(given, env)?;
+    edited(&named, given, env, |document| binding.write(document, key)).map(drop)
+}
+
 /// Writes `binding` for `key`, once the file with it reads without a mistake. Tells which file it is.
+///
+/// # Errors
+/// When the file can't be read or written, or would be wrong; then it is as it was.
 pub fn bind(given: &Given, env: &Environment, key: &KeyName, binding: &Binding) -> Result<PathBuf, EditError> {
-    edit(given, env, |document| {
-        let keys = document.entry("key").or_insert(Item::Table(implicit()));
-        let Some(keys) = keys.as_table_mut() else { return };
-        let entry = keys.entry(key.as_str()).or_insert(Item::Table(Table::new()));
-        let Some(table) = entry.as_table_mut() else { return };
-        let lists = [
-            ("hosts", &binding.hosts),
-            ("methods", &binding.methods),
-            ("paths", &binding.paths),
-            ("where", &binding.places),
-        ];
-        if let Some(source) = &binding.source {
-            table.insert("source", value(source));
-        }
-        for (name, list) in lists.into_iter().filter(|(_, list)| !list.is_empty()) {
-            table.insert(name, value(list.iter().collect::<Array>()));
-        }
-        if let Some(placeholder) = &binding.placeholder {
-            table.insert("placeholder", value(placeholder));
-        }
-    })
+    edit(given, env, |document| binding.write(document, key))
 }
 
 /// Takes `[key.NAME]` out, where it is there. Whether it was.
+///
+/// # Errors
+/// As [`bind`].
 pub fn unbind(given: &Given, env: &Environment, key: &KeyName) -> Result<bool, EditError> {
     let mut found = false;
     let known = settings::config_path(given, env).is_some_and(|(path, _)| path.exists());
     if known {
         edit(given, env, |document| {
-            let keys = document.get_mut("key").and_then(Item::as_table_mut);
+            let keys = document.get_mut("key").and_then(Item::as_table_like_mut);
             found = keys.is_some_and(|keys| keys.remove(key.as_str()).is_some());
+            Ok(())
         })?;
     }
     Ok(found)
 }
+
+impl Binding {
+    /// Into a table of any kind: `[key.tool]`, dotted, or `{ … }` on one line.
+    fn write(&self, document: &mut DocumentMut, key: &KeyName) -> Result<(), NoTable> {
+        let keys = document.entry("key").or_insert(Item::Table(implicit()));
+        let empty = if keys.is_value() { value(InlineTable::new()) } else { Item::Table(Table::new()) };
+        let keys = keys.as_table_like_mut().ok_or(NoTable)?;
+        if !keys.contains_key(key.as_str()) {
+            keys.insert(key.as_str(), empty);
+        }
+        let table = keys.get_mut(key.as_str()).and_then(Item::as_table_like_mut).ok_or(NoTable)?;
+        let lists =
+            [("hosts", &self.hosts), ("methods", &self.methods), ("paths", &self.paths), ("where", &self.places)];
+        if let Some(source) = &self.source {
+            table.insert("source", value(source));
+        }
+        for (name, list) in lists.into_iter().filter(|(_, list)| !list.is_empty()) {
+            table.insert(name, value(list.iter().collect::<Array>()));
+        }
+        if let Some(placeholder) = &self.placeholder {
+            table.insert("placeholder", value(placeholder));
+        }
+        Ok(())
+    }
+}
+
+/// What stands where a table belongs is none.
+struct NoTable;
 
 fn implicit() -> Table {
     let mut table = Table::new();
@@ -84,41 +109,79 @@ fn implicit() -> Table {
     table
 }
 
-fn edit(given: &Given, env: &Environment, change: impl FnOnce(&mut DocumentMut)) -> Result<PathBuf, EditError> {
-    let (path, _) = settings::config_path(given, env).ok_or(EditError::NoPlace)?;
-    let fail = |source| EditError::Io { path: path.clone(), source };
-    let before = match fs::read_to_string(&path) {
+fn edit(
+    given: &Given,
+    env: &Environment,
+    change: impl FnOnce(&mut DocumentMut) -> Result<(), NoTable>,
+) -> Result<PathBuf, EditError> {
+    let named = named(given, env)?;
+    let fail = |source| EditError::Io { path: named.clone(), source };
+    fs::create_dir_all(disk::folder(&named)).map_err(fail)?;
+    let path = without_links(&named).map_err(fail)?;
+    // two who change it at once both find their change; in the state's folder, which is ours alone
+    let lock = settings::state_path(given, env, &mut Vec::new()).join("config.lock");
+    let _turn = disk::turn(&lock).map_err(|source| EditError::Io { path: lock, source })?;
+    if let Some(text) = edited(&named, given, env, change)? {
+        let found = fs::metadata(&path).ok();
+        let rights = found.as_ref().map_or(Rights::Public, Rights::Of);
+        disk::replace(&path, text.as_bytes(), rights).map_err(fail)?;
+    }
+    Ok(named)
+}
+
+fn named(given: &Given, env: &Environment) -> Result<PathBuf, EditError> {
+    settings::config_path(given, env).map(|(path, _)| path).ok_or(EditError::NoPlace)
+}
+
+/// The text with the change in it, where that differs and reads without a mistake.
+fn edited(
+    path: &Path,
+    given: &Given,
+    env: &Environment,
+    change: impl FnOnce(&mut DocumentMut) -> Result<(), NoTable>,
+) -> Result<Option<String>, EditError> {
+    let toml = |why: String| EditError::Toml { path: path.into(), why };
+    let before = match fs::read_to_string(path) {
         Ok(text) => text,
         Err(e) if e.kind() == io::ErrorKind::NotFound => String::new(),
-        Err(e) => return Err(fail(e)),
+        Err(source) => return Err(EditError::Io { path: path.into(), source }),
     };
-    let mut document: DocumentMut =
-        before.parse().map_err(|e: toml_edit::TomlError| EditError::Toml { path: path.clone(), why: e.to_string() })?;
-    change(&mut document);
-    let after = document.to_string();
+    let mut document: DocumentMut = before.parse().map_err(|e: toml_edit::TomlError| toml(e.to_string()))?;
+    // comments with nothing behind them would be put behind all that comes
+    let comments = if document.is_empty() { before.trim_end() } else { "" };
+    if !comments.is_empty() {
+        document.set_trailing("");
+    }
+    change(&mut document).map_err(|NoTable| toml("`key` is no table of tables".into()))?;
+    let after = match comments {
+        "" => document.to_string(),
+        _ if document.is_empty() => return Ok(None),
+        _ => format!("{comments}\n\n{document}"),
+    };
     if after == before {
-        return Ok(path);
+        return Ok(None);
     }
-    let dir = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    fs::create_dir_all(dir).map_err(fail)?;
-    let mut file = tempfile::Builder::new().prefix(".locum-").suffix(".toml").tempfile_in(dir).map_err(fail)?;
-    file.write_all(after.as_bytes()).map_err(fail)?;
-    if let Ok(known) = fs::metadata(&path) {
-        file.as_file().set_permissions(known.permissions()).map_err(fail)?;
+    Settings::trial(path, &after, given, env).map_err(EditError::Wrong)?;
+    Ok(Some(after))
+}
+
+/// The file behind a link, which is to stay one: among dotfiles the config is kept elsewhere.
+fn without_links(path: &Path) -> io::Result<PathBuf> {
+    match path.canonicalize() {
+        Err(e) if e.kind() == io::ErrorKind::NotFound && fs::symlink_metadata(path).is_err() => Ok(path.into()),
+        followed => followed,
     }
-    let trial = Given { config: Some(file.path().into()), state: given.state.clone() };
-    Settings::load(&trial, env).map_err(EditError::Wrong)?;
-    file.as_file().sync_all().map_err(fail)?;
-    file.persist(&path).map_err(|e| fail(e.error))?;
-    Ok(path)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::DirBuilderExt as _;
 
     fn given(dir: &Path) -> Given {
-        Given { config: Some(dir.join("locum.toml")), state: Some(dir.join("state")) }
+        let state = dir.join("state");
+        fs::DirBuilder::new().mode(0o700).create(&state).unwrap();
+        Given { config: Some(dir.join("locum.toml")), state: Some(state) }
     }
 
     #[test]
@@ -138,13 +201,29 @@ mod tests {
     }
 
     #[test]
+    fn comments_stay_before_what_is_added() {
+        let dir = tempfile::tempdir().unwrap();
+        let (given, env) = (given(dir.path()), Environment::default());
+        let binding = Binding { hosts: vec!["api.tool.example".into()], ..Binding::default() };
+        let added = "[key.tool]\nhosts = [\"api.tool.example\"]\n";
+        for (before, after) in [("", added.to_owned()), ("# mine", format!("# mine\n\n{added}"))] {
+            fs::write(dir.path().join("locum.toml"), before).unwrap();
+            assert!(!unbind(&given, &env, &"tool".parse().unwrap()).unwrap());
+            assert_eq!(fs::read_to_string(dir.path().join("locum.toml")).unwrap(), before);
+            bind(&given, &env, &"tool".parse().unwrap(), &binding).unwrap();
+            assert_eq!(fs::read_to_string(dir.path().join("locum.toml")).unwrap(), after);
+        }
+    }
+
+    #[test]
     fn what_would_be_wrong_is_not_written() {
         let dir = tempfile::tempdir().unwrap();
         let (given, env) = (given(dir.path()), Environment::default());
         let binding = Binding { hosts: vec!["*.com".into()], ..Binding::default() };
         let wrong = bind(&given, &env, &"tool".parse().unwrap(), &binding);
         assert!(matches!(wrong, Err(EditError::Wrong(_))), "{wrong:?}");
-        assert!(!dir.path().join("locum.toml").exists());
-        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "no copy is left behind");
+        assert!(check(&given, &env, &"tool".parse().unwrap(), &binding).is_err());
+        let names: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+        assert_eq!(names, ["state"], "no copy is left behind");
     }
 }

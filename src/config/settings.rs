@@ -5,6 +5,7 @@ use super::file::Written;
 use super::keys::{self, AgentSetting, KeySetting};
 use super::reader::Reader;
 use super::{At, Mistake, Mistakes};
+use crate::disk;
 use crate::policy::rule::HostPattern;
 use crate::upstream::dial::{AddressRule, UpstreamProxy};
 use std::collections::BTreeMap;
@@ -169,18 +170,35 @@ impl Settings {
         if mistakes.is_empty() { Ok(settings) } else { Err(Mistakes(mistakes)) }
     }
 
+    /// What [`Self::load`] would give if the config file were at `path` and said `text`.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn trial(path: &Path, text: &str, given: &Given, env: &Environment) -> Result<Self, Mistakes> {
+        let (settings, mistakes) = Self::of(Some((path.into(), text.into())), given, env, Vec::new());
+        if mistakes.is_empty() { Ok(settings) } else { Err(Mistakes(mistakes)) }
+    }
+
     /// The settings as far as they can be read, and what is wrong with the rest, for which a default stands in.
     pub fn read(given: &Given, env: &Environment) -> (Self, Vec<Mistake>) {
         let mut mistakes = Vec::new();
         let file = config_path(given, env);
-        let text = file.as_ref().and_then(|(path, named)| read(path, *named, &mut mistakes));
-        let file = file.map(|(path, _)| path).filter(|_| text.is_some());
-        let written = match (&file, &text) {
-            (Some(path), Some(text)) => Written::read(path, text, &mut mistakes),
-            _ => Written::default(),
+        let file = file.and_then(|(path, named)| read(&path, named, &mut mistakes).map(|text| (path, text)));
+        Self::of(file, given, env, mistakes)
+    }
+
+    fn of(
+        file: Option<(PathBuf, String)>,
+        given: &Given,
+        env: &Environment,
+        mut mistakes: Vec<Mistake>,
+    ) -> (Self, Vec<Mistake>) {
+        let written = match &file {
+            Some((path, text)) => Written::read(path, text, &mut mistakes),
+            None => Written::default(),
         };
         let state = state_path(given, env, &mut mistakes);
-        let settings = build(written, file, state, env, &mut mistakes);
+        let settings = build(written, file.map(|(path, _)| path), state, env, &mut mistakes);
         mistakes.sort_by(|a, b| a.at.cmp(&b.at));
         (settings, mistakes)
     }
@@ -195,7 +213,7 @@ pub fn config_path(given: &Given, env: &Environment) -> Option<(PathBuf, bool)> 
     }
 }
 
-fn state_path(given: &Given, env: &Environment, mistakes: &mut Vec<Mistake>) -> PathBuf {
+pub(super) fn state_path(given: &Given, env: &Environment, mistakes: &mut Vec<Mistake>) -> PathBuf {
     let path = given.state.clone().or_else(|| env.base("XDG_STATE_HOME", ".local/state").map(|d| d.join("locum")));
     let Some(path) = path else {
         let at = At::Variable("HOME".into());
@@ -248,23 +266,17 @@ fn read(path: &Path, named: bool, mistakes: &mut Vec<Mistake>) -> Option<String>
 fn too_open(path: &Path, meta: &std::fs::Metadata, bits: u32, take: &str, what: &str, mistakes: &mut Vec<Mistake>) {
     use std::os::unix::fs::MetadataExt;
     if meta.mode() & bits != 0 {
-        mistakes.push(Mistake::new(At::File(path.into()), what, format!("run: chmod {take} {}", quoted(path))));
+        mistakes.push(Mistake::new(
+            At::File(path.into()),
+            what,
+            format!("run: chmod {take} {}", disk::shell_quoted(path)),
+        ));
     }
 }
 
 /// Elsewhere permissions aren't modes, and the folders of a user are closed to others as they are made.
 #[cfg(not(unix))]
 fn too_open(_: &Path, _: &std::fs::Metadata, _: u32, _: &str, _: &str, _: &mut Vec<Mistake>) {}
-
-/// A path as a shell takes it.
-#[cfg(unix)]
-fn quoted(path: &Path) -> String {
-    let text = path.display().to_string();
-    if text.bytes().all(|b| b.is_ascii_alphanumeric() || b"/._-+,:@%".contains(&b)) {
-        return text;
-    }
-    format!("'{}'", text.replace('\'', r"'\''"))
-}
 
 /// Typed settings from what was written; where a part is wrong, its default stands in so that the rest is read too.
 fn build(

@@ -1,10 +1,11 @@
 //! The tokens that `agent add` made: which agent each stands for, kept as hashes in the state folder.
 
+use crate::disk::{self, Rights};
 use crate::name::{AgentName, KeyName};
 use crate::policy::agent::TokenHash;
 use serde::{Deserialize, Serialize};
-use std::fs::{File, OpenOptions};
-use std::io::{self, Read as _, Write as _};
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -76,24 +77,15 @@ impl Tokens {
 
     fn save(&self, state: &Path) -> io::Result<()> {
         let rows: Vec<Row> = self.kept.iter().map(row).collect();
-        let mut file = tempfile::NamedTempFile::new_in(state)?;
-        file.write_all(serde_json::to_string_pretty(&rows)?.as_bytes())?;
-        file.write_all(b"\n")?;
-        file.as_file().sync_all()?;
-        file.persist(path(state)).map_err(|e| e.error)?;
-        Ok(())
+        let text = serde_json::to_string_pretty(&rows)? + "\n";
+        disk::replace(&path(state), text.as_bytes(), Rights::Private)
     }
 }
 
 /// Reads, changes and writes as one step, alone: two who add at once both find their agent.
 pub fn change<T>(state: &Path, change: impl FnOnce(&mut Tokens) -> T) -> Result<T, TokensError> {
     let fail = |e: io::Error| TokensError { path: path(state), why: e.to_string() };
-    let mut options = OpenOptions::new();
-    options.create(true).append(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let turn = options.open(state.join("agents.lock")).map_err(fail)?;
-    turn.lock().map_err(fail)?;
+    let _turn = disk::turn(&state.join("agents.lock")).map_err(fail)?;
     let mut tokens = Tokens::load(state)?.unwrap_or_default();
     let out = change(&mut tokens);
     tokens.save(state).map_err(fail)?;

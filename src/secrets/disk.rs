@@ -1,11 +1,12 @@
-//! Files of our own: private, replaced whole, and looked at for changes. What is in them is not its business.
+//! Files of our own: private, and looked at for changes. What is in them is not its business.
 
 use super::SourceError;
+use crate::disk::{self, Rights};
 use crate::memory::Opened;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::io::{self, ErrorKind, Read, Write};
-use std::path::{Path, PathBuf};
+use std::io::{self, ErrorKind, Read};
+use std::path::Path;
 
 /// The whole of a file that only its owner may read; `None` where there is none.
 pub(super) fn read_private(path: &Path, most: usize) -> Result<Option<Opened>, SourceError> {
@@ -37,7 +38,7 @@ fn refuse_shared(path: &Path, found: &fs::Metadata) -> Result<(), SourceError> {
     if found.is_file() && found.mode() & 0o077 != 0 {
         return Err(SourceError::new(
             format!("{} is open to other users", path.display()),
-            format!("chmod 600 {}", shell_quoted(path)),
+            format!("chmod 600 {}", disk::shell_quoted(path)),
         ));
     }
     Ok(())
@@ -49,50 +50,18 @@ fn refuse_shared(_: &Path, _: &fs::Metadata) -> Result<(), SourceError> {
     Ok(())
 }
 
-/// The old bytes or the new ones, whatever happens meanwhile. Only for one writer at a time.
+/// The old bytes or the new ones, for its owner alone; the folder is made if it isn't there.
 pub(super) fn replace_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let new = beside(path, ".new");
-    let folder = make_folder(path)?;
-    // One that a killed writer left.
-    match fs::remove_file(&new) {
-        Err(e) if e.kind() != ErrorKind::NotFound => return Err(e),
-        _ => {}
-    }
-    let write = || {
-        let mut file = private(OpenOptions::new().create_new(true).write(true)).open(&new)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&new, path)
-    };
-    if let Err(e) = write() {
-        let _ = fs::remove_file(&new);
-        return Err(e);
-    }
-    // Else a power cut could undo the rename. Windows can't open folders, and needs it not.
-    if cfg!(unix) { File::open(folder)?.sync_all() } else { Ok(()) }
+    make_folder(path)?;
+    disk::replace(path, bytes, Rights::Private)
 }
 
-/// The folder of `path`, made for its owner alone if it isn't there.
-pub(super) fn make_folder(path: &Path) -> io::Result<&Path> {
-    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+/// The folder of `path`, for its owner alone.
+pub(super) fn make_folder(path: &Path) -> io::Result<()> {
     let mut how = fs::DirBuilder::new();
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut how, 0o700);
-    how.recursive(true).create(folder)?;
-    Ok(folder)
-}
-
-/// For its owner alone from the first moment on.
-pub(super) fn private(how: &mut OpenOptions) -> &mut OpenOptions {
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(how, 0o600);
-    how
-}
-
-pub(super) fn beside(path: &Path, ending: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(ending);
-    name.into()
+    how.recursive(true).create(disk::folder(path))
 }
 
 pub(super) fn unwritable(path: &Path, e: &io::Error) -> SourceError {
@@ -116,27 +85,4 @@ pub(super) fn stamp(path: &Path) -> u64 {
         (found.dev(), found.ino(), found.mode(), found.ctime(), found.ctime_nsec()).hash(&mut hasher);
     }
     hasher.finish() | 1
-}
-
-/// As one word of a shell line that the user can paste.
-pub(super) fn shell_quoted(path: &Path) -> String {
-    let path = path.to_string_lossy();
-    let plain = |b: u8| b.is_ascii_alphanumeric() || b"/._-+,:@%".contains(&b);
-    if !path.is_empty() && !path.starts_with('-') && path.bytes().all(plain) {
-        return path.into_owned();
-    }
-    format!("'{}'", path.replace('\'', r"'\''"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn quoted_paths_are_one_word() {
-        for (path, word) in [("/a/b.c", "/a/b.c"), ("a b", "'a b'"), ("it's", r"'it'\''s'"), ("", "''"), ("$x", "'$x'")]
-        {
-            assert_eq!(shell_quoted(Path::new(path)), word);
-        }
-    }
 }

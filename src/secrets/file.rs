@@ -1,7 +1,8 @@
 //! Keys in files of their own, as Docker and Kubernetes mount them; read again once the file has changed.
 
-use super::disk::{shell_quoted, stamp};
+use super::disk::stamp;
 use super::{Freshness, MAX_VALUE, Source, SourceError, value};
+use crate::disk::shell_quoted;
 use crate::memory::Opened;
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, ErrorKind, Read};

@@ -2,13 +2,14 @@
 //! which take theirs from nowhere else.
 
 use super::{CA_FILE, pkcs12};
+use crate::disk::{self, Rights};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use std::collections::HashSet;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read as _, Write as _};
+use std::fs::{self, File};
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 /// The largest file of the user's that is read.
@@ -133,23 +134,9 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Whole or not at all: children read these files at any time.
+/// Whole or not at all: children read these files at any time. For us alone: a wgetrc can hold the user's passwords.
 fn put(path: &Path, bytes: &[u8]) -> Result<(), FilesError> {
-    let beside = path.with_extension(format!("{}.new", std::process::id()));
-    let written = create(&beside).and_then(|mut f| f.write_all(bytes)).and_then(|()| fs::rename(&beside, path));
-    written.map_err(|error| {
-        let _ = fs::remove_file(&beside);
-        FilesError { path: path.into(), error }
-    })
-}
-
-/// For us alone: a wgetrc can hold the user's passwords.
-fn create(path: &Path) -> io::Result<File> {
-    let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path)
+    disk::put(path, bytes, Rights::Private).map_err(|error| FilesError { path: path.into(), error })
 }
 
 #[cfg(test)]

@@ -23,3 +23,4 @@ mod traffic;
 mod truth;
 mod vanishing;
 mod websocket;
+mod written;

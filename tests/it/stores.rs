@@ -2,40 +2,13 @@
 //! that keys are moved out of, a real Secret Service.
 
 use crate::support::client::none;
-use crate::support::locum::{finish, stderr, stdout, told};
+use crate::support::locum::{stderr, stdout, told};
+use crate::support::stores::{KEY, SecretService, locum, transcript, with_vault};
 use crate::support::{HANGS, Home, Http, Upstream};
 use rustix::process::{Pid, Signal, kill_process};
-use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
-use std::process::{Child, Output, Stdio};
 use std::time::Instant;
-
-const KEY: &str = "tk-0123456789-abcdefghij-WXYZ";
-
-/// Runs `locum` with this input, to its end.
-fn locum(home: &Home, args: &[&str], input: &str) -> Output {
-    let mut command = home.locum(args);
-    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("locum");
-    // one that needs no input may be gone already
-    let _ = child.stdin.take().expect("a pipe").write_all(input.as_bytes());
-    child.wait_with_output().expect("its end")
-}
-
-/// What it said, with what differs from run to run taken out.
-fn transcript(home: &Home, args: &[&str], input: &str) -> String {
-    let output = locum(home, args, input);
-    let text = format!("{}{}[{}]\n", stdout(&output), stderr(&output), output.status.code().unwrap_or(-1));
-    text.lines()
-        .filter(|line| !line.starts_with("note: keyring"))
-        .map(|line| format!("{line}\n"))
-        .collect::<String>()
-        .replace(&home.path().display().to_string(), "~")
-}
-
-fn with_vault(password: &str) -> Home {
-    Home::bare("[key.tool]\nhosts = [\"api.tool.example\"]\n").set("LOCUM_MASTER_PASSWORD", password)
-}
 
 fn vault_file(home: &Home) -> PathBuf {
     home.state().join("vault")
@@ -172,64 +145,6 @@ fn a_key_is_set_listed_rotated_and_removed() {
         let output = locum(&home, &set, bad);
         assert_eq!(output.status.code(), Some(1), "{bad:?}: {}", told(&output));
     }
-}
-
-/// A D-Bus session of this test's own, with a keyring in it.
-struct SecretService {
-    bus: Child,
-    keyring: Child,
-    address: String,
-}
-
-impl SecretService {
-    /// `unlocked` has a collection to put things into; one that is not would ask a person.
-    fn start(home: &Home, unlocked: bool) -> Self {
-        let runtime = home.path().join("run");
-        std::fs::create_dir(&runtime).expect("a folder");
-        std::fs::set_permissions(&runtime, std::fs::Permissions::from_mode(0o700)).expect("a mode");
-        let mut bus = home.command("dbus-daemon");
-        let bus = bus.args(["--session", "--nofork", "--print-address"]).stdout(Stdio::piped()).stderr(Stdio::null());
-        let mut bus = bus.spawn().expect("dbus-daemon");
-        let address = first_line(&mut bus);
-        let mut keyring = home.command("gnome-keyring-daemon");
-        keyring.args(["--foreground", "--components=secrets"]);
-        if unlocked {
-            keyring.arg("--unlock");
-        }
-        keyring.env("DBUS_SESSION_BUS_ADDRESS", &address).env("XDG_RUNTIME_DIR", &runtime);
-        keyring.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
-        let mut keyring = keyring.spawn().expect("gnome-keyring-daemon");
-        let password = keyring.stdin.take().expect("a pipe").write_all(b"a password of the tests");
-        assert!(password.is_ok() || !unlocked);
-        let service = Self { bus, keyring, address };
-        let until = Instant::now() + HANGS;
-        while !service.is_there(home) {
-            assert!(Instant::now() < until, "gnome-keyring-daemon doesn't serve");
-        }
-        service
-    }
-
-    fn is_there(&self, home: &Home) -> bool {
-        let mut ask = home.command("dbus-send");
-        ask.env("DBUS_SESSION_BUS_ADDRESS", &self.address).args(["--session", "--print-reply"]);
-        ask.args(["--dest=org.freedesktop.DBus", "/", "org.freedesktop.DBus.NameHasOwner"]);
-        stdout(&finish(ask.arg("string:org.freedesktop.secrets"))).contains("boolean true")
-    }
-}
-
-impl Drop for SecretService {
-    fn drop(&mut self) {
-        for child in [&mut self.keyring, &mut self.bus] {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-    }
-}
-
-fn first_line(child: &mut Child) -> String {
-    let mut line = String::new();
-    BufReader::new(child.stdout.as_mut().expect("a pipe")).read_line(&mut line).expect("a line");
-    line.trim().to_owned()
 }
 
 #[tokio::test]

@@ -3,10 +3,11 @@
 
 use super::format::{self, Entries, Locked, MAX_FILE, VaultError};
 use super::kdf::{Kdf, Master, Salt};
+use crate::disk;
 use crate::memory::{Opened, Sealed};
-use crate::secrets::disk::{beside, make_folder, private, read_private, replace_file, stamp, unwritable};
+use crate::secrets::disk::{make_folder, read_private, replace_file, stamp, unwritable};
 use crate::secrets::{Freshness, MAX_VALUE, Source, SourceError, Store};
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use zeroize::Zeroizing;
@@ -222,14 +223,16 @@ impl Vault {
 
     /// Held by whoever reads in order to write: of two, the second reads what the first wrote.
     fn write_lock(&self) -> Result<File, SourceError> {
-        let path = beside(&self.path, ".lock");
-        let open = || {
+        let mut path = self.path.clone().into_os_string();
+        path.push(".lock");
+        let path = PathBuf::from(path);
+        let turn = || {
             make_folder(&path)?;
-            let file = private(OpenOptions::new().create(true).truncate(false).write(true)).open(&path)?;
-            file.lock()?;
-            Ok(file)
+            let turn = disk::turn(&path)?;
+            disk::sweep(&self.path)?;
+            Ok(turn)
         };
-        open().map_err(|e| unwritable(&path, &e))
+        turn().map_err(|e| unwritable(&path, &e))
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
@@ -464,15 +467,15 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let m = machine(dir.path());
         m.set("key/a", b"one").unwrap();
-        let blocked = beside(m.path(), ".new");
-        fs::create_dir(&blocked).unwrap();
+        let left = m.path().with_file_name(".machine.store.x.new");
+        fs::create_dir(&left).unwrap();
         assert!(m.set("key/a", b"two").unwrap_err().what.contains("can't be written"));
         assert_eq!(get(&m, "key/a"), Ok(Some("one".into())));
-        fs::remove_dir(&blocked).unwrap();
-        fs::write(&blocked, "what a killed writer left").unwrap();
+        fs::remove_dir(&left).unwrap();
+        fs::write(&left, "what a killed writer left").unwrap();
         m.set("key/a", b"two").unwrap();
         assert_eq!(get(&m, "key/a"), Ok(Some("two".into())));
-        assert!(!blocked.exists());
+        assert!(!left.exists());
     }
 
     #[test]

@@ -10,6 +10,7 @@ pub mod exit;
 pub mod locum;
 pub mod pattern;
 pub mod scan;
+pub mod stores;
 pub mod tunnel;
 pub mod upstream;
 pub mod websocket;
