@@ -5,6 +5,7 @@ use crate::app;
 use crate::config::settings::Settings;
 use crate::config::tokens::{self, Kept, Tokens};
 use crate::name::{AgentName, KeyName};
+use crate::policy::Agent;
 use crate::policy::agent::TokenHash;
 use base64::Engine as _;
 use jiff::Timestamp;
@@ -49,6 +50,23 @@ pub fn run(args: AgentArgs, context: &Context) -> anyhow::Result<ExitCode> {
         Command::List { json } => list(&settings, json),
         Command::Revoke { name } => revoke(&settings, &name),
     }
+}
+
+/// The agent that the config has under this name; without one, who may use every key.
+///
+/// # Errors
+/// When the config has none of that name.
+pub fn of_name(name: Option<&AgentName>, settings: &Settings) -> anyhow::Result<Agent> {
+    let Some(name) = name else { return Ok(Agent::local()) };
+    if let Some(setting) = settings.agents.iter().find(|a| a.name == *name) {
+        return Ok(app::agent(setting));
+    }
+    let known: Vec<&str> = settings.agents.iter().map(|a| a.name.as_str()).collect();
+    let next = match known.is_empty() {
+        true => format!("add a table [agent.{name}] to the config"),
+        false => format!("the config has {}", known.join(", ")),
+    };
+    Err(term::Told::failed(format!("there is no agent '{name}'"), next))
 }
 
 fn add(

@@ -1,16 +1,17 @@
 //! `locum explain`: asks the very rules that decide, and says which one does; or looks up why an exchange was refused.
 
-use super::{Context, term, told};
+use super::{Context, agent, term, told};
 use crate::app;
 use crate::audit::filter::{Filter, Wanted};
 use crate::audit::lines::member;
 use crate::audit::query::Merge;
 use crate::config::settings::Settings;
-use crate::name::{AgentName, Origin, Scheme};
+use crate::name::{AgentName, KeyName, Origin, Scheme};
+use crate::place::Place;
+use crate::policy::Denial;
 use crate::policy::decide::{Mention, Permit, Question};
-use crate::policy::{Agent, Denial};
 use crate::rewrite::body::BodyRewriter;
-use crate::rewrite::{BodyKey, head};
+use crate::rewrite::{BodyFault, BodyKey, head};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use std::path::Path;
@@ -108,12 +109,13 @@ fn request(
     };
     let authority = uri.authority().map_or("", http::uri::Authority::as_str);
     let origin = Origin::parse(scheme, authority).map_err(|e| wrong(e.to_string(), ""))?;
-    let headers = headers(&args.header)?;
-    let agent = agent(args.agent.as_ref(), settings)?;
+    let mut headers = headers(&args.header)?;
+    let agent = agent::of_name(args.agent.as_ref(), settings)?;
     let environment = context.take_secrets(settings)?;
     let live = app::rules(settings, &app::supplies(settings, environment)).map_err(told)?;
 
-    println!("{method} {}", origin);
+    live.inject(&origin, &mut headers);
+    println!("{method} {origin}");
     let target: Uri = uri.path_and_query().map_or("/", |p| p.as_str()).parse()?;
     let hits = head::find(&live.vocabulary, &target, &headers);
     let question =
@@ -136,17 +138,12 @@ fn permitted(
     live: &crate::proxy::Live,
     headers: &HeaderMap,
 ) -> anyhow::Result<ExitCode> {
-    for used in permit.uses() {
-        println!(
-            "  replaced  {} in {}, {}x: [key.{}] allows it",
-            used.key.placeholder(),
-            used.place,
-            used.count,
-            used.key
-        );
-    }
-    if let Some(body) = &args.body {
-        body_of(&read_body(body)?, permit, live, headers);
+    replaced(permit.uses().iter().map(|u| (&u.key, &u.place, u.count)));
+    if let Some(body) = &args.body
+        && let Err(fault) = body_of(&read_body(body)?, permit, live, headers)
+    {
+        println!("  refused   {fault}");
+        return Ok(ExitCode::from(term::REFUSED));
     }
     match permit.scrub().iter().map(|r| r.name.as_str()).collect::<Vec<_>>().join(", ") {
         names if names.is_empty() => println!("  answer    passes unread: no key is bound to this host"),
@@ -159,7 +156,7 @@ fn permitted(
 }
 
 /// The body through the engine that a request goes through, with stand-ins for the keys' values.
-fn body_of(body: &[u8], permit: &Permit, live: &crate::proxy::Live, headers: &HeaderMap) {
+fn body_of(body: &[u8], permit: &Permit, live: &crate::proxy::Live, headers: &HeaderMap) -> Result<(), BodyFault> {
     let keys = permit.body().iter().map(|grant| BodyKey {
         key: grant.rule.name.clone(),
         value: Some(Arc::new(crate::memory::Opened::new(b"0".to_vec()))),
@@ -169,20 +166,16 @@ fn body_of(body: &[u8], permit: &Permit, live: &crate::proxy::Live, headers: &He
     let mut engine = BodyRewriter::new(live.vocabulary.clone(), headers.get("content-type"), keys.collect());
     let mut out = Vec::new();
     let done = engine.push(Bytes::copy_from_slice(body), &mut out).and_then(|()| engine.finish(&mut out));
-    for used in engine.uses() {
-        println!(
-            "  replaced  {} in {}, {}x: [key.{}] allows it",
-            used.key.placeholder(),
-            used.place,
-            used.count,
-            used.key
-        );
-    }
+    replaced(engine.uses().iter().map(|u| (&u.key, &u.place, u.count)));
     if engine.kept() > 0 {
         println!("  kept      {} in the body, as text: no binding covers where they stand", engine.kept());
     }
-    if let Err(fault) = done {
-        println!("  refused   {fault}");
+    done
+}
+
+fn replaced<'u>(uses: impl Iterator<Item = (&'u KeyName, &'u Place, u64)>) {
+    for (key, place, count) in uses {
+        println!("  replaced  {} in {place}, {count}x: [key.{key}] allows it", key.placeholder());
     }
 }
 
@@ -211,15 +204,4 @@ fn headers(lines: &[String]) -> anyhow::Result<HeaderMap> {
         headers.append(name, HeaderValue::from_str(value.trim()).map_err(|_| bad())?);
     }
     Ok(headers)
-}
-
-fn agent(name: Option<&AgentName>, settings: &Settings) -> anyhow::Result<Agent> {
-    let Some(name) = name else { return Ok(Agent::local()) };
-    match settings.agents.iter().find(|a| a.name == *name) {
-        Some(setting) => Ok(app::agent(setting)),
-        None => Err(term::Told::failed(
-            format!("the config has no agent '{name}'"),
-            "'locum agent list' shows those with a token",
-        )),
-    }
 }

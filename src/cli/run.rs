@@ -1,12 +1,11 @@
 //! `locum run`: a proxy for one command, with everything that the command needs to use it, and nothing left behind.
 
 use super::orphans::Orphans;
-use super::{Context, env, term, told};
+use super::{Context, agent, env, term, told};
 use crate::app::{self, App, Plan};
 use crate::ca::Root;
 use crate::config::settings::{CaSource, Settings};
 use crate::name::AgentName;
-use crate::policy::Agent;
 use crate::policy::agent::TokenHash;
 use crate::trust_env::{self, Access, Files};
 use std::collections::HashMap;
@@ -49,7 +48,7 @@ pub fn run(args: RunArgs, context: &Context) -> anyhow::Result<ExitCode> {
 fn proxied(args: RunArgs, context: &Context) -> anyhow::Result<ExitCode> {
     let mut settings = context.settings()?;
     respect_own(&mut settings)?;
-    let agent = agent(args.agent.as_ref(), &settings)?;
+    let agent = Arc::new(agent::of_name(args.agent.as_ref(), &settings)?);
     let environment = context.take_secrets(&settings)?;
     context.warn_of_weaknesses();
     let left: HashMap<OsString, OsString> = std::env::vars_os().collect();
@@ -147,19 +146,6 @@ fn respect_own(settings: &mut Settings) -> anyhow::Result<()> {
     let own = trust_env::files::own_ca_files(&env::now);
     settings.proxy.upstream_ca.extend(own.into_iter().filter(|path| path.is_file()));
     Ok(())
-}
-
-fn agent(name: Option<&AgentName>, settings: &Settings) -> anyhow::Result<Arc<Agent>> {
-    let Some(name) = name else { return Ok(Arc::new(Agent::local())) };
-    let Some(setting) = settings.agents.iter().find(|a| a.name == *name) else {
-        let known: Vec<&str> = settings.agents.iter().map(|a| a.name.as_str()).collect();
-        let next = match known.is_empty() {
-            true => format!("add a table [agent.{name}] to the config"),
-            false => format!("the config has {}", known.join(", ")),
-        };
-        return Err(term::Told::failed(format!("there is no agent '{name}'"), next));
-    };
-    Ok(Arc::new(app::agent(setting)))
 }
 
 /// 256 random bits in hex: for this child only, and gone with it.

@@ -104,7 +104,7 @@ async fn forward(
     let expects = parts.version == Version::HTTP_11 && !body.is_end_stream() && expects_word(&parts.headers);
     parts.headers.remove(EXPECT);
     parts.uri = origin_form(&parts.uri);
-    inject(&asked.live, &asked.origin, &mut parts.headers);
+    asked.live.inject(&asked.origin, &mut parts.headers);
 
     let hits = head::find(&asked.live.vocabulary, &parts.uri, &parts.headers);
     let permit = decide(&asked, &parts, &hits, !body.is_end_stream()).map_err(Refusal::Denied)?;
@@ -270,20 +270,6 @@ fn origin_form(uri: &Uri) -> Uri {
         parts.path_and_query = Some(http::uri::PathAndQuery::from_static("/"));
     }
     Uri::from_parts(parts).unwrap_or_default()
-}
-
-/// Adds what the bindings of this host inject, where the client sends no such header itself.
-fn inject(live: &Live, origin: &Origin, headers: &mut HeaderMap) {
-    if !live.rules.injects {
-        return;
-    }
-    for rule in live.rules.bound(origin) {
-        if let Some(inject) = &rule.inject
-            && !headers.contains_key(&inject.name)
-        {
-            headers.insert(inject.name.clone(), inject.value.clone());
-        }
-    }
 }
 
 fn scene(conn: &Conn, agent: AgentName, origin: Option<&Origin>, request: &Request<Incoming>) -> Arc<Scene> {

@@ -35,6 +35,7 @@ use crate::rewrite::Vocabulary;
 use crate::secrets::Secrets;
 use crate::upstream::pool::Pool;
 use arc_swap::ArcSwap;
+use http::HeaderMap;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -73,6 +74,20 @@ pub struct Live {
 }
 
 impl Live {
+    /// Adds what the bindings of this host inject, where the client sends no such header itself.
+    pub fn inject(&self, origin: &Origin, headers: &mut HeaderMap) {
+        if !self.rules.injects {
+            return;
+        }
+        for rule in self.rules.bound(origin) {
+            if let Some(inject) = &rule.inject
+                && !headers.contains_key(&inject.name)
+            {
+                headers.insert(inject.name.clone(), inject.value.clone());
+            }
+        }
+    }
+
     /// How many bytes of a value are its well-known prefix.
     fn secret_from(&self, key: &KeyName, value: &[u8]) -> usize {
         let known = self.prefixes.get(key).into_iter().flatten();

@@ -6,6 +6,7 @@ mod codings;
 mod commands;
 mod descendants;
 mod endurance;
+mod explain;
 mod failures;
 #[path = "../floors.rs"]
 mod floors;
