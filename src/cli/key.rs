@@ -1,5 +1,6 @@
 //! `locum key`: puts keys into a store of this machine and their bindings into the config; a value is never an argument.
 
+use super::stores::{self, Kind, Stores};
 use super::{Context, migrate, secret, term, told};
 use crate::app;
 use crate::config::edit::{self, Binding, EditError};
@@ -7,7 +8,7 @@ use crate::config::keys::KeySetting;
 use crate::config::settings::{Environment as Variables, Settings};
 use crate::memory::Environment;
 use crate::name::KeyName;
-use crate::secrets::{Secrets, SourceError, Store, Supplies, entry_name};
+use crate::secrets::{Secrets, SourceSpec, Store, Supplies, entry_name};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -94,13 +95,6 @@ enum From {
     Env,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum Kind {
-    Keyring,
-    Vault,
-    Machine,
-}
-
 pub fn run(args: KeyArgs, context: &Context) -> anyhow::Result<ExitCode> {
     let settings = context.settings()?;
     app::make_state_dir(&settings.state).map_err(told)?;
@@ -108,23 +102,19 @@ pub fn run(args: KeyArgs, context: &Context) -> anyhow::Result<ExitCode> {
     let supplies = app::supplies_asking(&settings, environment.clone(), Arc::new(secret::MasterPrompt));
     match args.command {
         Command::Set(args) => set(args, &settings, &supplies, &environment, context),
-        Command::Rotate { names, all, stdin } => rotate(names, all, stdin, &settings, &supplies),
+        // without names it is all of them, as the arguments see to
+        Command::Rotate { names, stdin, .. } => rotate(&names, stdin, &settings, &supplies, &environment),
         Command::List { json } => list(&settings, &supplies, json),
         Command::Remove { name } => remove(&name, &settings, &supplies, context),
         Command::Migrate { files, dry_run, store } => {
-            let stores = migrate::Stores { supplies: &supplies, chosen: choose(store, &supplies)? };
+            let stores = Stores { supplies: &supplies, chosen: stores::choose(store, &supplies)? };
             migrate::migrate(&files, dry_run, &settings, &stores)
         }
         Command::Import { from: From::Env, store } => {
-            let stores = migrate::Stores { supplies: &supplies, chosen: choose(store, &supplies)? };
+            let stores = Stores { supplies: &supplies, chosen: stores::choose(store, &supplies)? };
             migrate::import(&environment, &settings, &stores)
         }
     }
-}
-
-/// A store that can't be used: exit code 4.
-pub fn unavailable(e: &SourceError) -> anyhow::Error {
-    term::Told { what: e.to_string(), next: e.next.clone(), code: term::UNAVAILABLE }.into()
 }
 
 fn set(
@@ -134,13 +124,14 @@ fn set(
     environment: &Environment,
     context: &Context,
 ) -> anyhow::Result<ExitCode> {
-    let known = settings.keys.iter().find(|k| k.name == args.name);
+    let (name, variables) = (&args.name, Variables::of_process());
+    let known = of_name(settings, name);
     if known.is_none() && args.host.is_empty() {
-        let what =
-            format!("'{}' is no provider that locum knows, so it needs to be told where the key may go", args.name);
-        return Err(term::Told::failed(what, format!("locum key set {} --host api.example.com", args.name)));
+        let what = format!("'{name}' is no provider that locum knows, so it needs to be told where the key may go");
+        return Err(term::Told::failed(what, format!("locum key set {name} --host api.example.com")));
     }
-    let store = choose(args.store, supplies)?;
+    let named = known.filter(|_| args.store.is_none()).map(|k| stores::named(k, supplies)).transpose()?.flatten();
+    let store = named.map_or_else(|| stores::choose(args.store, supplies), Ok)?;
     let binding = Binding {
         source: args.store.map(|kind| format!("{kind:?}").to_ascii_lowercase()),
         hosts: args.host,
@@ -149,102 +140,108 @@ fn set(
         paths: args.path,
         placeholder: args.placeholder,
     };
-    // the config first: a binding with a mistake must not cost the person the typing of the key
-    let file =
-        (!binding.is_empty()).then(|| edit::bind(context.given(), &Variables::of_process(), &args.name, &binding));
-    let file = file.transpose().map_err(|e| edit_failed(&e))?;
-    let value = if args.stdin { secret::from_stdin()? } else { secret::prompt(&format!("value of '{}'", args.name))? };
-    store.set(&entry_name(&args.name), value.expose()).map_err(|e| unavailable(&e))?;
-    println!("{} is in the {}; an agent writes {}", args.name, store.describe(), args.name.placeholder());
-    if let Some(file) = file {
+    // a binding with a mistake must not cost the person the typing of the key
+    if !binding.is_empty() {
+        edit::check(context.given(), &variables, name, &binding).map_err(|e| edit_failed(&e))?;
+    }
+    let value = if args.stdin { secret::from_stdin()? } else { secret::prompt(&format!("value of '{name}'"))? };
+    stores::put(&*store, name, value.expose())?;
+    println!("{name} is in the {}; an agent writes {}", store.describe(), name.placeholder());
+    if !binding.is_empty() {
+        let file = edit::bind(context.given(), &variables, name, &binding)
+            .map_err(|e| term::Told::failed(e, "the key is stored, but not where it may go: run the same again"))?;
         println!("where it may go is in {}", file.display());
     }
-    let shadow = known.and_then(|k| k.env.iter().find(|v| environment.names().any(|n| n == v.as_str())));
-    if let Some(variable) = shadow.filter(|_| args.store.is_none()) {
-        println!("note: {variable} is set here, and counts first");
+    if args.store.is_none() {
+        tell_what_counts_first(known, environment);
     }
     println!("a service that runs already takes it over with SIGHUP");
     Ok(ExitCode::SUCCESS)
+}
+
+fn of_name<'s>(settings: &'s Settings, name: &KeyName) -> Option<&'s KeySetting> {
+    settings.keys.iter().find(|k| k.name == *name)
 }
 
 fn edit_failed(e: &EditError) -> anyhow::Error {
     term::Told::failed(e, "nothing has been changed; mend the option, or the file by hand")
 }
 
-/// The store that is asked for, or the first that works.
-fn choose(kind: Option<Kind>, supplies: &Supplies) -> anyhow::Result<Arc<dyn Store>> {
-    let vault = || supplies.vault.clone().filter(|vault| vault.exists()).map(|vault| vault as Arc<dyn Store>);
-    let missing = |what: &str, next: &str| -> anyhow::Error {
-        term::Told { what: what.into(), next: next.into(), code: term::UNAVAILABLE }.into()
-    };
-    match kind {
-        Some(Kind::Keyring) => {
-            supplies.keyring.clone().ok_or_else(|| missing("there is no keyring here", "use --store vault or machine"))
-        }
-        Some(Kind::Vault) => {
-            vault().ok_or_else(|| missing("there is no vault yet", "make one with 'locum vault init'"))
-        }
-        Some(Kind::Machine) => {
-            supplies.machine.clone().ok_or_else(|| missing("there is no machine-bound store", "use --store vault"))
-        }
-        None => {
-            let keyring = supplies.keyring.clone().filter(|keyring| match keyring.probe() {
-                Ok(()) => true,
-                Err(e) => {
-                    eprintln!("note: {e}, so another store is used");
-                    false
-                }
-            });
-            keyring
-                .or_else(vault)
-                .or_else(|| supplies.machine.clone())
-                .ok_or_else(|| missing("no store works here", "set a variable instead"))
-        }
+/// A variable hides what is in the stores.
+fn tell_what_counts_first(setting: Option<&KeySetting>, environment: &Environment) {
+    let variables = setting.map(|k| k.source.variables(&k.name, &k.env)).unwrap_or_default();
+    let has_value = |v: &&String| matches!(environment.get(v), Ok(Some(v)) if !KeyName::is_placeholder(v.expose()));
+    if let Some(variable) = variables.iter().find(has_value) {
+        println!("note: {variable} is set here, and counts first");
     }
 }
 
-/// The stores that hold this key.
-fn holders(name: &KeyName, supplies: &Supplies) -> Vec<Arc<dyn Store>> {
-    let entry = entry_name(name);
-    let holds = |store: &Arc<dyn Store>| store.list().is_ok_and(|names| names.contains(&entry));
-    supplies.stores().filter(holds).collect()
+/// What has a new value coming, and where it is kept.
+struct Target<'s> {
+    name: &'s KeyName,
+    setting: Option<&'s KeySetting>,
+    store: Arc<dyn Store>,
 }
 
 fn rotate(
-    names: Vec<KeyName>,
-    all: bool,
+    names: &[KeyName],
     stdin: bool,
     settings: &Settings,
     supplies: &Supplies,
+    environment: &Environment,
 ) -> anyhow::Result<ExitCode> {
-    let names = if all { settings.keys.iter().map(|k| k.name.clone()).collect() } else { names };
     if stdin && names.len() != 1 {
         return Err(term::Told::failed("--stdin gives one value", "name one key"));
     }
-    let mut rotated = 0;
-    for name in &names {
-        let holders = holders(name, supplies);
-        let Some(store) = holders.first() else {
-            if all {
-                continue;
-            }
-            let next = format!("'locum key set {name}' stores it; one from a variable or a file is changed there");
-            return Err(term::Told::failed(format!("no store of this machine holds '{name}'"), next));
-        };
+    // before the first is changed: which of them can be
+    let targets = targets(names, settings, supplies)?;
+    for Target { name, setting, store } in targets {
         let value = if stdin { secret::from_stdin()? } else { secret::prompt(&format!("new value of '{name}'"))? };
-        store.set(&entry_name(name), value.expose()).map_err(|e| unavailable(&e))?;
-        rotated += 1;
+        stores::put(&*store, name, value.expose())?;
         println!("{name} has a new value in the {}", store.describe());
-        let setting = settings.keys.iter().find(|k| k.name == *name);
         match setting.and_then(|k| k.revoke_url.as_deref()) {
             Some(url) => println!("  revoke the old one at {url}"),
             None => println!("  revoke the old one where it was made"),
         }
-    }
-    if rotated == 0 {
-        return Err(term::Told::failed("no store of this machine holds a key", "'locum key set NAME' stores one"));
+        tell_what_counts_first(setting, environment);
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Those that are named, each of which has to be in a store; else all that are.
+fn targets<'s>(names: &'s [KeyName], settings: &'s Settings, supplies: &Supplies) -> anyhow::Result<Vec<Target<'s>>> {
+    let mut targets = Vec::new();
+    if names.is_empty() {
+        for setting in settings.keys.iter().filter(|k| stores::is_kept(&k.source)) {
+            let store = kept_in(&setting.name, Some(setting), supplies)?;
+            targets.extend(store.map(|store| Target { name: &setting.name, setting: Some(setting), store }));
+        }
+        if targets.is_empty() {
+            return Err(term::Told::failed("no store of this machine holds a key", "'locum key set NAME' stores one"));
+        }
+        return Ok(targets);
+    }
+    for name in names {
+        let setting = of_name(settings, name);
+        let store = kept_in(name, setting, supplies)?.ok_or_else(|| {
+            let next = format!("'locum key set {name}' stores it; one from a variable or a file is changed there");
+            term::Told::failed(format!("no store that counts for it holds '{name}'"), next)
+        })?;
+        targets.push(Target { name, setting, store });
+    }
+    Ok(targets)
+}
+
+/// The store from which the proxy takes the key, where one has it.
+fn kept_in(
+    name: &KeyName,
+    setting: Option<&KeySetting>,
+    supplies: &Supplies,
+) -> anyhow::Result<Option<Arc<dyn Store>>> {
+    match setting.map(|k| stores::named(k, supplies)).transpose()?.flatten() {
+        Some(store) => Ok(stores::holds(&*store, name)?.then_some(store)),
+        None => Ok(stores::holders(name, supplies)?.into_iter().next()),
+    }
 }
 
 fn list(settings: &Settings, supplies: &Supplies, json: bool) -> anyhow::Result<ExitCode> {
@@ -255,11 +252,15 @@ fn list(settings: &Settings, supplies: &Supplies, json: bool) -> anyhow::Result<
     let row = |key: &&KeySetting| {
         let found = survey.iter().find(|s| s.name == key.name);
         let masked = found.and_then(|s| s.masked.as_ref().ok()).cloned();
+        let store = match key.source {
+            SourceSpec::Auto => supplies.holder(&key.name, &key.env),
+            _ => found.map(|s| s.source.clone()),
+        };
         (
             key.name.to_string(),
             key.rule.shown_placeholder(),
             key.source.to_string(),
-            found.map(|s| s.source.clone()),
+            store,
             masked,
             joined(&key.rule.hosts),
             joined(&key.rule.places),
@@ -296,9 +297,9 @@ fn joined<T: ToString>(items: &[T]) -> Vec<String> {
 }
 
 fn remove(name: &KeyName, settings: &Settings, supplies: &Supplies, context: &Context) -> anyhow::Result<ExitCode> {
-    let holders = holders(name, supplies);
+    let holders = stores::holders(name, supplies)?;
     for store in &holders {
-        store.delete(&entry_name(name)).map_err(|e| unavailable(&e))?;
+        store.delete(&entry_name(name)).map_err(|e| stores::unavailable(&e))?;
         println!("{name} is no longer in the {}", store.describe());
     }
     let unbound = edit::unbind(context.given(), &Variables::of_process(), name).map_err(|e| edit_failed(&e))?;
@@ -306,13 +307,13 @@ fn remove(name: &KeyName, settings: &Settings, supplies: &Supplies, context: &Co
         println!("[key.{name}] is no longer in the config");
     }
     if holders.is_empty() && !unbound {
-        let next = match settings.keys.iter().find(|k| k.name == *name).map(|k| k.source.to_string()) {
+        let next = match of_name(settings, name).map(|k| k.source.to_string()) {
             Some(source) => format!("its source is {source}: take it away there"),
             None => "'locum key list' shows those there are".into(),
         };
         return Err(term::Told::failed(format!("neither a store of this machine nor the config has '{name}'"), next));
     }
-    if let Some(url) = settings.keys.iter().find(|k| k.name == *name).and_then(|k| k.revoke_url.as_deref()) {
+    if let Some(url) = of_name(settings, name).and_then(|k| k.revoke_url.as_deref()) {
         println!("revoke it at {url}");
     }
     Ok(ExitCode::SUCCESS)

@@ -1,5 +1,6 @@
 //! `locum key migrate` and `locum key import`: keys that lie about in files or variables go into a store.
 
+use super::stores::{self, Stores};
 use super::{secret, term};
 use crate::config::keys::KeySetting;
 use crate::config::settings::Settings;
@@ -7,14 +8,13 @@ use crate::config::spots::{self, Spot, Wanted};
 use crate::disk::{self, Rights};
 use crate::memory::{Environment, Opened};
 use crate::name::KeyName;
-use crate::secrets::{SourceSpec, Store, Supplies, entry_name};
+use crate::secrets::{Store, entry_name};
 use std::collections::BTreeMap;
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
 
 /// A larger file is no file of settings.
 const MAX_FILE: u64 = 4 * 1024 * 1024;
@@ -33,26 +33,8 @@ struct Document {
 /// A key that was found, and where first.
 struct Moving<'a> {
     setting: &'a KeySetting,
-    value: &'a str,
+    value: &'a [u8],
     first: String,
-}
-
-/// Where keys go: the store that a key's source names, else the one that was chosen.
-pub struct Stores<'a> {
-    pub supplies: &'a Supplies,
-    pub chosen: Arc<dyn Store>,
-}
-
-impl Stores<'_> {
-    fn of(&self, setting: &KeySetting) -> Option<Arc<dyn Store>> {
-        match setting.source {
-            SourceSpec::Auto => Some(self.chosen.clone()),
-            SourceSpec::Keyring => self.supplies.keyring.clone(),
-            SourceSpec::Vault => self.supplies.vault.clone().map(|vault| vault as Arc<dyn Store>),
-            SourceSpec::Machine => self.supplies.machine.clone(),
-            SourceSpec::Env(_) | SourceSpec::File(_) | SourceSpec::Exec(_) => None,
-        }
-    }
 }
 
 /// Moves keys out of `files`. All that could go wrong is looked at before anything is changed.
@@ -66,17 +48,20 @@ pub fn migrate(files: &[PathBuf], dry_run: bool, settings: &Settings, stores: &S
             "it is known by its name, such as OPENAI_API_KEY: 'locum key set NAME --host HOST' makes others known";
         return Err(term::Told::failed("no key that locum knows is in there, so nothing has been changed", next));
     }
+    let mut missing = Vec::new();
     for key in moving.values() {
-        let store = stores.of(key.setting).ok_or_else(|| elsewhere(key))?;
-        let entry = entry_name(&key.setting.name);
-        match store.get(&entry).map_err(|e| super::key::unavailable(&e))? {
-            Some(there) if there.expose() != key.value.as_bytes() => return Err(differs(key, &*store)),
-            Some(_) => {}
-            None if dry_run => println!("{} would go into the {}", key.setting.name, store.describe()),
-            None => {
-                store.set(&entry, key.value.as_bytes()).map_err(|e| super::key::unavailable(&e))?;
-                println!("{} is in the {}", key.setting.name, store.describe());
-            }
+        let store = stores.of(key.setting)?;
+        if !is_stored(key, &*store, "take that one out of the file")? {
+            missing.push((key, store));
+        }
+    }
+    for (key, store) in missing {
+        let name = &key.setting.name;
+        if dry_run {
+            println!("{name} would go into the {}", store.describe());
+        } else {
+            stores::put(&*store, name, key.value)?;
+            println!("{name} is in the {}", store.describe());
         }
     }
     for document in &documents {
@@ -95,6 +80,7 @@ fn gather<'a>(sources: &'a [Document], settings: &'a Settings) -> anyhow::Result
         let (Some(setting), Some(value)) = (settings.keys.get(spot.of), source.text.get(spot.at.clone())) else {
             continue;
         };
+        let value = value.as_bytes();
         let here = format!("{}:{}", source.named.display(), spot.line);
         match moving.get(&setting.name) {
             Some(other) if other.value != value => {
@@ -108,18 +94,17 @@ fn gather<'a>(sources: &'a [Document], settings: &'a Settings) -> anyhow::Result
     Ok(moving)
 }
 
-fn elsewhere(key: &Moving) -> anyhow::Error {
-    let what = format!("the config takes '{}' from {}, and no store", key.setting.name, key.setting.source);
-    term::Told::failed(what, format!("nothing has been changed; take `source` out of [key.{}]", key.setting.name))
-}
-
-fn differs(key: &Moving, store: &dyn Store) -> anyhow::Error {
+/// Whether `store` has this very value already; an error where it has another.
+fn is_stored(key: &Moving, store: &dyn Store, undo: &str) -> anyhow::Result<bool> {
     let name = &key.setting.name;
-    let what = format!("{} has another value for '{name}' than the {}", key.first, store.describe());
-    term::Told::failed(
-        what,
-        format!("nothing has been changed; take that one out of the file, or 'locum key remove {name}'"),
-    )
+    match store.get(&entry_name(name)).map_err(|e| stores::unavailable(&e))? {
+        None => Ok(false),
+        Some(there) if there.expose() == key.value => Ok(true),
+        Some(_) => {
+            let what = format!("{} has another value for '{name}' than the {}", key.first, store.describe());
+            Err(term::Told::failed(what, format!("nothing has been changed; {undo}, or 'locum key remove {name}'")))
+        }
+    }
 }
 
 impl Document {
@@ -194,23 +179,42 @@ impl Document {
     }
 }
 
-/// Stores what came by the environment.
+/// Stores what came by the environment. All that could go wrong is looked at before anything is changed.
 pub fn import(environment: &Environment, settings: &Settings, stores: &Stores) -> anyhow::Result<ExitCode> {
-    let mut variables = Vec::new();
+    let (mut coming, mut elsewhere) = (Vec::new(), Vec::new());
     for setting in &settings.keys {
         let names = setting.source.variables(&setting.name, &setting.env);
         let set = names.into_iter().find_map(|name| Some((environment.get(&name).ok()??, name)));
         let Some((value, variable)) = set.filter(|(value, _)| !is_placeholder(value)) else { continue };
-        let value = secret::checked(value)?;
-        let Some(store) = stores.of(setting) else { continue };
-        store.set(&entry_name(&setting.name), value.expose()).map_err(|e| super::key::unavailable(&e))?;
-        println!("{} is in the {}, from {variable}", setting.name, store.describe());
-        variables.push(variable);
+        if stores::is_kept(&setting.source) {
+            coming.push((setting, secret::checked(value)?, variable));
+        } else {
+            elsewhere.push(stores::elsewhere(setting));
+        }
     }
-    if variables.is_empty() {
+    if coming.is_empty() {
         let next = "set one such as OPENAI_API_KEY, or use 'locum key set NAME'";
-        return Err(term::Told::failed("no variable of a key that locum knows is set", next));
+        return Err(elsewhere.into_iter().next().map_or_else(
+            || term::Told::failed("no variable of a key that locum knows is set", next),
+            anyhow::Error::from,
+        ));
     }
+    let mut missing = Vec::new();
+    for (setting, value, variable) in &coming {
+        let store = stores.of(setting)?;
+        let key = Moving { setting, value: value.expose(), first: variable.clone() };
+        if !is_stored(&key, &*store, "unset it")? {
+            missing.push((key, store));
+        }
+    }
+    for (key, store) in missing {
+        stores::put(&*store, &key.setting.name, key.value)?;
+        println!("{} is in the {}, from {}", key.setting.name, store.describe(), key.first);
+    }
+    for other in elsewhere {
+        eprintln!("note: {other}");
+    }
+    let variables: Vec<&str> = coming.iter().map(|(_, _, variable)| variable.as_str()).collect();
     println!("take {} out of wherever it is set: while it is, it counts first", variables.join(", "));
     Ok(ExitCode::SUCCESS)
 }

@@ -13,6 +13,7 @@ mod orphans;
 pub mod run;
 mod secret;
 pub mod serve;
+mod stores;
 pub mod term;
 pub mod vault;
 pub mod when;

@@ -22,10 +22,10 @@ pub fn prompt(question: &str) -> anyhow::Result<Opened> {
 
 pub fn checked(secret: Opened) -> anyhow::Result<Opened> {
     if secret.expose().is_empty() {
-        return Err(term::Told::failed("nothing was given", "nothing has been changed; try again"));
+        return Err(term::Told::failed("nothing was given", "give the value, and no empty line"));
     }
     if secret.expose().iter().any(|b| *b < 0x20 || *b == 0x7f) {
-        let next = "a key is one line without control characters; nothing has been changed";
+        let next = "a key is one line without control characters";
         return Err(term::Told::failed("the value holds a control character", next));
     }
     Ok(secret)
@@ -47,7 +47,10 @@ fn read_to_end(input: &mut impl Read) -> anyhow::Result<Opened> {
         }
         if len == buffer.len() {
             wipe(&mut buffer);
-            return Err(term::Told::failed(format!("the value is over {MAX_VALUE} bytes"), "nothing has been changed"));
+            return Err(term::Told::failed(
+                format!("the value is over {MAX_VALUE} bytes"),
+                "a key is one line of text",
+            ));
         }
     }
     Ok(trimmed(buffer, len))

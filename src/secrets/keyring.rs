@@ -153,6 +153,14 @@ impl Store for Keyring {
         Freshness { stamp: stamp(&self.notice), lifetime: Some(VALUE_GOOD_FOR) }
     }
 
+    fn is_there(&self) -> bool {
+        let there = self.ask(|session| match session.names() {
+            Err(Error::PlatformFailure(_)) => Ok(false),
+            _ => Ok(true),
+        });
+        there.unwrap_or(true)
+    }
+
     /// Stores a test entry, reads it and deletes it: whether the keyring works.
     fn probe(&self) -> Result<(), SourceError> {
         let name = format!("probe/{}", nonce(self)?);

@@ -172,11 +172,21 @@ impl Supplies {
         self.vault.clone().map(|vault| vault as Arc<dyn Store>)
     }
 
+    /// Which place a key with `source = "auto"` has its value from now.
+    pub fn holder(&self, name: &KeyName, catalog: &[String]) -> Option<String> {
+        let sources = self.in_turn(name, SourceSpec::Auto.variables(name, catalog));
+        sources.iter().find(|source| matches!(source.load(), Ok(Some(_)))).map(|source| source.describe())
+    }
+
     fn auto(&self, name: &KeyName, variables: Vec<String>) -> Arc<dyn Source> {
+        Arc::new(auto::Auto::new(self.in_turn(name, variables), self.passed_over.clone()))
+    }
+
+    fn in_turn(&self, name: &KeyName, variables: Vec<String>) -> Vec<Arc<dyn Source>> {
         let env = variables.into_iter().map(|v| EnvSource::new(self.environment.clone(), v));
         let env = env.map(|source| Arc::new(source) as Arc<dyn Source>);
         let stores = self.stores().map(|store| Arc::new(StoreSource::new(store, name)) as Arc<dyn Source>);
-        Arc::new(auto::Auto::new(env.chain(stores).collect(), self.passed_over.clone()))
+        env.chain(stores).collect()
     }
 }
 
@@ -189,7 +199,7 @@ impl Source for NoStore {
     }
 
     fn load(&self) -> Result<Option<Opened>, SourceError> {
-        Err(SourceError::new(format!("there is no {} here", self.0), "see 'locum doctor', or choose another source"))
+        Err(SourceError::new(format!("there is no {} here", self.0), "choose another `source` for the key"))
     }
 }
 

@@ -26,6 +26,11 @@ pub trait Store: Send + Sync {
     /// How long what was read is good for.
     fn freshness(&self) -> Freshness;
 
+    /// Whether there is one at all: a keyring that nobody runs holds nothing that could be read, changed or forgotten.
+    fn is_there(&self) -> bool {
+        true
+    }
+
     /// Whether something could be put here now.
     fn probe(&self) -> Result<(), SourceError> {
         self.list().map(drop)

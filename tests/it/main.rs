@@ -12,6 +12,7 @@ mod failures;
 mod floors;
 mod grpc;
 mod habits;
+mod holders;
 mod keys;
 mod laws;
 mod matrix;
