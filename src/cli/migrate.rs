@@ -164,10 +164,13 @@ impl Document {
         })
     }
 
-    /// A shell that reads `NAME=<<x_key>>` takes it for a redirection.
+    /// A shell that reads `NAME=<<x_key>>` takes it for a redirection. In an entry of a YAML list, as in a compose file,
+    /// quotes would be a part of the value.
     fn quoted(&self, spot: &Spot, placeholder: String) -> String {
         let before = self.text.get(..spot.at.start).unwrap_or_default();
-        if !spot.quoted && before.ends_with('=') { format!("\"{placeholder}\"") } else { placeholder }
+        let line = before.rsplit('\n').next().unwrap_or_default().trim_start();
+        let for_a_shell = before.ends_with('=') && !line.starts_with("- ");
+        if for_a_shell && !spot.quoted { format!("\"{placeholder}\"") } else { placeholder }
     }
 
     fn replace(&self, text: &str) -> io::Result<()> {

@@ -42,6 +42,8 @@ pub fn find(text: &str, wanted: &[Wanted]) -> Vec<Spot> {
         }
     }
     found.sort_by_key(|spot| spot.at.start);
+    // a value may look like a pair itself; it is taken as a whole
+    found.dedup_by(|next, kept| next.at.start < kept.at.end);
     found
 }
 
@@ -78,9 +80,7 @@ fn value_behind(text: &[u8], name: Range<usize>) -> Option<(Range<usize>, bool)>
         at += 1;
     }
     at = skip(text, at, b" \t");
-    if !matches!(text.get(at), Some(b'=' | b':')) {
-        return None;
-    }
+    let sign = *text.get(at).filter(|b| b"=:".contains(b))?;
     // JSON may go on in the next line
     at = skip(text, at + 1, if name_quote.is_some() { b" \t\r\n" } else { b" \t" });
     let quote = text.get(at).copied().filter(|b| is_quote(*b));
@@ -88,8 +88,15 @@ fn value_behind(text: &[u8], name: Range<usize>) -> Option<(Range<usize>, bool)>
     let value = plain(text, start)?;
     match quote {
         Some(quote) => (text.get(value.end) == Some(&quote)).then_some((value, true)),
+        None if sign == b':' && is_of_yaml(text.get(value.clone())?) => None,
         None => ends_a_value(text.get(value.end)).then_some((value, false)),
     }
+}
+
+/// Whether YAML or JSON take it for something else than a text: a tag, an alias, the head of a block, nothing at all.
+fn is_of_yaml(value: &[u8]) -> bool {
+    value.first().is_some_and(|first| b"!*&|>@".contains(first))
+        || [&b"~"[..], b"null", b"true", b"false"].iter().any(|word| value.eq_ignore_ascii_case(word))
 }
 
 fn by_prefix(text: &str, wanted: &[Wanted]) -> Vec<Spot> {
@@ -206,6 +213,12 @@ mod tests {
             ("OPENAI_API_KEY=<<openai_key>>\nTOOL_API_KEY=${X}\nOTHER_API_KEY=\"a\\nb\"", &[]),
             ("OPENAI_API_KEY=\"<<openai_key>>\"", &[]),
             ("OPENAI_API_KEY=\"abc", &[]),
+            ("OPENAI_API_KEY=TOOL_API_KEY=abc", &["OPENAI=TOOL_API_KEY=abc"]),
+            ("OPENAI_API_KEY: !secret openai\nTOOL_API_KEY: *shared\nOTHER_API_KEY: &anchor abc", &[]),
+            ("TOOL_API_KEY: |\n  abc\nOTHER_API_KEY: |-\n  abc\nOPENAI_API_KEY: >\n  abc", &[]),
+            ("OPENAI_API_KEY: |\n  sk-proj-0123456789012345", &["OPENAI=sk-proj-0123456789012345"]),
+            ("TOOL_API_KEY: ~\n{\"OPENAI_API_KEY\": null, \"OTHER_API_KEY\": false}", &[]),
+            ("TOOL_API_KEY: \"!abc\"\nOTHER_API_KEY=*abc", &["TOOL=!abc", "OTHER=*abc"]),
         ] {
             assert_eq!(found(text), values, "{text}");
         }

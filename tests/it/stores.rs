@@ -227,7 +227,7 @@ fn without_a_keyring_that_works_the_vault_is_used_and_one_sentence_says_why() {
 }
 
 /// A file of settings in each format, before and after.
-const FILES: [(&str, &str, &str); 4] = [
+const FILES: [(&str, &str, &str); 5] = [
     (
         ".env",
         "# mine\nexport OPENAI_API_KEY=KEY1\nPORT=80\nTOOL_API_KEY='KEY2'\r\n",
@@ -239,7 +239,16 @@ const FILES: [(&str, &str, &str); 4] = [
         "{\"servers\": {\"a\": {\"env\":{\"TOOL_API_KEY\":\"<<tool_key>>\"},\n\t\"headers\": {\"Authorization\": \"Bearer <<openai_key>>\"}}}}",
     ),
     ("a.toml", "[x]\nopenai_api_key = \"KEY1\" # why\n", "[x]\nopenai_api_key = \"<<openai_key>>\" # why\n"),
-    ("b.yaml", "x:\n  - tool_api_key: KEY2\n    y: 1\n", "x:\n  - tool_api_key: <<tool_key>>\n    y: 1\n"),
+    (
+        "b.yaml",
+        "x:\n  - tool_api_key: KEY2\n    openai_api_key: |\n      KEY1\n  - openai_api_key: !env KEY1\n",
+        "x:\n  - tool_api_key: <<tool_key>>\n    openai_api_key: |\n      <<openai_key>>\n  - openai_api_key: !env <<openai_key>>\n",
+    ),
+    (
+        "compose.yaml",
+        "environment:\n  - TOOL_API_KEY=KEY2\n  -   'OPENAI_API_KEY=KEY1'\n",
+        "environment:\n  - TOOL_API_KEY=<<tool_key>>\n  -   'OPENAI_API_KEY=<<openai_key>>'\n",
+    ),
 ];
 
 const KEYS: [&str; 2] = ["sk-proj-0123456789abcdefghij-MNOP", KEY];
@@ -262,7 +271,9 @@ fn keys_are_moved_out_of_files_into_a_store() {
          tool would go into the machine-bound store ~/state/machine.store\n\
          .env:2: <<openai_key>> would stand there\n.env:4: <<tool_key>> would stand there\n\
          mcp.json:1: <<tool_key>> would stand there\nmcp.json:2: <<openai_key>> would stand there\n\
-         a.toml:2: <<openai_key>> would stand there\nb.yaml:2: <<tool_key>> would stand there\n[0]\n"
+         a.toml:2: <<openai_key>> would stand there\nb.yaml:2: <<tool_key>> would stand there\n\
+         b.yaml:4: <<openai_key>> would stand there\nb.yaml:5: <<openai_key>> would stand there\n\
+         compose.yaml:2: <<tool_key>> would stand there\ncompose.yaml:3: <<openai_key>> would stand there\n[0]\n"
     );
     assert!(FILES.iter().all(|(name, before, _)| std::fs::read_to_string(path(name)).expect("a file") == fill(before)));
     assert!(!home.state().join("machine.store").exists());
