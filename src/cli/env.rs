@@ -1,8 +1,12 @@
 //! `locum env`: the variables that make clients use and trust a running service, for a shell to evaluate.
 
 use super::{Context, ca, term};
+use crate::app;
 use crate::config::settings::Settings;
+use crate::name::KeyName;
 use crate::trust_env::{self, Access, Files, Shell, Stand};
+use std::collections::HashMap;
+use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -21,6 +25,9 @@ pub struct EnvArgs {
 
 pub fn run(args: EnvArgs, context: &Context) -> anyhow::Result<ExitCode> {
     let settings = context.settings()?;
+    let before: HashMap<OsString, OsString> = std::env::vars_os().collect();
+    let was = |name: &str| before.get(OsStr::new(name)).map(|v| v.to_string_lossy().into_owned());
+    let supplies = app::supplies(&settings, context.take_secrets(&settings)?);
     let pem = match &settings.ca.export {
         Some(path) if path.exists() => std::fs::read_to_string(path)?,
         _ => ca::root(&settings)?.certificate_pem().to_owned(),
@@ -35,14 +42,14 @@ pub fn run(args: EnvArgs, context: &Context) -> anyhow::Result<ExitCode> {
         None => None,
     };
     let dir = settings.state.join("env");
-    crate::app::make_state_dir(&dir).map_err(super::told)?;
-    let files = Files::write(&dir, &pem, &now)?;
+    app::make_state_dir(&dir).map_err(super::told)?;
+    let files = Files::write(&dir, &pem, &was)?;
     let access =
         Access { address: settings.proxy.listen, agent: &args.agent, token: token.as_deref(), confined: false };
-    let placeholders =
-        placeholders(&settings, |k| k.at.is_some() || k.env.iter().any(|v| std::env::var_os(v).is_some()));
-    let shell = args.shell.unwrap_or_else(|| Shell::of_path(&now("SHELL").unwrap_or_default()));
-    print!("{}", shell.write(&trust_env::changes(&access, &files, &stands(&placeholders), &now)));
+    let active: Vec<&KeyName> = app::active(&settings, &supplies).into_iter().map(|k| &k.name).collect();
+    let placeholders = placeholders(&settings, |k| active.contains(&&k.name));
+    let shell = args.shell.unwrap_or_else(|| Shell::of_path(&was("SHELL").unwrap_or_default()));
+    print!("{}", shell.write(&trust_env::changes(&access, &files, &stands(&placeholders), &was)));
     Ok(ExitCode::SUCCESS)
 }
 

@@ -166,3 +166,15 @@ fn a_value_that_is_none_changes_nothing() {
         assert_eq!(std::fs::read_to_string(home.config()).expect("the config"), "");
     }
 }
+
+#[test]
+fn env_sets_what_run_sets() {
+    let home = Home::bare("");
+    let env = |home: &Home| stdout(&locum(home, &["env", "--shell", "sh"], ""));
+    assert!(!env(&home).contains("OPENAI_API_KEY"));
+    let output = locum(&home, &["key", "set", "openai", "--stdin"], "sk-proj-0123456789abcdefghij");
+    assert!(output.status.success(), "{}", told(&output));
+    assert!(env(&home).contains("OPENAI_API_KEY='<<openai_key>>'"), "{}", env(&home));
+    let run = stdout(&home.run(&["env"]));
+    assert!(run.contains("OPENAI_API_KEY=<<openai_key>>"), "{run}");
+}
