@@ -73,7 +73,7 @@ fn proxied(args: RunArgs, context: &Context) -> anyhow::Result<ExitCode> {
     };
     let app = App::build(plan).map_err(told)?;
 
-    let dir = tempfile::Builder::new().prefix("locum-").tempdir()?;
+    let dir = term::private_tempdir("locum-")?;
     let files = Files::write(dir.path(), app.root().certificate_pem(), &was)?;
     let access = Access { address: app.address(), agent: agent.name.as_str(), token: Some(&token), confined: false };
     let active: Vec<_> = app.active_keys().iter().map(|k| k.name.clone()).collect();

@@ -7,6 +7,9 @@ use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 
+/// Linux keeps this much of a line that is typed or pasted, and drops the rest without a word.
+const TERMINAL_LINE: usize = 4095;
+
 /// From standard input to its end, without the line feed that `echo` adds.
 pub fn from_stdin() -> anyhow::Result<Opened> {
     checked(read_to_end(&mut io::stdin().lock())?)
@@ -17,6 +20,10 @@ pub fn prompt(question: &str) -> anyhow::Result<Opened> {
     let asked = ask(question).map_err(|_| {
         term::Told::failed("there is no terminal to ask on", "give the value on standard input, with --stdin")
     })?;
+    if asked.expose().len() >= TERMINAL_LINE {
+        let what = format!("a terminal's line ends at {TERMINAL_LINE} bytes, and the value may go on");
+        return Err(term::Told::failed(what, "give the value on standard input, with --stdin"));
+    }
     checked(asked)
 }
 
@@ -89,10 +96,10 @@ impl Drop for Silence<'_> {
 }
 
 fn ask(question: &str) -> io::Result<Opened> {
-    let mut terminal = OpenOptions::new().read(true).write(true).open("/dev/tty")?;
-    write!(terminal, "{question}: ")?;
-    terminal.flush()?;
+    let terminal = OpenOptions::new().read(true).write(true).open("/dev/tty")?;
+    // before it asks: what is given at once would be shown, and the change would drop what came before it
     let silence = Silence::on(&terminal)?;
+    write!(&terminal, "{question}: ")?;
     let mut buffer = vec![0; MAX_VALUE + 2];
     let mut len = 0;
     // the terminal gives a line at a time

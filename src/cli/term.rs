@@ -32,6 +32,15 @@ impl fmt::Display for Told {
 
 impl std::error::Error for Told {}
 
+/// A folder for the time of a command, for nobody else to look into.
+///
+/// # Errors
+/// When none can be made.
+pub fn private_tempdir(prefix: &str) -> std::io::Result<tempfile::TempDir> {
+    let closed = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+    tempfile::Builder::new().prefix(prefix).permissions(closed).tempdir()
+}
+
 /// Prints an error in two lines, and gives the exit code.
 pub fn report(error: &anyhow::Error) -> ExitCode {
     let told = error.downcast_ref::<Told>();

@@ -3,7 +3,7 @@
 use super::{Context, secret, term, told};
 use crate::app;
 use crate::memory::Opened;
-use crate::secrets::{Kdf, Source, SourceError, Vault};
+use crate::secrets::{Kdf, MIN_PASSWORD, Source, SourceError, Vault};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -23,9 +23,6 @@ enum Command {
     /// Put the vault under a new password
     Passwd,
 }
-
-/// A password is hard to guess from this length on.
-const MIN_PASSWORD: usize = 8;
 
 pub fn run(args: VaultArgs, context: &Context) -> anyhow::Result<ExitCode> {
     let settings = context.settings()?;

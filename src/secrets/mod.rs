@@ -23,7 +23,7 @@ pub use spec::{SourceSpec, SpecError};
 pub use store::{Store, StoreSource, entry_name};
 pub use table::{KeySource, Keys, Secrets, Survey};
 pub use value::MAX_VALUE;
-pub use vault::{Kdf, Lock, Vault};
+pub use vault::{Kdf, Lock, MIN_PASSWORD, Vault};
 
 use crate::memory::{Environment, Opened};
 use crate::name::KeyName;

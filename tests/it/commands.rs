@@ -53,6 +53,18 @@ fn a_child_of_run_holds_placeholders_and_no_key() {
     assert!(!std::path::Path::new(vars["SSL_CERT_FILE"]).exists(), "{}", vars["SSL_CERT_FILE"]);
 }
 
+/// The files that a child is given hold the user's settings too, passwords among them.
+#[test]
+fn the_folder_of_a_child_of_run_is_closed_to_others() {
+    let home = Home::with("", "");
+    let child = r#"stat -c %a "$(dirname "$SSL_CERT_FILE")""#;
+    let script = format!("umask 000; exec \"$0\" --config \"$1\" --state \"$2\" run -- sh -c '{child}'");
+    let mut command = home.command("sh");
+    command.args(["-c", &script, env!("CARGO_BIN_EXE_locum")]).arg(home.config()).arg(home.state());
+    let output = finish(&mut command);
+    assert_eq!(stdout(&output), "700\n", "{}", told(&output));
+}
+
 #[test]
 fn run_hands_signals_on_to_its_child() {
     let home = Home::with("", "");

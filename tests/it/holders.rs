@@ -178,3 +178,49 @@ fn env_sets_what_run_sets() {
     let run = stdout(&home.run(&["env"]));
     assert!(run.contains("OPENAI_API_KEY=<<openai_key>>"), "{run}");
 }
+
+#[test]
+fn a_vault_has_no_password_that_is_guessed() {
+    for short in ["short", "seven77"] {
+        let home = with_vault(short);
+        assert_eq!(
+            transcript(&home, &["vault", "init"], ""),
+            "error: vault ~/state/vault needs a password of 8 characters at least\n  next: give a longer one\n[4]\n"
+        );
+        assert!(!home.state().join("vault").exists());
+    }
+}
+
+/// A terminal's line ends at 4095 bytes and loses the rest without a word.
+#[test]
+fn a_value_that_the_terminal_may_have_cut_is_refused() {
+    const TERMINAL: &str = "
+import os, pty, sys
+pid, terminal = pty.fork()
+if pid == 0:
+    os.execv(sys.argv[2], sys.argv[2:])
+said = b''
+while not said.endswith(b': '):
+    said += os.read(terminal, 1)
+os.write(terminal, b'k' * int(sys.argv[1]) + b'\\n')
+try:
+    while more := os.read(terminal, 4096):
+        said += more
+except OSError:
+    pass
+print(said.decode())
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+";
+    for (typed, code) in [(100, 0), (4094, 0), (4095, 1), (5000, 1)] {
+        let home = Home::bare("");
+        let mut command = home.command("python3");
+        command.args(["-c", TERMINAL, &typed.to_string(), env!("CARGO_BIN_EXE_locum"), "--config"]);
+        command.arg(home.config()).arg("--state").arg(home.state());
+        command.args(["key", "set", "tool", "--store", "machine", "--host", "api.tool.example"]);
+        let output = crate::support::locum::finish(&mut command);
+        assert_eq!(output.status.code(), Some(code), "{typed}: {}", told(&output));
+        assert!(!stdout(&output).contains("kkk"), "{typed}: it was shown: {}", told(&output));
+        let config = std::fs::read_to_string(home.config()).expect("the config");
+        assert_eq!(config.is_empty(), code != 0, "{config}");
+    }
+}

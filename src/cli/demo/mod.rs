@@ -3,7 +3,7 @@
 mod client;
 mod upstream;
 
-use super::{Context, told};
+use super::{Context, term, told};
 use crate::app::{self, App, Plan, Running};
 use crate::audit::filter::Filter;
 use crate::audit::lines::member;
@@ -67,7 +67,7 @@ fn audit_dir(dir: &Path) -> std::path::PathBuf {
 impl Stage {
     /// An upstream, a key that it wants, and a proxy that has it.
     async fn set() -> anyhow::Result<Self> {
-        let dir = tempfile::Builder::new().prefix("locum-demo-").tempdir()?;
+        let dir = term::private_tempdir("locum-demo-")?;
         let upstream = Upstream::start().await?;
         let key = format!("demo-{:016x}{:016x}", app::random().map_err(told)?, app::random().map_err(told)?);
         let at = |name: &str| dir.path().join(name);

@@ -5,4 +5,4 @@ mod kdf;
 mod store;
 
 pub use kdf::Kdf;
-pub use store::{Lock, Vault};
+pub use store::{Lock, MIN_PASSWORD, Vault};

@@ -12,6 +12,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use zeroize::Zeroizing;
 
+/// A password is hard to guess from this length on.
+pub const MIN_PASSWORD: usize = 8;
+
 /// What opens a vault.
 pub enum Lock {
     /// The master password, asked for once and held sealed. Its vault is made by `init` alone.
@@ -66,12 +69,15 @@ impl Vault {
         }
         let mut known = self.known();
         *known = Known::default();
+        let secret = self.ask()?;
+        self.refuse_short(&secret)?;
+        known.secret = Some(Sealed::seal(secret));
         self.make(&mut known, kdf, &Entries::new())
     }
 
     /// Puts all entries under a new password, with new salt.
     pub fn passwd(&self, new: Opened, kdf: Kdf) -> Result<(), SourceError> {
-        self.refuse_empty(&new)?;
+        self.refuse_short(&new)?;
         let _writing = self.write_lock()?;
         let mut known = self.known();
         let entries = self.read(&mut known)?.ok_or_else(|| self.none())?;
@@ -210,9 +216,11 @@ impl Vault {
         read_private(&self.path, MAX_FILE)
     }
 
-    fn refuse_empty(&self, password: &Opened) -> Result<(), SourceError> {
-        if password.expose().is_empty() {
-            return Err(self.wrong("needs a password", "give one that is not empty"));
+    /// Wherever it comes from: who has the file can try short ones.
+    fn refuse_short(&self, password: &Opened) -> Result<(), SourceError> {
+        if password.expose().len() < MIN_PASSWORD {
+            let what = format!("needs a password of {MIN_PASSWORD} characters at least");
+            return Err(self.wrong(what, "give a longer one"));
         }
         Ok(())
     }
@@ -427,21 +435,21 @@ mod tests {
     #[test]
     fn a_new_password_opens_and_the_old_one_no_longer() {
         let dir = tempfile::tempdir().unwrap();
-        let v = vault(dir.path(), "old");
+        let v = vault(dir.path(), "old password");
         v.init(Kdf::PBKDF2).unwrap();
         v.set("key/a", b"one").unwrap();
         assert!(v.passwd(Opened::new(vec![]), Kdf::ARGON2ID).is_err());
-        v.passwd(Opened::new(b"new".to_vec()), Kdf::ARGON2ID).unwrap();
+        v.passwd(Opened::new(b"new password".to_vec()), Kdf::ARGON2ID).unwrap();
         assert_eq!(get(&v, "key/a"), Ok(Some("one".into())), "the one that changed it goes on");
-        assert_eq!(get(&vault(dir.path(), "new"), "key/a"), Ok(Some("one".into())));
-        assert!(get(&vault(dir.path(), "old"), "key/a").is_err());
+        assert_eq!(get(&vault(dir.path(), "new password"), "key/a"), Ok(Some("one".into())));
+        assert!(get(&vault(dir.path(), "old password"), "key/a").is_err());
     }
 
     #[test]
     fn a_wrong_password_is_forgotten_so_that_the_next_one_counts() {
         let dir = tempfile::tempdir().unwrap();
-        vault(dir.path(), "right").init(Kdf::ARGON2ID).unwrap();
-        let v = vault(dir.path(), "wrong");
+        vault(dir.path(), "right password").init(Kdf::ARGON2ID).unwrap();
+        let v = vault(dir.path(), "wrong password");
         assert!(v.list().is_err());
         assert!(v.known().secret.is_none() && v.known().master.is_none());
     }
