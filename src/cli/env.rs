@@ -3,6 +3,7 @@
 use super::{Context, ca, term};
 use crate::app;
 use crate::config::settings::Settings;
+use crate::memory::Environment;
 use crate::name::KeyName;
 use crate::trust_env::{self, Access, Files, Shell, Stand};
 use std::collections::HashMap;
@@ -25,9 +26,9 @@ pub struct EnvArgs {
 
 pub fn run(args: EnvArgs, context: &Context) -> anyhow::Result<ExitCode> {
     let settings = context.settings()?;
-    let before: HashMap<OsString, OsString> = std::env::vars_os().collect();
-    let was = |name: &str| before.get(OsStr::new(name)).map(|v| v.to_string_lossy().into_owned());
-    let supplies = app::supplies(&settings, context.take_secrets(&settings)?);
+    let environment = context.take_secrets(&settings)?;
+    let was = before(&environment);
+    let supplies = app::supplies(&settings, environment);
     let pem = match &settings.ca.export {
         Some(path) if path.exists() => std::fs::read_to_string(path)?,
         _ => ca::root(&settings)?.certificate_pem().to_owned(),
@@ -51,6 +52,17 @@ pub fn run(args: EnvArgs, context: &Context) -> anyhow::Result<ExitCode> {
     let shell = args.shell.unwrap_or_else(|| Shell::of_path(&was("SHELL").unwrap_or_default()));
     print!("{}", shell.write(&trust_env::changes(&access, &files, &stands(&placeholders), &was)));
     Ok(ExitCode::SUCCESS)
+}
+
+/// What variables said before the secret ones were taken: of those it counts that they were set.
+pub fn before(taken: &Environment) -> impl Fn(&str) -> Option<String> + use<> {
+    let left: HashMap<OsString, OsString> = std::env::vars_os().collect();
+    let taken: Vec<String> = taken.names().map(str::to_owned).collect();
+    // what is no UTF-8 is set all the same
+    move |name| match left.get(OsStr::new(name)) {
+        Some(value) => Some(value.to_string_lossy().into_owned()),
+        None => taken.iter().any(|t| t == name).then(String::new),
+    }
 }
 
 /// What a variable says now.

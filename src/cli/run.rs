@@ -8,7 +8,6 @@ use crate::config::settings::{CaSource, Settings};
 use crate::name::AgentName;
 use crate::policy::agent::TokenHash;
 use crate::trust_env::{self, Access, Files};
-use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -51,13 +50,7 @@ fn proxied(args: RunArgs, context: &Context) -> anyhow::Result<ExitCode> {
     let agent = Arc::new(agent::of_name(args.agent.as_ref(), &settings)?);
     let environment = context.take_secrets(&settings)?;
     context.warn_of_weaknesses();
-    let left: HashMap<OsString, OsString> = std::env::vars_os().collect();
-    let taken: Vec<String> = environment.names().map(str::to_owned).collect();
-    // of what was taken it counts that it was set; what is no UTF-8 is set all the same
-    let was = |name: &str| match left.get(OsStr::new(name)) {
-        Some(value) => Some(value.to_string_lossy().into_owned()),
-        None => taken.iter().any(|t| t == name).then(String::new),
-    };
+    let was = env::before(&environment);
     let token = token()?;
     let root = match settings.ca.source {
         CaSource::File(_) => None,
@@ -97,7 +90,7 @@ fn proxied(args: RunArgs, context: &Context) -> anyhow::Result<ExitCode> {
         };
     }
     // settings of ours by variable, which may hold a password or a webhook's address
-    for name in left.keys().filter(|name| is_setting(name)) {
+    for (name, _) in std::env::vars_os().filter(|(name, _)| is_setting(name)) {
         command.env_remove(name);
     }
     context.hardened().spare(&mut command);
