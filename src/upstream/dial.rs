@@ -19,9 +19,11 @@ const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 /// How long a connection may take, resolution included.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often the kernel asks a silent upstream whether it is still there.
+#[cfg(any(target_os = "linux", target_os = "android"))]
 const PROBE: Duration = Duration::from_secs(15);
 /// After so long without an answer to that, or to what was sent, it isn't; nor if it takes nothing of an upload for that
 /// long, hence the patience.
+#[cfg(any(target_os = "linux", target_os = "android"))]
 const GONE_MS: u32 = 120_000;
 /// The largest head that an upstream proxy may answer CONNECT with.
 const MAX_PROXY_HEAD: usize = 16 * 1024;
