@@ -6,6 +6,7 @@ mod batch;
 mod file;
 pub mod filter;
 mod folder;
+mod last_use;
 pub mod lines;
 pub mod log;
 pub mod public;
@@ -18,6 +19,7 @@ pub mod webhook;
 mod writer;
 
 pub use folder::{AuditFile, files};
+pub use last_use::last_uses;
 pub use log::{Care, Commit, Config, Durability, Log};
 
 use std::io;

@@ -3,6 +3,7 @@
 use super::stores::{self, Kind, Stores};
 use super::{Context, migrate, secret, term, told};
 use crate::app;
+use crate::audit;
 use crate::config::edit::{self, Binding, EditError};
 use crate::config::keys::KeySetting;
 use crate::config::settings::{Environment as Variables, Settings};
@@ -268,12 +269,15 @@ fn list(settings: &Settings, supplies: &Supplies, json: bool) -> anyhow::Result<
     };
     let rows: Vec<_> = active.iter().map(row).collect();
     if json {
+        let names: Vec<&str> = rows.iter().map(|row| row.0.as_str()).collect();
+        let last = audit::last_uses(&settings.audit.dir, &names).map_err(|e| told(e.into()))?;
+        let last_used = |name: &str| last.get(name).map(|at| String::from_utf8_lossy(at).into_owned());
         let rows: Vec<_> = rows
             .iter()
             .map(|(name, placeholder, source, store, masked, hosts, places)| {
                 serde_json::json!({
                     "name": name, "placeholder": placeholder, "source": source, "store": store, "masked": masked,
-                    "hosts": hosts, "where": places, "last_used": null,
+                    "hosts": hosts, "where": places, "last_used": last_used(name),
                 })
             })
             .collect();

@@ -376,3 +376,19 @@ fn no_input_forges_a_record_or_puts_a_key_into_one() {
     }
     assert!(of(&home.records(), "exchange").iter().any(|r| r["path"].as_str().unwrap().contains("tool_key")));
 }
+
+#[tokio::test]
+async fn the_list_of_keys_tells_when_each_was_last_used() {
+    let upstream = Upstream::start();
+    let serve = Home::bound(&[&upstream]).serve();
+    let mut client = serve.client(&upstream, Http::One).await;
+    assert_eq!(spend(&mut client, "/").await.status, 200);
+    drop(client);
+    let home = serve.drained().await;
+    let records = home.audit();
+    let output = finish(&mut home.locum(&["key", "list", "--json"]));
+    let keys: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let last = |name: &str| keys.as_array().unwrap().iter().find(|k| k["name"] == name).unwrap()["last_used"].clone();
+    assert_eq!(last("tool"), of(&records, "substitution")[0]["timestamp"]);
+    assert_eq!(last("openai"), Value::Null);
+}

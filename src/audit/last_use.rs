@@ -1,0 +1,83 @@
+//! When keys were last used: read from the newest files on, and from older ones only while some key is still to be found.
+
+use super::AuditError;
+use super::folder::files;
+use super::lines::{Line, Lines, Stamp, member, stamp};
+use super::query::time_stamp;
+use std::collections::HashMap;
+use std::path::Path;
+
+/// How much is read for it at most, in bytes; a key that was used before that is as good as not used.
+const MOST: u64 = 512 * 1024 * 1024;
+
+/// When each of these keys was last put into a request, as far as the audit in `dir` tells.
+///
+/// # Errors
+/// When the folder can't be read. A file that can't be read tells nothing.
+pub fn last_uses(dir: &Path, keys: &[&str]) -> Result<HashMap<String, Stamp>, AuditError> {
+    let mut newest_first = Vec::new();
+    for file in files(dir)? {
+        let (written, length) = file.metadata()?;
+        newest_first.push((written, length, file));
+    }
+    newest_first.sort_by(|a, b| b.cmp(a));
+    let (mut last, mut read) = (HashMap::new(), 0);
+    for (written, length, file) in newest_first {
+        let oldest = keys.iter().map(|key| last.get(*key).copied()).min().flatten();
+        if read > MOST || oldest.is_some_and(|oldest| oldest >= time_stamp(written)) {
+            break;
+        }
+        read += length;
+        let Ok(input) = file.open() else { continue };
+        let mut lines = Lines::new(input);
+        while let Ok(Some(line)) = lines.next_line() {
+            let Line::Whole(line) = line else { continue };
+            let Some((key, at)) = used(line) else { continue };
+            if keys.contains(&key.as_str()) {
+                let last = last.entry(key).or_insert(at);
+                *last = at.max(*last);
+            }
+        }
+    }
+    Ok(last)
+}
+
+/// The key that a record of a substitution is of, and when it was.
+fn used(line: &[u8]) -> Option<(String, Stamp)> {
+    memchr::memmem::find(line, br#""event":"substitution""#)?;
+    let operation = member(line, "operation")?.text();
+    Some((operation.strip_prefix("api.")?.to_owned(), stamp(line)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chain::{Head, link};
+    use crate::record::{Event, Record};
+    use std::time::{Duration, UNIX_EPOCH};
+
+    #[test]
+    fn the_last_use_counts_whatever_file_it_is_in() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |second| UNIX_EPOCH + Duration::from_secs(1_763_000_000 + second);
+        let write = |name: &str, records: &[(u64, Event, &str)], written: u64| {
+            let (mut head, mut bytes) = (Head::ZERO, Vec::new());
+            for (seq, (second, event, operation)) in (0..).zip(records) {
+                let mut members = Vec::new();
+                Record::new(at(*second), *event, *operation).write_members(&mut members);
+                head = link(&head, seq, &members, &mut bytes);
+            }
+            let path = dir.path().join(name);
+            std::fs::write(&path, bytes).unwrap();
+            std::fs::File::options().write(true).open(path).unwrap().set_modified(at(written)).unwrap();
+        };
+        let use_of = |second, key| (second, Event::Substitution, key);
+        // one that lives long, and one that was begun and ended meanwhile
+        write("20251113T021320.000000Z-1.jsonl", &[use_of(1, "api.a"), use_of(90, "api.b")], 90);
+        write("20251113T021330.000000Z-2.jsonl", &[use_of(20, "api.a"), (30, Event::Refusal, "api.c")], 30);
+        let last = last_uses(dir.path(), &["a", "b", "c"]).unwrap();
+        assert_eq!(last, [("a".into(), time_stamp(at(20))), ("b".into(), time_stamp(at(90)))].into());
+        assert_eq!(last_uses(dir.path(), &["b"]).unwrap().len(), 1);
+        assert!(last_uses(&dir.path().join("none"), &["b"]).unwrap().is_empty());
+    }
+}
