@@ -210,7 +210,7 @@ impl Keys {
     pub fn unhidden(&self) -> Option<&SecretError> {
         let exposed = self.0.iter().filter(|held| held.older.is_empty());
         let mut errors = exposed.filter_map(|held| held.value.as_ref().err());
-        errors.find(|e| matches!(e, SecretError::Wiped(_) | SecretError::Source { .. }))
+        errors.find(|e| !matches!(e, SecretError::Absent { .. }))
     }
 
     /// Every value to be hidden, old ones too.

@@ -18,6 +18,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
@@ -44,6 +45,8 @@ pub struct Client {
     sender: Sender,
     authority: String,
     http: Http,
+    /// How long an answer may take before it hangs: with a long upload before it, longer.
+    pub patience: Duration,
 }
 
 /// An answer with all of its body.
@@ -97,7 +100,7 @@ impl Client {
                 Sender::Two(sender)
             }
         };
-        Self { sender, authority: authority.to_owned(), http }
+        Self { sender, authority: authority.to_owned(), http, patience: HANGS }
     }
 
     /// A request for `path` at this connection's host.
@@ -123,7 +126,7 @@ impl Client {
                 }
             }
         };
-        tokio::time::timeout(HANGS, sent).await.expect("an answer")
+        tokio::time::timeout(self.patience, sent).await.expect("an answer")
     }
 
     /// Sends now, and waits for the answer when the future is awaited.
