@@ -1,6 +1,6 @@
 //! Puts keys where placeholders stand in a request: bytes in, bytes out. It has no sockets, no clocks, and no say in what is allowed.
 //!
-//! This page tells of requests and of codings; the way back is told in [`scrub`], and a WebSocket's messages in [`message`].
+//! This page tells of requests and of codings; the way back is told in [`scrub`].
 //!
 //! # What is a placeholder
 //!
@@ -53,6 +53,10 @@
 //!
 //! `body:any` replaces in text, names and files too; in the headers of a part only what can't end its line or its quotes.
 //!
+//! In a WebSocket each text message is a body of its own, uses are counted for each, and binary messages have no place. What an agent
+//! says to a model there is longer text within JSON, and stays. On the way back all data frames of a connection are one text
+//! to [`scrub`], and keep their lengths; the reason of a close frame is short and whole, as a header is.
+//!
 //! A value is never searched, neither by the same search nor by the next.
 //!
 //! # Codings
@@ -101,10 +105,12 @@ mod grpc;
 pub mod head;
 mod json;
 mod kind;
-pub mod message;
 mod multipart;
 pub mod opened;
 pub mod scrub;
+
+#[cfg(test)]
+mod tests;
 
 pub use account::{BodyFault, BodyKey, Use};
 pub use dress::{Misfit, Unfit};

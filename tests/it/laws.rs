@@ -12,7 +12,6 @@ use locum::place::Place;
 use locum::rewrite::body::BodyRewriter;
 use locum::rewrite::coding;
 use locum::rewrite::head;
-use locum::rewrite::message;
 use locum::rewrite::opened::{Opened, Rewriter};
 use locum::rewrite::scrub::{Mask, ScrubKey, Scrubber};
 use locum::rewrite::{BodyKey, Vocabulary};
@@ -393,7 +392,11 @@ fn a_head_or_message_that_is_replaced_and_scrubbed_is_what_was_sent() {
         }
         for sent in [format!("[\"{before}\",\"{PLACEHOLDER}\"]"), format!("AUTH {PLACEHOLDER} {after}")] {
             let key = body_key("ws", &value);
-            let upstream = message::replace(&vocabulary, vec![key], sent.clone().into()).unwrap().text;
+            let mut rewriter = BodyRewriter::new(vocabulary.clone(), None, vec![key]);
+            let mut upstream = Vec::new();
+            rewriter.push(sent.clone().into(), &mut upstream).unwrap();
+            rewriter.finish(&mut upstream).unwrap();
+            let upstream = upstream.concat();
             let back = scrub(&scrubber(&value, PLACEHOLDER), "", [&upstream[..]]);
             prop_assert_eq!(String::from_utf8_lossy(&back), sent);
             looked(count);

@@ -1,0 +1,61 @@
+//! Text messages of a WebSocket, as its door has them rewritten: keys in whole values of JSON, and anywhere in what is no JSON.
+
+use super::body::BodyRewriter;
+use super::dress::Misfit;
+use super::finder::Vocabulary;
+use super::{BodyFault, BodyKey, Use};
+use crate::memory::Opened;
+use crate::place::Place;
+use bytes::Bytes;
+use std::sync::Arc;
+
+/// What a message comes to, which keys were written where, and how many placeholders were left.
+fn replace(keys: Vec<BodyKey>, message: &str) -> Result<(String, Vec<Use>, u64), BodyFault> {
+    let mut rewriter = BodyRewriter::new(Arc::new(Vocabulary::new(false, []).unwrap()), None, keys);
+    let mut pieces = Vec::new();
+    rewriter.push(Bytes::copy_from_slice(message.as_bytes()), &mut pieces)?;
+    rewriter.finish(&mut pieces)?;
+    let text = String::from_utf8(pieces.concat()).unwrap();
+    Ok((text, rewriter.uses().to_vec(), rewriter.kept()))
+}
+
+fn keys(value: &[u8], max_uses: u32) -> Vec<BodyKey> {
+    vec![BodyKey {
+        key: "x".parse().unwrap(),
+        value: Some(Arc::new(Opened::new(value.to_vec()))),
+        places: vec![Place::Ws],
+        max_uses,
+    }]
+}
+
+#[test]
+fn values_of_json_and_any_text_are_replaced() {
+    for (message, want, used, kept) in [
+        (r#"{"auth":"<<x_key>>"}"#, r#"{"auth":"v\"1"}"#, 1, 0),
+        (r#"{"auth":"\u003c\u003cx_key\u003e\u003e"}"#, r#"{"auth":"v\"1"}"#, 1, 0),
+        (r#"["<<x_key>>", "say <<x_key>>"]"#, r#"["v\"1", "say <<x_key>>"]"#, 1, 1),
+        (r#"{"<<x_key>>":"<<y_key>>"}"#, r#"{"<<x_key>>":"<<y_key>>"}"#, 0, 2),
+        ("AUTH <<x_key>>\r\n", "AUTH v\"1\r\n", 1, 0),
+        ("<<x_key>><<x_key>>", "v\"1v\"1", 2, 0),
+        ("AUTH <<y_key>>", "AUTH <<y_key>>", 0, 1),
+        ("AUTH <<x_ke", "AUTH <<x_ke", 0, 0),
+        (" ", " ", 0, 0),
+        ("", "", 0, 0),
+    ] {
+        let (text, uses, left) = replace(keys(b"v\"1", 2), message).unwrap();
+        assert_eq!(text, want);
+        let uses: Vec<_> = uses.iter().map(|u| (u.place.clone(), u.count)).collect();
+        assert_eq!(uses, Vec::from_iter((used > 0).then_some((Place::Ws, used))), "{message}");
+        assert_eq!(left, kept, "{message}");
+    }
+}
+
+#[test]
+fn what_can_not_be_written_is_a_fault() {
+    for message in ["AUTH <<x_key>>", r#"["<<x_key>>"]"#] {
+        let fault = replace(keys(b"\xff", 1), message).unwrap_err();
+        assert!(matches!(fault, BodyFault::Unfit(unfit) if unfit.why == Misfit::NotUtf8), "a text message is UTF-8");
+    }
+    let twice = replace(keys(b"v", 1), "<<x_key>> <<x_key>>");
+    assert_eq!(twice, Err(BodyFault::TooManyUses { key: "x".parse().unwrap(), max: 1 }));
+}
