@@ -1,0 +1,333 @@
+use super::*;
+use std::sync::atomic::AtomicUsize;
+
+/// A source whose answer the test changes.
+struct Fake {
+    says: std::sync::Mutex<(Result<Option<String>, String>, Freshness)>,
+    asked: AtomicUsize,
+}
+
+fn fake(answer: Result<Option<&str>, &str>) -> Arc<Fake> {
+    let says = (Ok(None), Freshness::default()).into();
+    Arc::new(Fake { says, asked: AtomicUsize::new(0) }).says(answer)
+}
+
+impl Source for Fake {
+    fn describe(&self) -> String {
+        "the fake".into()
+    }
+
+    fn load(&self) -> Result<Option<Opened>, SourceError> {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        let says = self.says.lock().unwrap().0.clone();
+        says.map(|v| v.map(|v| Opened::new(v.into_bytes()))).map_err(|e| SourceError::new(e, "mend it"))
+    }
+
+    fn freshness(&self) -> Freshness {
+        self.says.lock().unwrap().1
+    }
+}
+
+impl Fake {
+    fn says(self: &Arc<Self>, answer: Result<Option<&str>, &str>) -> Arc<Self> {
+        let mut says = self.says.lock().unwrap();
+        says.0 = answer.map(|v| v.map(str::to_owned)).map_err(str::to_owned);
+        says.1.stamp += 1;
+        self.clone()
+    }
+
+    fn asked(&self) -> usize {
+        self.asked.load(Ordering::SeqCst)
+    }
+}
+
+fn name(s: &str) -> KeyName {
+    s.parse().unwrap()
+}
+
+fn key(source: &Arc<Fake>) -> KeySource {
+    KeySource { name: name("tool"), source: source.clone() }
+}
+
+async fn tool(secrets: &Secrets) -> Result<String, SecretError> {
+    let mut keys = Keys::default();
+    secrets.add(&mut keys, &name("tool")).await?;
+    Ok(String::from_utf8(keys.get(&name("tool")).unwrap().expose().to_vec()).unwrap())
+}
+
+async fn hidden(secrets: &Secrets) -> Vec<String> {
+    let mut keys = Keys::default();
+    secrets.try_add(&mut keys, &name("tool")).await;
+    keys.iter().map(|(_, v)| String::from_utf8(v.expose().to_vec()).unwrap()).collect()
+}
+
+/// Exchanges open keys inside spawned tasks.
+#[test]
+fn opening_can_move_between_threads() {
+    fn is_send<T: Send>(_: impl Fn(Arc<Secrets>, Permit) -> T) {}
+    is_send(|secrets, permit| async move { secrets.open(&permit).await.is_ok() });
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_value_is_asked_for_once_and_again_within_a_second_of_its_change() {
+    let fake = fake(Ok(Some("one")));
+    let secrets = Secrets::new([key(&fake)]);
+    for _ in 0..3 {
+        assert_eq!(tool(&secrets).await.unwrap(), "one");
+        tokio::time::advance(Duration::from_secs(2)).await;
+    }
+    assert_eq!(tool(&secrets).await.unwrap(), "one");
+    assert_eq!(fake.asked(), 1);
+    let generation = secrets.generation(&name("tool"));
+    fake.says(Ok(Some("two")));
+    assert_eq!(tool(&secrets).await.unwrap(), "one");
+    tokio::time::advance(Duration::from_secs(1)).await;
+    assert_eq!(tool(&secrets).await.unwrap(), "two");
+    assert_ne!(secrets.generation(&name("tool")), generation);
+    assert_eq!(fake.asked(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_value_that_only_lives_for_a_time_is_loaded_again_after_it() {
+    let fake = fake(Ok(Some("one")));
+    fake.says.lock().unwrap().1.lifetime = Some(Duration::from_secs(60));
+    let secrets = Secrets::new([key(&fake)]);
+    let generation = secrets.generation(&name("tool"));
+    for (after, asked) in [(0, 1), (30, 1), (31, 2), (2, 2), (60, 3)] {
+        tokio::time::advance(Duration::from_secs(after)).await;
+        assert_eq!(tool(&secrets).await.unwrap(), "one");
+        assert_eq!(fake.asked(), asked, "after {after}");
+    }
+    assert_eq!(secrets.generation(&name("tool")), generation, "the same value is no change");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_old_value_is_hidden_for_a_while_and_then_forgotten() {
+    let fake = fake(Ok(Some("0")));
+    let secrets = Secrets::new([key(&fake)]);
+    assert_eq!(hidden(&secrets).await, ["0"]);
+    for i in 1..=6 {
+        fake.says(Ok(Some(&i.to_string())));
+        tokio::time::advance(Duration::from_secs(1)).await;
+        secrets.refresh().await;
+    }
+    assert_eq!(hidden(&secrets).await, ["6", "5", "4", "3", "2"], "a few are kept, however often it is rotated");
+    tokio::time::advance(SCRUBBED_FOR).await;
+    assert_eq!(hidden(&secrets).await, ["6"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_removed_key_is_an_error_that_names_it_and_stays_hidden() {
+    let fake = fake(Ok(Some("one")));
+    let secrets = Secrets::new([key(&fake)]);
+    tool(&secrets).await.unwrap();
+    let generation = secrets.generation(&name("tool"));
+    fake.says(Ok(None));
+    tokio::time::advance(Duration::from_secs(1)).await;
+    let e = tool(&secrets).await.unwrap_err();
+    assert_eq!(e.to_string(), "key tool has no value: looked in the fake");
+    assert_eq!(e.next(), "store it with 'locum key set tool'");
+    assert_ne!(secrets.generation(&name("tool")), generation);
+    assert_eq!(hidden(&secrets).await, ["one"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_that_fails_for_a_moment_changes_no_generation_and_gives_nothing_out() {
+    let fake = fake(Ok(Some("one")));
+    let secrets = Secrets::new([key(&fake)]);
+    tool(&secrets).await.unwrap();
+    let generation = secrets.generation(&name("tool"));
+    fake.says(Err("it is locked"));
+    tokio::time::advance(Duration::from_secs(1)).await;
+    let e = tool(&secrets).await.unwrap_err();
+    assert_eq!((e.to_string().as_str(), e.next().as_str()), ("key tool can't be had: it is locked", "mend it"));
+    assert_eq!(hidden(&secrets).await, ["one"]);
+    fake.says(Ok(Some("one")));
+    tokio::time::advance(Duration::from_secs(1)).await;
+    assert_eq!(tool(&secrets).await.unwrap(), "one");
+    assert_eq!(secrets.generation(&name("tool")), generation);
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_that_ask_at_once_ask_the_source_once() {
+    let fake = fake(Ok(Some("one")));
+    let secrets = Arc::new(Secrets::new([key(&fake)]));
+    let asking: Vec<_> = (0..200)
+        .map(|_| {
+            let secrets = secrets.clone();
+            tokio::spawn(async move { tool(&secrets).await })
+        })
+        .collect();
+    for one in asking {
+        assert_eq!(one.await.unwrap().unwrap(), "one");
+    }
+    assert_eq!(fake.asked(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_wipe_nothing_is_given_out_until_a_reload() {
+    let fake = fake(Ok(Some("one")));
+    let secrets = Secrets::new([key(&fake)]);
+    let mut held = Keys::default();
+    secrets.add(&mut held, &name("tool")).await.unwrap();
+    let generation = secrets.generation(&name("tool"));
+    secrets.wipe();
+    secrets.refresh().await;
+    assert_eq!(tool(&secrets).await, Err(SecretError::Wiped(name("tool"))));
+    assert!(hidden(&secrets).await.is_empty());
+    assert_ne!(secrets.generation(&name("tool")), generation);
+    assert_eq!(fake.asked(), 1);
+    assert_eq!(held.get(&name("tool")).unwrap().expose(), b"one", "what is under way ends as it began");
+    secrets.reload([key(&fake)]);
+    assert_eq!(tool(&secrets).await.unwrap(), "one");
+}
+
+/// Two wait for a slow source, and a wipe comes meanwhile: neither gets the key, and nothing of it stays.
+#[test]
+fn who_waits_for_a_slow_source_gets_nothing_after_a_wipe() {
+    let fake = fake(Ok(Some("one")));
+    let secrets = Arc::new(Secrets::new([key(&fake)]));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    // the source hangs as long as the test holds what it says
+    let says = fake.says.lock().unwrap();
+    let ask = |secrets: Arc<Secrets>| runtime.spawn(async move { tool(&secrets).await });
+    let waiting = [ask(secrets.clone()), ask(secrets.clone())];
+    runtime.block_on(tokio::task::yield_now());
+    secrets.wipe();
+    drop(says);
+    for one in waiting {
+        assert_eq!(runtime.block_on(one).unwrap(), Err(SecretError::Wiped(name("tool"))));
+    }
+    assert!(fake.asked() <= 1, "asked again after the wipe");
+    assert!(secrets.table.load().values().all(|entry| entry.state.load().value.is_none()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_that_keeps_failing_is_asked_by_itself_ever_more_rarely() {
+    let fake = fake(Err("it is locked"));
+    let secrets = Secrets::new([key(&fake)]);
+    assert!(tool(&secrets).await.is_err());
+    for _ in 0..600 {
+        tokio::time::advance(Duration::from_secs(1)).await;
+        secrets.refresh().await;
+    }
+    assert!((10..20).contains(&fake.asked()), "{}", fake.asked());
+    let before = fake.asked();
+    tokio::time::advance(Duration::from_secs(1)).await;
+    assert!(tool(&secrets).await.is_err());
+    assert_eq!(fake.asked(), before + 1, "whoever needs the key is not made to wait");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_may_be_there_and_is_not_known_is_told_from_one_that_is_not_there() {
+    for (says, exposed) in [(Ok(Some("one")), false), (Ok(None), false), (Err("it is locked"), true)] {
+        let secrets = Secrets::new([key(&fake(says))]);
+        let mut keys = Keys::default();
+        secrets.try_add(&mut keys, &name("tool")).await;
+        assert_eq!(keys.unhidden().is_some(), exposed, "{says:?}");
+    }
+    // what it was before still hides it
+    let fake = fake(Ok(Some("one")));
+    let secrets = Secrets::new([key(&fake)]);
+    tool(&secrets).await.unwrap();
+    fake.says(Err("it is locked"));
+    tokio::time::advance(Duration::from_secs(1)).await;
+    let mut keys = Keys::default();
+    secrets.try_add(&mut keys, &name("tool")).await;
+    assert!(keys.unhidden().is_none());
+    secrets.wipe();
+    let mut keys = Keys::default();
+    secrets.try_add(&mut keys, &name("tool")).await;
+    assert!(keys.unhidden().is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reload_loads_again_at_once_and_forgets_what_is_no_longer_listed() {
+    let one = fake(Ok(Some("one")));
+    let secrets = Secrets::new([key(&one)]);
+    tool(&secrets).await.unwrap();
+    let generation = secrets.generation(&name("tool"));
+    secrets.reload([key(&fake(Ok(Some("two"))))]);
+    assert_eq!(tool(&secrets).await.unwrap(), "two");
+    assert_eq!(hidden(&secrets).await, ["two", "one"]);
+    let second = secrets.generation(&name("tool"));
+    secrets.reload([]);
+    assert_eq!(tool(&secrets).await, Err(SecretError::Unknown(name("tool"))));
+    let gone = secrets.generation(&name("tool"));
+    secrets.reload([key(&one)]);
+    assert_eq!(tool(&secrets).await.unwrap(), "one");
+    let mut seen = vec![generation, second, gone, secrets.generation(&name("tool"))];
+    seen.sort_unstable();
+    seen.dedup();
+    assert_eq!(seen.len(), 4);
+}
+
+/// How often keys change under their readers. The full run takes more than the usual one.
+fn changes() -> usize {
+    std::env::var("LOCUM_TEST_CHANGES").ok().and_then(|n| n.parse().ok()).unwrap_or(300)
+}
+
+/// As in the service: readers with a thread and a runtime of their own, one that rotates and one that wipes.
+#[test]
+fn readers_of_keys_that_change_under_them_see_one_whole_value_or_that_it_was_wiped() {
+    let fake = fake(Ok(Some("0")));
+    let secrets = Secrets::new([key(&fake)]);
+    let done = AtomicBool::new(false);
+    let run = |work: &mut dyn FnMut(&tokio::runtime::Runtime)| {
+        work(&tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap());
+    };
+    std::thread::scope(|s| {
+        for _ in 0..4 {
+            s.spawn(|| {
+                run(&mut |runtime| {
+                    let mut last = 0;
+                    while !done.load(Ordering::Relaxed) {
+                        match runtime.block_on(tool(&secrets)) {
+                            Ok(value) => {
+                                let value: usize = value.parse().unwrap();
+                                assert!(value >= last, "{value} after {last}");
+                                last = value;
+                            }
+                            Err(e) => assert_eq!(e, SecretError::Wiped(name("tool"))),
+                        }
+                        runtime.block_on(hidden(&secrets));
+                    }
+                });
+            });
+        }
+        s.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                secrets.wipe();
+                secrets.reload([key(&fake)]);
+            }
+        });
+        run(&mut |runtime| {
+            for change in 1..=changes() {
+                fake.says(Ok(Some(&change.to_string())));
+                secrets.reload([key(&fake)]);
+                runtime.block_on(secrets.refresh());
+            }
+        });
+        done.store(true, Ordering::Relaxed);
+    });
+    secrets.reload([key(&fake)]);
+    run(&mut |runtime| assert_eq!(runtime.block_on(tool(&secrets)).unwrap(), changes().to_string()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_survey_tells_what_is_there_and_shows_no_value() {
+    let long = fake(Ok(Some("sk-0123456789abcdefghij")));
+    let other = KeySource { name: name("a"), source: fake(Ok(None)) };
+    let secrets = Secrets::new([key(&long), other]);
+    let seen = secrets.survey().await;
+    assert_eq!(seen[0].masked.as_ref().unwrap_err().key(), &name("a"));
+    assert_eq!(seen[1].masked, Ok("…ghij".into()));
+    assert_eq!(seen[1].source, "the fake");
+    assert_eq!(mask(b"0123456789012345678"), "…");
+    let mut keys = Keys::default();
+    for asked in ["tool", "a", "tool"] {
+        secrets.try_add(&mut keys, &name(asked)).await;
+    }
+    assert_eq!(format!("{keys:?}"), r#"["tool", "a"]"#);
+    assert!(keys.get(&name("a")).is_none() && keys.missing(&name("a")).is_some());
+}
