@@ -1,30 +1,34 @@
 //! An upstream that records every request as it saw it, and answers by path; what a test must time, the test releases.
 
+mod model;
+mod reply;
+
+pub use reply::Feed;
+
 use super::HANGS;
 use super::authority::{self, Certificate};
 use super::background::Background;
 use super::pattern;
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode, Version};
-use http_body::{Body, Frame, SizeHint};
+use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use model::model;
+use reply::{Reply, Shape};
 use rustls::server::Acceptor;
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::convert::Infallible;
-use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
-use std::task::{Context, Poll, ready};
 use std::time::Instant;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 use tokio_rustls::LazyConfigAcceptor;
 
 /// How much of a body is kept as it came; of more there is the digest.
@@ -96,35 +100,7 @@ struct Log {
 struct Route {
     gate: Option<oneshot::Receiver<()>>,
     response: http::response::Builder,
-    feed: mpsc::UnboundedReceiver<Step>,
-}
-
-enum Step {
-    Frame(Frame<Bytes>),
-    Cut,
-}
-
-/// The body of an answer, in the hands of the test. It ends when this is dropped.
-pub struct Feed(mpsc::UnboundedSender<Step>);
-
-impl Feed {
-    pub fn send(&self, bytes: impl Into<Bytes>) {
-        let _ = self.0.send(Step::Frame(Frame::data(bytes.into())));
-    }
-
-    pub fn trailers(self, trailers: HeaderMap) {
-        let _ = self.0.send(Step::Frame(Frame::trailers(trailers)));
-    }
-
-    /// Breaks off: no proper end will come.
-    pub fn cut(self) {
-        let _ = self.0.send(Step::Cut);
-    }
-
-    /// Resolves once nobody reads it any more.
-    pub async fn abandoned(&self) {
-        self.0.closed().await;
-    }
+    body: Reply,
 }
 
 /// What an upstream is.
@@ -260,10 +236,10 @@ impl Upstream {
     }
 
     fn route(&self, path: &str, gate: Option<oneshot::Receiver<()>>, response: http::response::Builder) -> Feed {
-        let (feed, steps) = mpsc::unbounded_channel();
-        let route = Route { gate, response, feed: steps };
+        let (feed, body) = Reply::fed();
+        let route = Route { gate, response, body };
         self.state.routes.lock().expect("the routes").insert(path.to_owned(), route);
-        Feed(feed)
+        feed
     }
 }
 
@@ -310,7 +286,7 @@ async fn answer_whole(state: &State, connection: usize, request: Request<Incomin
         return routed(state, connection, request, route).await;
     }
     if path == "/mirror" {
-        return Response::new(Reply { source: Source::Mirror(request.into_body()) });
+        return Response::new(Reply::mirror(request.into_body()));
     }
     let query: HashMap<String, String> =
         url::form_urlencoded::parse(request.uri().query().unwrap_or_default().as_bytes()).into_owned().collect();
@@ -358,7 +334,7 @@ async fn routed(state: &State, connection: usize, request: Request<Incoming>, ro
     if let Some(gate) = route.gate {
         let _ = gate.await;
     }
-    route.response.body(Reply::fed(route.feed)).expect("an answer")
+    route.response.body(route.body).expect("an answer")
 }
 
 /// Reads the request to its end, and notes it.
@@ -401,180 +377,4 @@ fn reply(value: &Value, shape: Shape) -> Response<Reply> {
     let mut response = Response::new(Reply::of(value.to_string(), shape));
     response.headers_mut().insert("content-type", "application/json".parse().expect("a value"));
     response
-}
-
-/// A model provider as the SDKs know it: it says back what it was asked, whole or word by word.
-fn model(path: &str, seen: &Seen) -> Response<Reply> {
-    let Some(key) = seen.header("authorization").and_then(|v| v.strip_prefix("Bearer ").map(str::to_owned)) else {
-        return with_status(401);
-    };
-    let asked: Value = serde_json::from_slice(&seen.body).unwrap_or_default();
-    let said = if path.ends_with("completions") { &asked["messages"][0]["content"] } else { &asked["input"] };
-    // the key is in the answer, as careless providers have it in their error messages
-    let text = format!("{} with {key}", said.as_str().unwrap_or("?"));
-    if !asked["stream"].as_bool().unwrap_or(false) {
-        return reply(&if path.ends_with("completions") { completion(&text) } else { done(&text) }, Shape::Sized);
-    }
-    let events = if path.ends_with("completions") { completion_events(&text) } else { response_events(&text) };
-    let mut response = Response::new(Reply::of(events, Shape::Streamed));
-    response.headers_mut().insert("content-type", "text/event-stream".parse().expect("a value"));
-    response
-}
-
-fn completion(text: &str) -> Value {
-    json!({
-        "id": "chatcmpl-1", "object": "chat.completion", "created": 1, "model": "test",
-        "choices": [{ "index": 0, "finish_reason": "stop", "message": { "role": "assistant", "content": text } }],
-        "usage": { "prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2 },
-    })
-}
-
-fn completion_events(text: &str) -> String {
-    let mut out = String::new();
-    for word in text.split_inclusive(' ') {
-        let chunk = json!({
-            "id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": "test",
-            "choices": [{ "index": 0, "delta": { "content": word } }],
-        });
-        out.push_str(&format!("data: {chunk}\n\n"));
-    }
-    out + "data: [DONE]\n\n"
-}
-
-fn done(text: &str) -> Value {
-    json!({
-        "id": "resp_1", "object": "response", "created_at": 1, "model": "test", "status": "completed",
-        "parallel_tool_calls": false, "tool_choice": "auto", "tools": [],
-        "output": [{
-            "id": "msg_1", "type": "message", "role": "assistant", "status": "completed",
-            "content": [{ "type": "output_text", "text": text, "annotations": [] }],
-        }],
-    })
-}
-
-fn response_events(text: &str) -> String {
-    let mut out = String::new();
-    for (number, word) in text.split_inclusive(' ').enumerate() {
-        let event = json!({
-            "type": "response.output_text.delta", "sequence_number": number, "item_id": "msg_1", "output_index": 0,
-            "content_index": 0, "delta": word, "logprobs": [],
-        });
-        out.push_str(&format!("event: response.output_text.delta\ndata: {event}\n\n"));
-    }
-    let event = json!({ "type": "response.completed", "sequence_number": 9999, "response": done(text) });
-    out + &format!("event: response.completed\ndata: {event}\n\n")
-}
-
-/// How a body that is there as a whole goes out.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Shape {
-    /// With its length.
-    Sized,
-    /// In pieces, without one.
-    Streamed,
-    /// In pieces, with its digest in a trailer.
-    WithTrailers,
-}
-
-/// The body of an answer.
-pub struct Reply {
-    source: Source,
-}
-
-enum Source {
-    Whole {
-        bytes: Bytes,
-        shape: Shape,
-        trailers: Option<HeaderMap>,
-    },
-    Pattern {
-        at: u64,
-        total: u64,
-    },
-    /// Some bytes, a moment for them to leave, and no more.
-    Cut(Option<Bytes>, bool),
-    Fed(mpsc::UnboundedReceiver<Step>),
-    /// The request's own body, frame by frame as it comes.
-    Mirror(Incoming),
-}
-
-impl Reply {
-    fn empty() -> Self {
-        Self::of(String::new(), Shape::Sized)
-    }
-
-    fn of(text: String, shape: Shape) -> Self {
-        let mut trailers = HeaderMap::new();
-        if shape == Shape::WithTrailers {
-            trailers.insert("x-checksum", pattern::sha256(text.as_bytes()).parse().expect("a value"));
-        }
-        let trailers = (!trailers.is_empty()).then_some(trailers);
-        Self { source: Source::Whole { bytes: text.into(), shape, trailers } }
-    }
-
-    fn pattern(total: u64) -> Self {
-        Self { source: Source::Pattern { at: 0, total } }
-    }
-
-    fn cut(first: Bytes) -> Self {
-        Self { source: Source::Cut(Some(first), false) }
-    }
-
-    fn fed(steps: mpsc::UnboundedReceiver<Step>) -> Self {
-        Self { source: Source::Fed(steps) }
-    }
-}
-
-impl Body for Reply {
-    type Data = Bytes;
-    type Error = io::Error;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
-        let broken = || Poll::Ready(Some(Err(io::Error::other("cut by the test"))));
-        match &mut self.source {
-            Source::Whole { bytes, shape: Shape::Sized, .. } if !bytes.is_empty() => {
-                Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes)))))
-            }
-            Source::Whole { bytes, .. } if !bytes.is_empty() => {
-                let piece = bytes.split_to(bytes.len().min(100));
-                Poll::Ready(Some(Ok(Frame::data(piece))))
-            }
-            Source::Whole { trailers, .. } => Poll::Ready(trailers.take().map(|t| Ok(Frame::trailers(t)))),
-            Source::Pattern { at, total } if at == total => Poll::Ready(None),
-            Source::Pattern { at, total } => {
-                let bytes = pattern::chunk(*at, *total);
-                *at += bytes.len() as u64;
-                Poll::Ready(Some(Ok(Frame::data(bytes))))
-            }
-            Source::Cut(first, waited) => match (first.take(), std::mem::replace(waited, true)) {
-                (Some(first), _) => {
-                    *waited = false;
-                    Poll::Ready(Some(Ok(Frame::data(first))))
-                }
-                (None, true) => broken(),
-                (None, false) => {
-                    cx.waker().wake_by_ref();
-                    Poll::Pending
-                }
-            },
-            Source::Fed(steps) => match ready!(steps.poll_recv(cx)) {
-                Some(Step::Frame(frame)) => Poll::Ready(Some(Ok(frame))),
-                Some(Step::Cut) => broken(),
-                None => Poll::Ready(None),
-            },
-            Source::Mirror(body) => Pin::new(body).poll_frame(cx).map_err(io::Error::other),
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        matches!(&self.source, Source::Whole { bytes, trailers: None, .. } if bytes.is_empty())
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match &self.source {
-            Source::Whole { bytes, shape: Shape::Sized, .. } => SizeHint::with_exact(bytes.len() as u64),
-            Source::Pattern { at, total } => SizeHint::with_exact(total - at),
-            _ => SizeHint::default(),
-        }
-    }
 }
