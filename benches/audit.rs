@@ -11,7 +11,7 @@ use locum::audit::stats::Stats;
 use locum::audit::verify::{Proofs, verify_all};
 use locum::audit::{Care, Config, Durability, Log, alert};
 use locum::name::AgentName;
-use locum::record::{Event, Record, Scene};
+use locum::record::{Event, KeyRef, Record, Scene};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -126,8 +126,8 @@ fn exchange(n: u64, at: SystemTime) -> [Record; 2] {
     });
     let mut first = Record::new(at, Event::Substitution, format!("api.{key}"));
     first.scene = Some(scene.clone());
-    first.key_ref = Some(format!("<<{key}_key>>"));
-    (first.place, first.count) = (Some("header:authorization".into()), Some(1));
+    first.key_ref = key.parse().ok().map(KeyRef::Key);
+    (first.place, first.count) = ("header:authorization".parse().ok(), Some(1));
     if n % 1000 == 7 {
         first.event = Event::Refusal;
         (first.status, first.success, first.count) = (Some(403), Some(false), None);

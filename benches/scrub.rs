@@ -84,6 +84,18 @@ fn clean(bencher: Bencher, len: usize) {
     bencher.counter(BytesCount::new(len)).bench_local(|| body.push(text.clone()));
 }
 
+/// Words that begin like parts of the key, one in each hundred bytes.
+#[divan::bench]
+fn resembling_64k(bencher: Bencher) {
+    let value = Arc::new(Opened::new(b"sk-0123456789abcdef0123456789abcdef".to_vec()));
+    let key = ScrubKey { key: "key".parse().unwrap(), placeholder: "<<key_key>>".into(), secret_from: 3, value };
+    let text = Bytes::from(
+        "0123456789 return value; path/to/file.rs the model said: <b>ok</b> if a < b then lorem ipsum ".repeat(710),
+    );
+    let mut body = Arc::new(Scrubber::new(vec![key])).body(Mask::Placeholder);
+    bencher.counter(BytesCount::new(text.len())).bench_local(|| body.push(text.clone()));
+}
+
 #[divan::bench(args = [1, 2, 3])]
 fn clean_64k_by_keys(bencher: Bencher, count: usize) {
     let text = json(65536);

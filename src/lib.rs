@@ -34,10 +34,10 @@
 //!                              coding, opened: the codings around both; digests set right
 //!  no clock) chain.rs          the hash chain: link, verify
 //!          anomaly/            a fold over records -> findings
-//! 0 GROUND place.rs record.rs  places in a request; what happened in one exchange
+//! 0 GROUND record.rs           what happened in one exchange
 //!          disk.rs             files replaced whole, and the turns of those who write them
 //!          memory/             sealed secret bytes; wiping; hardening of the process
-//!          name.rs             Host, KeyName, AgentName, Origin: below the others on this floor
+//!          name.rs place.rs    Host, KeyName, AgentName, Origin; places in a request: below the others on this floor
 //! ```
 //!
 //! The data's way changes type once per step, and nothing calls back up:

@@ -1,7 +1,10 @@
 //! What happened, as the audit writes it: facts only, never a key's bytes. Writes a record's members; `chain` makes them a line.
 
-use crate::name::AgentName;
+use crate::name::{AgentName, KeyName};
+use crate::place::Place;
 use jiff::fmt::temporal::DateTimePrinter;
+use std::borrow::Cow;
+use std::cell::Cell;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -98,17 +101,60 @@ pub struct Previous {
     pub head: String,
 }
 
+/// What a record is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Operation {
+    /// Written as `api.KEY`.
+    Key(KeyName),
+    /// The host where no key is meant, or a part of locum.
+    Other(Cow<'static, str>),
+}
+
+impl From<&'static str> for Operation {
+    fn from(text: &'static str) -> Self {
+        Operation::Other(Cow::Borrowed(text))
+    }
+}
+
+impl From<String> for Operation {
+    fn from(text: String) -> Self {
+        Operation::Other(Cow::Owned(text))
+    }
+}
+
+/// A placeholder in a record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KeyRef {
+    /// Of this key, in its usual form whichever one the agent wrote.
+    Key(KeyName),
+    /// As the agent wrote it: there may be no such key.
+    Written(String),
+}
+
+impl KeyRef {
+    /// The key that it stands for.
+    pub fn key(&self) -> Option<&str> {
+        match self {
+            KeyRef::Key(key) => Some(key.as_str()),
+            KeyRef::Written(text) => key_of(text),
+        }
+    }
+}
+
+/// The key that a `key_ref` means. An operation wouldn't tell: a host may be called `api.openai`.
+pub fn key_of(key_ref: &str) -> Option<&str> {
+    key_ref.strip_prefix("<<")?.strip_suffix("_key>>")
+}
+
 /// One line of the audit, before it is chained.
 #[derive(Debug, Clone)]
 pub struct Record {
     pub at: SystemTime,
     pub event: Event,
-    /// `api.KEY`, or the host where no key is meant.
-    pub operation: String,
+    pub operation: Operation,
     pub scene: Option<Arc<Scene>>,
-    /// The placeholder.
-    pub key_ref: Option<String>,
-    pub place: Option<String>,
+    pub key_ref: Option<KeyRef>,
+    pub place: Option<Place>,
     pub count: Option<u64>,
     pub status: Option<u16>,
     pub success: Option<bool>,
@@ -132,7 +178,7 @@ pub struct Record {
 }
 
 impl Record {
-    pub fn new(at: SystemTime, event: Event, operation: impl Into<String>) -> Self {
+    pub fn new(at: SystemTime, event: Event, operation: impl Into<Operation>) -> Self {
         Self {
             at,
             event,
@@ -164,15 +210,26 @@ impl Record {
     pub fn write_members(&self, out: &mut Vec<u8>) {
         write_timestamp(out, self.at);
         word(out, "event", Some(self.event.as_str()));
-        word(out, "operation", Some(&self.operation));
+        match &self.operation {
+            Operation::Key(key) => around(out, "operation", "api.", key.as_str(), ""),
+            Operation::Other(text) => word(out, "operation", Some(text)),
+        }
         if let Some(scene) = &self.scene {
             word(out, "tool", scene.tool.as_deref());
             word(out, "exchange", Some(&scene.exchange));
             word(out, "agent", Some(scene.agent.as_str()));
             number(out, "pid", scene.pid.map(u64::from));
         }
-        word(out, "key_ref", self.key_ref.as_deref());
-        word(out, "where", self.place.as_deref());
+        match &self.key_ref {
+            Some(KeyRef::Key(key)) => around(out, "key_ref", "<<", key.as_str(), "_key>>"),
+            Some(KeyRef::Written(text)) => word(out, "key_ref", Some(text)),
+            None => {}
+        }
+        match &self.place {
+            Some(Place::HeaderNamed(name)) => around(out, "where", "header:", name.as_str(), ""),
+            Some(place) => word(out, "where", Some(&place.to_string())),
+            None => {}
+        }
         number(out, "count", self.count);
         if let Some(scene) = &self.scene {
             word(out, "method", known(&scene.method));
@@ -190,8 +247,17 @@ impl Record {
         }
         number(out, "bytes_out", self.bytes_out);
         number(out, "bytes_in", self.bytes_in);
-        if let Some(ip) = self.upstream_ip {
-            word(out, "upstream_ip", Some(&ip.to_string()));
+        match self.upstream_ip {
+            Some(IpAddr::V4(ip)) => {
+                name(out, "upstream_ip");
+                for (octet, before) in ip.octets().into_iter().zip(*b"\"...") {
+                    out.push(before);
+                    digits(out, octet.into());
+                }
+                out.push(b'"');
+            }
+            Some(ip) => word(out, "upstream_ip", Some(&ip.to_string())),
+            None => {}
         }
         word(out, "http", self.http);
         text(out, "error", self.error.as_deref(), MAX_TEXT);
@@ -206,6 +272,17 @@ impl Record {
     }
 }
 
+/// A string around a name, which has nothing to escape.
+#[inline(always)]
+fn around(out: &mut Vec<u8>, member: &str, before: &str, text: &str, after: &str) {
+    name(out, member);
+    out.push(b'"');
+    for part in [before, text, after] {
+        out.extend_from_slice(part.as_bytes());
+    }
+    out.push(b'"');
+}
+
 /// What a connection never told is left out.
 fn known(told: &str) -> Option<&str> {
     Some(told).filter(|t| !t.is_empty())
@@ -213,12 +290,36 @@ fn known(told: &str) -> Option<&str> {
 
 /// The member `timestamp`: RFC 3339, UTC, always 27 characters, so that timestamps compare as bytes.
 pub(crate) fn write_timestamp(out: &mut Vec<u8>, at: SystemTime) {
-    const PRINTER: DateTimePrinter = DateTimePrinter::new().precision(Some(6));
+    thread_local!(static LAST: Cell<(i64, [u8; SECONDS])> = const { Cell::new((-1, [0; SECONDS])) });
     // A clock outside the years 1970 to 9999 is wrong, and its records would sort anywhere.
     let at = jiff::Timestamp::try_from(at).unwrap_or(jiff::Timestamp::UNIX_EPOCH).max(jiff::Timestamp::UNIX_EPOCH);
+    let (mut second, mut text) = LAST.get();
+    if second != at.as_second() {
+        (second, text) = (at.as_second(), to_the_second(at));
+        LAST.set((second, text));
+    }
     out.extend_from_slice(b"\"timestamp\":\"");
-    PRINTER.print_timestamp(&at, &mut *out).unwrap_or_default();
-    out.push(b'"');
+    out.extend_from_slice(&text);
+    let micros = at.subsec_nanosecond().unsigned_abs() / 1000;
+    out.extend_from_slice(&[b'.', digit(micros / 100_000), digit(micros / 10_000), digit(micros / 1000)]);
+    out.extend_from_slice(&[digit(micros / 100), digit(micros / 10), digit(micros), b'Z', b'"']);
+}
+
+/// The length of `1970-01-01T00:00:00`.
+const SECONDS: usize = 19;
+
+/// A timestamp as far as it is the same for many records.
+fn to_the_second(at: jiff::Timestamp) -> [u8; SECONDS] {
+    const PRINTER: DateTimePrinter = DateTimePrinter::new().precision(Some(0));
+    let (mut text, mut printed) = ([b'0'; SECONDS], Vec::new());
+    PRINTER.print_timestamp(&at, &mut printed).unwrap_or_default();
+    text.iter_mut().zip(printed).for_each(|(to, from)| *to = from);
+    text
+}
+
+/// The last decimal digit.
+fn digit(n: u32) -> u8 {
+    b'0' + (n % 10) as u8
 }
 
 /// Milliseconds with three decimals: what a clock can tell, and a fixed shape.
@@ -226,14 +327,11 @@ fn write_duration(out: &mut Vec<u8>, ms: f64) {
     let micros = (ms * 1000.0).round() as u64;
     name(out, "duration_ms");
     digits(out, micros / 1000);
-    out.extend_from_slice(&[
-        b'.',
-        b'0' + (micros / 100 % 10) as u8,
-        b'0' + (micros / 10 % 10) as u8,
-        b'0' + (micros % 10) as u8,
-    ]);
+    let rest = (micros % 1000) as u32;
+    out.extend_from_slice(&[b'.', digit(rest / 100), digit(rest / 10), digit(rest)]);
 }
 
+#[inline(always)]
 fn number(out: &mut Vec<u8>, member: &str, value: Option<u64>) {
     if let Some(value) = value {
         name(out, member);
@@ -241,10 +339,12 @@ fn number(out: &mut Vec<u8>, member: &str, value: Option<u64>) {
     }
 }
 
+#[inline(always)]
 fn word(out: &mut Vec<u8>, member: &str, value: Option<&str>) {
     text(out, member, value, MAX_WORD);
 }
 
+#[inline(always)]
 fn text(out: &mut Vec<u8>, member: &str, value: Option<&str>, max: usize) {
     if let Some(value) = value {
         name(out, member);
@@ -252,11 +352,14 @@ fn text(out: &mut Vec<u8>, member: &str, value: Option<&str>, max: usize) {
     }
 }
 
+#[inline(always)]
 fn raw(out: &mut Vec<u8>, member: &str, value: &str) {
     name(out, member);
     out.extend_from_slice(value.as_bytes());
 }
 
+/// Inlined, so that the length of each name is known where it is written.
+#[inline(always)]
 fn name(out: &mut Vec<u8>, member: &str) {
     out.extend_from_slice(b",\"");
     out.extend_from_slice(member.as_bytes());
@@ -281,7 +384,9 @@ pub(crate) fn digits(out: &mut Vec<u8>, mut n: u64) {
 /// A JSON string of at most `max` bytes between its quotes, without anything that a terminal would obey.
 fn write_string(out: &mut Vec<u8>, s: &str, max: usize) {
     out.push(b'"');
-    if s.len() <= max && s.bytes().all(|b| matches!(b, b' '..=b'~') && b != b'"' && b != b'\\') {
+    // not short-circuited, so that it is done for many bytes at once
+    let odd = s.bytes().fold(false, |odd, b| odd | !matches!(b, b' '..=b'~') | (b == b'"') | (b == b'\\'));
+    if s.len() <= max && !odd {
         out.extend_from_slice(s.as_bytes());
     } else {
         write_escaped(out, s, max);
@@ -372,8 +477,8 @@ mod tests {
     fn a_substitution_reads_as_the_contract_says() {
         let mut r = Record::new(UNIX_EPOCH + Duration::from_micros(1_234_567), Event::Substitution, "api.openai");
         r.scene = Some(Arc::new(scene()));
-        r.key_ref = Some("<<openai_key>>".into());
-        r.place = Some("header:authorization".into());
+        r.key_ref = Some(KeyRef::Key("openai".parse().unwrap()));
+        r.place = Some("header:authorization".parse().unwrap());
         r.count = Some(1);
         assert_eq!(
             members(&r),

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 /// The rooms of each floor, from the ground up.
 const FLOORS: [&[&str]; 8] = [
-    &["name"],
-    &["place", "record", "memory", "disk"],
+    &["name", "place"],
+    &["record", "memory", "disk"],
     &["policy", "rewrite", "chain", "anomaly", "metrics"],
     &["secrets", "ca", "upstream", "audit"],
     &["proxy", "admin"],

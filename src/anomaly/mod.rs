@@ -9,7 +9,7 @@ mod window;
 pub use finding::{Finding, Kind, Severity};
 pub use watch::Watch;
 
-use crate::record::{Event, Record};
+use crate::record::{Event, KeyRef, Record};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,7 +49,7 @@ impl<'a> From<&'a Record> for Fact<'a> {
         Fact {
             second: seconds(record.at),
             event: Some(record.event),
-            key: record.key_ref.as_deref().and_then(key_of),
+            key: record.key_ref.as_ref().and_then(KeyRef::key),
             exchange: scene.map_or("", |s| &s.exchange),
             agent: scene.map_or("", |s| s.agent.as_str()),
             host: scene.map_or("", |s| &s.host),
@@ -58,11 +58,6 @@ impl<'a> From<&'a Record> for Fact<'a> {
             bytes_in: record.bytes_in.unwrap_or(0),
         }
     }
-}
-
-/// The key that a placeholder stands for. An operation wouldn't tell: a host may be called `api.openai`.
-pub fn key_of(key_ref: &str) -> Option<&str> {
-    key_ref.strip_prefix("<<")?.strip_suffix("_key>>")
 }
 
 fn seconds(at: SystemTime) -> u64 {

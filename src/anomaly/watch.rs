@@ -3,6 +3,7 @@
 use super::window::{Alarm, Minute};
 use super::{Config, Fact, Finding, Kind, seconds};
 use crate::record::Event;
+use foldhash::fast::RandomState;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::SystemTime;
 
@@ -28,8 +29,8 @@ const NAMES: usize = 1024;
 #[derive(Debug)]
 pub struct Watch {
     config: Config,
-    keys: HashMap<String, KeyState>,
-    agents: HashMap<String, AgentState>,
+    keys: HashMap<String, KeyState, RandomState>,
+    agents: HashMap<String, AgentState, RandomState>,
 }
 
 #[derive(Debug, Default)]
@@ -38,8 +39,8 @@ struct KeyState {
     errors: Minute,
     total: u64,
     last_exchange: String,
-    hosts: HashSet<String>,
-    agents: HashSet<String>,
+    hosts: HashSet<String, RandomState>,
+    agents: HashSet<String, RandomState>,
     last_agent: Option<(String, u64)>,
     rate_alarm: Alarm,
     error_alarm: Alarm,
@@ -59,7 +60,7 @@ struct AgentState {
 
 impl Watch {
     pub fn new(config: Config) -> Self {
-        Watch { config, keys: HashMap::new(), agents: HashMap::new() }
+        Watch { config, keys: HashMap::default(), agents: HashMap::default() }
     }
 
     /// Takes the next record; tells what is unusual since it.
@@ -114,7 +115,7 @@ fn finding(kind: Kind, key: Option<&str>, fact: &Fact<'_>, seen: u64, limit: u64
 }
 
 /// The state kept for a name; none for those that come when there are too many.
-fn state<'a, T: Default>(states: &'a mut HashMap<String, T>, name: &str) -> Option<&'a mut T> {
+fn state<'a, T: Default>(states: &'a mut HashMap<String, T, RandomState>, name: &str) -> Option<&'a mut T> {
     if !states.contains_key(name) && states.len() < NAMES {
         states.insert(name.to_owned(), T::default());
     }
@@ -204,7 +205,7 @@ impl AgentState {
 }
 
 /// Whether a name is new; beyond a number nothing is.
-fn remember(names: &mut HashSet<String>, name: &str) -> bool {
+fn remember(names: &mut HashSet<String, RandomState>, name: &str) -> bool {
     !names.contains(name) && names.len() < NAMES && names.insert(name.to_owned())
 }
 

@@ -4,24 +4,20 @@
 use super::lines::{Value, members, seconds};
 use super::log::Log;
 use super::webhook::{Notice, Outbox};
-use crate::anomaly::{self, Config, Fact, Finding, Severity, Watch};
-use crate::record::{Event, Record};
+use crate::anomaly::{Config, Fact, Finding, Severity, Watch};
+use crate::record::{Event, KeyRef, Record, key_of};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 /// Watches the records of one process.
 #[derive(Debug)]
 pub struct Alerts {
-    state: Mutex<State>,
+    watch: Mutex<Watch>,
+    /// Whether what is unusual has to rest.
+    refuse: AtomicBool,
     log: Log,
     outbox: Option<Outbox>,
-}
-
-#[derive(Debug)]
-struct State {
-    watch: Watch,
-    /// Whether what is unusual has to rest.
-    refuse: bool,
 }
 
 /// Who has to rest, and for how many seconds.
@@ -33,19 +29,18 @@ pub struct Rest {
 
 impl Alerts {
     pub fn new(config: Config, refuse: bool, log: Log, outbox: Option<Outbox>) -> Self {
-        Alerts { state: Mutex::new(State { watch: Watch::new(config), refuse }), log, outbox }
+        Alerts { watch: Mutex::new(Watch::new(config)), refuse: refuse.into(), log, outbox }
     }
 
     /// Takes other limits over; what was seen so far counts on.
     pub fn set(&self, config: Config, refuse: bool) {
-        let mut state = self.state();
-        state.watch.set(config);
-        state.refuse = refuse;
+        self.watch().set(config);
+        self.refuse.store(refuse, Ordering::Relaxed);
     }
 
     /// Takes a record that goes into the audit.
     pub fn note(&self, record: &Record) {
-        let found = self.state().watch.take(&Fact::from(record));
+        let found = self.watch().take(&Fact::from(record));
         for finding in found {
             self.tell(record, finding);
         }
@@ -53,14 +48,14 @@ impl Alerts {
 
     /// Whether a request by this agent with one of these keys has to wait.
     pub fn rest<'k>(&self, agent: &str, keys: impl IntoIterator<Item = &'k str>, now: SystemTime) -> Option<Rest> {
-        let mut keys = keys.into_iter().peekable();
-        keys.peek()?;
-        let state = self.state();
-        if !state.refuse {
+        if !self.refuse.load(Ordering::Relaxed) {
             return None;
         }
-        let keys = keys.map(|key| (state.watch.key_rests(key, now), "key", key));
-        let (seconds, what, name) = keys.chain([(state.watch.agent_rests(agent, now), "agent", agent)]).max()?;
+        let mut keys = keys.into_iter().peekable();
+        keys.peek()?;
+        let watch = self.watch();
+        let keys = keys.map(|key| (watch.key_rests(key, now), "key", key));
+        let (seconds, what, name) = keys.chain([(watch.agent_rests(agent, now), "agent", agent)]).max()?;
         (seconds > 0).then(|| Rest { who: format!("{what} {name}"), seconds })
     }
 
@@ -71,8 +66,8 @@ impl Alerts {
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn watch(&self) -> MutexGuard<'_, Watch> {
+        self.watch.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn tell(&self, cause: &Record, finding: Finding) {
@@ -83,7 +78,7 @@ impl Alerts {
         }
         let mut record = Record::new(cause.at, Event::Anomaly, cause.operation.clone());
         record.scene = cause.scene.clone();
-        record.key_ref = finding.key.as_ref().map(|key| format!("<<{key}_key>>"));
+        record.key_ref = finding.key.as_ref().map(|key| KeyRef::Written(format!("<<{key}_key>>")));
         record.count = Some(finding.seen);
         record.reason = Some(format!("{}, {severity}: {finding}", finding.kind.as_str()));
         self.log.append(&record);
@@ -106,7 +101,7 @@ pub fn fact(line: &[u8]) -> Option<Fact<'_>> {
             (b"event", Value::Text(text)) => {
                 fact.event = Event::ALL.into_iter().find(|event| event.as_str().as_bytes() == text);
             }
-            (b"key_ref", Value::Text(text)) => fact.key = anomaly::key_of(text_of(text)),
+            (b"key_ref", Value::Text(text)) => fact.key = key_of(text_of(text)),
             (b"exchange", Value::Text(text)) => fact.exchange = text_of(text),
             (b"agent", Value::Text(text)) => fact.agent = text_of(text),
             (b"host", Value::Text(text)) => fact.host = text_of(text),

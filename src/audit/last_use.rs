@@ -60,7 +60,7 @@ mod tests {
     fn the_last_use_counts_whatever_file_it_is_in() {
         let dir = tempfile::tempdir().unwrap();
         let at = |second| UNIX_EPOCH + Duration::from_secs(1_763_000_000 + second);
-        let write = |name: &str, records: &[(u64, Event, &str)], written: u64| {
+        let write = |name: &str, records: &[(u64, Event, &'static str)], written: u64| {
             let (mut head, mut bytes) = (Head::ZERO, Vec::new());
             for (seq, (second, event, operation)) in (0..).zip(records) {
                 let mut members = Vec::new();

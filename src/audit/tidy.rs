@@ -6,7 +6,7 @@ use super::folder::{AuditFile, files};
 use crate::chain::Head;
 use crate::record::Previous;
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
@@ -24,6 +24,9 @@ const WORTH: u64 = 64 * 1024;
 
 /// Records become a tenth at this level, at half the work of the next ones, which make them no smaller.
 const LEVEL: i32 = 1;
+
+/// Read at once, in bytes.
+const PIECE: usize = 256 * 1024;
 
 /// Added to a file that is being made.
 const UNFINISHED: &str = ".tmp";
@@ -81,7 +84,7 @@ fn write_compressed(plain: &mut File, ending: &Ending, target: &Path) -> io::Res
     plain.seek(SeekFrom::Start(0))?;
     let mut encoder = zstd::Encoder::new(&made, LEVEL)?;
     encoder.include_checksum(true)?;
-    io::copy(plain, &mut encoder)?;
+    io::copy(&mut BufReader::with_capacity(PIECE, &mut *plain), &mut encoder)?;
     encoder.finish()?;
     let head = ending.head.unwrap_or(Head::ZERO);
     let mut frame = FRAME.to_vec();

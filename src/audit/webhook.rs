@@ -171,7 +171,7 @@ pub(super) mod tests {
     use crate::audit::alert::Alerts;
     use crate::audit::{Config as LogConfig, Durability};
     use crate::name::AgentName;
-    use crate::record::{Event, Record, Scene};
+    use crate::record::{Event, KeyRef, Record, Scene};
     use std::cell::RefCell;
     use std::rc::Rc;
     use std::sync::Arc;
@@ -193,7 +193,7 @@ pub(super) mod tests {
 
     pub fn used(second: u64) -> Record {
         let mut record = Record::new(UNIX_EPOCH + Duration::from_secs(second), Event::Substitution, "api.openai");
-        record.key_ref = Some("<<openai_key>>".into());
+        record.key_ref = Some(KeyRef::Written("<<openai_key>>".into()));
         record.scene = Some(Arc::new(Scene {
             exchange: format!("e{second}"),
             agent: AgentName::local(),

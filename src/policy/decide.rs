@@ -180,7 +180,7 @@ impl Default for Egress {
 /// All bindings, arranged for the question «what may go to this host?».
 #[derive(Debug, Default)]
 pub struct Rules {
-    by_name: HashMap<KeyName, Arc<KeyRule>>,
+    by_name: HashMap<KeyName, Arc<KeyRule>, RandomState>,
     /// Those that name a host and port, whatever else they name.
     by_origin: HashMap<Origin, Vec<Arc<KeyRule>>, RandomState>,
     wildcards: Vec<Arc<KeyRule>>,

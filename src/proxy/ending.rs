@@ -3,8 +3,9 @@
 use super::Shared;
 use super::refuse::Refusal;
 use super::request_body::Fault;
+use crate::name::KeyName;
 use crate::policy::agent::Turn;
-use crate::record::{Event, Record, Scene};
+use crate::record::{Event, KeyRef, Operation, Record, Scene};
 use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -49,19 +50,24 @@ impl Tally {
     }
 }
 
+/// HTTP/2, as records name it.
+pub(super) const HTTP_2: &str = "2";
+
 /// Writes the `exchange` record when it is dropped.
 pub(super) struct Ending {
     shared: Arc<Shared>,
     scene: Arc<Scene>,
     tally: Arc<Tally>,
     start: Instant,
-    http: &'static str,
-    pub key_ref: Option<String>,
+    /// The agent's protocol.
+    pub http: &'static str,
+    /// The key that the exchange is about, if any.
+    pub key: Option<KeyName>,
     pub status: Option<u16>,
     pub upstream_ip: Option<IpAddr>,
     pub bytes_in: u64,
-    /// Hidden keys, by placeholder.
-    pub scrubbed: Vec<(String, u64)>,
+    /// Hidden keys.
+    pub scrubbed: Vec<(KeyName, u64)>,
     outcome: Outcome,
     /// Given back when all is over.
     _turn: Turn,
@@ -91,7 +97,7 @@ impl Ending {
             tally,
             start,
             http,
-            key_ref: None,
+            key: None,
             status: None,
             upstream_ip: None,
             bytes_in: 0,
@@ -115,21 +121,21 @@ impl Ending {
         refusal
     }
 
-    fn records(&mut self) -> Vec<Record> {
+    fn record(&mut self) {
         let now = SystemTime::now();
-        let mut records = Vec::new();
         let mut hidden = 0;
-        for (placeholder, count) in std::mem::take(&mut self.scrubbed) {
+        for (key, count) in std::mem::take(&mut self.scrubbed) {
             hidden += count;
-            let mut record = Record::new(now, Event::Scrub, self.operation(Some(&placeholder)));
+            let mut record = Record::new(now, Event::Scrub, Operation::Key(key.clone()));
             record.scene = Some(self.scene.clone());
             record.count = Some(count);
-            record.key_ref = Some(placeholder);
-            records.push(record);
+            record.key_ref = Some(KeyRef::Key(key));
+            self.shared.append(&record);
         }
-        let mut record = Record::new(now, Event::Exchange, self.operation(self.key_ref.as_deref()));
+        let operation = self.key.clone().map_or_else(|| self.scene.host.clone().into(), Operation::Key);
+        let mut record = Record::new(now, Event::Exchange, operation);
         record.scene = Some(self.scene.clone());
-        record.key_ref = self.key_ref.take();
+        record.key_ref = self.key.take().map(KeyRef::Key);
         record.status = self.status;
         record.duration_ms = Some(self.start.elapsed().as_secs_f64() * 1e3);
         record.bytes_out = Some(self.tally.bytes_out.load(Ordering::Relaxed));
@@ -146,15 +152,7 @@ impl Ending {
             Outcome::Complete | Outcome::Refused => None,
         };
         record.success = Some(record.error.is_none());
-        records.push(record);
-        records
-    }
-
-    fn operation(&self, placeholder: Option<&str>) -> String {
-        match placeholder.and_then(|p| p.strip_prefix("<<")).and_then(|p| p.strip_suffix("_key>>")) {
-            Some(name) => format!("api.{name}"),
-            None => self.scene.host.clone(),
-        }
+        self.shared.append(&record);
     }
 }
 
@@ -164,9 +162,7 @@ impl Drop for Ending {
         if matches!(self.outcome, Outcome::Refused) {
             return;
         }
-        for record in self.records() {
-            self.shared.append(&record);
-        }
+        self.record();
     }
 }
 

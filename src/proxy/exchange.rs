@@ -1,7 +1,7 @@
 //! One request and its response, top to bottom.
 
 use super::conn::Conn;
-use super::ending::{Ending, Tally};
+use super::ending::{Ending, HTTP_2, Tally};
 use super::refuse::Refusal;
 use super::request_body::{self, Fault, RequestBody};
 use super::response_body::{self, ResponseBody};
@@ -13,7 +13,7 @@ use crate::place::Place;
 use crate::policy::agent::Turn;
 use crate::policy::decide::{Mention, Question};
 use crate::policy::{Agent, Denial, Permit};
-use crate::record::{Event, Record, Scene};
+use crate::record::{Event, KeyRef, Operation, Record, Scene};
 use crate::rewrite::BodyKey;
 use crate::rewrite::head::{self, HeadHits};
 use crate::rewrite::scrub::{ScrubKey, Scrubber};
@@ -135,16 +135,15 @@ async fn forward(
     let scrub_with = scrubber(&conn.worker, &asked, &permit, &keys);
     let Asked { live, agent, origin, turn } = asked;
     let mut ending = Ending::new(shared.clone(), scene.clone(), tally.clone(), start, http, turn);
-    ending.key_ref = permit.uses().first().map(|u| u.key.placeholder());
+    ending.key = permit.uses().first().map(|u| u.key.clone());
     let plan = request_body::Plan { shared, scene, permit: &permit, keys: &keys, vocabulary: &live.vocabulary };
     let prepared = plan.prepare(&mut parts.headers, body, chunked, tally.clone()).await;
     let (body, body_uses) = prepared.map_err(|fault| ending.refused(fault.into()))?;
 
     let uses = permit.uses().iter().chain(&body_uses);
-    let records: Vec<Record> =
-        uses.map(|u| substitution(scene, u.key.as_str(), &u.key.placeholder(), &u.place, u.count)).collect();
+    let records: Vec<Record> = uses.map(|u| substitution(scene, &u.key, &u.place, u.count)).collect();
     if !records.is_empty() {
-        ending.key_ref.get_or_insert_with(|| records[0].key_ref.clone().unwrap_or_default());
+        ending.key = ending.key.take().or_else(|| body_uses.first().map(|u| u.key.clone()));
         let written = shared.commit(&records).await;
         written.map_err(|e| ending.refused(Refusal::AuditUnavailable(format!("{e}; {}", e.hint()))))?;
     }
@@ -257,6 +256,12 @@ fn decide(asked: &Asked, parts: &http::request::Parts, hits: &HeadHits, has_body
 }
 
 fn set_host(origin: &Origin, headers: &mut HeaderMap) {
+    if let Host::Dns(name) = &origin.host
+        && origin.port == origin.scheme.default_port()
+        && headers.get(HOST).is_some_and(|host| host.as_bytes() == name.as_bytes())
+    {
+        return;
+    }
     if let Ok(value) = HeaderValue::try_from(origin.authority()) {
         headers.insert(HOST, value);
     }
@@ -287,11 +292,11 @@ fn scene(conn: &Conn, agent: AgentName, origin: Option<&Origin>, request: &Reque
     })
 }
 
-fn substitution(scene: &Arc<Scene>, key: &str, placeholder: &str, place: &Place, count: u64) -> Record {
-    let mut record = Record::new(SystemTime::now(), Event::Substitution, format!("api.{key}"));
+fn substitution(scene: &Arc<Scene>, key: &KeyName, place: &Place, count: u64) -> Record {
+    let mut record = Record::new(SystemTime::now(), Event::Substitution, Operation::Key(key.clone()));
     record.scene = Some(scene.clone());
-    record.key_ref = Some(placeholder.to_owned());
-    record.place = Some(place.to_string());
+    record.key_ref = Some(KeyRef::Key(key.clone()));
+    record.place = Some(place.clone());
     record.count = Some(count);
     record
 }
@@ -301,12 +306,12 @@ pub(super) fn substitutions(scene: &Arc<Scene>, uses: &[crate::rewrite::Use], re
     recorded.resize(uses.len(), 0);
     let news = uses.iter().zip(recorded).map(|(used, known)| (used, used.count - std::mem::replace(known, used.count)));
     let news = news.filter(|(_, new)| *new > 0);
-    news.map(|(used, new)| substitution(scene, used.key.as_str(), &used.key.placeholder(), &used.place, new)).collect()
+    news.map(|(used, new)| substitution(scene, &used.key, &used.place, new)).collect()
 }
 
 fn version(version: Version) -> &'static str {
     match version {
-        Version::HTTP_2 => "2",
+        Version::HTTP_2 => HTTP_2,
         Version::HTTP_10 => "1.0",
         _ => "1.1",
     }

@@ -189,22 +189,24 @@ impl Framing {
 
 /// Just after the empty line that ends a section, once it is there.
 fn section_end(rest: &[u8]) -> Result<Option<usize>, Fault> {
-    let end = memchr::memmem::find(rest, b"\r\n\r\n").map(|i| i + 4);
-    let seen = &rest[..end.unwrap_or(rest.len())];
-    if seen.len() > MAX_HEAD {
-        return Err(Fault::TooLarge("the head of the request is over 64 KiB"));
-    }
-    for i in memchr::memchr3_iter(b'\n', b'\r', 0, seen) {
-        let paired = match seen[i] {
-            b'\n' => i > 0 && seen[i - 1] == b'\r',
-            b'\r' => seen.get(i + 1).is_none_or(|b| *b == b'\n'),
-            _ => false,
-        };
-        if !paired {
-            return Err(Fault::Malformed("the head holds a bare CR, a bare LF or a NUL"));
+    let bare = Fault::Malformed("the head holds a bare CR, a bare LF or a NUL");
+    let seen = &rest[..rest.len().min(MAX_HEAD)];
+    let mut marks = memchr::memchr3_iter(b'\n', b'\r', 0, seen);
+    let mut line = 0;
+    while let Some(i) = marks.next() {
+        if seen[i] != b'\r' || rest.get(i + 1).is_some_and(|b| *b != b'\n') {
+            return Err(bare);
         }
+        // its line feed is the next mark, or not here yet
+        if marks.next().is_none() {
+            break;
+        }
+        if i == line {
+            return Ok(Some(i + 2));
+        }
+        line = i + 2;
     }
-    Ok(end)
+    if rest.len() > MAX_HEAD { Err(Fault::TooLarge("the head of the request is over 64 KiB")) } else { Ok(None) }
 }
 
 /// The lines of a section, without the empty one at its end.
@@ -214,16 +216,13 @@ fn lines(section: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut left = (!section.is_empty()).then_some(section);
     std::iter::from_fn(move || {
         let rest = left?;
-        match memchr::memmem::find(rest, b"\r\n") {
-            Some(i) => {
-                left = Some(&rest[i + 2..]);
-                Some(&rest[..i])
-            }
-            None => {
-                left = None;
-                Some(rest)
-            }
-        }
+        // a line feed has its carriage return before it, or the section was refused
+        let Some((line, after)) = memchr::memchr(b'\n', rest).map(|i| (&rest[..i], &rest[i + 1..])) else {
+            left = None;
+            return Some(rest);
+        };
+        left = Some(after);
+        Some(line.strip_suffix(b"\r").unwrap_or(line))
     })
 }
 
@@ -283,7 +282,8 @@ fn field(line: &[u8]) -> Result<(&[u8], &[u8]), Fault> {
     if name.is_empty() || !name.iter().all(|b| is_token(*b)) {
         return Err(odd);
     }
-    if value.iter().any(|b| *b < 0x20 && *b != b'\t' || *b == 0x7f) {
+    // not short-circuited, so that it is done for many bytes at once
+    if value.iter().fold(false, |odd, b| odd | ((*b < 0x20) & (*b != b'\t')) | (*b == 0x7f)) {
         return Err(Fault::Malformed("a header's value holds a control character"));
     }
     Ok((name, trim(value)))
@@ -307,7 +307,16 @@ fn is(name: &[u8], wanted: &str) -> bool {
 
 /// RFC 9110, section 5.6.2.
 fn is_token(b: u8) -> bool {
-    b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b)
+    const TOKEN: [bool; 256] = {
+        let (mut table, mut b) = ([false; 256], 0);
+        while b < 256 {
+            table[b] = matches!(b as u8, b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' | b'!' | b'#' | b'$' | b'%' | b'&'
+                | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~');
+            b += 1;
+        }
+        table
+    };
+    TOKEN[usize::from(b)]
 }
 
 #[cfg(test)]

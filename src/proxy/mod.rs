@@ -30,11 +30,12 @@ use crate::name::{AgentName, KeyName, Origin};
 use crate::policy::agent::Meter;
 use crate::policy::rule::HostPattern;
 use crate::policy::{Agents, Rules};
-use crate::record::{Event, Record, Scene};
+use crate::record::{Event, KeyRef, Operation, Record, Scene};
 use crate::rewrite::Vocabulary;
 use crate::secrets::Secrets;
 use crate::upstream::pool::Pool;
 use arc_swap::ArcSwap;
+use foldhash::fast::RandomState;
 use http::HeaderMap;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -70,7 +71,7 @@ pub struct Live {
     /// Only hosts that some key is bound to are read.
     pub intercept_bound_only: bool,
     /// What each key's values are known to begin with: that much of them is no secret.
-    pub prefixes: HashMap<KeyName, Vec<String>>,
+    pub prefixes: HashMap<KeyName, Vec<String>, RandomState>,
 }
 
 impl Live {
@@ -128,7 +129,7 @@ pub fn unfolding() -> Arc<Semaphore> {
 
 /// What each agent has asked lately: kept over reloads, so that a reload gives nobody a new allowance.
 #[derive(Default)]
-pub struct Meters(Mutex<HashMap<AgentName, Arc<Meter>>>);
+pub struct Meters(Mutex<HashMap<AgentName, Arc<Meter>, RandomState>>);
 
 impl Meters {
     fn of(&self, agent: &AgentName) -> Arc<Meter> {
@@ -203,9 +204,9 @@ impl Shared {
     fn record_refusal(&self, scene: Arc<Scene>, refusal: &refuse::Refusal) {
         let mut record = Record::new(SystemTime::now(), Event::Refusal, scene.host.clone());
         if let refuse::Refusal::Denied(denial) = refusal {
-            record.key_ref = denial.written().map(str::to_owned);
+            record.key_ref = denial.written().map(|text| KeyRef::Written(text.to_owned()));
             if let Some(key) = denial.key() {
-                record.operation = format!("api.{key}");
+                record.operation = Operation::Key(key.clone());
             }
         }
         record.status = Some(refusal.status().as_u16());
@@ -230,9 +231,12 @@ impl ExchangeIds {
 
     fn next(&self) -> String {
         const ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
-        let bits =
-            u128::from(self.process) << 40 | u128::from(self.next.fetch_add(1, Ordering::Relaxed) & ((1 << 40) - 1));
-        (0..16).rev().map(|i| char::from(ALPHABET[(bits >> (5 * i)) as usize & 31])).collect()
+        let count = self.next.fetch_add(1, Ordering::Relaxed);
+        let mut id = String::with_capacity(16);
+        for bits in [self.process, count] {
+            id.extend((0..8).rev().map(|i| char::from(ALPHABET[(bits >> (5 * i)) as usize & 31])));
+        }
+        id
     }
 }
 

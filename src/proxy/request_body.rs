@@ -90,7 +90,7 @@ impl From<DigestFault> for Fault {
 /// What goes upstream.
 pub enum RequestBody {
     Held(Held),
-    Passing(Passing),
+    Passing(Box<Passing>),
     Rewriting(Box<Rewriting>),
     /// One of them, once the upstream wants it.
     Expecting(Box<Expecting>),
@@ -152,15 +152,17 @@ impl Plan<'_> {
         chunked: bool,
         tally: Arc<Tally>,
     ) -> Result<(RequestBody, Vec<Use>), Fault> {
-        let unsized_body = chunked || inner.size_hint().exact().is_none();
-        if unsized_body && !inner.is_end_stream() {
+        if inner.is_end_stream() {
+            return Ok((RequestBody::Held(Held { data: None, trailers: None }), Vec::new()));
+        }
+        if chunked || inner.size_hint().exact().is_none() {
             // a body without a length goes chunked, even where the method rarely has a body
             headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
         }
-        let bound = !self.permit.body().is_empty() && !inner.is_end_stream();
         let engine = BodyRewriter::new(self.vocabulary.clone(), headers.get(CONTENT_TYPE), self.body_keys());
-        if !bound {
-            return Ok((RequestBody::Passing(Passing { inner, counter: engine, tally }), Vec::new()));
+        if self.permit.body().is_empty() {
+            let passing = Box::new(Passing { inner, counter: engine, tally });
+            return Ok((RequestBody::Passing(passing), Vec::new()));
         }
         let codings =
             coding::parse(headers.get_all(CONTENT_ENCODING).iter().map(HeaderValue::as_bytes)).map_err(|e| {

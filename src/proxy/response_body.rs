@@ -1,6 +1,6 @@
 //! A response on its way back: keys bound to the host that answers are taken out of its head and body.
 
-use super::ending::Ending;
+use super::ending::{Ending, HTTP_2};
 use super::headers;
 use super::pieces::Pieces;
 use super::refuse::Refusal;
@@ -87,6 +87,9 @@ pub(super) async fn rewrite(
         return Ok(Response::from_parts(parts, Stream::of(inner, lease, ending).body()));
     };
     scrub_head(&scrubber, &mut parts);
+    if ending.http == HTTP_2 {
+        detach(&mut parts.headers);
+    }
     let coded = coding::parse(parts.headers.get_all(CONTENT_ENCODING).iter().map(HeaderValue::as_bytes));
     let is_coded = coded.as_ref().map_or(true, |codings| !codings.is_empty());
     if is_coded {
@@ -169,7 +172,11 @@ fn scrub_values(scrubber: &Scrubber, headers: &mut HeaderMap) {
             *value = HeaderValue::from_bytes(&clean).unwrap_or_else(|_| HeaderValue::from_static("*"));
         }
     }
-    detach(headers);
+}
+
+fn scrub_trailers(scrubber: &Scrubber, trailers: &mut HeaderMap) {
+    scrub_values(scrubber, trailers);
+    detach(trailers);
 }
 
 /// Copies the values into memory of their own. They are slices of what the upstream's connection read, and with it of a
@@ -236,7 +243,7 @@ async fn hold(
     let mut scrub = scrubber.body(Mask::Placeholder);
     let clean = scrub.push(data);
     if let Some(trailers) = &mut trailers {
-        scrub_values(scrubber, trailers);
+        scrub_trailers(scrubber, trailers);
     }
     if coded || scrub.hits() > 0 {
         digests::remove(&mut parts.headers);
@@ -277,7 +284,7 @@ fn echoed(scrubber: &Scrubber) -> bool {
 }
 
 fn note_hits(ending: &mut Ending, scrubber: &Scrubber) {
-    ending.scrubbed = scrubber.hits().filter(|(_, n)| *n > 0).map(|(key, n)| (key.placeholder(), n)).collect();
+    ending.scrubbed = scrubber.hits().filter(|(_, n)| *n > 0).map(|(key, n)| (key.clone(), n)).collect();
 }
 
 impl Stream {
@@ -391,7 +398,7 @@ impl Stream {
             Ok(data) => Frame::data(body.push(data)),
             Err(frame) => {
                 let mut trailers = frame.into_trailers().unwrap_or_default();
-                scrub_values(scrubber, &mut trailers);
+                scrub_trailers(scrubber, &mut trailers);
                 digests::remove(&mut trailers);
                 Frame::trailers(trailers)
             }

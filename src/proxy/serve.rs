@@ -15,7 +15,8 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use std::convert::Infallible;
-use std::pin::Pin;
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
@@ -90,14 +91,11 @@ where
         .preserve_header_case(true)
         .serve_connection(TokioIo::new(strict), service_fn(|request| answer(conn.clone(), request)));
     // hyper takes a fault between two requests for a good end: only `why` tells
-    let draining = tokio::select! {
-        _ = &mut serving => false,
-        () = stopped(&mut stop) => {
-            Pin::new(&mut serving).graceful_shutdown();
-            let _ = (&mut serving).await;
-            true
-        }
-    };
+    let draining = until_stopped(&mut serving, &mut stop).await.is_none();
+    if draining {
+        Pin::new(&mut serving).graceful_shutdown();
+        let _ = (&mut serving).await;
+    }
     let parts = serving.into_parts();
     let (mut stream, unread) = parts.io.into_inner().into_parts();
     let early = [&parts.read_buf[..], &unread].concat();
@@ -151,6 +149,25 @@ fn answer(conn: Arc<Conn>, request: Request<Incoming>) -> impl Future<Output = R
         let response = exchange(&under_way.0, request).await;
         Ok(response.map(|body| Answer { body, _under_way: under_way }))
     }
+}
+
+/// What `work` comes to, or `None` once the proxy stops. A connection is polled several times for each request, and to ask
+/// for the stop each time would take a lock that all connections share: asked once, it wakes this same task.
+async fn until_stopped<T>(mut work: impl Future<Output = T> + Unpin, stop: &mut watch::Receiver<bool>) -> Option<T> {
+    let mut news = stop.clone();
+    news.mark_unchanged();
+    let (mut stopped, mut asked) = (pin!(stopped(stop)), false);
+    poll_fn(|cx| {
+        if let Poll::Ready(done) = Pin::new(&mut work).poll(cx) {
+            return Poll::Ready(Some(done));
+        }
+        let heard = news.has_changed().unwrap_or(true);
+        if std::mem::replace(&mut asked, true) && !heard {
+            return Poll::Pending;
+        }
+        stopped.as_mut().poll(cx).map(|()| None)
+    })
+    .await
 }
 
 async fn stopped(stop: &mut watch::Receiver<bool>) {

@@ -13,7 +13,7 @@ use super::{Live, Shared};
 use crate::memory;
 use crate::name::KeyName;
 use crate::policy::Agent;
-use crate::record::Scene;
+use crate::record::{KeyRef, Scene};
 use crate::rewrite::body::BodyRewriter;
 use crate::rewrite::scrub::{BodyScrub, Mask, Scrubber};
 use crate::rewrite::{BodyFault, BodyKey};
@@ -80,9 +80,9 @@ impl Relay {
         let mut down = Down::new(&self, Source::new(Writer::Server, from_upstream, &[]), Sink::new(to_client));
         let (first, of_client) = both(&mut up, &mut down, &mut stop).await;
         ending.bytes_in = down.bytes;
-        ending.key_ref = ending.key_ref.take().or(up.key_ref.take());
+        ending.key = ending.key.take().or(up.key.take());
         let hits = self.scrubber.iter().flat_map(|s| s.hits()).filter(|(_, n)| *n > 0);
-        ending.scrubbed = hits.map(|(key, n)| (key.placeholder(), n)).collect();
+        ending.scrubbed = hits.map(|(key, n)| (key.clone(), n)).collect();
         let (code, reason) = match &first {
             End::Closed => {
                 ending.complete();
@@ -273,7 +273,7 @@ struct Up<'r, C, U> {
     /// Of the message at hand a frame has gone out.
     begun: bool,
     kept: u64,
-    key_ref: Option<String>,
+    key: Option<KeyName>,
 }
 
 struct Text {
@@ -284,7 +284,7 @@ struct Text {
 impl<'r, C: AsyncRead, U: AsyncWrite> Up<'r, C, U> {
     fn new(relay: &'r Relay, source: Source<C>, mut sink: Sink<U>, tally: Arc<Tally>) -> Self {
         sink.is_client = true;
-        Self { relay, source, sink, tally, text: None, begun: false, kept: 0, key_ref: None }
+        Self { relay, source, sink, tally, text: None, begun: false, kept: 0, key: None }
     }
 
     async fn run(&mut self) -> End {
@@ -353,7 +353,9 @@ impl<'r, C: AsyncRead, U: AsyncWrite> Up<'r, C, U> {
             self.text = None;
         }
         let Some(first) = records.first() else { return Ok(()) };
-        self.key_ref.get_or_insert_with(|| first.key_ref.clone().unwrap_or_default());
+        if let (None, Some(KeyRef::Key(key))) = (&self.key, &first.key_ref) {
+            self.key = Some(key.clone());
+        }
         let written = relay.shared.commit(&records).await;
         written.map_err(|e| End::Refused(Refusal::AuditUnavailable(e.to_string())))
     }

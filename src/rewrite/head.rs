@@ -260,7 +260,11 @@ fn splice<'v>(
     for hit in group.hits {
         let (Some(key), Some(place)) = (&hit.key, &hit.place) else { continue };
         let unfit = |why| Unfit { key: key.clone(), place: place.clone(), why };
-        if old.get(hit.span.clone()).is_none_or(|bytes| decode(spelling, bytes) != hit.written) {
+        let stands = |bytes: &[u8]| match spelling {
+            Spelling::Raw => bytes == hit.written.as_bytes(),
+            _ => decode(spelling, bytes) == hit.written,
+        };
+        if !old.get(hit.span.clone()).is_some_and(stands) {
             return Err(unfit(Misfit::Moved));
         }
         let value = value(key).ok_or_else(|| unfit(Misfit::Missing))?;

@@ -195,6 +195,9 @@ impl Patterns {
     /// All stretches that are certain and reach into the chunk at hand.
     fn finds(&self, view: View) -> Vec<Find> {
         let mut finds: Vec<Find> = Vec::new();
+        if view.len() < SHORTEST {
+            return finds;
+        }
         let (mut at, mut done) = (0, view.seen.len());
         while let Some((place, groups)) = self.index.find(view, at) {
             let find = groups.filter_map(|g| self.certain(view, place, g)).filter(|f| f.text.end > done);

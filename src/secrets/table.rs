@@ -5,6 +5,7 @@ use crate::memory::{Opened, Sealed};
 use crate::name::KeyName;
 use crate::policy::Permit;
 use arc_swap::ArcSwap;
+use foldhash::fast::RandomState;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
@@ -32,7 +33,7 @@ pub struct KeySource {
 
 /// All keys of the process.
 pub struct Secrets {
-    table: ArcSwap<HashMap<KeyName, Arc<Entry>>>,
+    table: ArcSwap<HashMap<KeyName, Arc<Entry>, RandomState>>,
     start: Instant,
     wiped: AtomicBool,
     /// How many entries were made: a key that is removed and added again gets generations of its own.

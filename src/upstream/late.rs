@@ -6,6 +6,7 @@
 use crate::memory::Opened;
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Request, Uri};
+use memchr::memmem::Finder;
 use std::io::{self, IoSlice};
 use std::mem;
 use std::pin::Pin;
@@ -33,6 +34,9 @@ pub struct Due(Arc<Mutex<Standing>>);
 struct Standing {
     /// Known to nobody outside of this process, since none of it is ever sent.
     word: String,
+    /// The first stand-in: most heads need no other.
+    first: HeaderValue,
+    finder: Finder<'static>,
     kept: Vec<Option<Secret>>,
 }
 
@@ -58,8 +62,10 @@ impl Due {
     pub fn new() -> io::Result<Self> {
         let mut random = [0; WORD / 2];
         getrandom::fill(&mut random).map_err(|e| io::Error::other(e.to_string()))?;
-        let word = random.iter().map(|byte| format!("{byte:02x}")).collect();
-        Ok(Self(Arc::new(Mutex::new(Standing { word, kept: Vec::new() }))))
+        let word: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+        let first = HeaderValue::try_from(numbered(&word, 0)).map_err(io::Error::other)?;
+        let finder = Finder::new(&word).into_owned();
+        Ok(Self(Arc::new(Mutex::new(Standing { word, first, finder, kept: Vec::new() }))))
     }
 
     /// Takes the secrets out of a head, and leaves stand-ins.
@@ -97,11 +103,15 @@ impl Due {
 
 impl Standing {
     fn stand_in(&self) -> Option<String> {
-        (self.kept.len() < MOST).then(|| format!("{}{:0DIGITS$}", self.word, self.kept.len()))
+        (self.kept.len() < MOST).then(|| numbered(&self.word, self.kept.len()))
     }
 
     fn keep_header(&mut self, value: &mut HeaderValue) {
-        if let Some(stand_in) = self.stand_in().and_then(|text| HeaderValue::try_from(text).ok()) {
+        let stand_in = match self.kept.is_empty() {
+            true => Some(self.first.clone()),
+            false => self.stand_in().and_then(|text| HeaderValue::try_from(text).ok()),
+        };
+        if let Some(stand_in) = stand_in {
             self.kept.push(Some(Secret::Header(mem::replace(value, stand_in))));
         }
     }
@@ -127,9 +137,9 @@ impl Standing {
         let secrets = self.kept.iter().flatten().map(|secret| secret.text().len());
         // sized before it is filled: a vector that grows would leave copies behind
         let mut whole = Vec::with_capacity(head.len() + secrets.sum::<usize>());
-        let places: Vec<usize> = memchr::memmem::find_iter(head, self.word.as_bytes()).collect();
         let mut done = 0;
-        for at in places {
+        while let Some(ahead) = self.finder.find(head.get(done..)?) {
+            let at = done + ahead;
             whole.extend_from_slice(head.get(done..at)?);
             done = at + WORD + DIGITS;
             whole.extend_from_slice(self.take(head.get(at..done)?)?.text());
@@ -137,6 +147,10 @@ impl Standing {
         whole.extend_from_slice(head.get(done..)?);
         self.kept.iter().all(Option::is_none).then(|| Opened::new(whole))
     }
+}
+
+fn numbered(word: &str, number: usize) -> String {
+    format!("{word}{number:0DIGITS$}")
 }
 
 fn set_target(uri: &mut Uri, target: PathAndQuery) {
@@ -205,8 +219,14 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Late<S> {
         let Some(whole) = self.filled(head)? else {
             return Pin::new(&mut self.inner).poll_write_vectored(cx, bufs);
         };
-        let all: Vec<IoSlice> = std::iter::once(IoSlice::new(whole.expose())).chain(after.iter().copied()).collect();
-        let written = match Pin::new(&mut self.inner).poll_write_vectored(cx, &all) {
+        let written = if after.iter().all(|buf| buf.is_empty()) {
+            Pin::new(&mut self.inner).poll_write(cx, whole.expose())
+        } else {
+            let whole = std::iter::once(IoSlice::new(whole.expose()));
+            let all: Vec<IoSlice> = whole.chain(after.iter().copied()).collect();
+            Pin::new(&mut self.inner).poll_write_vectored(cx, &all)
+        };
+        let written = match written {
             Poll::Ready(written) => written?,
             // the head is ours now, and the next call goes on with it
             Poll::Pending => 0,

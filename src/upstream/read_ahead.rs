@@ -70,7 +70,11 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for ReadAhead<S> {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write_vectored(cx, bufs)
+        // a TLS record is one piece, and one piece takes a shorter way through the kernel
+        match bufs {
+            [only] => Pin::new(&mut self.inner).poll_write(cx, only),
+            many => Pin::new(&mut self.inner).poll_write_vectored(cx, many),
+        }
     }
 
     fn is_write_vectored(&self) -> bool {

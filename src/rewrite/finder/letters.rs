@@ -153,10 +153,14 @@ fn hex(hay: &[u8], at: usize, digits: usize) -> Hex {
 
 /// A text without its escapes; what is none stays as it is.
 pub(in crate::rewrite) fn decode(spelling: Spelling, bytes: &[u8]) -> String {
-    String::from_utf8_lossy(&decode_bytes(spelling, bytes)).into_owned()
+    String::from_utf8(decode_bytes(spelling, bytes))
+        .unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned())
 }
 
 pub(in crate::rewrite) fn decode_bytes(spelling: Spelling, bytes: &[u8]) -> Vec<u8> {
+    if spelling == Spelling::Raw {
+        return bytes.to_vec();
+    }
     let mut out = Vec::with_capacity(bytes.len());
     let mut at = 0;
     while let Some(&byte) = bytes.get(at) {

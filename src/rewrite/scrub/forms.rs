@@ -62,6 +62,8 @@ pub(super) struct Form {
     lead: usize,
     /// Where the well-known beginning ends, in bytes of the key.
     secret_from: usize,
+    /// No atom is spelled in another way than as itself.
+    plain: bool,
 }
 
 impl Form {
@@ -73,6 +75,9 @@ impl Form {
     /// How many secret bytes in a row these atoms (counted from the form's first) tell, as far as whole atoms can:
     /// what a base64 character at either end shares with a neighbour is not asked for.
     pub fn secret_bytes(&self, atoms: Range<usize>) -> usize {
+        if self.kind == Kind::Text {
+            return atoms.end.saturating_sub(atoms.start.max(self.secret_from));
+        }
         let width = self.kind.width();
         let from = if atoms.start == 0 { 0 } else { (width * (atoms.start - 1) + self.lead) / 8 + 1 };
         let to = (width * (atoms.end + 1) + self.lead - 1) / 8;
@@ -90,10 +95,11 @@ pub(super) fn room(len: usize) -> usize {
 
 /// Adds all forms of a value.
 pub(super) fn add(key: usize, value: &[u8], secret_from: usize, buffer: &mut Vec<u8>, forms: &mut Vec<Form>) {
-    let mut add = |kind, lead, write: &dyn Fn(&mut Vec<u8>)| {
+    let mut add = |kind: Kind, lead, write: &dyn Fn(&mut Vec<u8>)| {
         let from = buffer.len();
         write(buffer);
-        forms.push(Form { key, kind, atoms: from..buffer.len(), lead, secret_from });
+        let plain = buffer.iter().skip(from).all(|atom| kind.is_plain(*atom));
+        forms.push(Form { key, kind, atoms: from..buffer.len(), lead, secret_from, plain });
     };
     add(Kind::Text, 0, &|b| b.extend_from_slice(value));
     // A key behind 0, 1 or 2 bytes of a group of three: its first 0, 4 or 2 bits share a character with them.
@@ -236,32 +242,41 @@ pub(super) struct Agreement {
 pub(super) fn falls_short(form: &Form, buffer: &[u8], view: View, atom: usize, at: usize, enough: usize) -> bool {
     let sides = |atoms: Range<usize>| Some((buffer.get(atoms)?.split_at_checked(atom)?, view.now_around(at)?));
     let Some(((before, after), (left, right))) = sides(form.atoms.clone()) else { return false };
-    let Some(told) = plainly(form.kind, after.iter(), right.iter(), true) else { return false };
-    let Some(told_before) = plainly(form.kind, before.iter().rev(), left.iter().rev(), view.seen.is_empty()) else {
-        return false;
-    };
-    form.secret_bytes(atom - told_before..atom + told) < enough
+    let exact = form.kind != Kind::Hex;
+    let told = if exact { alike(after, right) } else { alike_in_hex(after.iter(), right.iter()) };
+    let told_before =
+        if exact { alike_before(before, left) } else { alike_in_hex(before.iter().rev(), left.iter().rev()) };
+    // where the text ends in the middle, or an atom may be spelled in another way, this tells nothing
+    let cut = told_before == left.len() && told_before < before.len() && !view.seen.is_empty();
+    let asked = || before.iter().rev().take(told_before + 1).chain(after.iter().take(told + 1));
+    let plain = form.plain || asked().all(|atom| form.kind.is_plain(*atom));
+    plain && !cut && form.secret_bytes(atom - told_before..atom + told) < enough
 }
 
-/// How many atoms in a row this text spells, where plain ones alone tell; `whole` says that no text follows.
-fn plainly<'a>(
-    kind: Kind,
-    mut atoms: impl Iterator<Item = &'a u8>,
-    mut text: impl Iterator<Item = &'a u8>,
-    whole: bool,
-) -> Option<usize> {
-    let mut told = 0;
-    loop {
-        let Some(&atom) = atoms.next() else { return Some(told) };
-        if !kind.is_plain(atom) {
-            return None;
+/// The length of the beginning that both have, eight bytes at a time: there is text that resembles keys at every word.
+fn alike(a: &[u8], b: &[u8]) -> usize {
+    let mut done = 0;
+    while let (Some(x), Some(y)) = (word(a, done), word(b, done)) {
+        if x != y {
+            return done + (x ^ y).trailing_zeros() as usize / 8;
         }
-        match text.next() {
-            Some(&c) if kind.agrees(atom, c) => told += 1,
-            None if !whole => return None,
-            _ => return Some(told),
-        }
+        done += 8;
     }
+    let left = a.iter().zip(b).skip(done);
+    done + left.take_while(|(a, b)| a == b).count()
+}
+
+fn word(bytes: &[u8], at: usize) -> Option<u64> {
+    Some(u64::from_le_bytes(*bytes.get(at..)?.first_chunk()?))
+}
+
+/// The length of the end that both have: most have none.
+fn alike_before(a: &[u8], b: &[u8]) -> usize {
+    a.iter().rev().zip(b.iter().rev()).take_while(|(a, b)| a == b).count()
+}
+
+fn alike_in_hex<'a>(atoms: impl Iterator<Item = &'a u8>, text: impl Iterator<Item = &'a u8>) -> usize {
+    atoms.zip(text).take_while(|(atom, c)| Kind::Hex.agrees(**atom, **c)).count()
 }
 
 /// The longest stretch around `at` that agrees with the form, where the form's atom number `atom` begins at `at`.

@@ -113,8 +113,9 @@ impl Index {
         loop {
             at = self.suspect(view, at)?;
             let group = quad(view, at)?;
-            if self.at(group).next().is_some() {
-                return Some((at, self.at(group)));
+            let mut known = self.at(group).peekable();
+            if known.peek().is_some() {
+                return Some((at, known));
             }
             at += STRIDE;
         }
