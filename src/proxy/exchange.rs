@@ -8,6 +8,7 @@ use super::response_body::{self, ResponseBody};
 use super::upgrade::Handshake;
 use super::websocket::Relay;
 use super::{Live, Shared, Worker, headers};
+use crate::memory::Opened;
 use crate::name::{AgentName, Host, KeyName, Origin, Scheme};
 use crate::place::Place;
 use crate::policy::agent::Turn;
@@ -230,17 +231,19 @@ fn scrubber(worker: &Worker, asked: &Asked, permit: &Permit, keys: &Keys) -> Opt
     if permit.scrub().is_empty() {
         return None;
     }
-    let keys = keys.iter().filter_map(|(name, value)| {
-        let rule = permit.scrub().iter().find(|rule| rule.name == *name)?;
+    let rule = |name: &KeyName| permit.scrub().iter().find(|rule| rule.name == *name);
+    let hidden = || keys.iter().filter(|(name, _)| rule(name).is_some());
+    hidden().next()?;
+    let described = |(name, value): (&KeyName, &Arc<Opened>)| {
         Some(ScrubKey {
             key: name.clone(),
-            placeholder: rule.shown_placeholder(),
+            placeholder: rule(name)?.shown_placeholder(),
             secret_from: asked.live.secret_from(name, value.expose()),
             value: value.clone(),
         })
-    });
-    let keys: Vec<ScrubKey> = keys.collect();
-    (!keys.is_empty()).then(|| Arc::new(worker.patterns.scrubber(&asked.origin, keys)))
+    };
+    let described = || hidden().filter_map(described).collect();
+    Some(Arc::new(worker.patterns.scrubber(&asked.origin, &asked.live, hidden(), described)))
 }
 
 fn decide(asked: &Asked, parts: &http::request::Parts, hits: &HeadHits, has_body: bool) -> Result<Permit, Denial> {

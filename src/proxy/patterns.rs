@@ -2,11 +2,13 @@
 //!
 //! It is made of keys, so it is not kept a second longer than it is in use.
 
-use crate::name::Origin;
+use super::Live;
+use crate::memory::Opened;
+use crate::name::{KeyName, Origin};
 use crate::rewrite::scrub::{Patterns, ScrubKey, Scrubber};
 use foldhash::fast::RandomState;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 /// Hosts that are kept at once; beyond, patterns are made for each exchange.
 const MOST: usize = 64;
@@ -16,22 +18,32 @@ pub struct PatternCache(Mutex<HashMap<Origin, Kept, RandomState>>);
 
 struct Kept {
     patterns: Arc<Patterns>,
+    /// The rules of then, by which placeholders are shown.
+    live: Weak<Live>,
     used: bool,
 }
 
 impl PatternCache {
-    /// What hides these keys in answers of `origin`.
-    pub(super) fn scrubber(&self, origin: &Origin, keys: Vec<ScrubKey>) -> Scrubber {
+    /// What hides these keys in answers of `origin`, `described` where it has to be made.
+    pub(super) fn scrubber<'a>(
+        &self,
+        origin: &Origin,
+        live: &Arc<Live>,
+        keys: impl Iterator<Item = (&'a KeyName, &'a Arc<Opened>)>,
+        described: impl FnOnce() -> Vec<ScrubKey>,
+    ) -> Scrubber {
         let mut cache = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(kept) = cache.get_mut(origin)
-            && kept.patterns.are_of(&keys)
+            && std::ptr::eq(kept.live.as_ptr(), Arc::as_ptr(live))
+            && kept.patterns.are_of(keys)
         {
             kept.used = true;
             return Scrubber::with(kept.patterns.clone());
         }
-        let patterns = Arc::new(Patterns::new(keys));
+        let patterns = Arc::new(Patterns::new(described()));
         if cache.len() < MOST || cache.contains_key(origin) {
-            cache.insert(origin.clone(), Kept { patterns: patterns.clone(), used: true });
+            let kept = Kept { patterns: patterns.clone(), live: Arc::downgrade(live), used: true };
+            cache.insert(origin.clone(), kept);
         }
         Scrubber::with(patterns)
     }
@@ -46,23 +58,45 @@ impl PatternCache {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::memory::Opened;
     use crate::name::Scheme;
+    use crate::policy::{Agents, Rules};
+    use crate::rewrite::Vocabulary;
 
-    fn keys(value: &str) -> Vec<ScrubKey> {
-        let value = Arc::new(Opened::new(value.as_bytes().to_vec()));
-        vec![ScrubKey { key: "a".parse().unwrap(), placeholder: "<<a_key>>".into(), secret_from: 0, value }]
+    fn live() -> Arc<Live> {
+        Arc::new(Live {
+            rules: Rules::default(),
+            agents: Agents::open(),
+            vocabulary: Arc::new(Vocabulary::new(false, []).unwrap()),
+            passthrough: Vec::new(),
+            uids: Vec::new(),
+            intercept_bound_only: false,
+            prefixes: HashMap::default(),
+        })
+    }
+
+    fn scrubber(cache: &PatternCache, live: &Arc<Live>, value: &str, placeholder: &str) -> Scrubber {
+        let origin = Origin::parse(Scheme::Https, "a.example").unwrap();
+        let (key, value): (KeyName, _) = ("a".parse().unwrap(), Arc::new(Opened::new(value.as_bytes().to_vec())));
+        let described = || {
+            let (key, value) = (key.clone(), value.clone());
+            vec![ScrubKey { key, placeholder: placeholder.into(), secret_from: 0, value }]
+        };
+        cache.scrubber(&origin, live, [(&key, &value)].into_iter(), described)
     }
 
     #[test]
     fn patterns_last_while_they_are_used_and_no_longer() {
-        let cache = PatternCache::default();
-        let origin = Origin::parse(Scheme::Https, "a.example").unwrap();
-        let hides = |scrubber: &Scrubber, text: &str| scrubber.header(text.as_bytes()).is_some();
+        let (cache, live) = (PatternCache::default(), live());
+        let shown = |scrubber: &Scrubber, text: &str| scrubber.header(text.as_bytes()).map(String::from_utf8);
         let (old, new) = ("0123456789abcdefghij", "zyxwvutsrqponmlkjihg");
-        assert!(hides(&cache.scrubber(&origin, keys(old)), old));
-        let rotated = cache.scrubber(&origin, keys(new));
-        assert!(hides(&rotated, new) && !hides(&rotated, old), "a new value is looked for at once");
+        let first = scrubber(&cache, &live, old, "<<a_key>>");
+        assert_eq!(shown(&first, old), Some(Ok("<<a_key>>".into())));
+        let again = scrubber(&cache, &live, old, "described in vain");
+        assert_eq!(shown(&again, old), Some(Ok("<<a_key>>".into())), "kept");
+        let rotated = scrubber(&cache, &live, new, "<<a_key>>");
+        assert_eq!((shown(&rotated, new).is_some(), shown(&rotated, old)), (true, None), "looked for at once");
+        let reloaded = scrubber(&cache, &self::live(), new, "look-alike");
+        assert_eq!(shown(&reloaded, new), Some(Ok("look-alike".into())), "by the rules of now");
         cache.sweep();
         assert_eq!(cache.0.lock().unwrap().len(), 1);
         cache.sweep();

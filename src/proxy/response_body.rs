@@ -61,14 +61,16 @@ impl ResponseBody {
 
 /// Of the codings that the agent takes, leaves those that can be read here.
 pub(super) fn accept_what_can_be_read(headers: &mut HeaderMap) {
-    let readable = |item: &&str| {
-        let coding = item.split(';').next().unwrap_or_default().trim();
-        coding.eq_ignore_ascii_case("identity") || coding::parse([coding.as_bytes()]).is_ok_and(|c| c.len() == 1)
+    let readable = |item: &[u8]| {
+        let coding = item.split(|b| *b == b';').next().unwrap_or_default().trim_ascii();
+        coding.eq_ignore_ascii_case(b"identity") || Coding::named(coding).is_some()
     };
-    let values = headers.get_all(ACCEPT_ENCODING).iter().filter_map(|v| v.to_str().ok());
-    let left: Vec<&str> = values.flat_map(|v| v.split(',')).map(str::trim).filter(readable).collect();
-    let accepted = HeaderValue::try_from(left.join(", ")).ok().filter(|v| !v.is_empty());
-    headers.insert(ACCEPT_ENCODING, accepted.unwrap_or(HeaderValue::from_static("identity")));
+    let items = || headers.get_all(ACCEPT_ENCODING).iter().flat_map(|v| v.as_bytes().split(|b| *b == b','));
+    if !headers.contains_key(ACCEPT_ENCODING) || !items().all(readable) {
+        let left: Vec<&[u8]> = items().map(<[u8]>::trim_ascii).filter(|item| readable(item)).collect();
+        let accepted = HeaderValue::from_bytes(&left.join(&b", "[..])).ok().filter(|v| !v.is_empty());
+        headers.insert(ACCEPT_ENCODING, accepted.unwrap_or(HeaderValue::from_static("identity")));
+    }
     if headers.contains_key(headers::GRPC_ACCEPT_ENCODING) {
         headers.insert(headers::GRPC_ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     }

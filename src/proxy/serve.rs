@@ -8,6 +8,7 @@ use super::response_body::ResponseBody;
 use super::strict::Strict;
 use super::watched::Watched;
 use crate::upstream::pool::BoxError;
+use crate::upstream::when_ready::WhenReady;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::{Body, Frame, SizeHint};
@@ -84,7 +85,7 @@ async fn serve_http1<S>(conn: Arc<Conn>, stream: S, mut stop: watch::Receiver<bo
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let (strict, why) = Strict::new(stream, conn.switch.made.clone(), conn.under_way.clone());
+    let (strict, why) = Strict::new(WhenReady::new(stream), conn.switch.made.clone(), conn.under_way.clone());
     let mut serving = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(KEEP_ALIVE)

@@ -75,22 +75,24 @@ pub enum CodingError {
     Memory(Coding),
 }
 
+impl Coding {
+    /// The coding of this name (RFC 9110, section 8.4.1, and RFC 7932 and 8878).
+    pub fn named(name: &[u8]) -> Option<Self> {
+        let named = [("gzip", Self::Gzip), ("br", Self::Br), ("zstd", Self::Zstd), ("deflate", Self::Deflate)];
+        let named = named.into_iter().chain([("x-gzip", Self::Gzip)]);
+        named.into_iter().find(|(known, _)| name.eq_ignore_ascii_case(known.as_bytes())).map(|(_, coding)| coding)
+    }
+}
+
 /// Reads the values of `Content-Encoding`, in the order in which the codings were applied. `identity` is none.
 pub fn parse<'a>(values: impl IntoIterator<Item = &'a [u8]>) -> Result<Vec<Coding>, CodingError> {
     let mut codings = Vec::new();
     for name in values.into_iter().flat_map(|v| v.split(|&b| b == b',')).map(<[u8]>::trim_ascii) {
-        let coding = match name.to_ascii_lowercase().as_slice() {
-            b"" | b"identity" => continue,
-            b"gzip" | b"x-gzip" => Coding::Gzip,
-            b"deflate" => Coding::Deflate,
-            b"br" => Coding::Br,
-            b"zstd" => Coding::Zstd,
-            _ => {
-                return Err(CodingError::Unknown(
-                    name.iter().take(32).copied().collect::<Vec<_>>().escape_ascii().to_string(),
-                ));
-            }
-        };
+        if name.is_empty() || name.eq_ignore_ascii_case(b"identity") {
+            continue;
+        }
+        let unknown = || CodingError::Unknown(name.get(..32).unwrap_or(name).escape_ascii().to_string());
+        let coding = Coding::named(name).ok_or_else(unknown)?;
         if codings.len() == MAX_CODINGS {
             return Err(CodingError::TooMany);
         }

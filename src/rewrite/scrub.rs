@@ -87,7 +87,6 @@ pub struct Patterns {
 struct Hidden {
     name: KeyName,
     placeholder: String,
-    secret_from: usize,
     value: Arc<Opened>,
     too_short: bool,
 }
@@ -130,7 +129,6 @@ impl Patterns {
                 too_short: Scrubber::too_short(&k),
                 name: k.key,
                 placeholder: k.placeholder,
-                secret_from: k.secret_from,
                 value: k.value,
             })
             .collect();
@@ -140,14 +138,9 @@ impl Patterns {
     }
 
     /// Whether they are those of just these keys, with these values.
-    pub fn are_of(&self, keys: &[ScrubKey]) -> bool {
-        let same = |(own, key): (&Hidden, &ScrubKey)| {
-            own.name == key.key
-                && own.secret_from == key.secret_from
-                && own.placeholder == key.placeholder
-                && own.value.expose() == key.value.expose()
-        };
-        self.keys.len() == keys.len() && self.keys.iter().zip(keys).all(same)
+    pub fn are_of<'a>(&self, keys: impl Iterator<Item = (&'a KeyName, &'a Arc<Opened>)>) -> bool {
+        let own = self.keys.iter().map(|k| (&k.name, k.value.expose()));
+        own.eq(keys.map(|(name, value)| (name, value.expose())))
     }
 }
 

@@ -6,6 +6,7 @@ pub mod pool;
 pub mod post;
 pub mod read_ahead;
 pub mod tls;
+pub mod when_ready;
 
 use crate::name::Origin;
 

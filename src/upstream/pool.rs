@@ -10,6 +10,7 @@ use super::UpstreamError;
 use super::dial::Dialer;
 use super::late::{CarriesKey, Due, Late};
 use super::tls::{Offer, Tls, TlsFailure};
+use super::when_ready::WhenReady;
 use crate::name::{Origin, Scheme};
 use foldhash::fast::RandomState;
 use http::header::{HOST, TRANSFER_ENCODING};
@@ -407,7 +408,7 @@ where
     {
         let failed = |e: &dyn StdError| UpstreamError::Exchange { origin: origin.clone(), why: chain(e) };
         let due = Due::new().map_err(|e| failed(&e))?;
-        let stream = TokioIo::new(Late::new(stream, due.clone()));
+        let stream = TokioIo::new(Late::new(WhenReady::new(stream), due.clone()));
         let (send, connection) = http1::Builder::new().handshake(stream).await.map_err(|e| failed(&e))?;
         tokio::spawn(async move {
             // how it ended reaches whoever waits on it

@@ -73,7 +73,7 @@ async fn only_codings_that_can_be_opened_are_asked_for() {
     for (asked, passed) in [
         ("gzip, deflate, br, zstd", "gzip, deflate, br, zstd"),
         ("compress, gzip;q=0.5, dcb, *;q=0.1", "gzip;q=0.5"),
-        ("BR;q=1.0,  identity;q=0", "BR;q=1.0, identity;q=0"),
+        ("BR;q=1.0,  identity;q=0", "BR;q=1.0,  identity;q=0"),
         ("*", "identity"),
         ("", "identity"),
         ("compress", "identity"),
