@@ -119,7 +119,7 @@ impl App {
             ids: ExchangeIds::new(random()?),
             counters: proxy::Counters::default(),
             meters: proxy::Meters::default(),
-            unfolding: proxy::unfolding(),
+            unfolding: Arc::default(),
             kin: kin.map(|(hash, agent)| Arc::new(Kin::new(agent, Proof::of(hash)))),
         };
         let shared = Arc::new(shared);

@@ -19,6 +19,7 @@ mod response_body;
 mod serve;
 mod strict;
 mod tunnel;
+mod unfolding;
 mod upgrade;
 mod watched;
 mod websocket;
@@ -41,10 +42,10 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
-use tokio::sync::Semaphore;
 
 pub use patterns::PatternCache;
 pub use request_body::RequestBody;
+pub use unfolding::Unfolding;
 
 /// What does not change while the proxy runs.
 #[derive(Debug, Clone)]
@@ -110,21 +111,9 @@ pub struct Shared {
     pub ids: ExchangeIds,
     pub counters: Counters,
     pub meters: Meters,
-    /// Memory for the windows of coded request bodies, in units of [`UNFOLDING_UNIT`]: an agent may open many at once, and a
-    /// few bytes fill a window.
-    pub unfolding: Arc<Semaphore>,
+    pub unfolding: Arc<Unfolding>,
     /// Those who need no token, where there are any.
     pub kin: Option<Arc<kin::Kin>>,
-}
-
-/// In bytes; gzip and deflate take one each.
-const UNFOLDING_UNIT: u32 = 64 * 1024;
-/// How much memory the windows of all coded request bodies together may take, in bytes.
-const MAX_UNFOLDING: u32 = 512 * 1024 * 1024;
-
-/// Room for them.
-pub fn unfolding() -> Arc<Semaphore> {
-    Arc::new(Semaphore::new((MAX_UNFOLDING / UNFOLDING_UNIT) as usize))
 }
 
 /// What each agent has asked lately: kept over reloads, so that a reload gives nobody a new allowance.

@@ -223,6 +223,7 @@ impl Refusal {
     /// The code that says the same as the HTTP status.
     fn grpc_status(&self) -> u16 {
         match self.status() {
+            StatusCode::REQUEST_TIMEOUT => 4,
             StatusCode::FORBIDDEN => 7,
             StatusCode::PROXY_AUTHENTICATION_REQUIRED => 16,
             StatusCode::TOO_MANY_REQUESTS

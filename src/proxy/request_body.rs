@@ -1,9 +1,13 @@
 //! A request's body on its way out: passed as it is, held and rewritten whole, or rewritten while it streams.
 
+use super::Shared;
 use super::ending::Tally;
 use super::exchange::substitutions;
-use super::{Shared, UNFOLDING_UNIT};
+use super::pieces::Pieces;
+use super::serve::KEEP_ALIVE;
+use super::unfolding::{Room, Unfolding};
 use crate::audit::log::Commit;
+use crate::name::AgentName;
 use crate::policy::Permit;
 use crate::policy::decide::Use;
 use crate::record::Scene;
@@ -26,7 +30,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
-use tokio::sync::{Notify, OwnedSemaphorePermit};
+use tokio::sync::Notify;
+use tokio::task::coop;
 
 /// A body of known length up to this is held and rewritten whole, so that its length is exact.
 pub const HELD: u64 = 256 * 1024;
@@ -131,7 +136,7 @@ pub struct Rewriting {
     scene: Arc<Scene>,
     tally: Arc<Tally>,
     /// For as long as its codings are open.
-    _room: OwnedSemaphorePermit,
+    _room: Option<Room>,
 }
 
 /// What a body's way depends on.
@@ -171,15 +176,11 @@ impl Plan<'_> {
                     why: format!("a key is bound to bodies at this host, so this one has to be read: {e}"),
                 }
             })?;
-        let room = self.shared.unfolding.clone().try_acquire_many_owned(windows(&codings));
-        let room = room.map_err(|_| Fault::Body {
-            status: StatusCode::SERVICE_UNAVAILABLE,
-            why: "too many coded bodies are being read at once; try again, or send it without its coding".into(),
-        })?;
-        let engine = Rewriter::new(engine, &codings)?;
+        let opening = Opening { engine, codings, unfolding: &self.shared.unfolding, agent: &self.scene.agent };
         if inner.size_hint().exact().is_some_and(|n| n <= HELD) {
-            return hold(headers, inner, engine, tally).await;
+            return hold(headers, inner, opening, tally).await;
         }
+        let (engine, room) = opening.open(Rewriter::new)?;
         headers.remove(CONTENT_LENGTH);
         headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
         if let Some(name) = digests::first(headers) {
@@ -215,44 +216,49 @@ impl Plan<'_> {
     }
 }
 
-async fn hold(
+/// What a body is opened with.
+struct Opening<'a> {
+    engine: BodyRewriter,
+    codings: Vec<Coding>,
+    unfolding: &'a Arc<Unfolding>,
+    agent: &'a AgentName,
+}
+
+impl Opening<'_> {
+    fn open(
+        self,
+        open: impl FnOnce(BodyRewriter, &[Coding]) -> Result<Rewriter, BodyFault>,
+    ) -> Result<(Rewriter, Option<Room>), Fault> {
+        let room = if self.codings.is_empty() { None } else { Some(self.room()?) };
+        Ok((open(self.engine, &self.codings)?, room))
+    }
+
+    fn room(&self) -> Result<Room, Fault> {
+        self.unfolding.take(self.agent, &self.codings).ok_or_else(|| Fault::Body {
+            status: StatusCode::SERVICE_UNAVAILABLE,
+            why: "too many coded bodies are being read at once; try again, or send it without its coding".into(),
+        })
+    }
+}
+
+/// Works on the body once all of it is there: until then it takes as much memory as it is long, however it comes, and no
+/// room for its codings.
+async fn hold<B: Body<Data = Bytes, Error: fmt::Display> + Unpin>(
     headers: &mut HeaderMap,
-    mut inner: Incoming,
-    mut engine: Rewriter,
+    inner: B,
+    opening: Opening<'_>,
     tally: Arc<Tally>,
 ) -> Result<(RequestBody, Vec<Use>), Fault> {
-    let (mut chunks, mut out, mut trailers) = (Vec::new(), Vec::new(), None);
-    while let Some(frame) = inner.frame().await {
-        let frame = frame.map_err(|e| Fault::Agent(format!("the agent broke off its body: {e}")))?;
-        match frame.into_data() {
-            Ok(data) => {
-                chunks.push(data.clone());
-                engine.push(data, &mut out)?;
-                for turn in 1.. {
-                    if !engine.step(&mut out)? {
-                        break;
-                    }
-                    if out.iter().map(Bytes::len).sum::<usize>() > HELD_AGAIN {
-                        let why = "it unfolds to more than can be held; send it without a Content-Length".into();
-                        return Err(Fault::Body { status: StatusCode::PAYLOAD_TOO_LARGE, why });
-                    }
-                    if turn % TURN == 0 {
-                        tokio::task::yield_now().await;
-                    }
-                }
-            }
-            Err(frame) => trailers = frame.into_trailers().ok(),
-        }
-    }
-    engine.finish(&mut out)?;
+    let (came, mut trailers) = gather(inner).await?;
+    let (engine, _room) = opening.open(Rewriter::of_whole)?;
+    let (engine, out) = rewritten(engine, came.clone()).await?;
     tally.kept.store(engine.kept(), Ordering::Relaxed);
     let uses: Vec<Use> =
         engine.uses().iter().map(|u| Use { key: u.key.clone(), place: u.place.clone(), count: u.count }).collect();
-    let data = whole(if uses.is_empty() { std::mem::take(&mut chunks) } else { out });
+    let data = if uses.is_empty() { came.clone() } else { whole(out) };
     if !uses.is_empty() {
-        let old: Vec<&[u8]> = chunks.iter().map(|c| &c[..]).collect();
         for headers in [Some(&mut *headers), trailers.as_mut()].into_iter().flatten() {
-            digests::renew(headers, &old, &data)?;
+            digests::renew(headers, &[&came], &data)?;
         }
         headers.insert(CONTENT_LENGTH, HeaderValue::from(data.len()));
     }
@@ -260,9 +266,48 @@ async fn hold(
     Ok((RequestBody::Held(Held { data: Some(data).filter(|d| !d.is_empty()), trailers }), uses))
 }
 
-/// What the codings of one body may take of [`Shared::unfolding`](super::Shared::unfolding).
-fn windows(codings: &[Coding]) -> u32 {
-    codings.iter().map(|coding| coding.window().div_ceil(UNFOLDING_UNIT)).sum()
+/// All of a body that is no longer than [`HELD`].
+async fn gather<B: Body<Data = Bytes, Error: fmt::Display> + Unpin>(
+    mut inner: B,
+) -> Result<(Bytes, Option<HeaderMap>), Fault> {
+    let expected = inner.size_hint().exact().and_then(|n| usize::try_from(n).ok()).unwrap_or(0);
+    let (mut pieces, mut trailers) = (Pieces::of(expected), None);
+    loop {
+        let Ok(frame) = tokio::time::timeout(KEEP_ALIVE, inner.frame()).await else {
+            let why = format!("nothing more of the body came for {} s", KEEP_ALIVE.as_secs());
+            return Err(Fault::Body { status: StatusCode::REQUEST_TIMEOUT, why });
+        };
+        let Some(frame) = frame else { return Ok((pieces.whole(), trailers)) };
+        let frame = frame.map_err(|e| Fault::Agent(format!("the agent broke off its body: {e}")))?;
+        match frame.into_data() {
+            Ok(data) => pieces.push(data),
+            Err(frame) => trailers = frame.into_trailers().ok(),
+        }
+        // there may be a frame for each byte
+        coop::consume_budget().await;
+    }
+}
+
+/// What a body comes to, in pieces, and what was done in it.
+async fn rewritten(mut engine: Rewriter, body: Bytes) -> Result<(Rewriter, Vec<Bytes>), Fault> {
+    let (mut out, mut length) = (Vec::new(), 0);
+    engine.push(body, &mut out)?;
+    for turn in 1.. {
+        let before = out.len();
+        if !engine.step(&mut out)? {
+            break;
+        }
+        length += out.iter().skip(before).map(Bytes::len).sum::<usize>();
+        if length > HELD_AGAIN {
+            let why = "it unfolds to more than can be held; send it without a Content-Length".into();
+            return Err(Fault::Body { status: StatusCode::PAYLOAD_TOO_LARGE, why });
+        }
+        if turn % TURN == 0 {
+            tokio::task::yield_now().await;
+        }
+    }
+    engine.finish(&mut out)?;
+    Ok((engine, out))
 }
 
 fn whole(mut chunks: Vec<Bytes>) -> Bytes {
@@ -438,3 +483,6 @@ impl Passing {
         self.tally.kept.store(self.counter.kept(), Ordering::Relaxed);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -25,8 +25,8 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::watch;
 
-/// How long a client's kept connection may wait for its next request.
-const KEEP_ALIVE: Duration = Duration::from_secs(75);
+/// How long a client's kept connection may wait for its next request, or for more of what it has begun.
+pub(super) const KEEP_ALIVE: Duration = Duration::from_secs(75);
 /// How long a client may take to read why it is cut off.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 /// How much is read and dropped of what a client goes on sending meanwhile.

@@ -62,6 +62,8 @@ pub struct Rewriter {
 struct Coded {
     opened: Opened,
     encoder: Encoder,
+    /// What came in one piece leaves as one, before the next comes.
+    flushes: bool,
     /// Something has been put in that has not been flushed.
     unflushed: bool,
     /// Something has come at all: a body of no bytes is complete in any coding, and stays one.
@@ -75,8 +77,15 @@ impl Rewriter {
             return Ok(Self { engine, coded: None });
         }
         let opened = Opened::new(codings, Limits::default())?;
-        let coded = Coded { opened, encoder: Encoder::new(codings)?, unflushed: false, begun: false };
+        let coded = Coded { opened, encoder: Encoder::new(codings)?, flushes: true, unflushed: false, begun: false };
         Ok(Self { engine, coded: Some(Box::new(coded)) })
+    }
+
+    /// For a body that leaves as a whole: nothing has to be flushed before its end.
+    pub fn of_whole(engine: BodyRewriter, codings: &[Coding]) -> Result<Self, BodyFault> {
+        let mut rewriter = Self::new(engine, codings)?;
+        rewriter.coded.iter_mut().for_each(|coded| coded.flushes = false);
+        Ok(rewriter)
     }
 
     pub fn uses(&self) -> &[Use] {
@@ -109,7 +118,7 @@ impl Rewriter {
     pub fn step(&mut self, out: &mut Vec<Bytes>) -> Result<bool, BodyFault> {
         let Some(coded) = &mut self.coded else { return Ok(false) };
         let Some(portion) = coded.opened.portion()? else {
-            if std::mem::take(&mut coded.unflushed) {
+            if std::mem::take(&mut coded.unflushed) && coded.flushes {
                 coded.close(&[], out, Encoder::flush)?;
             }
             return Ok(false);

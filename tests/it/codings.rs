@@ -265,6 +265,38 @@ fn cut(bytes: &[u8], size: usize) -> crate::support::client::Sent {
     body
 }
 
+/// Each could be worked on by itself, and be flushed: that would be thousands of times the work, and a longer body.
+#[tokio::test]
+async fn a_coded_body_that_is_held_is_one_piece_however_it_comes() {
+    let (upstream, _serve, mut client) = joined(Http::Two).await;
+    let text = |key: &str| format!("{{\"padding\":\"{}\",\"key\":\"{key}\"}}", "x ".repeat(8000));
+    for coding in CODINGS {
+        let coded =
+            if coding == "gzip" { stored(&text(PLACEHOLDER)) } else { encode(coding, text(PLACEHOLDER).as_bytes()) };
+        let (feed, body) = fed();
+        let request = client.request("POST", "/x").header("content-encoding", coding);
+        let answer = client.begin(request.header("content-length", coded.len()).body(body).unwrap()).await;
+        for pieces in coded.chunks(1000) {
+            let frame = |byte: &u8| Frame::data(Bytes::copy_from_slice(&[*byte]));
+            pieces.iter().for_each(|byte| feed.send(frame(byte)).unwrap());
+            // more tiny frames that wait to be read would end the connection
+            client.get("/echo").await;
+        }
+        drop(feed);
+        assert_eq!(whole(answer.await.unwrap()).await.unwrap().status, 200, "{coding}");
+        let seen = upstream.seen().pop().unwrap();
+        assert!(decode(coding, &seen.body).unwrap() == text(TOOL_KEY).as_bytes(), "{coding}");
+        assert!(seen.body.len() < 1000, "{coding}: {} bytes", seen.body.len());
+    }
+}
+
+/// In gzip, and not compressed.
+fn stored(text: &str) -> Vec<u8> {
+    let mut stored = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::none());
+    std::io::Write::write_all(&mut stored, text.as_bytes()).unwrap();
+    stored.finish().unwrap()
+}
+
 #[tokio::test]
 async fn a_coded_request_without_a_hit_stays_byte_for_byte() {
     let (upstream, _serve, mut client) = joined(Http::One).await;

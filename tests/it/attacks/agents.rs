@@ -1,14 +1,19 @@
 //! Who asks: tokens in every form, those that no longer count, and agents that want more than is theirs.
 
 use super::{BOUND, OTHER, Stage, verdicts};
-use crate::support::client::{Client, Http, none, tunnel};
+use crate::support::client::{Client, Http, Sent, fed, full, none, tunnel};
+use crate::support::coded::encode;
 use crate::support::locum::{finish, stdout, told};
 use crate::support::tunnel::{Told, answers};
 use crate::support::wire::{exchange, exchange_and_end};
 use crate::support::{HANGS, Home, Serve};
 use base64::Engine as _;
-use http::Response;
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Frame;
 use std::time::Instant;
+use tokio::sync::mpsc::UnboundedSender;
+use tokio::task::JoinSet;
 
 const TABLES: &str = r#"
 [agent.slow]
@@ -283,4 +288,74 @@ async fn a_binding_that_is_taken_back_counts_for_the_next_request_of_an_open_tun
     let last = records.iter().rfind(|r| r["event"] == "refusal" || r["event"] == "substitution").unwrap();
     assert_eq!(last["event"], "refusal", "{records:#?}");
     assert!(records.iter().any(|r| r["event"] == "config"), "{records:#?}");
+}
+
+/// A body in `br`, whose window is the largest: so long, or of any length.
+fn coded(client: &Client, length: Option<usize>, body: Sent) -> Request<Sent> {
+    let request = client.request("POST", "/").header("content-encoding", "br");
+    let request = length.into_iter().fold(request, |request, length| request.header("content-length", length));
+    request.body(body).expect("a request")
+}
+
+/// Begins a coded body of which one byte comes, and the rest when the test has it so.
+async fn beginning(client: &mut Client, length: Option<usize>, body: &[u8]) -> (UnboundedSender<Frame<Bytes>>, Begun) {
+    let (feed, sent) = fed();
+    let _ = feed.send(Frame::data(Bytes::copy_from_slice(&body[..1])));
+    let request = coded(client, length, sent);
+    (feed, Box::pin(client.begin(request).await))
+}
+
+type Begun = std::pin::Pin<Box<dyn Future<Output = hyper::Result<Response<hyper::body::Incoming>>> + Send>>;
+
+/// All that an agent has begun and not ended leaves room for the coded bodies of others, and what is short for its own.
+#[tokio::test]
+async fn nobody_takes_all_the_room_for_coded_bodies() {
+    const MANY: usize = 64;
+    let (stage, [greedy, good]) = with_agents(["greedy", "good"]);
+    let mut greedy = inside(&stage.serve, &greedy, BOUND, Http::Two).await;
+    let mut good = inside(&stage.serve, &good, BOUND, Http::Two).await;
+    let body = encode("br", b"{\"key\":\"<<tool_key>>\"}");
+
+    let mut short = Vec::new();
+    for _ in 0..MANY {
+        short.push(beginning(&mut greedy, Some(body.len()), &body).await);
+    }
+    for client in [&mut greedy, &mut good] {
+        let request = coded(client, None, full(body.clone()));
+        assert_eq!(client.ask(request).await.status, 200, "beside short ones");
+    }
+    let before = stage.bound.begun();
+
+    let (mut feeds, mut answers) = (Vec::new(), JoinSet::new());
+    for _ in 0..MANY {
+        let (feed, answer) = beginning(&mut greedy, None, &body).await;
+        feeds.push(feed);
+        answers.spawn(answer);
+    }
+    let mut refused = 0;
+    let end = Instant::now() + HANGS;
+    while stage.bound.begun() - before + refused < MANY {
+        if let Some(answer) = answers.try_join_next() {
+            assert_eq!(answer.expect("a task").expect("an answer").status(), 503);
+            refused += 1;
+        }
+        assert!(Instant::now() < end, "{refused} were refused, {} have begun", stage.bound.begun() - before);
+        tokio::task::yield_now().await;
+    }
+    let request = coded(&good, None, full(body.clone()));
+    assert_eq!(good.ask(request).await.status, 200, "beside long ones, of which {refused} were refused");
+    assert!(refused > 0, "so much memory is not there");
+
+    // each that ends makes room again
+    drop((feeds, short));
+    while answers.join_next().await.is_some() {}
+    let end = Instant::now() + HANGS;
+    loop {
+        let request = coded(&greedy, None, full(body.clone()));
+        let status = greedy.ask(request).await.status;
+        if status == 200 {
+            break;
+        }
+        assert!(status == 503 && Instant::now() < end, "{status}");
+    }
 }
