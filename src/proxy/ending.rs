@@ -9,7 +9,7 @@ use crate::record::{Event, KeyRef, Operation, Record, Scene};
 use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::Notify;
 
@@ -23,6 +23,8 @@ pub(super) struct Tally {
     /// The exchange has ended: who still waits to send a body need not.
     pub over: Notify,
     fault: Mutex<Option<Fault>>,
+    /// The first key that went into it.
+    pub key: OnceLock<KeyName>,
 }
 
 impl Tally {
@@ -132,10 +134,11 @@ impl Ending {
             record.key_ref = Some(KeyRef::Key(key));
             self.shared.append(&record);
         }
-        let operation = self.key.clone().map_or_else(|| self.scene.host.clone().into(), Operation::Key);
+        let key = self.key.take().or_else(|| self.tally.key.get().cloned());
+        let operation = key.clone().map_or_else(|| self.scene.host.clone().into(), Operation::Key);
         let mut record = Record::new(now, Event::Exchange, operation);
         record.scene = Some(self.scene.clone());
-        record.key_ref = self.key.take().map(KeyRef::Key);
+        record.key_ref = key.map(KeyRef::Key);
         record.status = self.status;
         record.duration_ms = Some(self.start.elapsed().as_secs_f64() * 1e3);
         record.bytes_out = Some(self.tally.bytes_out.load(Ordering::Relaxed));

@@ -406,6 +406,9 @@ impl Rewriting {
     /// Queues the records of what has been used since the last time: nothing that is ready goes out before they are written.
     fn record(&mut self) {
         let records = substitutions(&self.scene, self.engine.uses(), &mut self.recorded);
+        if let Some(used) = self.engine.uses().first() {
+            self.tally.key.get_or_init(|| used.key.clone());
+        }
         if !records.is_empty() {
             self.committing = Some(self.shared.commit(&records));
         }

@@ -1,6 +1,6 @@
 //! The audit as one meets it after an incident: how exchanges ended, what was changed since, what was unusual and who was told.
 
-use crate::support::client::{BOTH, fed, none, tunnel};
+use crate::support::client::{BOTH, fed, full, none, tunnel};
 use crate::support::locum::{OPENAI_KEY, TOOL_KEY, finish, of, stderr, stdout, told};
 use crate::support::wire;
 use crate::support::{Client, Home, Http, Serve, Upstream};
@@ -73,6 +73,25 @@ async fn keys_in_a_body_that_never_ends_are_recorded_as_they_go() {
     }
     drop((answer, client, feed));
     serve.drained().await.verify();
+}
+
+/// One that was streamed, so that nobody knew at its beginning whether it would need a key.
+#[tokio::test]
+async fn a_key_in_a_long_body_is_told_with_its_exchange() {
+    let upstream = Upstream::start();
+    let serve = Home::bound(&[&upstream]).serve();
+    let mut client = serve.client(&upstream, Http::Two).await;
+    for key in ["none", "<<tool_key>>"] {
+        let body = format!("{{\"padding\":\"{}\",\"key\":\"{key}\"}}", "x".repeat(300_000));
+        let request = client.request("POST", "/upload").header("content-type", "application/json");
+        assert_eq!(client.ask(request.body(full(body)).unwrap()).await.status, 200);
+    }
+    drop(client);
+    let records = serve.drained().await.audit();
+    let exchanges = of(&records, "exchange");
+    let [without, with] = exchanges[..] else { panic!("{records:#?}") };
+    assert_eq!((&without["key_ref"], &without["operation"]), (&Value::Null, &"localhost".into()));
+    assert_eq!((&with["key_ref"], &with["operation"]), (&"<<tool_key>>".into(), &"api.tool".into()));
 }
 
 #[tokio::test]
