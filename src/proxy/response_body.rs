@@ -85,8 +85,14 @@ pub(super) async fn rewrite(
     mut ending: Ending,
 ) -> Result<Response<ResponseBody>, Refusal> {
     let (mut parts, inner) = response.into_parts();
+    let bodiless = *method == Method::HEAD
+        || parts.status == StatusCode::NO_CONTENT
+        || parts.status == StatusCode::NOT_MODIFIED
+        || inner.is_end_stream();
     let Some(scrubber) = scrubber else {
-        return Ok(Response::from_parts(parts, Stream::of(inner, lease, ending).body()));
+        let mut stream = Stream::of(inner, lease, ending);
+        stream.bodiless = bodiless;
+        return Ok(Response::from_parts(parts, stream.body()));
     };
     scrub_head(&scrubber, &mut parts);
     if ending.http == HTTP_2 {
@@ -99,10 +105,6 @@ pub(super) async fn rewrite(
         parts.headers.remove(CONTENT_ENCODING);
         parts.headers.remove(CONTENT_LENGTH);
     }
-    let bodiless = *method == Method::HEAD
-        || parts.status == StatusCode::NO_CONTENT
-        || parts.status == StatusCode::NOT_MODIFIED
-        || inner.is_end_stream();
     if bodiless {
         digests::remove(&mut parts.headers);
         let mut stream = Stream::of(inner, lease, ending);
@@ -343,7 +345,7 @@ impl Stream {
                 },
                 Err(e) => return self.broken(bad_coding(&e), e.into()),
             };
-            if self.bodiless && frame.data_ref().is_some_and(|data| !data.is_empty()) {
+            if self.bodiless && self.scrub.is_some() && frame.data_ref().is_some_and(|data| !data.is_empty()) {
                 let why = "the upstream sent a body behind a head that has no body";
                 return self.broken(why.into(), why.into());
             }
@@ -410,8 +412,8 @@ impl Stream {
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        // hyper doesn't poll a body again once its declared length is out
-        if self.lease.is_some() && self.is_over() {
+        // hyper doesn't poll a body again once its declared length is out, and often not at all where the head rules it out
+        if self.lease.is_some() && (self.bodiless || self.is_over()) {
             self.end();
         }
         if let Some((scrubber, ..)) = &self.scrub {

@@ -208,6 +208,26 @@ async fn an_answer_without_a_body_tells_of_none_that_is_coded() {
     }
 }
 
+/// Over HTTP/2 the end of a body that the head rules out may come by itself, after the agent has all that it will get.
+#[tokio::test]
+async fn an_answer_without_a_body_is_whole_once_its_head_is_there() {
+    for bound in [true, false] {
+        let (upstream, other) = (Upstream::speaking(&["h2"]), Upstream::start());
+        let home = Home::bound(&if bound { [&upstream, &other] } else { [&other, &upstream] });
+        let serve = home.serve();
+        let mut feeds = Vec::new();
+        for (method, status) in [("HEAD", 200), ("GET", 304), ("GET", 204)] {
+            let mut client = serve.client(&upstream, Http::One).await;
+            feeds.push(upstream.on("/bare", Response::builder().status(status)));
+            let got = client.ask(client.request(method, "/bare").body(none()).unwrap()).await;
+            assert_eq!((got.status.as_u16(), got.body.len()), (status, 0));
+        }
+        let records = serve.drained().await.audit();
+        let exchanges = of(&records, "exchange");
+        assert!(exchanges.len() == 3 && exchanges.iter().all(|r| r["success"] == true), "{bound}: {exchanges:#?}");
+    }
+}
+
 #[tokio::test]
 async fn from_hosts_without_a_binding_all_comes_as_it_is() {
     let (other, bound) = (Upstream::start(), Upstream::start());
