@@ -6,6 +6,7 @@ use super::request_body::Fault;
 use crate::name::KeyName;
 use crate::policy::agent::Turn;
 use crate::record::{Event, KeyRef, Operation, Record, Scene};
+use crate::rewrite::scrub::Scrubber;
 use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -22,9 +23,9 @@ pub(super) struct Tally {
     pub answered: AtomicBool,
     /// The exchange has ended: who still waits to send a body need not.
     pub over: Notify,
-    fault: Mutex<Option<Fault>>,
     /// The first key that went into it.
     pub key: OnceLock<KeyName>,
+    fault: Mutex<Option<Fault>>,
 }
 
 impl Tally {
@@ -68,8 +69,8 @@ pub(super) struct Ending {
     pub status: Option<u16>,
     pub upstream_ip: Option<IpAddr>,
     pub bytes_in: u64,
-    /// Hidden keys.
-    pub scrubbed: Vec<(KeyName, u64)>,
+    /// What hides keys in the answer, and counts how often.
+    pub scrubber: Option<Arc<Scrubber>>,
     outcome: Outcome,
     /// Given back when all is over.
     _turn: Turn,
@@ -103,7 +104,7 @@ impl Ending {
             status: None,
             upstream_ip: None,
             bytes_in: 0,
-            scrubbed: Vec::new(),
+            scrubber: None,
             outcome: Outcome::Open,
             _turn: turn,
         }
@@ -126,12 +127,12 @@ impl Ending {
     fn record(&mut self) {
         let now = SystemTime::now();
         let mut hidden = 0;
-        for (key, count) in std::mem::take(&mut self.scrubbed) {
+        for (key, count) in self.scrubber.iter().flat_map(|s| s.hits()).filter(|(_, count)| *count > 0) {
             hidden += count;
             let mut record = Record::new(now, Event::Scrub, Operation::Key(key.clone()));
             record.scene = Some(self.scene.clone());
             record.count = Some(count);
-            record.key_ref = Some(KeyRef::Key(key));
+            record.key_ref = Some(KeyRef::Key(key.clone()));
             self.shared.append(&record);
         }
         let key = self.key.take().or_else(|| self.tally.key.get().cloned());

@@ -137,6 +137,7 @@ async fn forward(
     let Asked { live, agent, origin, turn } = asked;
     let mut ending = Ending::new(shared.clone(), scene.clone(), tally.clone(), start, http, turn);
     ending.key = permit.uses().first().map(|u| u.key.clone());
+    ending.scrubber = scrub_with.clone();
     let plan = request_body::Plan { shared, scene, permit: &permit, keys: &keys, vocabulary: &live.vocabulary };
     let prepared = plan.prepare(&mut parts.headers, body, chunked, tally.clone()).await;
     let (body, body_uses) = prepared.map_err(|fault| ending.refused(fault.into()))?;

@@ -45,7 +45,7 @@ pub(super) struct Stream {
     /// The upstream's body was read to its end, with these trailers.
     read: Option<Option<HeaderMap>>,
     scrub: Option<(Arc<Scrubber>, BodyScrub)>,
-    /// The head has no body, so what HTTP/2 may frame behind it is none. Only trailers pass.
+    /// The head has no body, so what HTTP/2 may frame behind it is none. Where it is searched, only trailers pass.
     bodiless: bool,
     /// The body that goes out is as long as the one that comes in.
     sized: bool,
@@ -258,7 +258,6 @@ async fn hold(
         lease.finish();
     }
     ending.bytes_in = clean.len() as u64;
-    note_hits(&mut ending, scrubber);
     ending.complete();
     let body = ResponseBody::Whole(Box::new(Whole { data: Some(clean), trailers, ending: Some(ending) }));
     Ok(Response::from_parts(parts, body))
@@ -285,10 +284,6 @@ fn bad_coding(e: &CodingError) -> String {
 /// A connection that a key came back on holds it in its buffers: it does not serve again.
 fn echoed(scrubber: &Scrubber) -> bool {
     scrubber.hits().any(|(_, n)| n > 0)
-}
-
-fn note_hits(ending: &mut Ending, scrubber: &Scrubber) {
-    ending.scrubbed = scrubber.hits().filter(|(_, n)| *n > 0).map(|(key, n)| (key.clone(), n)).collect();
 }
 
 impl Stream {
@@ -415,9 +410,6 @@ impl Drop for Stream {
         // hyper doesn't poll a body again once its declared length is out, and often not at all where the head rules it out
         if self.lease.is_some() && (self.bodiless || self.is_over()) {
             self.end();
-        }
-        if let Some((scrubber, ..)) = &self.scrub {
-            note_hits(&mut self.ending, scrubber);
         }
     }
 }

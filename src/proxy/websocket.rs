@@ -13,7 +13,7 @@ use super::{Live, Shared};
 use crate::memory;
 use crate::name::KeyName;
 use crate::policy::Agent;
-use crate::record::{KeyRef, Scene};
+use crate::record::Scene;
 use crate::rewrite::body::BodyRewriter;
 use crate::rewrite::scrub::{BodyScrub, Mask, Scrubber};
 use crate::rewrite::{BodyFault, BodyKey};
@@ -80,9 +80,6 @@ impl Relay {
         let mut down = Down::new(&self, Source::new(Writer::Server, from_upstream, &[]), Sink::new(to_client));
         let (first, of_client) = both(&mut up, &mut down, &mut stop).await;
         ending.bytes_in = down.bytes;
-        ending.key = ending.key.take().or(up.key.take());
-        let hits = self.scrubber.iter().flat_map(|s| s.hits()).filter(|(_, n)| *n > 0);
-        ending.scrubbed = hits.map(|(key, n)| (key.clone(), n)).collect();
         let (code, reason) = match &first {
             End::Closed => {
                 ending.complete();
@@ -273,7 +270,6 @@ struct Up<'r, C, U> {
     /// Of the message at hand a frame has gone out.
     begun: bool,
     kept: u64,
-    key: Option<KeyName>,
 }
 
 struct Text {
@@ -284,7 +280,7 @@ struct Text {
 impl<'r, C: AsyncRead, U: AsyncWrite> Up<'r, C, U> {
     fn new(relay: &'r Relay, source: Source<C>, mut sink: Sink<U>, tally: Arc<Tally>) -> Self {
         sink.is_client = true;
-        Self { relay, source, sink, tally, text: None, begun: false, kept: 0, key: None }
+        Self { relay, source, sink, tally, text: None, begun: false, kept: 0 }
     }
 
     async fn run(&mut self) -> End {
@@ -347,14 +343,16 @@ impl<'r, C: AsyncRead, U: AsyncWrite> Up<'r, C, U> {
         let replaced = if last { replaced.and_then(|()| text.rewriter.finish(out)) } else { replaced };
         replaced.map_err(|fault: BodyFault| End::Refused(request_body::Fault::from(fault).into()))?;
         let records = substitutions(&relay.scene, text.rewriter.uses(), &mut text.recorded);
+        if let Some(used) = text.rewriter.uses().first() {
+            self.tally.key.get_or_init(|| used.key.clone());
+        }
         self.tally.kept.store(self.kept + text.rewriter.kept(), Ordering::Relaxed);
         if last {
             self.kept += text.rewriter.kept();
             self.text = None;
         }
-        let Some(first) = records.first() else { return Ok(()) };
-        if let (None, Some(KeyRef::Key(key))) = (&self.key, &first.key_ref) {
-            self.key = Some(key.clone());
+        if records.is_empty() {
+            return Ok(());
         }
         let written = relay.shared.commit(&records).await;
         written.map_err(|e| End::Refused(Refusal::AuditUnavailable(e.to_string())))
