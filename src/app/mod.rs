@@ -16,7 +16,7 @@ use crate::memory::{self, Environment};
 use crate::policy::Agent;
 use crate::policy::agent::{Proof, TokenHash};
 use crate::proxy::kin::Kin;
-use crate::proxy::{self, ExchangeIds, PatternCache, Shared, Worker, listen};
+use crate::proxy::{self, ExchangeIds, Live, PatternCache, Shared, Worker, listen};
 use crate::secrets::{Secrets, Supplies};
 use crate::upstream::dial::Dialer;
 use crate::upstream::pool::Pool;
@@ -92,7 +92,7 @@ impl App {
         let secrets = Secrets::new(sources(&active_keys, &supplies));
         let given = Given::at_start(tokens, &supplies.environment)?;
         let tokens_read = running::token_stamp(&settings);
-        let live = rules::live(&settings, &active_keys, &given)?;
+        let live = Live { keys: secrets.table(), ..rules::live(&settings, &active_keys, &given)? };
         let active_keys = active_keys.into_iter().cloned().collect();
         let address = listen.unwrap_or(settings.proxy.listen);
         if !address.ip().is_loopback() && !live.agents.need_token() {

@@ -7,7 +7,7 @@ use crate::config::settings::{Egress, Intercept, Settings};
 use crate::policy::{Rules, decide};
 use crate::proxy::Live;
 use crate::rewrite::Vocabulary;
-use crate::secrets::Supplies;
+use crate::secrets::{Supplies, Table};
 use std::sync::Arc;
 
 /// The rules that a service with these settings would follow, without anything being opened or bound.
@@ -15,6 +15,7 @@ pub fn rules(settings: &Settings, supplies: &Supplies) -> Result<Live, AppError>
     live(settings, &active(settings, supplies), &Given::at_start(Vec::new(), &supplies.environment)?)
 }
 
+/// Whoever serves by it adds the table of keys: until then none can be had.
 pub(super) fn live(settings: &Settings, active: &[&KeySetting], given: &Given) -> Result<Live, AppError> {
     let lookalikes = active.iter().filter_map(|k| Some((k.rule.placeholder.clone()?, k.name.clone())));
     let vocabulary = Vocabulary::new(settings.proxy.braces, lookalikes)?;
@@ -32,5 +33,6 @@ pub(super) fn live(settings: &Settings, active: &[&KeySetting], given: &Given) -
         uids: settings.proxy.uids.iter().copied().chain([rustix::process::geteuid().as_raw()]).collect(),
         intercept_bound_only: settings.proxy.intercept == Intercept::Bound,
         prefixes: active.iter().map(|k| (k.name.clone(), k.prefixes.clone())).collect(),
+        keys: Table::default(),
     })
 }

@@ -82,12 +82,12 @@ impl Running {
     pub fn reload(&mut self, settings: Settings, stored: &Stored) -> Result<(), AppError> {
         let App { shared, supplies, .. } = &self.app;
         let active = active_with(&settings, supplies, stored);
-        let live = rules::live(&settings, &active, &self.app.given)?;
+        let mut live = rules::live(&settings, &active, &self.app.given)?;
         if !self.app.address().ip().is_loopback() && !live.agents.need_token() {
             return Err(AppError::Open { address: self.app.address() });
         }
         let changed = changes(&self.app.active_keys, &active);
-        shared.secrets.reload(sources(&active, supplies));
+        live.keys = shared.secrets.reload(sources(&active, supplies));
         shared.live.store(Arc::new(live));
         audit::reload(&shared.alerts, &settings);
         // what carried a key that is bound elsewhere now, or gone, carries nothing more
@@ -136,6 +136,7 @@ impl Running {
             // a file that is gone revokes what was in it, and lets nobody in
             live.agents = Agents::with_tokens(Vec::new());
         }
+        live.keys = self.app.shared.secrets.table();
         self.app.shared.live.store(Arc::new(live));
         self.app.tokens_read = stamp;
         self.note_reload("the agents' tokens".into());

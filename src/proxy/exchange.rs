@@ -116,7 +116,8 @@ async fn forward(
     }
     // before the values are had, so that one which changes meanwhile is not taken for the one it changed to
     let bound = (handshake.is_some() && !permit.scrub().is_empty()).then(|| generations(shared, &permit));
-    let keys = shared.secrets.open(&permit).await.map_err(|e| Refusal::KeyUnavailable(e.to_string()))?;
+    let keys =
+        shared.secrets.open(&asked.live.keys, &permit).await.map_err(|e| Refusal::KeyUnavailable(e.to_string()))?;
     if let Some(e) = keys.unhidden() {
         return Err(Refusal::KeyUnavailable(format!("what answers could show it: {e}")));
     }

@@ -33,7 +33,7 @@ use crate::policy::rule::HostPattern;
 use crate::policy::{Agents, Rules};
 use crate::record::{Event, KeyRef, Operation, Record, Scene};
 use crate::rewrite::Vocabulary;
-use crate::secrets::Secrets;
+use crate::secrets::{Secrets, Table};
 use crate::upstream::pool::Pool;
 use arc_swap::ArcSwap;
 use foldhash::fast::RandomState;
@@ -73,6 +73,8 @@ pub struct Live {
     pub intercept_bound_only: bool,
     /// What each key's values are known to begin with: that much of them is no secret.
     pub prefixes: HashMap<KeyName, Vec<String>, RandomState>,
+    /// The keys that the rules are about.
+    pub keys: Table,
 }
 
 impl Live {

@@ -61,6 +61,7 @@ mod tests {
     use crate::name::Scheme;
     use crate::policy::{Agents, Rules};
     use crate::rewrite::Vocabulary;
+    use crate::secrets::Table;
 
     fn live() -> Arc<Live> {
         Arc::new(Live {
@@ -71,6 +72,7 @@ mod tests {
             uids: Vec::new(),
             intercept_bound_only: false,
             prefixes: HashMap::default(),
+            keys: Table::default(),
         })
     }
 

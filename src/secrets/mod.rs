@@ -21,7 +21,7 @@ pub use file::FileSource;
 pub use keyring::Keyring;
 pub use spec::{SourceSpec, SpecError};
 pub use store::{Store, StoreSource, entry_name};
-pub use table::{KeySource, Keys, Secrets, Survey};
+pub use table::{KeySource, Keys, Secrets, Survey, Table};
 pub use value::MAX_VALUE;
 pub use vault::{Kdf, Lock, MIN_PASSWORD, Vault};
 

@@ -31,6 +31,11 @@ pub struct KeySource {
     pub source: Arc<dyn Source>,
 }
 
+/// The keys of one set of settings: a request gets those that belong to the rules it was judged by, whatever a reload has
+/// brought since.
+#[derive(Clone, Default)]
+pub struct Table(Arc<HashMap<KeyName, Arc<Entry>, RandomState>>);
+
 /// All keys of the process.
 pub struct Secrets {
     table: ArcSwap<HashMap<KeyName, Arc<Entry>, RandomState>>,
@@ -69,15 +74,22 @@ impl Secrets {
 
     /// Takes a new list of keys, and loads every value again when it is next asked for. Old values of a key that
     /// stays are scrubbed for a while.
-    pub fn reload(&self, keys: impl IntoIterator<Item = KeySource>) {
+    pub fn reload(&self, keys: impl IntoIterator<Item = KeySource>) -> Table {
         let before = self.table.load();
         let fresh = || State { generation: self.made.fetch_add(1, Ordering::Relaxed) << 32, ..State::default() };
         let entry = |k: KeySource| {
             let state = before.get(&k.name).map_or_else(fresh, |e| e.state.load().stale());
             (k.name.clone(), Arc::new(Entry::new(k, state)))
         };
-        self.table.store(Arc::new(keys.into_iter().map(entry).collect()));
+        let table = Table(Arc::new(keys.into_iter().map(entry).collect()));
+        self.table.store(table.0.clone());
         self.wiped.store(false, Ordering::SeqCst);
+        table
+    }
+
+    /// The keys as they were last listed.
+    pub fn table(&self) -> Table {
+        Table(self.table.load_full())
     }
 
     /// Drops every value, and gives none out until the next `reload`.
@@ -90,28 +102,28 @@ impl Secrets {
     /// could hold, or that is only to be hidden in the answer, says so in `Keys::missing`.
     ///
     /// While the values are fresh this never waits.
-    pub async fn open(&self, permit: &Permit) -> Result<Keys, SecretError> {
+    pub async fn open(&self, table: &Table, permit: &Permit) -> Result<Keys, SecretError> {
         let mut keys = Keys(Vec::with_capacity(permit.keys().len() + permit.scrub().len()));
         for name in permit.keys() {
-            self.add(&mut keys, name).await?;
+            self.add(table, &mut keys, name).await?;
         }
         for grant in permit.body() {
-            self.try_add(&mut keys, &grant.rule.name).await;
+            self.try_add(table, &mut keys, &grant.rule.name).await;
         }
         for rule in permit.scrub() {
-            self.try_add(&mut keys, &rule.name).await;
+            self.try_add(table, &mut keys, &rule.name).await;
         }
         Ok(keys)
     }
 
-    async fn add(&self, keys: &mut Keys, name: &KeyName) -> Result<(), SecretError> {
-        self.try_add(keys, name).await;
+    async fn add(&self, table: &Table, keys: &mut Keys, name: &KeyName) -> Result<(), SecretError> {
+        self.try_add(table, keys, name).await;
         keys.missing(name).map_or(Ok(()), |e| Err(e.clone()))
     }
 
-    async fn try_add(&self, keys: &mut Keys, name: &KeyName) {
+    async fn try_add(&self, table: &Table, keys: &mut Keys, name: &KeyName) {
         if keys.held(name).is_none() {
-            keys.0.push(self.hold(name).await);
+            keys.0.push(self.hold(table, name).await);
         }
     }
 
@@ -137,31 +149,30 @@ impl Secrets {
 
     /// Every key by name, each asked for if it wasn't yet.
     pub async fn survey(&self) -> Vec<Survey> {
-        let mut entries: Vec<Arc<Entry>> = self.table.load().values().cloned().collect();
+        let table = self.table();
+        let mut entries: Vec<&Arc<Entry>> = table.0.values().collect();
         entries.sort_by(|a, b| a.key.name.cmp(&b.key.name));
         let mut all = Vec::with_capacity(entries.len());
         for entry in entries {
             let name = entry.key.name.clone();
-            let masked = self.hold(&name).await.value.map(|v| mask(v.expose()));
+            let masked = self.hold(&table, &name).await.value.map(|v| mask(v.expose()));
             all.push(Survey { name, source: entry.key.source.describe(), masked });
         }
         all
     }
 
-    async fn hold(&self, name: &KeyName) -> Held {
+    async fn hold(&self, table: &Table, name: &KeyName) -> Held {
         let nothing = |e| Held { name: name.clone(), value: Err(e), older: Vec::new() };
         if self.wiped.load(Ordering::SeqCst) {
             return nothing(SecretError::Wiped(name.clone()));
         }
-        let table = self.table.load();
-        let Some(entry) = table.get(name) else { return nothing(SecretError::Unknown(name.clone())) };
+        let Some(entry) = table.0.get(name) else { return nothing(SecretError::Unknown(name.clone())) };
         let (state, now) = (entry.state.load(), self.now());
         if state.is_fresh(now) {
             return state.hold(name, now);
         }
-        let entry = entry.clone();
-        drop((table, state));
-        match self.current(&entry).await {
+        drop(state);
+        match self.current(entry).await {
             Ok(state) => state.hold(name, self.now()),
             Err(e) => nothing(e),
         }

@@ -1,8 +1,8 @@
 //! A placeholder becomes a key at the upstream and vanishes again on the way back, or is refused: every place, both versions.
 
-use crate::support::client::{BOTH, full};
-use crate::support::locum::{OPENAI_KEY, TOOL_KEY, of};
-use crate::support::{Home, Upstream};
+use crate::support::client::{BOTH, full, none, whole};
+use crate::support::locum::{OPENAI_KEY, TOOL_KEY, finish, of};
+use crate::support::{Home, Http, Upstream};
 use base64::Engine as _;
 use serde_json::json;
 
@@ -143,4 +143,49 @@ async fn a_key_that_an_upstream_says_back_is_hidden_in_headers_bodies_and_events
         let records = serve.drained().await.audit();
         assert_eq!(of(&records, "scrub").len(), 1, "{records:#?}");
     }
+}
+
+/// A reload binds a key elsewhere and gives it another value, while a request waits for another key: it is served by the
+/// rules and the keys that it was judged by, or not at all, and never by a mixture.
+#[tokio::test]
+async fn a_new_value_never_goes_where_only_the_old_one_might() {
+    let (first, second) = (Upstream::start(), Upstream::start());
+    let ports = format!("connect_ports = [{}, {}]\n", first.port(), second.port());
+    let home = Home::with(&ports, "");
+    let pipe = home.path().join("slow");
+    assert!(finish(home.command("mkfifo").arg(&pipe)).status.success());
+    for name in ["old", "new"] {
+        std::fs::write(home.path().join(name), format!("value-of-the-{name}-binding")).unwrap();
+    }
+    let top = std::fs::read_to_string(home.config()).unwrap();
+    let bound = |upstream: &Upstream, source: &str| {
+        format!(
+            "{top}[key.slow]\nhosts = [\"{}\"]\nsource = 'exec:[\"/bin/cat\", \"{}\"]'\n\
+             [key.tool]\nhosts = [\"{}\"]\nsource = \"file:{source}\"\n",
+            first.authority(),
+            pipe.display(),
+            upstream.authority()
+        )
+    };
+    home.write_config(&bound(&first, "old"));
+    let serve = home.serve();
+    let mut client = serve.client(&first, Http::Two).await;
+    let request = client.request("GET", "/echo").header("x-slow", "<<slow_key>>").header("x-tool", "<<tool_key>>");
+    let asked = tokio::spawn(client.begin(request.body(none()).unwrap()).await);
+    // it opens once somebody reads, and then the request waits
+    let writing = pipe.clone();
+    let slow = tokio::task::spawn_blocking(move || std::fs::OpenOptions::new().write(true).open(writing).unwrap());
+    let mut slow = slow.await.unwrap();
+    serve.home.write_config(&bound(&second, "new"));
+    serve.signal(rustix::process::Signal::HUP);
+    serve.await_said(|line| line == "locum: reloaded");
+    std::io::Write::write_all(&mut slow, b"value-of-the-slow-key").unwrap();
+    drop(slow);
+    let answer = whole(asked.await.unwrap().unwrap()).await.unwrap();
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert_eq!(first.only().header("x-tool").as_deref(), Some("value-of-the-old-binding"));
+
+    let mut client = serve.client(&second, Http::Two).await;
+    client.ask(client.request("GET", "/echo").header("x-tool", "<<tool_key>>").body(none()).unwrap()).await;
+    assert_eq!(second.only().header("x-tool").as_deref(), Some("value-of-the-new-binding"));
 }

@@ -51,13 +51,13 @@ fn key(source: &Arc<Fake>) -> KeySource {
 
 async fn tool(secrets: &Secrets) -> Result<String, SecretError> {
     let mut keys = Keys::default();
-    secrets.add(&mut keys, &name("tool")).await?;
+    secrets.add(&secrets.table(), &mut keys, &name("tool")).await?;
     Ok(String::from_utf8(keys.get(&name("tool")).unwrap().expose().to_vec()).unwrap())
 }
 
 async fn hidden(secrets: &Secrets) -> Vec<String> {
     let mut keys = Keys::default();
-    secrets.try_add(&mut keys, &name("tool")).await;
+    secrets.try_add(&secrets.table(), &mut keys, &name("tool")).await;
     keys.iter().map(|(_, v)| String::from_utf8(v.expose().to_vec()).unwrap()).collect()
 }
 
@@ -65,7 +65,7 @@ async fn hidden(secrets: &Secrets) -> Vec<String> {
 #[test]
 fn opening_can_move_between_threads() {
     fn is_send<T: Send>(_: impl Fn(Arc<Secrets>, Permit) -> T) {}
-    is_send(|secrets, permit| async move { secrets.open(&permit).await.is_ok() });
+    is_send(|secrets, permit| async move { secrets.open(&secrets.table(), &permit).await.is_ok() });
 }
 
 #[tokio::test(start_paused = true)]
@@ -169,7 +169,7 @@ async fn after_a_wipe_nothing_is_given_out_until_a_reload() {
     let fake = fake(Ok(Some("one")));
     let secrets = Secrets::new([key(&fake)]);
     let mut held = Keys::default();
-    secrets.add(&mut held, &name("tool")).await.unwrap();
+    secrets.add(&secrets.table(), &mut held, &name("tool")).await.unwrap();
     let generation = secrets.generation(&name("tool"));
     secrets.wipe();
     secrets.refresh().await;
@@ -223,7 +223,7 @@ async fn a_key_that_may_be_there_and_is_not_known_is_told_from_one_that_is_not_t
     for (says, exposed) in [(Ok(Some("one")), false), (Ok(None), false), (Err("it is locked"), true)] {
         let secrets = Secrets::new([key(&fake(says))]);
         let mut keys = Keys::default();
-        secrets.try_add(&mut keys, &name("tool")).await;
+        secrets.try_add(&secrets.table(), &mut keys, &name("tool")).await;
         assert_eq!(keys.unhidden().is_some(), exposed, "{says:?}");
     }
     // what it was before still hides it
@@ -233,11 +233,11 @@ async fn a_key_that_may_be_there_and_is_not_known_is_told_from_one_that_is_not_t
     fake.says(Err("it is locked"));
     tokio::time::advance(Duration::from_secs(1)).await;
     let mut keys = Keys::default();
-    secrets.try_add(&mut keys, &name("tool")).await;
+    secrets.try_add(&secrets.table(), &mut keys, &name("tool")).await;
     assert!(keys.unhidden().is_none());
     secrets.wipe();
     let mut keys = Keys::default();
-    secrets.try_add(&mut keys, &name("tool")).await;
+    secrets.try_add(&secrets.table(), &mut keys, &name("tool")).await;
     assert!(keys.unhidden().is_some());
 }
 
@@ -260,6 +260,21 @@ async fn a_reload_loads_again_at_once_and_forgets_what_is_no_longer_listed() {
     seen.sort_unstable();
     seen.dedup();
     assert_eq!(seen.len(), 4);
+}
+
+#[tokio::test]
+async fn what_was_judged_before_a_reload_gets_the_keys_of_before() {
+    let secrets = Secrets::new([key(&fake(Ok(Some("old"))))]);
+    let before = secrets.table();
+    let after = secrets.reload([key(&fake(Ok(Some("new"))))]);
+    for (table, value) in [(&before, "old"), (&after, "new"), (&secrets.table(), "new"), (&before, "old")] {
+        let mut keys = Keys::default();
+        secrets.add(table, &mut keys, &name("tool")).await.unwrap();
+        assert_eq!(keys.get(&name("tool")).unwrap().expose(), value.as_bytes());
+    }
+    secrets.wipe();
+    let refused = secrets.add(&before, &mut Keys::default(), &name("tool")).await;
+    assert_eq!(refused, Err(SecretError::Wiped(name("tool"))));
 }
 
 /// How often keys change under their readers. The full run takes more than the usual one.
@@ -326,7 +341,7 @@ async fn a_survey_tells_what_is_there_and_shows_no_value() {
     assert_eq!(mask(b"0123456789012345678"), "…");
     let mut keys = Keys::default();
     for asked in ["tool", "a", "tool"] {
-        secrets.try_add(&mut keys, &name(asked)).await;
+        secrets.try_add(&secrets.table(), &mut keys, &name(asked)).await;
     }
     assert_eq!(format!("{keys:?}"), r#"["tool", "a"]"#);
     assert!(keys.get(&name("a")).is_none() && keys.missing(&name("a")).is_some());
