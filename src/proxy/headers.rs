@@ -1,6 +1,8 @@
 //! Headers that belong to one connection come off before a message goes on (RFC 9110, section 7.6.1).
 
-use http::header::{CONNECTION, HeaderName, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE};
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, HeaderName, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE,
+};
 use http::{HeaderMap, HeaderValue};
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
@@ -77,9 +79,20 @@ pub fn response(headers: &mut HeaderMap) {
 
 /// Whether the body has a transfer coding besides `chunked` (RFC 9112, section 6.1): none was asked for, and what it hides
 /// can't be searched.
+///
+/// `identity` says that there is none, and is obsolete. Where it comes last the body is read to the connection's end, and so
+/// it must be meant: with no chunks, and no length.
 pub fn is_coded_for_transfer(headers: &HeaderMap) -> bool {
     let codings = headers.get_all(TRANSFER_ENCODING).iter().flat_map(|v| v.as_bytes().split(|b| *b == b','));
-    codings.map(<[u8]>::trim_ascii).any(|c| !c.is_empty() && !c.eq_ignore_ascii_case(b"chunked"))
+    let (mut to_the_end, mut chunked) = (false, false);
+    for coding in codings.map(<[u8]>::trim_ascii).filter(|c| !c.is_empty()) {
+        to_the_end = coding.eq_ignore_ascii_case(b"identity");
+        chunked |= !to_the_end;
+        if !to_the_end && !coding.eq_ignore_ascii_case(b"chunked") {
+            return true;
+        }
+    }
+    to_the_end && (chunked || headers.contains_key(CONTENT_LENGTH))
 }
 
 pub fn takes_trailers(headers: &HeaderMap) -> bool {

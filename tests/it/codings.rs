@@ -158,6 +158,24 @@ async fn what_can_not_be_opened_is_withheld() {
     assert!(reasons[0].contains("compress") && reasons[1].contains("slice"), "{reasons:?}");
 }
 
+/// It says that nothing was done, and is obsolete: RFC 9112 has no such coding any more.
+#[tokio::test]
+async fn the_coding_of_the_transfer_that_is_none_is_none() {
+    for (lines, body) in [
+        ("Transfer-Encoding: identity\r\n\r\n", format!("it is {TOOL_KEY}")),
+        ("Transfer-Encoding: Identity, chunked\r\n\r\n", format!("1e\r\nit is {TOOL_KEY}\r\n0\r\n\r\n")),
+    ] {
+        let raw = Raw::saying(format!("HTTP/1.1 200 OK\r\n{lines}{body}").leak().as_bytes(), 1);
+        let authority = format!("localhost:{}", raw.address.port());
+        let ports = format!("connect_ports = [{}]\n", raw.address.port());
+        let serve = Home::with(&ports, &format!("[key.tool]\nhosts = [\"{authority}\"]\n")).serve();
+        let mut client = Client::open(serve.address, &serve.ca, &authority, Http::One).await;
+        let answer = client.get("/").await;
+        assert_eq!((answer.status.as_u16(), answer.text().trim_end()), (200, "it is <<tool_key>>"), "{lines}");
+        raw.finish();
+    }
+}
+
 /// Codings that an upstream hides from whoever reads the head: in the transfer, or by calling their header one of the
 /// connection's.
 #[tokio::test]
@@ -167,6 +185,9 @@ async fn a_coding_that_is_hidden_is_found_or_withheld() {
     let chunked = [format!("{:x}\r\n", body.len()).as_bytes(), &body, b"\r\n0\r\n\r\n"].concat();
     for (lines, body, status) in [
         ("Transfer-Encoding: gzip, chunked\r\n\r\n", &chunked, 502),
+        // what is read to the end of the connection, and has its chunks' heads in it
+        ("Transfer-Encoding: chunked, identity\r\n\r\n", &chunked, 502),
+        ("Transfer-Encoding: identity\r\nContent-Length: 8\r\n\r\n", &b"identity".to_vec(), 502),
         ("Connection: content-encoding\r\nContent-Encoding: gzip\r\n", &[sized.as_bytes(), &body].concat(), 200),
     ] {
         let said = [b"HTTP/1.1 200 OK\r\n", lines.as_bytes(), body].concat();
