@@ -83,10 +83,6 @@ impl Permit {
     pub fn scrub(&self) -> &[Arc<KeyRule>] {
         &self.scrub
     }
-
-    pub fn is_empty(&self) -> bool {
-        self.keys.is_empty() && self.body.is_empty() && self.scrub.is_empty()
-    }
 }
 
 /// Why a request is refused; the text is for the operator and names what would have to change.
