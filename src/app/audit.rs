@@ -45,7 +45,8 @@ pub(super) fn open(settings: &Settings, supplies: &Supplies, now: SystemTime) ->
 /// Signs with the key that this machine's first working store has, made where there is none yet. It is kept wherever the
 /// CA is: a new key for each start would vouch for nothing.
 fn signer(settings: &Settings, supplies: &Supplies, now: SystemTime) -> Result<Option<Signer>, String> {
-    let entry = Entry::find(supplies, SEED_ENTRY).ok_or("no store of this machine can keep their key")?;
+    // a second seed does no harm, as its public key is noted too; without any, files would look as if they were cut
+    let entry = Entry::find(supplies, SEED_ENTRY).anywhere().ok_or("no store of this machine can keep their key")?;
     let seed = keep::take_or_make(&entry, &root::lock(settings), make_seed).map_err(|e| e.to_string())?;
     let signer = Signer::from_seed(seed.expose()).map_err(|e| e.to_string())?;
     public::remember(&public::path(&settings.state), &signer.public(), now).map_err(|e| e.to_string())?;

@@ -5,6 +5,7 @@ use crate::ca::CaError;
 use crate::config::tokens::TokensError;
 use crate::memory::Unsealable;
 use crate::rewrite::LookalikeError;
+use crate::secrets::SourceError;
 use crate::upstream::tls;
 use std::io;
 use std::net::SocketAddr;
@@ -17,6 +18,8 @@ pub enum AppError {
     Listen { address: SocketAddr, source: io::Error },
     #[error(transparent)]
     Ca(#[from] CaError),
+    #[error("the CA may be in a store that can't be asked, so none is made in another: {0}")]
+    Unasked(SourceError),
     #[error(transparent)]
     Audit(#[from] AuditError),
     #[error(transparent)]
@@ -52,6 +55,7 @@ impl AppError {
             ),
             AppError::Listen { .. } => "set [proxy] listen to an address of this machine".into(),
             AppError::Ca(_) => "see [ca] source in the config, and 'locum ca --help'".into(),
+            AppError::Unasked(e) => e.next.clone(),
             AppError::Audit(e) => e.hint(),
             AppError::Roots(_) => "see [proxy] upstream_ca in the config".into(),
             AppError::Lookalike(_) => "see `placeholder` in the config".into(),

@@ -69,7 +69,7 @@ pub struct App {
     /// When the file of tokens was last changed, as it was last read.
     tokens_read: Option<SystemTime>,
     webhook: Option<audit::Webhook>,
-    root_kept_in: String,
+    root_kept_in: Option<String>,
 }
 
 impl App {
@@ -83,9 +83,11 @@ impl App {
         let tls = Tls::new(tls::roots(&settings.proxy.upstream_ca)?, provider.clone())?;
         make_state_dir(&settings.state)?;
         let supplies = supplies(&settings, environment);
-        let (root, root_kept_in) = match root {
-            Some(root) => (root, "new, in memory".into()),
-            None => root::root_of(&settings, &supplies, now)?,
+        let kept = if root.is_none() { kept_root(&settings, &supplies)? } else { None };
+        let (root, root_kept_in) = match (root, kept) {
+            (Some(root), _) => (root, None),
+            (None, Some((root, place))) => (root, Some(place)),
+            (None, None) => (Root::generate(now, &host_name())?, None),
         };
         let leaves = Leaves::new(Arc::new(root), provider)?;
         let active_keys = active(&settings, &supplies);
@@ -150,9 +152,9 @@ impl App {
         self.shared.leaves.root()
     }
 
-    /// Where the CA is kept, in words.
-    pub fn root_kept_in(&self) -> &str {
-        &self.root_kept_in
+    /// Where the CA is kept, in words; `None` where that is in the memory of this process alone.
+    pub fn root_kept_in(&self) -> Option<&str> {
+        self.root_kept_in.as_deref()
     }
 
     /// The keys that a request could use now.

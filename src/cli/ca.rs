@@ -1,10 +1,10 @@
 //! `locum ca`: shows and exports the certificate that clients have to trust. Its key is never shown.
 
-use super::{Context, term, told};
+use super::{Context, secret, term, told};
 use crate::app;
 use crate::ca::Root;
 use crate::config::settings::{CaSource, Settings};
-use crate::memory::Environment;
+use crate::secrets::Supplies;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -33,7 +33,8 @@ enum Command {
 
 pub fn run(args: CaArgs, context: &Context) -> anyhow::Result<ExitCode> {
     let settings = context.settings()?;
-    let root = root(&settings)?;
+    let environment = context.take_secrets(&settings)?;
+    let root = root(&settings, &app::supplies_asking(&settings, environment, Arc::new(secret::MasterPrompt)))?;
     match args.command {
         Command::Show { json } => show(&root, &settings, json),
         Command::Export { out: Some(path) } => {
@@ -46,11 +47,10 @@ pub fn run(args: CaArgs, context: &Context) -> anyhow::Result<ExitCode> {
 }
 
 /// The root that a service with these settings uses, made where it has not been yet.
-pub fn root(settings: &Settings) -> anyhow::Result<Root> {
+pub fn root(settings: &Settings, supplies: &Supplies) -> anyhow::Result<Root> {
     app::make_state_dir(&settings.state).map_err(told)?;
-    let supplies = app::supplies(settings, Arc::new(Environment::default()));
-    match app::kept_root(settings, &supplies).map_err(|e| told(e.into()))? {
-        Some(root) => Ok(root),
+    match app::kept_root(settings, supplies).map_err(told)? {
+        Some((root, _)) => Ok(root),
         None => Err(term::Told::failed(
             "the CA is in the memory of the process that uses it",
             "'locum run' hands it to its child; for a service set [ca] export, or [ca] source = \"auto\"",

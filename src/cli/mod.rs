@@ -165,5 +165,6 @@ fn dispatch(command: Command, context: &Context) -> anyhow::Result<ExitCode> {
 
 /// Any error of the app, with its next step.
 pub(crate) fn told(error: app::AppError) -> anyhow::Error {
-    term::Told::failed(&error, error.next())
+    let code = if matches!(error, app::AppError::Unasked(_)) { term::UNAVAILABLE } else { term::FAILED };
+    term::Told { what: error.to_string(), next: error.next(), code }.into()
 }

@@ -3,7 +3,7 @@
 use super::{Context, term, told};
 use crate::app::{App, Plan, Running, Stored};
 use crate::ca::Root;
-use crate::config::settings::{CaSource, Settings};
+use crate::config::settings::Settings;
 use crate::disk::{self, Rights};
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
@@ -65,13 +65,11 @@ pub fn export_certificate(root: &Root, path: &Path) -> anyhow::Result<()> {
 }
 
 fn announce(app: &App, export: Option<&Path>) {
-    let settings = app.settings();
     eprintln!("locum listens on http://{}", app.address());
-    match (&settings.ca.source, export) {
+    match (app.root_kept_in(), export) {
         (_, Some(path)) => eprintln!("  CA certificate: {}", path.display()),
-        (CaSource::File(path), None) => eprintln!("  CA: {}", path.display()),
-        (CaSource::Memory, None) => eprintln!("  CA: new, in memory ([ca] export writes its certificate to a file)"),
-        (CaSource::Auto, None) => eprintln!("  CA: {} ('locum ca export' writes its certificate)", app.root_kept_in()),
+        (None, None) => eprintln!("  CA: new, in memory ([ca] export writes its certificate to a file)"),
+        (Some(place), None) => eprintln!("  CA: {place} ('locum ca export' writes its certificate)"),
     }
     let names: Vec<&str> = app.active_keys().iter().map(|k| k.name.as_str()).collect();
     if names.is_empty() {

@@ -2,7 +2,7 @@
 //! that keys are moved out of, a real Secret Service.
 
 use crate::support::client::none;
-use crate::support::locum::{stderr, stdout, told};
+use crate::support::locum::{finish, stderr, stdout, told};
 use crate::support::stores::{KEY, SecretService, locum, transcript, with_vault};
 use crate::support::{HANGS, Home, Http, Upstream};
 use rustix::process::{Pid, Signal, kill_process};
@@ -343,4 +343,58 @@ fn keys_of_the_environment_are_imported() {
     assert!(list.contains("…WXYZ") && list.contains("machine-bound"), "a placeholder in a variable is no key: {list}");
     let said = transcript(&home, &["key", "import", "--from", "env", "--store", "machine"], "");
     assert!(said.starts_with("error: no variable of a key that locum knows is set"), "{said}");
+}
+
+/// In front of `upstream`, with a CA that is kept in a store.
+fn with_kept_ca(upstream: &Upstream) -> Home {
+    let home = Home::bound(&[upstream]);
+    let config = std::fs::read_to_string(home.config()).expect("the config");
+    home.write_config(&config.replace("[ca]\nsource = \"memory\"\nexport = \"ca.pem\"\n", ""));
+    home.set("LOCUM_MASTER_PASSWORD", "correct horse battery")
+}
+
+#[test]
+fn a_ca_in_a_vault_is_the_one_that_every_command_hands_out() {
+    let upstream = Upstream::start();
+    let home = with_kept_ca(&upstream);
+    assert!(locum(&home, &["vault", "init"], "").status.success());
+    let serve = home.serve();
+    let exported = locum(&serve.home, &["ca", "export", "--out", "ca.pem"], "");
+    assert!(exported.status.success(), "{}", told(&exported));
+    let output = serve.curl(&["-f", "-H", "Authorization: Bearer <<tool_key>>", &upstream.url("/")]);
+    assert!(output.status.success(), "it signs with another: {}", told(&output));
+    let pem = std::fs::read_to_string(serve.home.path().join("ca.pem")).expect("a certificate");
+    let script = "eval \"$(\"$0\" --config \"$1\" --state \"$2\" env --shell sh)\"; cat \"$SSL_CERT_FILE\"";
+    let mut command = serve.home.command("sh");
+    command.args(["-c", script, env!("CARGO_BIN_EXE_locum")]).arg(serve.home.config()).arg(serve.home.state());
+    assert!(stdout(&finish(&mut command)).contains(pem.trim()), "env trusts another");
+    let home = serve.stop();
+    assert!(!home.state().join("machine.store").exists(), "one was made besides");
+}
+
+/// Whoever can't look into the vault does not know whether the CA is there: a second one would be trusted by nobody.
+#[test]
+fn while_a_store_can_not_be_asked_no_second_ca_is_made() {
+    let upstream = Upstream::start();
+    let home = with_kept_ca(&upstream);
+    assert!(locum(&home, &["vault", "init"], "").status.success());
+    let home = home.set("LOCUM_MASTER_PASSWORD", "");
+    let want = "error: the CA may be in a store that can't be asked, so none is made in another: vault ~/state/vault is \
+                locked: no master password was given\n  \
+                next: set LOCUM_MASTER_PASSWORD, or [vault] password_file, or run where it can be asked for\n[4]\n";
+    for args in [&["ca", "export"][..], &["ca", "show"], &["env"], &["serve"]] {
+        let said = transcript(&home, args, "");
+        let said: String = said.lines().filter(|l| !l.contains("warning: ")).map(|l| format!("{l}\n")).collect();
+        assert_eq!(said, want, "{args:?}");
+        assert!(!home.state().join("machine.store").exists(), "{args:?}");
+    }
+    // one that was made before is found all the same
+    let home = Home::bare("");
+    let before = transcript(&home, &["ca", "export"], "");
+    assert!(before.ends_with("[0]\n"), "{before}");
+    let home = home.set("LOCUM_MASTER_PASSWORD", "correct horse battery");
+    assert!(locum(&home, &["vault", "init"], "").status.success());
+    let home = home.set("LOCUM_MASTER_PASSWORD", "");
+    let after = locum(&home, &["ca", "export"], "");
+    assert!(after.status.success() && before.starts_with(&stdout(&after)), "{}", told(&after));
 }
