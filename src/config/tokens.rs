@@ -59,7 +59,8 @@ impl Tokens {
     /// `None` where there is no file: no token was ever made.
     ///
     /// # Errors
-    /// When the file can't be read or is not what [`change`] writes: then nobody's token counts.
+    /// When the file can't be read or is not what [`change`] writes. A service doesn't start then, and one that runs goes on
+    /// with the tokens that it has.
     pub fn load(state: &Path) -> Result<Option<Self>, TokensError> {
         let path = path(state);
         let fail = |why: String| TokensError { path: path.clone(), why };
@@ -82,13 +83,20 @@ impl Tokens {
     }
 }
 
-/// Reads, changes and writes as one step, alone: two who add at once both find their agent.
+/// Reads, changes and writes as one step, alone: two who add at once both find their agent. Writes only what differs, since
+/// an empty file says more than none: that there were tokens, and that nobody has one now.
+///
+/// # Errors
+/// When the file can't be read or written.
 pub fn change<T>(state: &Path, change: impl FnOnce(&mut Tokens) -> T) -> Result<T, TokensError> {
     let fail = |e: io::Error| TokensError { path: path(state), why: e.to_string() };
     let _turn = disk::turn(&state.join("agents.lock")).map_err(fail)?;
     let mut tokens = Tokens::load(state)?.unwrap_or_default();
+    let before = tokens.kept.clone();
     let out = change(&mut tokens);
-    tokens.save(state).map_err(fail)?;
+    if tokens.kept != before {
+        tokens.save(state).map_err(fail)?;
+    }
     Ok(out)
 }
 

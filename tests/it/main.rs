@@ -1,5 +1,6 @@
 //! End-to-end tests: the real binary between real clients and upstreams that record what they see.
 
+mod agents;
 mod attacks;
 mod clients;
 mod codings;
