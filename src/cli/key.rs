@@ -301,12 +301,19 @@ fn joined<T: ToString>(items: &[T]) -> Vec<String> {
 }
 
 fn remove(name: &KeyName, settings: &Settings, supplies: &Supplies, context: &Context) -> anyhow::Result<ExitCode> {
-    let holders = stores::holders(name, supplies)?;
+    let (holders, variables) = (stores::holders(name, supplies)?, Variables::of_process());
+    // a config that can't do without it must not cost the value
+    edit::check_unbind(context.given(), &variables, name).map_err(|e| {
+        term::Told::failed(e, "nothing has been changed; take the key's name out of what else has it in the config")
+    })?;
     for store in &holders {
         store.delete(&entry_name(name)).map_err(|e| stores::unavailable(&e))?;
         println!("{name} is no longer in the {}", store.describe());
     }
-    let unbound = edit::unbind(context.given(), &Variables::of_process(), name).map_err(|e| edit_failed(&e))?;
+    let unbound = edit::unbind(context.given(), &variables, name).map_err(|e| {
+        let next = "no store has its value any more; take its table out of the file by hand";
+        term::Told::failed(e, if holders.is_empty() { "nothing has been changed; mend the file by hand" } else { next })
+    })?;
     if unbound {
         println!("[key.{name}] is no longer in the config");
     }

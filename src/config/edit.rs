@@ -37,7 +37,7 @@ pub enum EditError {
     Io { path: PathBuf, source: io::Error },
     #[error("{path} is not valid TOML, so nothing is written into it: {why}")]
     Toml { path: PathBuf, why: String },
-    #[error("the binding would be wrong, so nothing is written:\n{0}")]
+    #[error("the config would be wrong then, so nothing is written:\n{0}")]
     Wrong(Mistakes),
 }
 
@@ -64,15 +64,37 @@ pub fn bind(given: &Given, env: &Environment, key: &KeyName, binding: &Binding) 
 /// As [`bind`].
 pub fn unbind(given: &Given, env: &Environment, key: &KeyName) -> Result<bool, EditError> {
     let mut found = false;
-    let known = settings::config_path(given, env).is_some_and(|(path, _)| path.exists());
-    if known {
+    if is_there(given, env) {
         edit(given, env, |document| {
-            let keys = document.get_mut("key").and_then(Item::as_table_like_mut);
-            found = keys.is_some_and(|keys| keys.remove(key.as_str()).is_some());
+            found = remove(document, key);
             Ok(())
         })?;
     }
     Ok(found)
+}
+
+/// Whether [`unbind`] would do it: asked before what can't be had back is done.
+///
+/// # Errors
+/// As [`bind`].
+pub fn check_unbind(given: &Given, env: &Environment, key: &KeyName) -> Result<(), EditError> {
+    if !is_there(given, env) {
+        return Ok(());
+    }
+    let taken_out = |document: &mut DocumentMut| {
+        remove(document, key);
+        Ok(())
+    };
+    edited(&named(given, env)?, given, env, taken_out).map(drop)
+}
+
+fn is_there(given: &Given, env: &Environment) -> bool {
+    settings::config_path(given, env).is_some_and(|(path, _)| path.exists())
+}
+
+fn remove(document: &mut DocumentMut, key: &KeyName) -> bool {
+    let keys = document.get_mut("key").and_then(Item::as_table_like_mut);
+    keys.is_some_and(|keys| keys.remove(key.as_str()).is_some())
 }
 
 impl Binding {

@@ -224,3 +224,17 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
         assert_eq!(config.is_empty(), code != 0, "{config}");
     }
 }
+
+/// The config may name the key elsewhere, and then it stays there: so does the value.
+#[test]
+fn a_key_that_can_not_be_taken_out_of_the_config_keeps_its_value() {
+    let home = Home::bare("");
+    let args = ["key", "set", "tool", "--stdin", "--host", "api.tool.example", "--store", "machine"];
+    assert!(locum(&home, &args, KEY).status.success());
+    let config = std::fs::read_to_string(home.config()).expect("the config") + "[agent.a]\nkeys = [\"tool\"]\n";
+    home.write_config(&config);
+    let said = transcript(&home, &["key", "remove", "tool"], "");
+    assert!(said.contains("nothing has been changed") && said.ends_with("[1]\n"), "{said}");
+    assert_eq!(std::fs::read_to_string(home.config()).expect("the config"), config);
+    assert_eq!(listed(&home, "tool")["masked"], "…WXYZ");
+}
