@@ -9,7 +9,7 @@ use crate::config::tokens;
 use crate::memory;
 use crate::name::{KeyName, Origin};
 use crate::policy::Agents;
-use crate::proxy::{RequestBody, Shared};
+use crate::proxy::{Live, RequestBody, Shared};
 use crate::record::{Event, Previous, Record};
 use crate::upstream::pool::Pool;
 use std::collections::HashMap;
@@ -82,7 +82,7 @@ impl Running {
     pub fn reload(&mut self, settings: Settings, stored: &Stored) -> Result<(), AppError> {
         let App { shared, supplies, .. } = &self.app;
         let active = active_with(&settings, supplies, stored);
-        let mut live = rules::live(&settings, &active, &self.app.given)?;
+        let mut live = self.renewed(&settings, &active)?;
         if !self.app.address().ip().is_loopback() && !live.agents.need_token() {
             return Err(AppError::Open { address: self.app.address() });
         }
@@ -131,16 +131,23 @@ impl Running {
             return Ok(false);
         }
         let active: Vec<&KeySetting> = self.app.active_keys.iter().collect();
-        let mut live = rules::live(&self.app.settings, &active, &self.app.given)?;
-        if self.app.shared.live.load().agents.need_token() && !live.agents.need_token() {
-            // a file that is gone revokes what was in it, and lets nobody in
-            live.agents = Agents::with_tokens(Vec::new());
-        }
+        let mut live = self.renewed(&self.app.settings, &active)?;
         live.keys = self.app.shared.secrets.table();
         self.app.shared.live.store(Arc::new(live));
         self.app.tokens_read = stamp;
         self.note_reload("the agents' tokens".into());
         Ok(true)
+    }
+
+    /// The rules by these settings and the tokens that there are now. Where tokens were needed they still are: a file that is
+    /// gone revokes what was in it, and lets nobody in.
+    fn renewed(&self, settings: &Settings, active: &[&KeySetting]) -> Result<Live, AppError> {
+        let mut live = rules::live(settings, active, &self.app.given)?;
+        if self.app.shared.live.load().agents.need_token() && !live.agents.need_token() {
+            tracing::warn!("no agent is left, so nobody may ask; to do without tokens start the service again");
+            live.agents = Agents::with_tokens(Vec::new());
+        }
+        Ok(live)
     }
 
     fn note_reload(&self, changed: String) {
