@@ -3,7 +3,7 @@
 use super::AppError;
 use crate::config::keys::AgentSetting;
 use crate::config::settings::Settings;
-use crate::config::tokens::Tokens;
+use crate::config::tokens::{Kept, Tokens};
 use crate::memory::Environment;
 use crate::name::AgentName;
 use crate::policy::agent::{Limits, TokenHash};
@@ -47,18 +47,36 @@ pub(super) fn agents(settings: &Settings, given: &Given) -> Result<Agents, AppEr
             tokens.push((token_in(path, &setting.name)?, Arc::new(agent(setting))));
         }
     }
-    for kept in kept.unwrap_or_default().kept {
-        let table = settings.agents.iter().find(|a| a.name == kept.name);
-        let mut agent = table.map_or_else(|| Agent { name: kept.name.clone(), ..Agent::local() }, agent);
-        agent.expires = kept.expires;
-        if let Some(keys) = kept.keys {
-            let allowed = keys.into_iter().filter(|key| agent.may_use(key)).collect();
-            agent.keys = Some(allowed);
-        }
-        tokens.push((kept.hash, Arc::new(agent)));
-    }
+    let kept = kept.unwrap_or_default().kept;
+    tokens.extend(kept.into_iter().map(|kept| (kept.hash.clone(), Arc::new(narrowed(kept, settings)))));
     tokens.extend(given.variable.clone().map(|token| (token, Arc::new(Agent::local()))));
     Ok(Agents::with_tokens(tokens))
+}
+
+/// Who a token that was made stands for: the agent of that name in the config, with no more than the token gives.
+fn narrowed(kept: Kept, settings: &Settings) -> Agent {
+    let table = settings.agents.iter().find(|a| a.name == kept.name);
+    let mut agent = table.map_or_else(|| Agent { name: kept.name.clone(), ..Agent::local() }, agent);
+    agent.expires = kept.expires;
+    if let Some(keys) = kept.keys {
+        agent.keys = Some(keys.into_iter().filter(|key| agent.may_use(key)).collect());
+    }
+    agent
+}
+
+/// All agents that have a name: those that a token was made for, and those of the config besides.
+///
+/// # Errors
+/// When the file of tokens can't be read.
+pub fn named_agents(settings: &Settings) -> Result<Vec<Agent>, AppError> {
+    let kept = Tokens::load(&settings.state)?.unwrap_or_default().kept;
+    let mut all: Vec<Agent> = kept.into_iter().map(|kept| narrowed(kept, settings)).collect();
+    for setting in &settings.agents {
+        if !all.iter().any(|agent| agent.name == setting.name) {
+            all.push(agent(setting));
+        }
+    }
+    Ok(all)
 }
 
 fn token_in(path: &Path, agent: &AgentName) -> Result<TokenHash, AppError> {
@@ -74,7 +92,7 @@ fn token_in(path: &Path, agent: &AgentName) -> Result<TokenHash, AppError> {
 }
 
 /// What the config says of an agent, as policy takes it.
-pub fn agent(setting: &AgentSetting) -> Agent {
+fn agent(setting: &AgentSetting) -> Agent {
     Agent {
         name: setting.name.clone(),
         keys: setting.keys.as_ref().map(|keys| keys.iter().cloned().collect()),

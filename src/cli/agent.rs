@@ -52,21 +52,27 @@ pub fn run(args: AgentArgs, context: &Context) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// The agent that the config has under this name; without one, who may use every key.
+/// The agent of this name, in the config or by `agent add`; without a name, one who may use every key.
 ///
 /// # Errors
-/// When the config has none of that name.
+/// When there is none, or its token has expired.
 pub fn of_name(name: Option<&AgentName>, settings: &Settings) -> anyhow::Result<Agent> {
     let Some(name) = name else { return Ok(Agent::local()) };
-    if let Some(setting) = settings.agents.iter().find(|a| a.name == *name) {
-        return Ok(app::agent(setting));
-    }
-    let known: Vec<&str> = settings.agents.iter().map(|a| a.name.as_str()).collect();
-    let next = match known.is_empty() {
-        true => format!("add a table [agent.{name}] to the config"),
-        false => format!("the config has {}", known.join(", ")),
+    let mut all = app::named_agents(settings).map_err(told)?;
+    let Some(at) = all.iter().position(|agent| agent.name == *name) else {
+        let known: Vec<&str> = all.iter().map(|agent| agent.name.as_str()).collect();
+        let next = match known.is_empty() {
+            true => format!("add a table [agent.{name}] to the config, or make a token with 'locum agent add {name}'"),
+            false => format!("there is {}", known.join(", ")),
+        };
+        return Err(term::Told::failed(format!("there is no agent '{name}'"), next));
     };
-    Err(term::Told::failed(format!("there is no agent '{name}'"), next))
+    let agent = all.swap_remove(at);
+    if agent.expires.is_some_and(|end| end <= SystemTime::now()) {
+        let next = format!("'locum agent add {name}' makes a new one");
+        return Err(term::Told::failed(format!("the token of agent '{name}' has expired"), next));
+    }
+    Ok(agent)
 }
 
 fn add(

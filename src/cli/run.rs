@@ -19,7 +19,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 #[derive(Debug, clap::Args)]
 pub struct RunArgs {
-    /// Which agent of the config the command is [default: one that may use every key]
+    /// Which agent the command is [default: one that may use every key]
     #[arg(long, value_name = "NAME")]
     agent: Option<AgentName>,
     /// No line of summary at the end

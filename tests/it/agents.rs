@@ -1,8 +1,8 @@
 //! Who may ask, as the commands on agents have it and as the service does.
 
 use crate::support::client::none;
-use crate::support::locum::stdout;
-use crate::support::stores::{locum, transcript};
+use crate::support::locum::{finish, stderr, stdout, told};
+use crate::support::stores::{KEY, locum, transcript};
 use crate::support::{Home, Http, Upstream};
 use rustix::process::Signal;
 
@@ -39,4 +39,26 @@ async fn a_reload_without_the_file_of_tokens_lets_nobody_in() {
     let mut client = serve.client(&upstream, Http::One).await;
     let answer = client.ask(client.request("GET", "/").body(none()).unwrap()).await;
     assert_eq!(answer.status, 200, "a new start does without");
+}
+
+#[test]
+fn an_agent_that_was_added_is_known_to_explain_and_run() {
+    let config = "[key.tool]\nhosts = [\"api.tool.example\"]\n[key.other]\nhosts = [\"api.other.example\"]\n";
+    let tables = format!("{config}[agent.narrowed]\nkeys = [\"tool\", \"other\"]\n");
+    for (config, agent) in [(config, "researcher"), (&tables, "narrowed")] {
+        let home = Home::bare(config).set("TOOL_API_KEY", KEY).set("OTHER_API_KEY", KEY);
+        let output = locum(&home, &["agent", "add", agent, "--keys", "tool"], "");
+        assert!(output.status.success(), "{}", told(&output));
+        for (key, code) in [("tool", 0), ("other", 3)] {
+            let (header, url) = (format!("X-Key: <<{key}_key>>"), format!("https://api.{key}.example/"));
+            let output = finish(&mut home.locum(&["explain", "--agent", agent, "-H", &header, "GET", &url]));
+            assert_eq!(output.status.code(), Some(code), "{agent} {key}: {}", told(&output));
+        }
+        let output = finish(&mut home.locum(&["run", "--agent", agent, "--", "sh", "-c", "echo $TOOL_API_KEY"]));
+        assert_eq!(stdout(&output), "<<tool_key>>\n", "{}", told(&output));
+    }
+    let home = Home::bare("");
+    assert!(locum(&home, &["agent", "add", "researcher"], "").status.success());
+    let output = finish(&mut home.locum(&["explain", "--agent", "nobody", "GET", "https://a.example/"]));
+    assert_eq!(stderr(&output), "error: there is no agent 'nobody'\n  next: there is researcher\n");
 }

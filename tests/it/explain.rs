@@ -44,8 +44,8 @@ fn a_body_that_is_refused_is_so_for_a_script_too() {
 #[test]
 fn an_agent_that_there_is_not_is_told_the_same_by_both_commands() {
     for (config, next) in [
-        ("", "add a table [agent.nobody] to the config"),
-        ("[agent.researcher]\nkeys = [\"openai\"]\n", "the config has researcher"),
+        ("", "add a table [agent.nobody] to the config, or make a token with 'locum agent add nobody'"),
+        ("[agent.researcher]\nkeys = [\"openai\"]\n", "there is researcher"),
     ] {
         let home = Home::bare(config);
         let want = format!("error: there is no agent 'nobody'\n  next: {next}\n");
