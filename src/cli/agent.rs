@@ -121,7 +121,7 @@ struct Row {
 
 fn list(settings: &Settings, json: bool) -> anyhow::Result<ExitCode> {
     let kept = Tokens::load(&settings.state).map_err(|e| told(e.into()))?;
-    let none_left = kept.as_ref().is_some_and(|t| t.kept.is_empty());
+    let none_left = kept.is_some();
     let kept = kept.unwrap_or_default().kept;
     let made = kept.into_iter().map(|k| Row {
         name: k.name.to_string(),
@@ -144,7 +144,12 @@ fn list(settings: &Settings, json: bool) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     if rows.is_empty() {
-        if none_left {
+        if let Some(first) = settings.agents.first() {
+            println!(
+                "no agent has a token, and the config has agents, so nobody may ask: make one with 'locum agent add {}'",
+                first.name
+            );
+        } else if none_left {
             println!("no agent has a token, so nobody may ask; {}", all_in(settings));
         } else {
             println!(

@@ -62,3 +62,19 @@ fn an_agent_that_was_added_is_known_to_explain_and_run() {
     let output = finish(&mut home.locum(&["explain", "--agent", "nobody", "GET", "https://a.example/"]));
     assert_eq!(stderr(&output), "error: there is no agent 'nobody'\n  next: there is researcher\n");
 }
+
+#[test]
+fn the_list_says_who_may_ask_without_a_token() {
+    for (config, said) in [
+        (
+            "",
+            "no agent has a token: whoever runs as your user is 'local' (make one with 'locum agent add NAME')\n[0]\n",
+        ),
+        (
+            "[agent.researcher]\nrate = \"60/min\"\n",
+            "no agent has a token, and the config has agents, so nobody may ask: make one with 'locum agent add researcher'\n[0]\n",
+        ),
+    ] {
+        assert_eq!(transcript(&Home::bare(config), &["agent", "list"], ""), said);
+    }
+}
