@@ -18,6 +18,8 @@ pub struct Batch {
     /// Who waits for the entries before the number.
     pub waiters: Vec<(usize, Arc<Outcome>)>,
     pub newest: Option<SystemTime>,
+    /// Whether any tells of a file that goes: that counts once it is signed.
+    pub removes: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -37,6 +39,7 @@ impl Batch {
         record.write_members(&mut self.bytes);
         self.entries.push(Entry { end: self.bytes.len(), waited });
         self.newest = self.newest.max(Some(record.at));
+        self.removes |= record.previous.is_some();
     }
 
     pub fn extend(&mut self, other: &Batch) {
@@ -44,6 +47,7 @@ impl Batch {
         self.bytes.extend_from_slice(&other.bytes);
         self.entries.extend(other.entries.iter().map(|e| Entry { end: before + e.end, ..*e }));
         self.newest = self.newest.max(other.newest);
+        self.removes |= other.removes;
     }
 
     pub fn records(&self) -> impl Iterator<Item = (&[u8], Entry)> {
@@ -61,6 +65,7 @@ impl Batch {
         self.entries.clear();
         self.waiters.clear();
         self.newest = None;
+        self.removes = false;
     }
 }
 

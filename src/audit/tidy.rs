@@ -19,6 +19,9 @@ pub struct Keeping {
     pub max_bytes: Option<u64>,
 }
 
+/// Whether a removal is recorded.
+type Told = Result<(), AuditError>;
+
 /// Smaller files gain nothing.
 const WORTH: u64 = 64 * 1024;
 
@@ -37,15 +40,16 @@ const FRAME: [u8; 4] = 0x184D_2A50u32.to_le_bytes();
 /// What is in it: the head and the torn bytes in decimal.
 const ENDING: usize = 64 + 20;
 
-/// Compresses and removes what is due in `dir`; tells what was removed and how it ended.
-pub fn tidy(dir: &Path, keeping: &Keeping, now: SystemTime) -> Result<Vec<Previous>, AuditError> {
+/// Compresses and removes what is due in `dir`. `tell` hears of each file that is to go and how it ends, and the file goes
+/// only once that is recorded: one that is gone without a word looks as if somebody had taken it away.
+pub fn tidy(dir: &Path, keeping: &Keeping, now: SystemTime, tell: impl FnMut(Previous) -> Told) -> Told {
     remove_unfinished(dir);
     for file in files(dir)? {
         if !file.is_compressed() {
             compress(&file).map_err(AuditError::io("compress", &file.path))?;
         }
     }
-    remove_old(dir, keeping, now)
+    remove_old(dir, keeping, now, tell)
 }
 
 /// What a process left that was killed while it compressed. One that still does has a lock.
@@ -109,9 +113,9 @@ pub fn compressed_ending(file: &mut File) -> io::Result<Option<Ending>> {
     Ok(Some(Ending { head: Some(head).filter(|head| *head != Head::ZERO), torn }))
 }
 
-fn remove_old(dir: &Path, keeping: &Keeping, now: SystemTime) -> Result<Vec<Previous>, AuditError> {
+fn remove_old(dir: &Path, keeping: &Keeping, now: SystemTime, mut tell: impl FnMut(Previous) -> Told) -> Told {
     if keeping.max_age.is_none() && keeping.max_bytes.is_none() {
-        return Ok(Vec::new());
+        return Ok(());
     }
     let mut all = Vec::new();
     for file in files(dir)? {
@@ -120,30 +124,31 @@ fn remove_old(dir: &Path, keeping: &Keeping, now: SystemTime) -> Result<Vec<Prev
     }
     all.sort_by_key(|(written, ..)| *written);
     let mut total: u64 = all.iter().map(|(_, len, _)| len).sum();
-    let mut removed = Vec::new();
     for (written, len, file) in all {
         let old = keeping.max_age.is_some_and(|max| now.duration_since(written).is_ok_and(|age| age > max));
         let many = keeping.max_bytes.is_some_and(|max| total > max);
         if !old && !many {
             break;
         }
-        if let Some(ended) = remove(&file).map_err(AuditError::io("remove", &file.path))? {
+        let failed = || AuditError::io("remove", &file.path);
+        if let Some((_lock, ended)) = to_be_removed(&file).map_err(failed())? {
+            tell(ended)?;
+            std::fs::remove_file(&file.path).map_err(failed())?;
             total -= len;
-            removed.push(ended);
         }
     }
-    Ok(removed)
+    Ok(())
 }
 
-fn remove(file: &AuditFile) -> io::Result<Option<Previous>> {
+/// Locked, and how it ends; `None` where somebody else has it.
+fn to_be_removed(file: &AuditFile) -> io::Result<Option<(File, Previous)>> {
     let mut open = File::open(&file.path)?;
     if open.try_lock().is_err() {
         return Ok(None);
     }
     let ending = if file.is_compressed() { compressed_ending(&mut open)? } else { Some(file::ending(&mut open)?) };
-    std::fs::remove_file(&file.path)?;
     let head = ending.and_then(|ending| ending.head).unwrap_or(Head::ZERO).to_string();
-    Ok(Some(Previous { file: file.plain_name().to_owned(), head }))
+    Ok(Some((open, Previous { file: file.plain_name().to_owned(), head })))
 }
 
 #[cfg(test)]
@@ -184,7 +189,7 @@ mod tests {
         std::fs::write(dir.path().join("20261109T000000.000000Z-1.jsonl.zst.tmp"), "half").unwrap();
         std::fs::OpenOptions::new().append(true).open(&large).unwrap().write_all(b"{\"torn").unwrap();
         let before = file::ending(&mut File::open(&large).unwrap()).unwrap();
-        tidy(dir.path(), &Keeping::default(), UNIX_EPOCH).unwrap();
+        tidy(dir.path(), &Keeping::default(), UNIX_EPOCH, |_| Ok(())).unwrap();
         let want = [
             "20261101T192653.123456Z-1.jsonl.zst",
             "20261102T192653.123456Z-2.jsonl",
@@ -221,7 +226,15 @@ mod tests {
             live.lock().unwrap();
             let head =
                 file::ending(&mut File::open(dir.path().join("20261101T192653.123456Z-1.jsonl")).unwrap()).unwrap();
-            let removed = tidy(dir.path(), &keeping(size), now).unwrap();
+            let untold = tidy(dir.path(), &keeping(size), now, |_| Err(AuditError::Closed));
+            assert_eq!((untold.is_err(), names(dir.path()).len()), (!want.is_empty(), 4));
+            let mut removed = Vec::new();
+            let tell = |file: Previous| {
+                assert!(dir.path().join(&file.file).exists(), "it is told of before it goes");
+                removed.push(file);
+                Ok(())
+            };
+            tidy(dir.path(), &keeping(size), now, tell).unwrap();
             let days: Vec<u32> = removed.iter().map(|r| r.file[6..8].parse().unwrap()).collect();
             assert_eq!(days, want);
             assert!(removed.iter().all(|r| Some(&r.head) == head.head.map(|h| h.to_string()).as_ref()));

@@ -98,7 +98,10 @@ impl Writer {
             Ok(()) => self.append(batch),
             Err(error) => (0, Err(error)),
         };
-        let result = result.and_then(|()| self.sync());
+        if batch.removes {
+            self.sign_at = 0;
+        }
+        let result = result.and_then(|()| self.sign()).and_then(|()| self.sync());
         if result.is_err() && self.config.durability == Durability::Fsync {
             written = 0;
         }

@@ -22,6 +22,7 @@ mod rewriting;
 mod secrecy;
 mod stores;
 mod support;
+mod tampered;
 mod traffic;
 mod truth;
 mod vanishing;

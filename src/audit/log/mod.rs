@@ -18,6 +18,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::{Duration, SystemTime};
+use tokio::runtime::Builder;
 
 /// What may queue while the disk is away; more is counted and told once it is back.
 pub(super) const QUEUE: usize = 4 * 1024 * 1024;
@@ -169,12 +170,16 @@ impl Shared {
         let (dir, keeping, now) = (writer.config.dir.clone(), writer.care.keeping.clone(), writer.now);
         drop(writer);
         let shared = Arc::downgrade(self);
-        let work = move || match tidy::tidy(&dir, &keeping, now) {
-            Ok(removed) => {
-                let Some(shared) = shared.upgrade().filter(|_| !removed.is_empty()) else { return };
-                let log = Log { shared };
-                removed.into_iter().for_each(|file| log.append(&removal(now, file)));
-            }
+        let folder = dir.clone();
+        let tell = move |file| {
+            let log = Log { shared: shared.upgrade().ok_or(AuditError::Closed)? };
+            let runtime = Builder::new_current_thread().enable_time().build();
+            let runtime = runtime.map_err(AuditError::io("write to", &folder))?;
+            runtime.block_on(log.commit([removal(now, file)]))
+        };
+        let work = move || match tidy::tidy(&dir, &keeping, now, tell) {
+            // what is left is removed the next time
+            Ok(()) | Err(AuditError::Closed) => {}
             Err(error) => tracing::warn!("{error}; {}", error.hint()),
         };
         if let Err(error) = std::thread::Builder::new().name("audit-tidy".into()).spawn(work) {
