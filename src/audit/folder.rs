@@ -80,10 +80,15 @@ impl AuditFile {
 
     /// When it was begun, written as its records write it.
     pub fn begun(&self) -> Option<Stamp> {
-        let n = self.name.as_bytes().get(..23)?;
-        let parts = [&n[..4], b"-", &n[4..6], b"-", &n[6..11], b":", &n[11..13], b":", &n[13..]];
-        parts.concat().try_into().ok()
+        begun(&self.name)
     }
+}
+
+/// When a file of this name was begun, written as its records write it.
+pub fn begun(name: &str) -> Option<Stamp> {
+    let n = name.as_bytes().get(..23)?;
+    let parts = [&n[..4], b"-", &n[4..6], b"-", &n[6..11], b":", &n[11..13], b":", &n[13..]];
+    parts.concat().try_into().ok()
 }
 
 /// A name without what tells how it is written.

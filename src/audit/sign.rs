@@ -1,6 +1,6 @@
 //! Signed heads: who rewrites a whole file, chain and all, still lacks the key. Where the key is kept is others' business.
 
-use super::folder::AuditFile;
+use super::folder::begun;
 use super::lines::Stamp;
 use super::public::PublicKey;
 use crate::chain::Head;
@@ -69,9 +69,9 @@ impl Checker {
         self.keys.iter().any(|key| key.verify(&message, &bytes).is_ok())
     }
 
-    /// Whether there was a key when `file` was begun.
-    pub fn is_asked_of(&self, file: &AuditFile) -> bool {
-        self.since.is_none_or(|since| file.begun().is_none_or(|begun| begun >= since))
+    /// Whether there was a key when the file of this name was begun.
+    pub fn is_asked_of(&self, file: &str) -> bool {
+        self.since.is_none_or(|since| begun(file).is_none_or(|begun| begun >= since))
     }
 }
 

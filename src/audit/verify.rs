@@ -74,6 +74,15 @@ struct Claim {
     removed: bool,
 }
 
+impl Claim {
+    /// Whether it takes the blame for a file that is gone. A chain can be written by anybody, so where heads are signed a
+    /// good signature has to be behind it, unless neither file is from a time when there was a key.
+    fn counts(&self, by: &AuditFile, signed: bool, checker: Option<&Checker>) -> bool {
+        let asked = |checker: &Checker| checker.is_asked_of(&by.name) || checker.is_asked_of(&self.file);
+        !self.removed || signed || !checker.is_some_and(asked)
+    }
+}
+
 impl Verdict {
     pub fn is_sound(&self) -> bool {
         self.fault.is_none() && self.unreadable.is_none() && self.expected.is_none() && !self.unsigned
@@ -173,7 +182,7 @@ fn verify_counted(file: &AuditFile, proofs: &Proofs, progress: &Progress) -> Res
     let mut verdict = Verdict { name: file.name.clone(), live: input.is_live(), ..Verdict::default() };
     let mut lines = Lines::new(input);
     let mut verifier = Verifier::default();
-    let mut signed = 0;
+    let (mut signed, mut signed_claims) = (0, 0);
     while verdict.fault.is_none() {
         let line = match lines.next_line() {
             Ok(line) => line,
@@ -187,9 +196,11 @@ fn verify_counted(file: &AuditFile, proofs: &Proofs, progress: &Progress) -> Res
             Some(Line::TooLong) => Err(Fault::NoRecord),
             Some(Line::Whole(line)) => {
                 let before = verifier.head();
-                verifier
-                    .line(line)
-                    .map(|_| signed = verdict.note(line, &before, proofs).map_or(signed, |()| verifier.lines()))
+                verifier.line(line).map(|_| {
+                    if verdict.note(line, &before, verifier.lines(), proofs).is_some() {
+                        (signed, signed_claims) = (verifier.lines(), verdict.claims.len());
+                    }
+                })
             }
         };
         verdict.fault = judged.err().map(|fault| (verifier.lines() + 1, fault));
@@ -200,20 +211,26 @@ fn verify_counted(file: &AuditFile, proofs: &Proofs, progress: &Progress) -> Res
     verdict.torn = if verdict.fault.is_none() && verdict.unreadable.is_none() { lines.rest() } else { 0 };
     verdict.records = verifier.lines();
     verdict.head = verifier.head();
+    let mut number = 0..;
+    verdict.claims.retain(|claim| {
+        let signed = number.next().is_some_and(|number| number < signed_claims);
+        claim.counts(file, signed, proofs.checker.as_ref())
+    });
     // A file is signed from its second record on; only a process that was killed in between leaves one without.
     let bare = verdict.records > 1 && signed == 0 || verdict.records - signed > SIGNED_EVERY;
-    verdict.unsigned |= bare && proofs.checker.as_ref().is_some_and(|checker| checker.is_asked_of(file));
+    verdict.unsigned |= bare && proofs.checker.as_ref().is_some_and(|checker| checker.is_asked_of(&file.name));
     Ok(verdict)
 }
 
 impl Verdict {
-    /// Keeps what a good record says of files; tells whether it holds a good signature of the head before it.
-    fn note(&mut self, line: &[u8], before: &Head, proofs: &Proofs) -> Option<()> {
+    /// Keeps what a good record, the `number`th, says of files; tells whether it holds a good signature of the head before it.
+    fn note(&mut self, line: &[u8], before: &Head, number: u64, proofs: &Proofs) -> Option<()> {
         memchr::memmem::find(line, br#","previous":""#)?;
         let file = member(line, "previous")?.text().into_owned();
         let head: Head = member(line, "head")?.text().parse().ok()?;
         let Some(signature) = member(line, "signature") else {
-            let removed = member(line, "event")? != Value::Text(b"start");
+            // the first one tells of a start, whatever it says
+            let removed = number > 1 && member(line, "event")? != Value::Text(b"start");
             self.claims.push(Claim { file, head, removed });
             return None;
         };
@@ -249,7 +266,14 @@ mod tests {
         let missing = verify_all(dir.path(), &Proofs::default()).unwrap().missing;
         assert_eq!(missing.len(), 1, "{missing:?}");
         assert_eq!(missing[0].0, first);
-        write(dir.path(), 3, &[naming(Event::Config, "20261030T000000.000000Z-1.jsonl")]);
+        let removal = naming(Event::Admin, "20261030T000000.000000Z-1.jsonl");
+        write(dir.path(), 3, std::slice::from_ref(&removal));
+        assert_eq!(
+            verify_all(dir.path(), &Proofs::default()).unwrap().missing.len(),
+            2,
+            "a first record is of a start"
+        );
+        write(dir.path(), 3, &[Record::new(UNIX_EPOCH, Event::Start, "audit"), removal]);
         assert!(verify_all(dir.path(), &Proofs::default()).unwrap().is_sound());
     }
 

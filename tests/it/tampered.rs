@@ -1,8 +1,10 @@
 //! What was done to the audit's files since they were written: it is told, and hides nothing that is left.
 
-use crate::support::locum::{finish, told};
+use crate::support::locum::{finish, stderr, told};
 use crate::support::{HANGS, Home};
-use std::path::PathBuf;
+use locum::chain::{self, Head};
+use serde_json::Value;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
 /// A home in which `runs` commands have run, with their files of the audit, the oldest first.
@@ -18,8 +20,16 @@ fn recorded(runs: usize) -> (Home, Vec<PathBuf>) {
     (home, files)
 }
 
+fn name(path: &Path) -> &str {
+    path.file_name().unwrap().to_str().unwrap()
+}
+
 fn verify(home: &Home, args: &[&str]) -> std::process::Output {
     finish(&mut home.locum(&[&["audit", "verify"], args].concat()))
+}
+
+fn last_record(path: &Path) -> Value {
+    serde_json::from_str(std::fs::read_to_string(path).unwrap().lines().last().unwrap()).unwrap()
 }
 
 /// Whoever is stopped in the middle of tidying up has told of each file that is gone.
@@ -47,4 +57,49 @@ fn what_is_removed_is_recorded_and_signed_before_it_goes() {
     let home = serve.kill();
     let output = verify(&home, &[]);
     assert!(output.status.success(), "{}", told(&output));
+}
+
+/// The members of a record that tells of a removal, as anybody can write them.
+fn removal_of(file: &str, head: &str) -> String {
+    format!(
+        r#""timestamp":"2026-11-21T19:26:53.123456Z","event":"admin","operation":"audit","previous":"{file}","head":"{head}""#
+    )
+}
+
+/// Appends a record to what is there of a file, with a chain that is right.
+fn append(path: &Path, members: &str) {
+    let mut bytes = std::fs::read(path).unwrap_or_default();
+    let (mut head, mut seq) = (Head::ZERO, 0);
+    for line in bytes.split(|b| *b == b'\n').filter(|line| !line.is_empty()) {
+        (head, seq) = (chain::parts(line).unwrap().head, seq + 1);
+    }
+    chain::link(&head, seq, members.as_bytes(), &mut bytes);
+    std::fs::write(path, bytes).unwrap();
+}
+
+/// A chain can be written by anybody; what takes the blame for files that are gone has to be signed.
+#[test]
+fn a_forged_record_of_a_removal_hides_no_file_that_is_gone() {
+    let first_line = "\"timestamp\":\"2026-11-21T19:26:53.123456Z\",\"event\":\"start\",\"operation\":\"audit\"";
+    for (forged, lines) in [
+        // a file of its own, whose one record needs no signature; the same with a first record as all have it
+        (Some("20990101T000000.000000Z-1.jsonl"), &[][..]),
+        (Some("20990101T000000.000000Z-1.jsonl"), &[first_line]),
+        // as if it were from before anything was signed
+        (Some("20000101T000000.000000Z-1.jsonl"), &[first_line]),
+        // behind the last signature of one that is
+        (None, &[]),
+    ] {
+        let (home, files) = recorded(2);
+        assert!(verify(&home, &[]).status.success());
+        let head = last_record(&files[0])["hash"].as_str().unwrap().to_owned();
+        std::fs::remove_file(&files[0]).unwrap();
+        let path = forged.map_or(files[1].clone(), |name| home.audit_dir().join(name));
+        lines.iter().for_each(|line| append(&path, line));
+        append(&path, &removal_of(name(&files[0]), &head));
+        let output = verify(&home, &[]);
+        assert_eq!(output.status.code(), Some(1), "{forged:?}: {}", told(&output));
+        let missing = format!("{} is missing; {} follows it", name(&files[0]), name(&files[1]));
+        assert!(stderr(&output).contains(&missing), "{forged:?}: {}", told(&output));
+    }
 }
