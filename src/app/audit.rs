@@ -35,22 +35,26 @@ pub(super) fn open(settings: &Settings, supplies: &Supplies, now: SystemTime) ->
         exchanges: settings.audit.exchanges,
         about: concat!("locum ", env!("CARGO_PKG_VERSION")).into(),
     };
-    let signer = signer(settings, supplies, now).unwrap_or_else(|why| {
+    let signer = signer(settings, supplies).unwrap_or_else(|why| {
         tracing::warn!("the audit's heads are not signed, so a whole rewrite shows only against an anchor: {why}");
         None
     });
-    Ok(Log::open_with(config, Care { signer, keeping: settings.audit.keeping.clone() }, now)?)
+    let public = signer.as_ref().map(Signer::public);
+    let log = Log::open_with(config, Care { signer, keeping: settings.audit.keeping.clone() }, now)?;
+    // only now, as it is a promise that there are records
+    if let Some(Err(why)) = public.map(|public| public::remember(&public::path(&settings.state), &public, now)) {
+        tracing::warn!("the key that the audit's heads are signed by can't be noted, so they are not checked: {why}");
+    }
+    Ok(log)
 }
 
 /// Signs with the key that this machine's first working store has, made where there is none yet. It is kept wherever the
 /// CA is: a new key for each start would vouch for nothing.
-fn signer(settings: &Settings, supplies: &Supplies, now: SystemTime) -> Result<Option<Signer>, String> {
+fn signer(settings: &Settings, supplies: &Supplies) -> Result<Option<Signer>, String> {
     // a second seed does no harm, as its public key is noted too; without any, files would look as if they were cut
     let entry = Entry::find(supplies, SEED_ENTRY).anywhere().ok_or("no store of this machine can keep their key")?;
     let seed = keep::take_or_make(&entry, &root::lock(settings), make_seed).map_err(|e| e.to_string())?;
-    let signer = Signer::from_seed(seed.expose()).map_err(|e| e.to_string())?;
-    public::remember(&public::path(&settings.state), &signer.public(), now).map_err(|e| e.to_string())?;
-    Ok(Some(signer))
+    Signer::from_seed(seed.expose()).map(Some).map_err(|e| e.to_string())
 }
 
 fn make_seed() -> Result<Opened, CaError> {

@@ -4,6 +4,7 @@ use crate::support::locum::{finish, stderr, told};
 use crate::support::{HANGS, Home};
 use locum::chain::{self, Head};
 use serde_json::Value;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -102,4 +103,29 @@ fn a_forged_record_of_a_removal_hides_no_file_that_is_gone() {
         let missing = format!("{} is missing; {} follows it", name(&files[0]), name(&files[1]));
         assert!(stderr(&output).contains(&missing), "{forged:?}: {}", told(&output));
     }
+}
+
+#[test]
+fn a_folder_that_was_emptied_is_told_of_whatever_is_asked() {
+    let (home, files) = recorded(1);
+    let public = std::fs::read_to_string(home.state().join("audit.pub")).unwrap();
+    let key = public.split(' ').nth(1).unwrap();
+    std::fs::remove_file(&files[0]).unwrap();
+    for args in [&[][..], &["--json"], &["--signed-by", key], &["--signed-by", key, "--json"]] {
+        let output = verify(&home, args);
+        assert_eq!(output.status.code(), Some(1), "{args:?}: {}", told(&output));
+        assert!(stderr(&output).contains("records have been signed here since 2"), "{args:?}: {}", told(&output));
+    }
+}
+
+/// Nothing was recorded where the first start failed, and so nothing is missing.
+#[test]
+fn a_first_start_that_fails_leaves_no_promise_of_records() {
+    let home = Home::with("", "");
+    std::fs::DirBuilder::new().mode(0o700).create(home.state()).unwrap();
+    std::fs::DirBuilder::new().mode(0o755).create(home.audit_dir()).unwrap();
+    let output = home.run(&["true"]);
+    assert!(stderr(&output).contains("is open to others"), "{}", told(&output));
+    let output = verify(&home, &[]);
+    assert!(output.status.success(), "{}", told(&output));
 }

@@ -25,14 +25,13 @@ pub(super) fn verify(args: &VerifyArgs, settings: &Settings, out: &mut impl Writ
     let bar = ProgressBar::show(progress.clone(), true);
     let report = verify_files(&files, &Proofs { anchors, checker: Checker::new(&keys) }, &progress)?;
     drop(bar);
+    if report.files.is_empty() {
+        emptied(dir, &public::known(&public::path(&settings.state))?)?;
+    }
     if args.json {
         for verdict in &report.files {
             writeln!(out, "{}", as_json(verdict))?;
         }
-    } else if let (true, Some(since)) = (report.files.is_empty(), keys.iter().find_map(|key| key.since)) {
-        let since = String::from_utf8_lossy(&since).into_owned();
-        let what = format!("records have been signed here since {since}, and {} holds none", dir.display());
-        return Err(Told::failed(what, "the files were removed or moved: compare with a backup"));
     } else if report.files.is_empty() {
         writeln!(out, "nothing is recorded in {} yet", dir.display())?;
     } else {
@@ -56,6 +55,14 @@ pub(super) fn verify(args: &VerifyArgs, settings: &Settings, out: &mut impl Writ
     }
     let keep = format!("keep the folder {} as it is, and compare it with a backup", dir.display());
     Err(Told::failed(what, keep))
+}
+
+/// Where there is no file, there must never have been one.
+fn emptied(dir: &Path, known: &[PublicKey]) -> anyhow::Result<()> {
+    let Some(since) = known.iter().filter_map(|key| key.since).min() else { return Ok(()) };
+    let since = String::from_utf8_lossy(&since).into_owned();
+    let what = format!("records have been signed here since {since}, and {} holds none", dir.display());
+    Err(Told::failed(what, "the files were removed or moved, or [audit] dir was another then: compare with a backup"))
 }
 
 /// What the result rests on, and what would make it firmer.
