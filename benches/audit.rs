@@ -42,7 +42,7 @@ fn main() {
             found += 1;
             Ok(())
         };
-        Merge::new(&dir, Filter::new(&wanted)).and_then(|mut merge| merge.run(each)).expect("an audit");
+        Merge::new(&dir, Filter::new(&wanted)).expect("an audit").run(each).expect("its records");
         found
     };
     let name = |name: &str| vec![name.to_owned()];
@@ -57,7 +57,7 @@ fn main() {
             unusual += alert::fact(line).map_or(0, |fact| watch.take(&fact).len());
             Ok(())
         };
-        Merge::new(&dir, Filter::default()).and_then(|mut merge| merge.run(each)).expect("an audit");
+        Merge::new(&dir, Filter::default()).expect("an audit").run(each).expect("its records");
         stats.records
     });
     timed("watch alone", || {

@@ -44,6 +44,11 @@ impl AuditError {
         move |source| AuditError::Io { doing, path: path.to_owned(), source: Arc::new(source) }
     }
 
+    /// Files that are too old are removed at any time, after they were listed too.
+    fn is_of_a_file_that_is_gone(&self) -> bool {
+        matches!(self, AuditError::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)
+    }
+
     /// What to do next, in one line.
     pub fn hint(&self) -> String {
         match self {

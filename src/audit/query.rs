@@ -28,7 +28,7 @@ pub struct Merge {
     follow: bool,
     filter: Filter,
     progress: Progress,
-    /// What kept a file from being read on.
+    /// What kept the first of the files that can't be read from being so: it hides nothing of what the others hold.
     damaged: Option<AuditError>,
 }
 
@@ -67,7 +67,7 @@ impl Merge {
     pub fn new(dir: &Path, filter: Filter) -> Result<Self, AuditError> {
         let mut merge = Merge { filter, ..Merge::empty(dir) };
         for file in merge.fresh()? {
-            let (written, len) = file.metadata()?;
+            let Some((written, len)) = merge.spared(file.metadata()) else { continue };
             if merge.filter.may_be_in(file.begun().as_ref(), &time_stamp(written)) {
                 merge.progress.total += len;
                 merge.ahead.push(file);
@@ -85,20 +85,21 @@ impl Merge {
         let mut merge = Merge { follow: true, ..Merge::empty(dir) };
         let mut files = Vec::new();
         for file in merge.fresh()? {
-            files.push((file.metadata()?.0, file));
+            files.extend(merge.spared(file.metadata()).map(|(written, _)| (written, file)));
         }
         files.sort_by(|a, b| b.cmp(a));
         let (mut found, mut oldest) = (0, [b'9'; 27]);
         for (written, file) in files {
-            let input = file.open()?;
+            let Some(input) = merge.spared(file.open()) else { continue };
             let enough = found >= n && time_stamp(written) < oldest;
             if enough && !input.is_live() {
                 continue;
             }
             let wanted = if enough { 0 } else { n };
-            let (input, records) = input.at_last(wanted).map_err(AuditError::io("read", &file.path))?;
-            found += records;
-            if let Some(stamp) = merge.open(file, input)? {
+            let at_last = input.at_last(wanted).map_err(AuditError::io("read", &file.path));
+            let Some((input, records)) = merge.spared(at_last) else { continue };
+            if let Some(stamp) = merge.open(file, input) {
+                found += records;
                 oldest = oldest.min(stamp);
             }
         }
@@ -108,6 +109,18 @@ impl Merge {
     fn empty(dir: &Path) -> Self {
         let (ahead, open, next, known, filter, progress) = Default::default();
         Merge { dir: dir.to_owned(), ahead, open, next, known, follow: false, filter, progress, damaged: None }
+    }
+
+    /// What came of reading one file: where nothing did, that is told of in the end.
+    fn spared<T>(&mut self, read: Result<T, AuditError>) -> Option<T> {
+        match read {
+            Ok(read) => Some(read),
+            Err(e) if e.is_of_a_file_that_is_gone() => None,
+            Err(e) => {
+                self.damaged.get_or_insert(e);
+                None
+            }
+        }
     }
 
     /// Files that weren't there before, the earliest last.
@@ -124,39 +137,49 @@ impl Merge {
         self.ahead.splice(..0, fresh);
         let waiting: HashSet<usize> = self.next.iter().map(|Reverse((_, at))| *at).collect();
         for at in (0..self.open.len()).filter(|at| !waiting.contains(at)) {
-            self.advance(at)?;
+            self.advance(at);
         }
         Ok(())
     }
 
     /// Calls `each` with every record there is for now, without its line feed; lines that are none are passed over.
-    pub fn run(&mut self, mut each: impl FnMut(&[u8]) -> io::Result<()>) -> Result<(), AuditError> {
+    ///
+    /// # Errors
+    /// Those of `each`, at once. What can't be read is for [`Self::damage`] to tell.
+    pub fn run(&mut self, mut each: impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
         loop {
-            self.open_due()?;
-            let Some(Reverse((_, at))) = self.next.pop() else { return self.damaged.take().map_or(Ok(()), Err) };
+            self.open_due();
+            let Some(Reverse((_, at))) = self.next.pop() else { return Ok(()) };
             if let Some(Some(source)) = self.open.get(at) {
-                each(&source.line).map_err(AuditError::io("hand on what is in", &source.file.path))?;
+                each(&source.line)?;
             }
-            self.advance(at)?;
+            self.advance(at);
         }
     }
 
+    /// What could not be read since this was asked last, while all else was.
+    ///
+    /// # Errors
+    /// When there is a file that could not.
+    pub fn damage(&mut self) -> Result<(), AuditError> {
+        self.damaged.take().map_or(Ok(()), Err)
+    }
+
     /// Opens the files that may hold the next record.
-    fn open_due(&mut self) -> Result<(), AuditError> {
+    fn open_due(&mut self) {
         while let Some(file) = self.ahead.last() {
             let next = self.next.peek().map(|Reverse((stamp, _))| *stamp);
             if next.is_some_and(|next| file.begun().is_some_and(|begun| next < begun)) {
                 break;
             }
             if let Some(file) = self.ahead.pop() {
-                let input = file.open_counted(&self.progress.read)?;
-                self.open(file, input)?;
+                let input = file.open_counted(&self.progress.read);
+                self.spared(input).and_then(|input| self.open(file, input));
             }
         }
-        Ok(())
     }
 
-    fn open(&mut self, file: AuditFile, input: Input) -> Result<Option<Stamp>, AuditError> {
+    fn open(&mut self, file: AuditFile, input: Input) -> Option<Stamp> {
         let source = Source { file, lines: Lines::new(input), line: Vec::new() };
         let at = match self.open.iter().position(Option::is_none) {
             Some(at) => at,
@@ -170,30 +193,23 @@ impl Merge {
     }
 
     /// Reads the next record of a source, or closes it.
-    fn advance(&mut self, at: usize) -> Result<Option<Stamp>, AuditError> {
-        let Some(slot) = self.open.get_mut(at) else { return Ok(None) };
-        let Some(source) = slot else { return Ok(None) };
-        let mut stamp = match source.read(&self.filter) {
-            Ok(stamp) => stamp,
-            Err(e) => {
-                // one damaged file doesn't hide what the others hold; it is told of in the end
-                self.damaged.get_or_insert(AuditError::io("read", &source.file.path)(e));
-                *slot = None;
-                return Ok(None);
-            }
-        };
-        if stamp.is_none() && self.follow {
+    fn advance(&mut self, at: usize) -> Option<Stamp> {
+        let source = self.open.get_mut(at)?.as_mut()?;
+        let mut read = source.read(&self.filter);
+        if matches!(read, Ok(None)) && self.follow {
             if source.lines.source().is_live() {
-                return Ok(None);
+                return None;
             }
             // Its process may have written a last record after our read and before it let go.
-            stamp = source.read(&self.filter).map_err(AuditError::io("read", &source.file.path))?;
+            read = source.read(&self.filter);
         }
+        let read = read.map_err(AuditError::io("read", &source.file.path));
+        let stamp = self.spared(read).flatten();
         match stamp {
             Some(stamp) => self.next.push(Reverse((stamp, at))),
-            None => *slot = None,
+            None => self.open.get_mut(at).into_iter().for_each(|slot| *slot = None),
         }
-        Ok(stamp)
+        stamp
     }
 }
 
@@ -261,6 +277,7 @@ mod tests {
             Ok(())
         };
         merge.run(each).unwrap();
+        merge.damage().unwrap();
         out
     }
 

@@ -62,6 +62,8 @@ pub struct Verdict {
     pub signatures: u64,
     /// Where signatures are asked for: whether one is wrong, or more records come after the last than should.
     pub unsigned: bool,
+    /// It was removed while others were read.
+    gone: bool,
     /// Files that its records name: one that it follows, or some that were removed.
     claims: Vec<Claim>,
     anchors: Vec<Head>,
@@ -113,12 +115,13 @@ impl fmt::Display for Verdict {
 
 /// Checks all files: their chains, that each ends where others say, and the proofs.
 pub fn verify_all(dir: &Path, proofs: &Proofs) -> Result<Report, AuditError> {
-    verify_files(&files(dir)?, proofs, &Progress::default())
+    Ok(verify_files(&files(dir)?, proofs, &Progress::default()))
 }
 
 /// The same for files that were listed before, with their bytes counted as they are read.
-pub fn verify_files(files: &[AuditFile], proofs: &Proofs, progress: &Progress) -> Result<Report, AuditError> {
-    let mut verdicts = at_once(files, |file| verify_counted(file, proofs, progress))?;
+pub fn verify_files(files: &[AuditFile], proofs: &Proofs, progress: &Progress) -> Report {
+    let mut verdicts = at_once(files, |file| verify_counted(file, proofs, progress));
+    verdicts.retain(|verdict| !verdict.gone);
     let claims: Vec<(String, Claim)> = verdicts
         .iter_mut()
         .flat_map(|verdict| verdict.claims.drain(..).map(|claim| (verdict.name.clone(), claim)).collect::<Vec<_>>())
@@ -142,14 +145,11 @@ pub fn verify_files(files: &[AuditFile], proofs: &Proofs, progress: &Progress) -
     }
     let found: HashSet<Head> = verdicts.iter().flat_map(|v| v.anchors.iter().copied()).collect();
     let lost_anchors = proofs.anchors.iter().copied().filter(|anchor| !found.contains(anchor)).collect();
-    Ok(Report { files: verdicts, missing, lost_anchors })
+    Report { files: verdicts, missing, lost_anchors }
 }
 
 /// Asks of every file, on all cores; the answers are in the files' order.
-fn at_once<T: Send>(
-    files: &[AuditFile],
-    ask: impl Fn(&AuditFile) -> Result<T, AuditError> + Sync,
-) -> Result<Vec<T>, AuditError> {
+fn at_once<T: Send>(files: &[AuditFile], ask: impl Fn(&AuditFile) -> T + Sync) -> Vec<T> {
     let next = AtomicUsize::new(0);
     let work = || {
         let mut answers = Vec::new();
@@ -160,7 +160,7 @@ fn at_once<T: Send>(
         }
     };
     let cores = std::thread::available_parallelism().map_or(1, usize::from).min(files.len());
-    let mut answers: Vec<(usize, Result<T, AuditError>)> = std::thread::scope(|scope| {
+    let mut answers: Vec<(usize, T)> = std::thread::scope(|scope| {
         // where the system gives no thread, this one does all
         let others: Vec<_> =
             (1..cores).filter_map(|_| std::thread::Builder::new().spawn_scoped(scope, work).ok()).collect();
@@ -173,13 +173,20 @@ fn at_once<T: Send>(
 }
 
 /// Checks one file.
-pub fn verify(file: &AuditFile, proofs: &Proofs) -> Result<Verdict, AuditError> {
+pub fn verify(file: &AuditFile, proofs: &Proofs) -> Verdict {
     verify_counted(file, proofs, &Progress::default())
 }
 
-fn verify_counted(file: &AuditFile, proofs: &Proofs, progress: &Progress) -> Result<Verdict, AuditError> {
-    let input = file.open_counted(progress.counter())?;
-    let mut verdict = Verdict { name: file.name.clone(), live: input.is_live(), ..Verdict::default() };
+fn verify_counted(file: &AuditFile, proofs: &Proofs, progress: &Progress) -> Verdict {
+    let mut verdict = Verdict { name: file.name.clone(), ..Verdict::default() };
+    let input = match file.open_counted(progress.counter()) {
+        Ok(input) => input,
+        // one that is there and can't be opened hides no other
+        Err(e) => {
+            return Verdict { gone: e.is_of_a_file_that_is_gone(), unreadable: Some(e.to_string()), ..verdict };
+        }
+    };
+    verdict.live = input.is_live();
     let mut lines = Lines::new(input);
     let mut verifier = Verifier::default();
     let (mut signed, mut signed_claims) = (0, 0);
@@ -219,7 +226,7 @@ fn verify_counted(file: &AuditFile, proofs: &Proofs, progress: &Progress) -> Res
     // A file is signed from its second record on; only a process that was killed in between leaves one without.
     let bare = verdict.records > 1 && signed == 0 || verdict.records - signed > SIGNED_EVERY;
     verdict.unsigned |= bare && proofs.checker.as_ref().is_some_and(|checker| checker.is_asked_of(&file.name));
-    Ok(verdict)
+    verdict
 }
 
 impl Verdict {
@@ -296,7 +303,7 @@ mod tests {
             seen += 1;
             Ok(())
         });
-        assert!(read.unwrap_err().to_string().contains("jsonl.zst") && seen >= 1);
+        assert!(read.is_ok() && merge.damage().unwrap_err().to_string().contains("jsonl.zst") && seen >= 1);
     }
 
     /// A file begun on `day` with these records.
@@ -317,7 +324,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let record = |second| Record::new(UNIX_EPOCH + Duration::from_secs(second), Event::Exchange, "x");
         let first = write(dir.path(), 1, &(0..10).map(record).collect::<Vec<_>>());
-        let verdict = verify(&files(dir.path()).unwrap()[0], &Proofs::default()).unwrap();
+        let verdict = verify(&files(dir.path()).unwrap()[0], &Proofs::default());
         let mut start = Record::new(UNIX_EPOCH, Event::Start, "audit");
         start.previous = Some(Box::new(Previous { file: verdict.name.clone(), head: verdict.head.to_string() }));
         write(dir.path(), 2, &[start]);
@@ -328,6 +335,6 @@ mod tests {
         let verdicts = verify_all(dir.path(), &Proofs::default()).unwrap().files;
         assert!(verdicts[0].to_string().starts_with("BROKEN at its end"), "{}", verdicts[0]);
         std::fs::write(&first, &bytes[..cut + 9]).unwrap();
-        assert_eq!(verify(&files(dir.path()).unwrap()[0], &Proofs::default()).unwrap().torn, 9);
+        assert_eq!(verify(&files(dir.path()).unwrap()[0], &Proofs::default()).torn, 9);
     }
 }

@@ -57,7 +57,8 @@ fn wrong(what: impl Into<String>, next: &str) -> anyhow::Error {
 fn exchange(id: &str, dir: &Path) -> anyhow::Result<ExitCode> {
     let mut found = 0;
     let wanted = Wanted { exchanges: vec![id.to_owned()], ..Wanted::default() };
-    Merge::new(dir, Filter::new(&wanted))?.run(|line| {
+    let mut merge = Merge::new(dir, Filter::new(&wanted))?;
+    merge.run(|line| {
         found += 1;
         let read = |name: &str| member(line, name).map(|v| v.text().into_owned()).filter(|t| !t.is_empty());
         let text = |name: &str| read(name).unwrap_or_default();
@@ -77,6 +78,7 @@ fn exchange(id: &str, dir: &Path) -> anyhow::Result<ExitCode> {
         }
         Ok(())
     })?;
+    merge.damage().map_err(|e| told(e.into()))?;
     if found > 0 {
         return Ok(ExitCode::SUCCESS);
     }

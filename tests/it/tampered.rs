@@ -1,10 +1,10 @@
 //! What was done to the audit's files since they were written: it is told, and hides nothing that is left.
 
-use crate::support::locum::{finish, stderr, told};
+use crate::support::locum::{finish, stderr, stdout, told};
 use crate::support::{HANGS, Home};
 use locum::chain::{self, Head};
 use serde_json::Value;
-use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -128,4 +128,42 @@ fn a_first_start_that_fails_leaves_no_promise_of_records() {
     assert!(stderr(&output).contains("is open to others"), "{}", told(&output));
     let output = verify(&home, &[]);
     assert!(output.status.success(), "{}", told(&output));
+}
+
+#[test]
+fn a_file_that_can_not_be_read_hides_no_other() {
+    let (home, _) = recorded(1);
+    // a name that leads to itself can't be opened, and half of a compressed file can't be read to its end
+    let looped = home.audit_dir().join("20261101T000000.000000Z-1.jsonl");
+    let cut = home.audit_dir().join("20261102T000000.000000Z-1.jsonl.zst");
+    let packed = zstd::encode_all(&[b'\n'; 1000][..], 1).unwrap();
+    for damage in [&looped, &cut] {
+        match damage == &looped {
+            true => symlink(&looped, &looped).unwrap(),
+            false => std::fs::write(&cut, &packed[..packed.len() / 2]).unwrap(),
+        }
+        let read = |args: &[&str]| {
+            let output = finish(&mut home.locum(&[&["audit"], args].concat()));
+            assert_eq!(output.status.code(), Some(1), "{args:?}: {}", told(&output));
+            assert!(
+                stderr(&output).contains(&format!("the audit can't read {}", damage.display())),
+                "{}",
+                told(&output)
+            );
+            stdout(&output)
+        };
+        for args in [&["tail"][..], &["query"]] {
+            assert!(read(args).contains("locum"), "{args:?}: {}", read(args));
+        }
+        let array: Value = serde_json::from_str(&read(&["export", "--format", "json"])).expect("a whole array");
+        let stats: Value = serde_json::from_str(&read(&["stats", "--json"])).expect("an object");
+        assert!(!array.as_array().unwrap().is_empty());
+        assert_eq!(stats["records"], array.as_array().unwrap().len());
+        let output = verify(&home, &["--json"]);
+        assert_eq!(output.status.code(), Some(1), "{}", told(&output));
+        let verdicts: Vec<Value> = stdout(&output).lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+        let sound: Vec<&Value> = verdicts.iter().map(|v| &v["sound"]).collect();
+        assert_eq!(sound, [false, true], "{}", told(&output));
+        std::fs::remove_file(damage).unwrap();
+    }
 }

@@ -49,7 +49,7 @@ fn substitution(second: u64, exchange: &str) -> Record {
 }
 
 fn verdicts(dir: &Path) -> Vec<Verdict> {
-    files(&dir.join("audit")).unwrap().iter().map(|f| verify::verify(f, &Proofs::default()).unwrap()).collect()
+    files(&dir.join("audit")).unwrap().iter().map(|f| verify::verify(f, &Proofs::default())).collect()
 }
 
 fn sound(dir: &Path) -> bool {

@@ -172,7 +172,8 @@ fn tail(args: &TailArgs, dir: &Path, out: &mut impl Write) -> anyhow::Result<Exi
         newest.drain(..newest.len().saturating_sub(args.lines));
         Ok(())
     })?;
-    if newest.is_empty() && !args.follow {
+    let damage = merge.damage();
+    if newest.is_empty() && !args.follow && damage.is_ok() {
         writeln!(out, "nothing is recorded in {} yet", dir.display())?;
     }
     for line in newest {
@@ -180,13 +181,16 @@ fn tail(args: &TailArgs, dir: &Path, out: &mut impl Write) -> anyhow::Result<Exi
     }
     out.flush()?;
     if !args.follow {
-        return Ok(ExitCode::SUCCESS);
+        return damage.map(|()| ExitCode::SUCCESS).map_err(Into::into);
     }
+    let tell = |damage: Result<(), AuditError>| damage.unwrap_or_else(|e| eprintln!("locum: {e}"));
+    tell(damage);
     loop {
         std::thread::sleep(LOOK);
         merge.refresh()?;
         merge.run(|line| show(line, args.json, out))?;
         out.flush()?;
+        tell(merge.damage());
     }
 }
 
@@ -211,12 +215,24 @@ impl FilterArgs {
         }))
     }
 
-    /// Calls `each` with every record that is asked for, and shows how far it is where that takes a while.
-    /// `at_last`: nothing is printed before it is through.
-    fn run(&self, dir: &Path, at_last: bool, each: impl FnMut(&[u8]) -> io::Result<()>) -> anyhow::Result<()> {
+    /// Calls `each` with every record that is asked for, and shows how far it is where that takes a while. Gives what could
+    /// not be read, to be told once all else is shown. `at_last`: nothing is printed before it is through.
+    fn run(&self, dir: &Path, at_last: bool, each: impl FnMut(&[u8]) -> io::Result<()>) -> anyhow::Result<Damage> {
         let mut merge = Merge::new(dir, self.filter()?)?;
         let _bar = ProgressBar::show(merge.progress(), at_last);
-        Ok(merge.run(each)?)
+        merge.run(each)?;
+        Ok(Damage(merge.damage()))
+    }
+}
+
+/// Whether there is a file that could not be read.
+#[must_use = "it is to be told in the end"]
+struct Damage(Result<(), AuditError>);
+
+impl Damage {
+    fn told(self) -> anyhow::Result<ExitCode> {
+        self.0?;
+        Ok(ExitCode::SUCCESS)
     }
 }
 
@@ -228,34 +244,35 @@ fn bare_name(name: &str) -> String {
 
 fn query(args: &QueryArgs, dir: &Path, out: &mut impl Write) -> anyhow::Result<ExitCode> {
     let mut found = 0u64;
-    args.filter.run(dir, false, |line| {
+    let damage = args.filter.run(dir, false, |line| {
         found += 1;
         show(line, args.json, out)
     })?;
-    if found == 0 && !args.json {
+    if found == 0 && !args.json && damage.0.is_ok() {
         writeln!(out, "no record answers that")?;
     }
     out.flush()?;
-    Ok(ExitCode::SUCCESS)
+    damage.told()
 }
 
 fn export(args: &ExportArgs, dir: &Path, out: &mut impl Write) -> anyhow::Result<ExitCode> {
-    match args.format {
+    let damage = match args.format {
         Format::Csv => {
             writeln!(out, "{}", row::COLUMNS.join(","))?;
-            args.filter.run(dir, false, |line| row::csv_row(line, out))?;
+            args.filter.run(dir, false, |line| row::csv_row(line, out))?
         }
         Format::Json => {
             let mut before: &[u8] = b"[\n";
-            args.filter.run(dir, false, |line| {
+            let damage = args.filter.run(dir, false, |line| {
                 out.write_all(std::mem::replace(&mut before, b",\n"))?;
                 out.write_all(line)
             })?;
             out.write_all(if before == b"[\n" { b"[]\n" } else { b"\n]\n" })?;
+            damage
         }
-    }
+    };
     out.flush()?;
-    Ok(ExitCode::SUCCESS)
+    damage.told()
 }
 
 fn show(line: &[u8], json: bool, out: &mut impl Write) -> io::Result<()> {

@@ -1,7 +1,7 @@
 //! `locum audit stats`: counts as tables, and what was unusual.
 
 use super::row::{local_time, size};
-use super::{StatsArgs, print_table};
+use super::{Damage, StatsArgs, print_table};
 use crate::anomaly::{self, Finding, Watch};
 use crate::audit::alert;
 use crate::audit::lines::member;
@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 
 pub(super) fn stats(args: &StatsArgs, settings: &Settings, out: &mut impl Write) -> anyhow::Result<ExitCode> {
-    let (stats, unusual) = count(args, settings)?;
+    let (stats, unusual, damage) = count(args, settings)?;
     if args.json {
         let by = By::ALL.map(|by| {
             let groups = stats.by(by).into_iter().map(|(name, group)| group_json(by.as_str(), &name, group));
@@ -32,7 +32,7 @@ pub(super) fn stats(args: &StatsArgs, settings: &Settings, out: &mut impl Write)
         unusual.print(out)?;
     }
     out.flush()?;
-    Ok(ExitCode::SUCCESS)
+    damage.told()
 }
 
 /// Lines that go from the reading thread to those that count: enough to be worth a wake-up.
@@ -41,7 +41,7 @@ const BATCH: usize = 256 * 1024;
 const WAITING: usize = 4;
 
 /// Reads in this thread, and counts in two others: each takes about as long.
-fn count(args: &StatsArgs, settings: &Settings) -> anyhow::Result<(Stats, Unusual)> {
+fn count(args: &StatsArgs, settings: &Settings) -> anyhow::Result<(Stats, Unusual, Damage)> {
     std::thread::scope(|scope| {
         let (to_stats, for_stats) = sync_channel::<Arc<Vec<u8>>>(WAITING);
         let (to_unusual, for_unusual) = sync_channel::<Arc<Vec<u8>>>(WAITING);
@@ -63,7 +63,7 @@ fn count(args: &StatsArgs, settings: &Settings) -> anyhow::Result<(Stats, Unusua
             to_stats.send(batch.clone()).map_err(gone)?;
             to_unusual.send(batch).map_err(gone)
         };
-        args.filter.run(&settings.audit.dir, true, |line| {
+        let damage = args.filter.run(&settings.audit.dir, true, |line| {
             batch.extend_from_slice(line);
             batch.push(b'\n');
             if batch.len() < BATCH { Ok(()) } else { send(std::mem::replace(&mut batch, Vec::with_capacity(BATCH))) }
@@ -71,7 +71,7 @@ fn count(args: &StatsArgs, settings: &Settings) -> anyhow::Result<(Stats, Unusua
         send(batch)?;
         drop((to_stats, to_unusual));
         let stats = stats.join().unwrap_or_else(|panic| resume_unwind(panic));
-        Ok((stats, unusual.join().unwrap_or_else(|panic| resume_unwind(panic))))
+        Ok((stats, unusual.join().unwrap_or_else(|panic| resume_unwind(panic)), damage))
     })
 }
 

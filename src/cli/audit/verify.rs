@@ -2,11 +2,11 @@
 
 use super::progress::ProgressBar;
 use super::{VerifyArgs, print_table};
+use crate::audit;
 use crate::audit::public::{self, PublicKey};
 use crate::audit::query::Progress;
 use crate::audit::sign::Checker;
 use crate::audit::verify::{Proofs, Report, Verdict, verify_files};
-use crate::audit::{self, AuditError};
 use crate::chain::Head;
 use crate::cli::term::{Told, WRONG_USAGE};
 use crate::config::Settings;
@@ -20,10 +20,9 @@ pub(super) fn verify(args: &VerifyArgs, settings: &Settings, out: &mut impl Writ
     let anchors = args.anchor.iter().map(|said| heads(said)).collect::<Result<Vec<_>, _>>()?.concat();
     let keys = keys(args, &settings.state)?;
     let files = audit::files(dir)?;
-    let sizes = files.iter().map(|file| Ok(file.metadata()?.1)).collect::<Result<Vec<u64>, AuditError>>()?;
-    let progress = Progress::of(sizes.iter().sum());
+    let progress = Progress::of(files.iter().filter_map(|file| Some(file.metadata().ok()?.1)).sum());
     let bar = ProgressBar::show(progress.clone(), true);
-    let report = verify_files(&files, &Proofs { anchors, checker: Checker::new(&keys) }, &progress)?;
+    let report = verify_files(&files, &Proofs { anchors, checker: Checker::new(&keys) }, &progress);
     drop(bar);
     if report.files.is_empty() {
         emptied(dir, &public::known(&public::path(&settings.state))?)?;
