@@ -1,7 +1,6 @@
 //! When keys were last used: read from the newest files on, and from older ones only while some key is still to be found.
 
-use super::AuditError;
-use super::folder::files;
+use super::folder::{AuditFile, files};
 use super::lines::{Line, Lines, Stamp, member, stamp};
 use super::query::time_stamp;
 use std::collections::HashMap;
@@ -10,16 +9,13 @@ use std::path::Path;
 /// How much is read for it at most, in bytes; a key that was used before that is as good as not used.
 const MOST: u64 = 512 * 1024 * 1024;
 
-/// When each of these keys was last put into a request, as far as the audit in `dir` tells.
-///
-/// # Errors
-/// When the folder can't be read. A file that can't be read tells nothing.
-pub fn last_uses(dir: &Path, keys: &[&str]) -> Result<HashMap<String, Stamp>, AuditError> {
-    let mut newest_first = Vec::new();
-    for file in files(dir)? {
-        let (written, length) = file.metadata()?;
-        newest_first.push((written, length, file));
+/// When each of these keys was last put into a request, as far as the audit in `dir` tells. What can't be read tells nothing.
+pub fn last_uses(dir: &Path, keys: &[&str]) -> HashMap<String, Stamp> {
+    if keys.is_empty() {
+        return HashMap::new();
     }
+    let readable = |file: AuditFile| file.metadata().ok().map(|(written, length)| (written, length, file));
+    let mut newest_first: Vec<_> = files(dir).unwrap_or_default().into_iter().filter_map(readable).collect();
     newest_first.sort_by(|a, b| b.cmp(a));
     let (mut last, mut read) = (HashMap::new(), 0);
     for (written, length, file) in newest_first {
@@ -39,7 +35,7 @@ pub fn last_uses(dir: &Path, keys: &[&str]) -> Result<HashMap<String, Stamp>, Au
             }
         }
     }
-    Ok(last)
+    last
 }
 
 /// The key that a record of a substitution is of, and when it was.
@@ -75,9 +71,9 @@ mod tests {
         // one that lives long, and one that was begun and ended meanwhile
         write("20251113T021320.000000Z-1.jsonl", &[use_of(1, "api.a"), use_of(90, "api.b")], 90);
         write("20251113T021330.000000Z-2.jsonl", &[use_of(20, "api.a"), (30, Event::Refusal, "api.c")], 30);
-        let last = last_uses(dir.path(), &["a", "b", "c"]).unwrap();
+        let last = last_uses(dir.path(), &["a", "b", "c"]);
         assert_eq!(last, [("a".into(), time_stamp(at(20))), ("b".into(), time_stamp(at(90)))].into());
-        assert_eq!(last_uses(dir.path(), &["b"]).unwrap().len(), 1);
-        assert!(last_uses(&dir.path().join("none"), &["b"]).unwrap().is_empty());
+        assert_eq!(last_uses(dir.path(), &["b"]).len(), 1);
+        assert!(last_uses(&dir.path().join("none"), &["b"]).is_empty());
     }
 }

@@ -411,3 +411,22 @@ async fn the_list_of_keys_tells_when_each_was_last_used() {
     assert_eq!(last("tool"), of(&records, "substitution")[0]["timestamp"]);
     assert_eq!(last("openai"), Value::Null);
 }
+
+/// The audit only adds to a list of keys; what it can't tell is unknown.
+#[test]
+fn a_list_of_keys_stands_without_the_audit() {
+    let home = Home::with("", "[key.tool]\nhosts = [\"api.tool.example\"]\n");
+    let list = || {
+        let output = finish(&mut home.locum(&["key", "list", "--json"]));
+        assert!(output.status.success(), "{}", told(&output));
+        let keys: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        keys.as_array().unwrap().iter().map(|key| key["last_used"].clone()).collect::<Vec<_>>()
+    };
+    assert!(home.run(&["true"]).status.success());
+    let looped = home.audit_dir().join("20991101T000000.000000Z-1.jsonl");
+    std::os::unix::fs::symlink(&looped, &looped).unwrap();
+    assert_eq!(list(), [Value::Null, Value::Null]);
+    std::fs::remove_dir_all(home.audit_dir()).unwrap();
+    std::fs::write(home.audit_dir(), "no folder").unwrap();
+    assert_eq!(list(), [Value::Null, Value::Null]);
+}
