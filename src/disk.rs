@@ -36,8 +36,21 @@ pub fn replace_if(path: &Path, bytes: &[u8], rights: Rights, still: impl FnOnce(
     draft.as_file().sync_all()?;
     still()?;
     draft.persist(path).map_err(|e| e.error)?;
-    // Else a power cut could undo the rename. Windows can't open folders, and needs it not.
-    if cfg!(unix) { File::open(folder(path))?.sync_all() } else { Ok(()) }
+    press(folder(path));
+    Ok(())
+}
+
+/// Brings a folder to its disk; else a power cut could undo the rename. The new bytes are there whether or not it works:
+/// some file systems don't do it for folders, and one that may not be read can't be opened for it.
+fn press(folder: &Path) {
+    use io::ErrorKind::{InvalidInput, PermissionDenied, Unsupported};
+    // Windows can't open folders, and needs it not.
+    if cfg!(unix)
+        && let Err(e) = File::open(folder).and_then(|folder| folder.sync_all())
+        && !matches!(e.kind(), InvalidInput | PermissionDenied | Unsupported)
+    {
+        tracing::warn!("{} was changed, which a power cut may undo: {e}", folder.display());
+    }
 }
 
 /// As [`replace`], for what can be made again: readers find it whole, but a power cut may undo it.

@@ -308,3 +308,29 @@ async fn signals_reload_and_wipe() {
     assert_eq!(status().await, 200);
     assert_eq!(upstream.seen().len(), 3);
 }
+
+/// Where a folder can be written and not read, what is written there can't be pressed to the disk; it is there.
+#[test]
+fn a_file_is_written_into_a_folder_that_can_not_be_read() {
+    let home = Home::bare("");
+    let folder = home.path().join("write-only");
+    std::fs::create_dir(&folder).unwrap();
+    std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o300)).unwrap();
+    let locum = env!("CARGO_BIN_EXE_locum");
+    // root is bound by it too without its capabilities
+    let mut command = home.command(if rustix::process::geteuid().is_root() { "setpriv" } else { locum });
+    if rustix::process::geteuid().is_root() {
+        command.args(["--bounding-set=-all", "--inh-caps=-all", locum]);
+    }
+    command.arg("--config").arg(home.config()).arg("--state").arg(home.state()).args([
+        "ca",
+        "export",
+        "--out",
+        "write-only/ca.pem",
+    ]);
+    let output = finish(&mut command);
+    std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o700)).unwrap();
+    assert!(output.status.success(), "{}", told(&output));
+    let pem = std::fs::read_to_string(folder.join("ca.pem")).unwrap();
+    assert!(pem.starts_with("-----BEGIN CERTIFICATE-----"), "{pem}");
+}
