@@ -145,7 +145,12 @@ impl<S> Strict<S> {
             self.admit(rest, &sound);
             rest = rest.get(sound.len..).unwrap_or_default();
         }
-        self.partial.extend_from_slice(rest);
+        if rest.len() == partial.len() {
+            // a long head may come byte by byte
+            self.partial = partial;
+        } else {
+            self.partial.extend_from_slice(rest);
+        }
         Ok(())
     }
 
@@ -230,6 +235,22 @@ mod tests {
             writer.await.unwrap();
             end
         })
+    }
+
+    #[tokio::test]
+    async fn a_head_that_comes_byte_by_byte_is_not_copied_for_each() {
+        let (mut near, far) = tokio::io::duplex(64);
+        let (mut strict, _) = Strict::new(far, Arc::default(), Arc::default());
+        let mut buffers = Vec::new();
+        for byte in format!("GET / HTTP/1.1\r\nX: {}", "x".repeat(4000)).bytes() {
+            near.write_all(&[byte]).await.unwrap();
+            let (mut room, mut cx) = ([0; 64], Context::from_waker(std::task::Waker::noop()));
+            let mut room = ReadBuf::new(&mut room);
+            assert!(Pin::new(&mut strict).poll_read(&mut cx, &mut room).is_pending(), "no part of a head comes out");
+            buffers.push(strict.partial.as_ptr());
+        }
+        buffers.dedup();
+        assert!(buffers.len() < 20, "{}", buffers.len());
     }
 
     proptest! {
