@@ -6,7 +6,7 @@ use super::framing::Fault;
 use super::refuse::Refusal;
 use super::response_body::ResponseBody;
 use super::strict::Strict;
-use super::watched::Watched;
+use super::watched::{Outflow, Watched};
 use crate::upstream::pool::BoxError;
 use crate::upstream::when_ready::WhenReady;
 use bytes::Bytes;
@@ -19,7 +19,7 @@ use std::convert::Infallible;
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
@@ -118,7 +118,7 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let (told, of) = (conn.clone(), conn.clone());
-    let stream = Watched::new(stream, move |fault: &'static str| told.record_malformed(fault.into()));
+    let (stream, outflow) = Watched::new(stream, move |fault: &'static str| told.record_malformed(fault.into()));
     let serving = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
         .initial_stream_window_size(1 << 20)
@@ -132,13 +132,19 @@ where
         _ = serving.as_mut() => return,
         () = stopped(&mut stop) => serving.as_mut().graceful_shutdown(),
     }
-    // a client that never acknowledges is not waited for once it has its answers
+    tokio::select! {
+        _ = serving => {}
+        () = answered(&conn.under_way, &outflow) => {}
+    }
+}
+
+/// Resolves once a client has its answers and takes nothing more: one that never acknowledges the end is not waited for.
+/// What was answered may still have to leave.
+async fn answered(under_way: &AtomicUsize, outflow: &Outflow) {
     loop {
-        tokio::select! {
-            _ = serving.as_mut() => return,
-            () = tokio::time::sleep(LAST_WORDS) => {}
-        }
-        if conn.under_way.load(Ordering::Relaxed) == 0 {
+        let before = outflow.written();
+        tokio::time::sleep(LAST_WORDS).await;
+        if under_way.load(Ordering::Relaxed) == 0 && !outflow.is_stuck() && outflow.written() == before {
             return;
         }
     }
@@ -198,4 +204,34 @@ pub(super) async fn hang_up<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, dr
     };
     // whoever stays longer has had the time
     let _ = tokio::time::timeout(LAST_WORDS, lingering).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Time stands still but where all wait.
+    #[tokio::test(start_paused = true)]
+    async fn what_has_been_answered_leaves_before_a_client_is_left() {
+        const PATIENCE: Duration = Duration::from_secs(20);
+        let (client, mut far) = tokio::io::duplex(64);
+        let (mut stream, outflow) = Watched::new(client, |_: &'static str| {});
+        let idle = AtomicUsize::new(0);
+        let is_left = || async { tokio::time::timeout(PATIENCE, answered(&idle, &outflow)).await.is_ok() };
+        assert!(is_left().await, "one that was told nothing");
+
+        let writing = tokio::spawn(async move {
+            stream.write_all(&[0; 200]).await.expect("a client that reads");
+            stream.flush().await.expect("a client that reads");
+            stream
+        });
+        tokio::task::yield_now().await;
+        assert!(!is_left().await, "the answer is not through");
+        far.read_exact(&mut [0; 200]).await.expect("the answer");
+        let _stream = writing.await.expect("the rest leaves");
+        assert!(is_left().await);
+
+        idle.store(1, Ordering::Relaxed);
+        assert!(!is_left().await, "an answer is still to come");
+    }
 }

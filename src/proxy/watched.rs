@@ -3,6 +3,8 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -16,11 +18,42 @@ pub(super) struct Watched<S, F> {
     inner: S,
     frames: Frames,
     tell: F,
+    outflow: Arc<Outflow>,
+}
+
+/// How what is written to a client leaves.
+#[derive(Debug, Default)]
+pub(super) struct Outflow {
+    written: AtomicU64,
+    stuck: AtomicBool,
+}
+
+impl Outflow {
+    pub fn written(&self) -> u64 {
+        self.written.load(Ordering::Relaxed)
+    }
+
+    /// There is more, and the client does not take it now.
+    pub fn is_stuck(&self) -> bool {
+        self.stuck.load(Ordering::Relaxed)
+    }
+
+    fn note<T>(&self, polled: &Poll<T>) {
+        self.stuck.store(polled.is_pending(), Ordering::Relaxed);
+    }
 }
 
 impl<S, F> Watched<S, F> {
-    pub fn new(inner: S, tell: F) -> Self {
-        Self { inner, frames: Frames::default(), tell }
+    pub fn new(inner: S, tell: F) -> (Self, Arc<Outflow>) {
+        let outflow: Arc<Outflow> = Arc::default();
+        (Self { inner, frames: Frames::default(), tell, outflow: outflow.clone() }, outflow)
+    }
+}
+
+impl<S, F: FnMut(&'static str)> Watched<S, F> {
+    fn pass(&mut self, bytes: &[u8]) {
+        self.outflow.written.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        self.frames.pass(bytes, &mut self.tell);
     }
 }
 
@@ -33,8 +66,10 @@ impl<S: AsyncRead + Unpin, F: Unpin> AsyncRead for Watched<S, F> {
 impl<S: AsyncWrite + Unpin, F: FnMut(&'static str) + Unpin> AsyncWrite for Watched<S, F> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = &mut *self;
-        let written = ready!(Pin::new(&mut this.inner).poll_write(cx, buf))?;
-        this.frames.pass(buf.get(..written).unwrap_or(buf), &mut this.tell);
+        let polled = Pin::new(&mut this.inner).poll_write(cx, buf);
+        this.outflow.note(&polled);
+        let written = ready!(polled)?;
+        this.pass(buf.get(..written).unwrap_or(buf));
         Poll::Ready(Ok(written))
     }
 
@@ -44,11 +79,13 @@ impl<S: AsyncWrite + Unpin, F: FnMut(&'static str) + Unpin> AsyncWrite for Watch
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = &mut *self;
-        let written = ready!(Pin::new(&mut this.inner).poll_write_vectored(cx, bufs))?;
+        let polled = Pin::new(&mut this.inner).poll_write_vectored(cx, bufs);
+        this.outflow.note(&polled);
+        let written = ready!(polled)?;
         let mut left = written;
         for buf in bufs {
             let passed = left.min(buf.len());
-            this.frames.pass(buf.get(..passed).unwrap_or(buf), &mut this.tell);
+            this.pass(buf.get(..passed).unwrap_or(buf));
             left -= passed;
         }
         Poll::Ready(Ok(written))
@@ -59,7 +96,9 @@ impl<S: AsyncWrite + Unpin, F: FnMut(&'static str) + Unpin> AsyncWrite for Watch
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_flush(cx)
+        let polled = Pin::new(&mut self.inner).poll_flush(cx);
+        self.outflow.note(&polled);
+        polled
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
