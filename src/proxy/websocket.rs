@@ -396,6 +396,7 @@ impl<'r, U: AsyncRead, C: AsyncWrite> Down<'r, U, C> {
             let is_control = matches!(opcode, Opcode::Close | Opcode::Ping | Opcode::Pong);
             let scrub = if is_control { &mut self.control } else { &mut self.messages };
             let payload = scrubbed(scrub, payload.freeze(), &mut self.source.read);
+            let payload = if opcode == Opcode::Close { self.reason(payload) } else { payload };
             self.bytes += payload.len() as u64;
             let own = opcode;
             let opcode = match is_control {
@@ -412,6 +413,16 @@ impl<'r, U: AsyncRead, C: AsyncWrite> Down<'r, U, C> {
             }
         }
         self.flush().await
+    }
+
+    /// A close frame's payload, in which the reason is whole, as a header is: keys that are too short for other frames are
+    /// hidden too.
+    fn reason(&self, payload: Bytes) -> Bytes {
+        let Some((code, reason)) = payload.split_first_chunk() else { return payload };
+        let clean = self.relay.scrubber.as_ref().and_then(|scrubber| scrubber.header(reason));
+        clean.map_or(payload.clone(), |clean| {
+            frames::close(u16::from_be_bytes(*code), &String::from_utf8_lossy(&clean)).into()
+        })
     }
 
     async fn flush(&mut self) -> Result<(), End> {

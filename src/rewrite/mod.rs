@@ -54,8 +54,9 @@
 //! `body:any` replaces in text, names and files too; in the headers of a part only what can't end its line or its quotes.
 //!
 //! In a WebSocket each text message is a body of its own, uses are counted for each, and binary messages have no place. What an agent
-//! says to a model there is longer text within JSON, and stays. On the way back all data frames of a connection are one text
-//! to [`scrub`], and keep their lengths; the reason of a close frame is short and whole, as a header is.
+//! says to a model there is longer text within JSON, and stays. On the way back all messages of a connection are one text
+//! to [`scrub`] and its control frames are another: in a message a key becomes its placeholder, in a control frame a mask of its
+//! length. The reason of a close frame is whole besides, as a header is, so there short keys are hidden too.
 //!
 //! A value is never searched, neither by the same search nor by the next.
 //!

@@ -174,6 +174,30 @@ fn a_key_is_hidden_however_it_is_cut() {
     );
 }
 
+/// It is whole, as a header is; in other frames so few letters could be anything.
+#[test]
+fn a_short_key_is_hidden_in_the_reason_of_a_close() {
+    let upstream = Socket::open(|mut peer| {
+        peer.text("pin-4711 it is");
+        let reason = format!("pin-4711 is wrong, {}", "é".repeat(50));
+        peer.send(Opcode::Close, true, [&1008_u16.to_be_bytes()[..], reason.as_bytes()].concat());
+        while peer.next().is_some() {}
+    });
+    let port = upstream.authority().rsplit_once(':').expect("a port").1.to_owned();
+    let key = format!("[key.tool]\nhosts = [\"{}\"]\nwhere = [\"header\"]\n", upstream.authority());
+    let home = Home::with(&format!("connect_ports = [{port}]\n"), &key).set("TOOL_API_KEY", "pin-4711");
+    let serve = home.serve();
+    let (_, mut client) = open(&serve, &upstream.authority(), ASK).expect("a WebSocket");
+    assert_eq!(client.said(), "pin-4711 it is");
+    let (code, reason) = client.closed().expect("a close frame");
+    // 123 bytes are the most that fit
+    assert_eq!((code, reason), (1008, format!("<<tool_key>> is wrong, {}", "é".repeat(50))));
+    client.send(Opcode::Close, true, 1008_u16.to_be_bytes());
+    upstream.finish();
+    let (exchange, _) = audit(&serve.stop());
+    assert_eq!((&exchange["success"], &exchange["scrubbed"]), (&true.into(), &1.into()), "{exchange}");
+}
+
 #[test]
 fn a_handshake_that_is_not_right_is_refused() {
     let upstream = Upstream::start();
