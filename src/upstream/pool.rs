@@ -327,22 +327,27 @@ where
     }
 
     async fn connect(self: &Arc<Self>, origin: &Origin, wish: Wish) -> Result<Line<B>, UpstreamError> {
-        let way = self.way(origin, wish);
-        if way.shared {
-            return self.connect_in_turn(origin, wish, way).await;
-        }
-        match self.open(origin, wish, &way).await {
-            Err(failure) if failure.no_protocol && wish != Wish::Alone => {
-                let way = self.learn(origin, wish, Only::Http2);
-                self.connect_in_turn(origin, wish, way).await
+        let mut way = self.way(origin, wish);
+        loop {
+            if way.shared {
+                match self.connect_in_turn(origin, wish, way).await? {
+                    Some(line) => return Ok(line),
+                    None => way = self.way(origin, wish),
+                }
+                continue;
             }
-            opened => opened.map_err(|failure| failure.error),
+            match self.open(origin, wish, &way).await {
+                Err(failure) if failure.no_protocol && wish != Wish::Alone => {
+                    way = self.learn(origin, wish, Only::Http2);
+                }
+                opened => return opened.map_err(|failure| failure.error),
+            }
         }
     }
 
     /// Of many requests that come at once to an upstream that is down or slow, one tries: the others wait for what it
-    /// gets, learns or fails of.
-    async fn connect_in_turn(&self, origin: &Origin, wish: Wish, way: Way) -> Result<Line<B>, UpstreamError> {
+    /// gets, learns or fails of. `None` where a connection is not to be shared any more.
+    async fn connect_in_turn(&self, origin: &Origin, wish: Wish, way: Way) -> Result<Option<Line<B>>, UpstreamError> {
         let asked = Instant::now();
         let mut turn = way.opening.lock().await;
         if let Some((failed, error)) = &*turn
@@ -351,16 +356,15 @@ where
             return Err(error.clone());
         }
         if let Some(line) = self.kept(origin, wish) {
-            return Ok(line);
+            return Ok(Some(line));
         }
         let now = self.way(origin, wish);
         if !now.shared {
-            drop(turn);
-            return self.open(origin, wish, &now).await.map_err(|failure| failure.error);
+            return Ok(None);
         }
         let opened = self.open(origin, wish, &now).await.map_err(|failure| failure.error);
         *turn = opened.as_ref().err().map(|error| (Instant::now(), error.clone()));
-        opened
+        opened.map(Some)
     }
 
     fn way(&self, origin: &Origin, wish: Wish) -> Way {
