@@ -95,7 +95,7 @@ pub fn is_coded_for_transfer(headers: &HeaderMap) -> bool {
     to_the_end && (chunked || headers.contains_key(CONTENT_LENGTH))
 }
 
-pub fn takes_trailers(headers: &HeaderMap) -> bool {
+fn takes_trailers(headers: &HeaderMap) -> bool {
     headers
         .get_all(TE)
         .iter()
