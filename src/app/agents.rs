@@ -13,7 +13,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 /// A shorter token could be guessed.
-const MIN_TOKEN: usize = 16;
+pub const MIN_TOKEN: usize = 16;
 
 /// The tokens that a process was started with.
 #[derive(Debug, Clone, Default)]
@@ -27,6 +27,9 @@ pub(super) struct Given {
 impl Given {
     pub fn at_start(made: Vec<(TokenHash, Arc<Agent>)>, environment: &Environment) -> Result<Self, AppError> {
         let token = environment.get(PROXY_TOKEN)?;
+        if token.as_ref().is_some_and(|token| token.expose().trim_ascii().len() < MIN_TOKEN) {
+            return Err(AppError::ShortToken);
+        }
         Ok(Self { made, variable: token.map(|token| TokenHash::of(token.expose().trim_ascii())) })
     }
 }

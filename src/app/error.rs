@@ -1,5 +1,6 @@
 //! Why a proxy can't be set up, and what to do about it.
 
+use super::MIN_TOKEN;
 use crate::audit::AuditError;
 use crate::ca::CaError;
 use crate::config::tokens::TokensError;
@@ -40,6 +41,8 @@ pub enum AppError {
     Open { address: SocketAddr },
     #[error("LOCUM_PROXY_TOKEN can't be used: {0}")]
     Variable(#[from] Unsealable),
+    #[error("LOCUM_PROXY_TOKEN has under {MIN_TOKEN} characters, so it could be guessed")]
+    ShortToken,
     #[error("no randomness from the system")]
     Random,
     #[error("no thread can be started: {0}")]
@@ -66,6 +69,7 @@ impl AppError {
                 "mend or remove the file; without it the tokens are gone: 'locum agent add' makes new ones".into()
             }
             AppError::Open { .. } => "make an agent with 'locum agent add NAME', or set LOCUM_PROXY_TOKEN".into(),
+            AppError::ShortToken => "set a longer one ('openssl rand -hex 32' makes one), or unset it".into(),
             AppError::State { .. } => "choose another folder with --state or XDG_STATE_HOME".into(),
             AppError::WebhookSecret { .. } => "see [anomaly] webhook_secret_file in the config".into(),
             AppError::Token { .. } => "see [agent.*] token_file in the config".into(),

@@ -30,7 +30,7 @@ use std::time::SystemTime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-pub use agents::{PROXY_TOKEN, named_agents};
+pub use agents::{MIN_TOKEN, PROXY_TOKEN, named_agents};
 pub use error::AppError;
 pub use keys::{Stored, active, secret_variables, sources, supplies, supplies_asking};
 pub use machine::{make_state_dir, random};

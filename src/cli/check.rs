@@ -1,5 +1,6 @@
 //! `locum check`: every mistake in the config and in what it names, at once; changes nothing.
 
+use crate::app::MIN_TOKEN;
 use crate::ca::Root;
 use crate::config::catalog::providers;
 use crate::config::keys::KeySetting;
@@ -121,6 +122,10 @@ impl Report {
         for agent in &settings.agents {
             let Some(path) = &agent.token_file else { continue };
             match FileSource::new(path).load() {
+                Ok(Some(token)) if token.expose().trim_ascii().len() < MIN_TOKEN => {
+                    let what = format!("the token has under {MIN_TOKEN} characters, so it could be guessed");
+                    self.mistaken(path, &what, "`locum agent add` makes one");
+                }
                 Ok(Some(_)) => {}
                 Ok(None) => self.mistaken(path, "holds no token", "`locum agent add` makes one"),
                 Err(e) => self.mistaken(path, &e.what, &e.next),

@@ -78,3 +78,21 @@ fn the_list_says_who_may_ask_without_a_token() {
         assert_eq!(transcript(&Home::bare(config), &["agent", "list"], ""), said);
     }
 }
+
+#[test]
+fn a_token_that_could_be_guessed_lets_nobody_in() {
+    for token in [" ", "short", "fifteen-letters"] {
+        let output = finish(&mut Home::with("", "").set("LOCUM_PROXY_TOKEN", token).locum(&["serve"]));
+        assert_eq!(output.status.code(), Some(1), "{}", told(&output));
+        assert!(stderr(&output).contains("LOCUM_PROXY_TOKEN has under 16 characters"), "{}", told(&output));
+    }
+    let home = Home::with("", "[agent.a]\ntoken_file = \"token\"\n");
+    let file = home.path().join("token");
+    std::fs::write(&file, "fifteen-letters\n").unwrap();
+    std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    for command in ["check", "serve"] {
+        let output = finish(&mut home.locum(&[command]));
+        assert_eq!(output.status.code(), Some(1), "{}", told(&output));
+        assert!(told(&output).contains("has under 16 characters"), "{}", told(&output));
+    }
+}
