@@ -214,6 +214,11 @@ fn targets<'s>(names: &'s [KeyName], settings: &'s Settings, supplies: &Supplies
     let mut targets = Vec::new();
     if names.is_empty() {
         for setting in settings.keys.iter().filter(|k| stores::is_kept(&k.source)) {
+            // one whose store this machine hasn't keeps no other from its new value
+            if let Err(e) = stores::named(setting, supplies) {
+                eprintln!("note: {} is left as it is: {e}", setting.name);
+                continue;
+            }
             let store = kept_in(&setting.name, Some(setting), supplies)?;
             targets.extend(store.map(|store| Target { name: &setting.name, setting: Some(setting), store }));
         }

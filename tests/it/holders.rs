@@ -238,3 +238,14 @@ fn a_key_that_can_not_be_taken_out_of_the_config_keeps_its_value() {
     assert_eq!(std::fs::read_to_string(home.config()).expect("the config"), config);
     assert_eq!(listed(&home, "tool")["masked"], "…WXYZ");
 }
+
+#[test]
+fn rotating_all_keys_passes_over_one_whose_store_there_is_not() {
+    let home = Home::bare("[key.vaulted]\nhosts = [\"api.tool.example\"]\nsource = \"vault\"\n");
+    let args = ["key", "set", "tool", "--stdin", "--host", "api.tool.example", "--store", "machine"];
+    assert!(locum(&home, &args, KEY).status.success());
+    let said = transcript(&home, &["key", "rotate", "--all"], "");
+    assert!(said.contains("note: vaulted is left as it is: there is no vault yet\n"), "{said}");
+    // it gets as far as asking
+    assert!(said.contains("error: there is no terminal to ask on"), "{said}");
+}
