@@ -145,7 +145,7 @@ fn edit(
     let _turn = disk::turn(&lock).map_err(|source| EditError::Io { path: lock, source })?;
     if let Some(text) = edited(&named, given, env, change)? {
         let found = fs::metadata(&path).ok();
-        let rights = found.as_ref().map_or(Rights::Public, Rights::Of);
+        let rights = found.as_ref().map_or(Rights::Private, Rights::Of);
         disk::replace(&path, text.as_bytes(), rights).map_err(fail)?;
     }
     Ok(named)
@@ -198,7 +198,11 @@ fn without_links(path: &Path) -> io::Result<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::DirBuilderExt as _;
+    use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+
+    fn mode(dir: &Path) -> u32 {
+        fs::metadata(dir.join("locum.toml")).unwrap().permissions().mode() & 0o777
+    }
 
     fn given(dir: &Path) -> Given {
         let state = dir.join("state");
@@ -212,9 +216,11 @@ mod tests {
         let (given, env) = (given(dir.path()), Environment::default());
         let text = "# mine\n[proxy]\negress = \"listed\"  # tight\n";
         fs::write(dir.path().join("locum.toml"), text).unwrap();
+        fs::set_permissions(dir.path().join("locum.toml"), fs::Permissions::from_mode(0o640)).unwrap();
         let binding =
             Binding { hosts: vec!["api.tool.example".into()], places: vec!["header".into()], ..Binding::default() };
         bind(&given, &env, &"tool".parse().unwrap(), &binding).unwrap();
+        assert_eq!(mode(dir.path()), 0o640, "it stays as it was");
         let written = fs::read_to_string(dir.path().join("locum.toml")).unwrap();
         assert_eq!(written, format!("{text}\n[key.tool]\nhosts = [\"api.tool.example\"]\nwhere = [\"header\"]\n"));
         assert!(unbind(&given, &env, &"tool".parse().unwrap()).unwrap());
@@ -235,6 +241,15 @@ mod tests {
             bind(&given, &env, &"tool".parse().unwrap(), &binding).unwrap();
             assert_eq!(fs::read_to_string(dir.path().join("locum.toml")).unwrap(), after);
         }
+    }
+
+    /// It tells where which keys go, which is nobody else's business unless the user says so.
+    #[test]
+    fn a_new_config_is_its_owners_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let binding = Binding { hosts: vec!["api.tool.example".into()], ..Binding::default() };
+        bind(&given(dir.path()), &Environment::default(), &"tool".parse().unwrap(), &binding).unwrap();
+        assert_eq!(mode(dir.path()), 0o600);
     }
 
     #[test]
