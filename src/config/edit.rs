@@ -170,15 +170,16 @@ fn edited(
     };
     let mut document: DocumentMut = before.parse().map_err(|e: toml_edit::TomlError| toml(e.to_string()))?;
     // comments with nothing behind them would be put behind all that comes
-    let comments = if document.is_empty() { before.trim_end() } else { "" };
-    if !comments.is_empty() {
-        document.set_trailing("");
-    }
+    let comments = document.trailing().as_str().unwrap_or_default().to_owned();
+    document.set_trailing("");
+    let tables = document.to_string();
     change(&mut document).map_err(|NoTable| toml("`key` is no table of tables".into()))?;
-    let after = match comments {
-        "" => document.to_string(),
-        _ if document.is_empty() => return Ok(None),
-        _ => format!("{comments}\n\n{document}"),
+    let changed = document.to_string();
+    let after = match changed.strip_prefix(&tables) {
+        Some(added) if !added.is_empty() && !comments.trim().is_empty() => {
+            format!("{tables}{}\n\n{}", comments.trim_end(), added.trim_start())
+        }
+        _ => changed + &comments,
     };
     if after == before {
         return Ok(None);
@@ -234,7 +235,10 @@ mod tests {
         let (given, env) = (given(dir.path()), Environment::default());
         let binding = Binding { hosts: vec!["api.tool.example".into()], ..Binding::default() };
         let added = "[key.tool]\nhosts = [\"api.tool.example\"]\n";
-        for (before, after) in [("", added.to_owned()), ("# mine", format!("# mine\n\n{added}"))] {
+        let other = "[proxy]\negress = \"listed\"\n\n# [key.other]\n";
+        for (before, after) in
+            [("", added.to_owned()), ("# mine", format!("# mine\n\n{added}")), (other, format!("{other}\n{added}"))]
+        {
             fs::write(dir.path().join("locum.toml"), before).unwrap();
             assert!(!unbind(&given, &env, &"tool".parse().unwrap()).unwrap());
             assert_eq!(fs::read_to_string(dir.path().join("locum.toml")).unwrap(), before);
