@@ -174,7 +174,7 @@ impl Report {
         let holds = |text: &str| value.expose().windows(text.len()).any(|w| w == text.as_bytes());
         if holds(&key.rule.name.placeholder()) {
             let what = format!("key '{}' has its own placeholder for a value", key.name);
-            self.warn(at, what, "this runs inside `locum run`: check outside of it");
+            self.warn(at, what, format!("put the key itself there, or store it with `locum key set {}`", key.name));
         } else if key.rule.placeholder.as_deref().is_some_and(holds) {
             let what = format!("the placeholder of key '{}' is a part of its value", key.name);
             self.warn(at, what, "choose one that gives nothing of the key away");
@@ -319,6 +319,7 @@ mod tests {
         for (text, value, said) in [
             (own(""), "", "no value"),
             (own(""), "short-key", "less than 12 secret bytes"),
+            (own("source = 'exec:[\"/bin/echo\", \"<<tool_key>>\"]'"), "", "has its own placeholder for a value"),
             (own("where = [\"body:any\"]"), "0123456789abcdef", "body:any"),
             (own("placeholder = \"tool-0000-0123456789\""), "xx-tool-0000-0123456789", "part of its value"),
             (own(""), "<<tool_key>>", "no value"),
