@@ -8,7 +8,7 @@ use crate::config::spots::{self, Spot, Wanted};
 use crate::disk::{self, Rights};
 use crate::memory::{Environment, Opened};
 use crate::name::KeyName;
-use crate::secrets::{Store, entry_name};
+use crate::secrets::{SourceSpec, Store, entry_name};
 use std::collections::BTreeMap;
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read as _};
@@ -41,7 +41,12 @@ struct Moving<'a> {
 pub fn migrate(files: &[PathBuf], dry_run: bool, settings: &Settings, stores: &Stores) -> anyhow::Result<ExitCode> {
     let wanted: Vec<Wanted> =
         settings.keys.iter().map(|k| Wanted { names: k.variables(), prefixes: k.prefixes.clone() }).collect();
-    let documents: Vec<Document> = files.iter().map(|path| Document::read(path, &wanted)).collect::<Result<_, _>>()?;
+    let mut documents: Vec<Document> =
+        files.iter().map(|path| Document::read(path, &wanted)).collect::<Result<_, _>>()?;
+    for document in &mut documents {
+        let Document { spots, text, .. } = document;
+        spots.retain(|spot| !text.get(spot.at.clone()).is_some_and(|value| is_shown(value.as_bytes(), settings)));
+    }
     let moving = gather(&documents, settings)?;
     if moving.is_empty() {
         let next =
@@ -51,7 +56,7 @@ pub fn migrate(files: &[PathBuf], dry_run: bool, settings: &Settings, stores: &S
     let mut missing = Vec::new();
     for key in moving.values() {
         let store = stores.of(key.setting)?;
-        if !is_stored(key, &*store, "take that one out of the file")? {
+        if !is_stored(key, stores, &*store, "take that one out of the file")? {
             missing.push((key, store));
         }
     }
@@ -94,17 +99,24 @@ fn gather<'a>(sources: &'a [Document], settings: &'a Settings) -> anyhow::Result
     Ok(moving)
 }
 
-/// Whether `store` has this very value already; an error where it has another.
-fn is_stored(key: &Moving, store: &dyn Store, undo: &str) -> anyhow::Result<bool> {
+/// Whether `store` has this very value already; an error where it, or one that could count before it, has another.
+fn is_stored(key: &Moving, stores: &Stores, store: &dyn Store, undo: &str) -> anyhow::Result<bool> {
     let name = &key.setting.name;
-    match store.get(&entry_name(name)).map_err(|e| stores::unavailable(&e))? {
-        None => Ok(false),
-        Some(there) if there.expose() == key.value => Ok(true),
-        Some(_) => {
+    let value_in = |store: &dyn Store| store.get(&entry_name(name)).map_err(|e| stores::unavailable(&e));
+    let others = match key.setting.source {
+        SourceSpec::Auto => stores::holders(name, stores.supplies)?,
+        _ => Vec::new(),
+    };
+    for store in others.iter().map(|other| &**other).chain([store]) {
+        if value_in(store)?.is_some_and(|there| there.expose() != key.value) {
             let what = format!("{} has another value for '{name}' than the {}", key.first, store.describe());
-            Err(term::Told::failed(what, format!("nothing has been changed; {undo}, or 'locum key remove {name}'")))
+            return Err(term::Told::failed(
+                what,
+                format!("nothing has been changed; {undo}, or 'locum key remove {name}'"),
+            ));
         }
     }
+    Ok(value_in(store)?.is_some())
 }
 
 impl Document {
@@ -188,7 +200,7 @@ pub fn import(environment: &Environment, settings: &Settings, stores: &Stores) -
     for setting in &settings.keys {
         let names = setting.source.variables(&setting.name, &setting.env);
         let set = names.into_iter().find_map(|name| Some((environment.get(&name).ok()??, name)));
-        let Some((value, variable)) = set.filter(|(value, _)| !is_placeholder(value)) else { continue };
+        let Some((value, variable)) = set.filter(|(value, _)| !is_placeholder(value, settings)) else { continue };
         if stores::is_kept(&setting.source) {
             coming.push((setting, secret::checked(value)?, variable));
         } else {
@@ -206,7 +218,7 @@ pub fn import(environment: &Environment, settings: &Settings, stores: &Stores) -
     for (setting, value, variable) in &coming {
         let store = stores.of(setting)?;
         let key = Moving { setting, value: value.expose(), first: variable.clone() };
-        if !is_stored(&key, &*store, "unset it")? {
+        if !is_stored(&key, stores, &*store, "unset it")? {
             missing.push((key, store));
         }
     }
@@ -222,6 +234,11 @@ pub fn import(environment: &Environment, settings: &Settings, stores: &Stores) -
     Ok(ExitCode::SUCCESS)
 }
 
-fn is_placeholder(value: &Opened) -> bool {
-    KeyName::is_placeholder(value.expose())
+fn is_placeholder(value: &Opened, settings: &Settings) -> bool {
+    KeyName::is_placeholder(value.expose()) || is_shown(value.expose(), settings)
+}
+
+/// Whether this is what agents are shown in place of a key: one that looks like a key is none.
+fn is_shown(value: &[u8], settings: &Settings) -> bool {
+    settings.keys.iter().any(|key| key.rule.shown_placeholder().as_bytes() == value)
 }

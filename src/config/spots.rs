@@ -72,23 +72,26 @@ fn value_behind(text: &[u8], name: Range<usize>) -> Option<(Range<usize>, bool)>
         return None;
     }
     let mut at = name.end;
-    let name_quote = before.filter(|b| is_quote(*b));
-    if let Some(quote) = name_quote {
-        if text.get(at) != Some(&quote) {
-            return None;
-        }
-        at += 1;
+    let open = before.filter(|b| is_quote(*b));
+    let named_in_quotes = open.is_some() && text.get(at).copied() == open;
+    if let Some(quote) = open.filter(|_| !named_in_quotes) {
+        // around the pair as a whole, as in a list of a compose file
+        let value = plain(text, at + 1)?;
+        let whole = text.get(at) == Some(&b'=') && text.get(value.end) == Some(&quote);
+        return whole.then_some((value, true));
     }
-    at = skip(text, at, b" \t");
+    at = skip(text, at + usize::from(named_in_quotes), b" \t");
     let sign = *text.get(at).filter(|b| b"=:".contains(b))?;
     // JSON may go on in the next line
-    at = skip(text, at + 1, if name_quote.is_some() { b" \t\r\n" } else { b" \t" });
+    at = skip(text, at + 1, if named_in_quotes { b" \t\r\n" } else { b" \t" });
     let quote = text.get(at).copied().filter(|b| is_quote(*b));
     let start = at + usize::from(quote.is_some());
     let value = plain(text, start)?;
     match quote {
         Some(quote) => (text.get(value.end) == Some(&quote)).then_some((value, true)),
         None if sign == b':' && is_of_yaml(text.get(value.clone())?) => None,
+        // in JSON no text could take its place
+        None if sign == b':' && named_in_quotes && is_number(text.get(value.clone())?) => None,
         None => ends_a_value(text.get(value.end)).then_some((value, false)),
     }
 }
@@ -97,6 +100,10 @@ fn value_behind(text: &[u8], name: Range<usize>) -> Option<(Range<usize>, bool)>
 fn is_of_yaml(value: &[u8]) -> bool {
     value.first().is_some_and(|first| b"!*&|>@".contains(first))
         || [&b"~"[..], b"null", b"true", b"false"].iter().any(|word| value.eq_ignore_ascii_case(word))
+}
+
+fn is_number(value: &[u8]) -> bool {
+    value.iter().all(|b| b"0123456789+-.eE".contains(b))
 }
 
 fn by_prefix(text: &str, wanted: &[Wanted]) -> Vec<Spot> {
@@ -219,6 +226,10 @@ mod tests {
             ("OPENAI_API_KEY: |\n  sk-proj-0123456789012345", &["OPENAI=sk-proj-0123456789012345"]),
             ("TOOL_API_KEY: ~\n{\"OPENAI_API_KEY\": null, \"OTHER_API_KEY\": false}", &[]),
             ("TOOL_API_KEY: \"!abc\"\nOTHER_API_KEY=*abc", &["TOOL=!abc", "OTHER=*abc"]),
+            ("- \"TOOL_API_KEY=abc\"\n- 'OTHER_API_KEY=d=e'", &["TOOL=abc", "OTHER=d=e"]),
+            ("[\"-e\", \"TOOL_API_KEY=abc\", \"OTHER_API_KEY=abc'\", \"OPENAI_API_KEY\"]", &["TOOL=abc"]),
+            ("\"TOOL_API_KEY is abc\" \"OTHER_API_KEY: abc\" \"OPENAI_API_KEY=<<openai_key>>\"", &[]),
+            ("{\"TOOL_API_KEY\": 12345, \"OTHER_API_KEY\": \"12345\"}", &["OTHER=12345"]),
         ] {
             assert_eq!(found(text), values, "{text}");
         }

@@ -246,8 +246,8 @@ const FILES: [(&str, &str, &str); 5] = [
     ),
     (
         "compose.yaml",
-        "environment:\n  - TOOL_API_KEY=KEY2\n  -   'OPENAI_API_KEY=KEY1'\n",
-        "environment:\n  - TOOL_API_KEY=<<tool_key>>\n  -   'OPENAI_API_KEY=<<openai_key>>'\n",
+        "environment:\n  - TOOL_API_KEY=KEY2\n  -   'OPENAI_API_KEY=KEY1'\n  - \"TOOL_API_KEY=KEY2\"\n",
+        "environment:\n  - TOOL_API_KEY=<<tool_key>>\n  -   'OPENAI_API_KEY=<<openai_key>>'\n  - \"TOOL_API_KEY=<<tool_key>>\"\n",
     ),
 ];
 
@@ -273,7 +273,8 @@ fn keys_are_moved_out_of_files_into_a_store() {
          mcp.json:1: <<tool_key>> would stand there\nmcp.json:2: <<openai_key>> would stand there\n\
          a.toml:2: <<openai_key>> would stand there\nb.yaml:2: <<tool_key>> would stand there\n\
          b.yaml:4: <<openai_key>> would stand there\nb.yaml:5: <<openai_key>> would stand there\n\
-         compose.yaml:2: <<tool_key>> would stand there\ncompose.yaml:3: <<openai_key>> would stand there\n[0]\n"
+         compose.yaml:2: <<tool_key>> would stand there\ncompose.yaml:3: <<openai_key>> would stand there\n\
+         compose.yaml:4: <<tool_key>> would stand there\n[0]\n"
     );
     assert!(FILES.iter().all(|(name, before, _)| std::fs::read_to_string(path(name)).expect("a file") == fill(before)));
     assert!(!home.state().join("machine.store").exists());
@@ -327,6 +328,32 @@ fn what_can_not_be_moved_whole_is_not_moved_at_all() {
     let said = transcript(&home, &["key", "migrate", "--store", "machine", "a"], "");
     assert!(said.starts_with("error: a:1 has another value for 'tool' than the machine-bound store"), "{said}");
     assert_eq!(std::fs::read_to_string(home.path().join("a")).expect("a file"), "TOOL_API_KEY=one\n");
+}
+
+#[test]
+fn a_value_is_not_moved_behind_another_that_counts_first() {
+    let home = Home::bare("[key.tool]\nhosts = [\"api.tool.example\"]\n").set("LOCUM_MASTER_PASSWORD", "of the vault");
+    assert!(locum(&home, &["vault", "init"], "").status.success());
+    assert!(locum(&home, &["key", "set", "tool", "--stdin"], KEY).status.success());
+    std::fs::write(home.path().join("a"), "TOOL_API_KEY=another-one\n").expect("a file");
+    let said = transcript(&home, &["key", "migrate", "--store", "machine", "a"], "");
+    assert!(said.starts_with("error: a:1 has another value for 'tool' than the vault"), "{said}");
+    let home = home.set("TOOL_API_KEY", "another-one");
+    let said = transcript(&home, &["key", "import", "--from", "env", "--store", "machine"], "");
+    assert!(said.starts_with("error: TOOL_API_KEY has another value for 'tool' than the vault"), "{said}");
+    assert!(!home.state().join("machine.store").exists());
+}
+
+#[test]
+fn what_agents_are_shown_is_no_key_though_it_looks_like_one() {
+    let shown = "tool-0000000000000000";
+    let home = Home::bare(&format!("[key.tool]\nhosts = [\"api.tool.example\"]\nplaceholder = \"{shown}\"\n"));
+    std::fs::write(home.path().join("a"), format!("TOOL_API_KEY={shown}\n")).expect("a file");
+    let nothing = transcript(&home, &["key", "migrate", "--store", "machine", "a"], "");
+    assert!(nothing.starts_with("error: no key that locum knows is in there"), "{nothing}");
+    let home = home.set("TOOL_API_KEY", shown);
+    let nothing = transcript(&home, &["key", "import", "--from", "env", "--store", "machine"], "");
+    assert!(nothing.starts_with("error: no variable of a key that locum knows is set"), "{nothing}");
 }
 
 #[test]
