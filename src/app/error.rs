@@ -58,7 +58,7 @@ impl AppError {
             ),
             AppError::Listen { .. } => "set [proxy] listen to an address of this machine".into(),
             AppError::Ca(_) => "see [ca] source in the config, and 'locum ca --help'".into(),
-            AppError::Unasked(e) => e.next.clone(),
+            AppError::Unasked(e) => format!("{}; or keep it elsewhere, by [ca] source", e.next),
             AppError::Audit(e) => e.hint(),
             AppError::Roots(_) => "see [proxy] upstream_ca in the config".into(),
             AppError::Lookalike(_) => "see `placeholder` in the config".into(),

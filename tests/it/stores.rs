@@ -408,7 +408,8 @@ fn while_a_store_can_not_be_asked_no_second_ca_is_made() {
     let home = home.set("LOCUM_MASTER_PASSWORD", "");
     let want = "error: the CA may be in a store that can't be asked, so none is made in another: vault ~/state/vault is \
                 locked: no master password was given\n  \
-                next: set LOCUM_MASTER_PASSWORD, or [vault] password_file, or run where it can be asked for\n[4]\n";
+                next: set LOCUM_MASTER_PASSWORD, or [vault] password_file, or run where it can be asked for; \
+                or keep it elsewhere, by [ca] source\n[4]\n";
     for args in [&["ca", "export"][..], &["ca", "show"], &["env"], &["serve"]] {
         let said = transcript(&home, args, "");
         let said: String = said.lines().filter(|l| !l.contains("warning: ")).map(|l| format!("{l}\n")).collect();
