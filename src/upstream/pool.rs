@@ -2,6 +2,7 @@
 //!
 //! Never coalesced: a connection carries requests for exactly the origin that it was verified for.
 
+mod lease;
 mod shared;
 #[cfg(test)]
 mod tests;
@@ -19,6 +20,8 @@ use http_body::Body;
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::TokioIo;
+use lease::Carrier;
+pub use lease::Lease;
 use shared::{Shared, Stream};
 use std::collections::HashMap;
 use std::error::Error as StdError;
@@ -133,60 +136,6 @@ impl<B> Default for Kept<B> {
     fn default() -> Self {
         let (opening, life) = Default::default();
         Self { idle: Vec::new(), shared: Vec::new(), busy: 0, only: None, opening, life }
-    }
-}
-
-/// What an exchange holds of its connection until the response has ended.
-pub struct Lease<B: Body + Send + Unpin + 'static>
-where
-    B::Data: Send,
-    B::Error: Into<BoxError>,
-{
-    pool: Arc<Pool<B>>,
-    origin: Origin,
-    pub ip: IpAddr,
-    alone: bool,
-    carrier: Carrier<B>,
-}
-
-enum Carrier<B> {
-    /// The connection, and whether it may serve again. It goes back into the pool when the lease is dropped.
-    Http1(Option<One<B>>, bool),
-    /// HTTP/2 connections stay with the pool.
-    Http2(Stream),
-}
-
-impl<B> Lease<B>
-where
-    B: Body + Send + Unpin + 'static,
-    B::Data: Send,
-    B::Error: Into<BoxError>,
-{
-    /// The response has ended well: the connection may serve again.
-    pub fn finish(&mut self) {
-        match &mut self.carrier {
-            Carrier::Http1(_, reuse) => *reuse = !self.alone,
-            Carrier::Http2(stream) => stream.end_well(),
-        }
-    }
-}
-
-impl<B> Drop for Lease<B>
-where
-    B: Body + Send + Unpin + 'static,
-    B::Data: Send,
-    B::Error: Into<BoxError>,
-{
-    fn drop(&mut self) {
-        let Carrier::Http1(line, reuse) = &mut self.carrier else { return };
-        let Some(line) = line.take() else { return };
-        let mut origins = self.pool.lock();
-        let Some(kept) = origins.get_mut(&self.origin) else { return };
-        kept.busy = kept.busy.saturating_sub(1);
-        let is_of_now = Arc::ptr_eq(&line.life, &kept.life);
-        if *reuse && is_of_now && !line.send.is_closed() && kept.idle.len() < IDLE_PER_ORIGIN {
-            kept.idle.push(Idle { line, since: Instant::now() });
-        }
     }
 }
 
