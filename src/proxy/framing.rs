@@ -337,6 +337,19 @@ mod tests {
     }
 
     #[test]
+    fn a_head_is_as_long_as_it_may_be_and_no_byte_longer() {
+        let start = "GET / HTTP/1.1\r\nX: ";
+        let head = |len: usize| format!("{start}{}\r\n\r\n", "x".repeat(len - start.len() - 4)).into_bytes();
+        let too_large = Err(Fault::TooLarge("the head of the request is over 64 KiB"));
+        for step in [MAX_HEAD + 1, MAX_HEAD - 1, 4096] {
+            assert_eq!(check(&head(MAX_HEAD), step), Ok(()), "{step}");
+            for over in 1..5 {
+                assert_eq!(check(&head(MAX_HEAD + over), step), too_large, "{step} {over}");
+            }
+        }
+    }
+
+    #[test]
     fn only_what_has_one_reading_passes() {
         let head = "POST / HTTP/1.1\r\nHost: a\r\n";
         for (tail, sound) in [
