@@ -25,6 +25,7 @@ fn keys(count: usize) -> Vec<ScrubKey> {
         placeholder: format!("<<key{i}_key>>"),
         secret_from: PREFIXES[i],
         value: Arc::new(Opened::new(KEYS[i].into())),
+        even_if_guessable: false,
     };
     (0..count).map(one).collect()
 }
@@ -74,13 +75,13 @@ fn small_body_with_making(bencher: Bencher, count: usize) {
     let text = json(1024);
     bencher
         .with_inputs(|| keys(count))
-        .bench_values(|keys| Arc::new(Scrubber::new(keys)).body(Mask::Placeholder).push(text.clone()));
+        .bench_values(|keys| Scrubber::new(keys).body(Mask::Placeholder).push(text.clone()));
 }
 
 #[divan::bench(args = [64, 1024, 65536])]
 fn clean(bencher: Bencher, len: usize) {
     let text = json(len);
-    let mut body = Arc::new(Scrubber::new(keys(1))).body(Mask::Placeholder);
+    let mut body = Scrubber::new(keys(1)).body(Mask::Placeholder);
     bencher.counter(BytesCount::new(len)).bench_local(|| body.push(text.clone()));
 }
 
@@ -88,18 +89,24 @@ fn clean(bencher: Bencher, len: usize) {
 #[divan::bench]
 fn resembling_64k(bencher: Bencher) {
     let value = Arc::new(Opened::new(b"sk-0123456789abcdef0123456789abcdef".to_vec()));
-    let key = ScrubKey { key: "key".parse().unwrap(), placeholder: "<<key_key>>".into(), secret_from: 3, value };
+    let key = ScrubKey {
+        key: "key".parse().unwrap(),
+        placeholder: "<<key_key>>".into(),
+        secret_from: 3,
+        value,
+        even_if_guessable: false,
+    };
     let text = Bytes::from(
         "0123456789 return value; path/to/file.rs the model said: <b>ok</b> if a < b then lorem ipsum ".repeat(710),
     );
-    let mut body = Arc::new(Scrubber::new(vec![key])).body(Mask::Placeholder);
+    let mut body = Scrubber::new(vec![key]).body(Mask::Placeholder);
     bencher.counter(BytesCount::new(text.len())).bench_local(|| body.push(text.clone()));
 }
 
 #[divan::bench(args = [1, 2, 3])]
 fn clean_64k_by_keys(bencher: Bencher, count: usize) {
     let text = json(65536);
-    let mut body = Arc::new(Scrubber::new(keys(count))).body(Mask::Placeholder);
+    let mut body = Scrubber::new(keys(count)).body(Mask::Placeholder);
     bencher.counter(BytesCount::new(65536usize)).bench_local(|| body.push(text.clone()));
 }
 
@@ -114,7 +121,7 @@ fn one_hit_in_64k(bencher: Bencher, form: &str) {
     let mut text = json(65536).to_vec();
     text[30000..30000 + found.len()].copy_from_slice(found.as_bytes());
     let text = Bytes::from(text);
-    let mut body = Arc::new(Scrubber::new(keys(1))).body(Mask::SameLength);
+    let mut body = Scrubber::new(keys(1)).body(Mask::SameLength);
     bencher.counter(BytesCount::new(65536usize)).bench_local(|| body.push(text.clone()));
 }
 
@@ -122,7 +129,7 @@ fn one_hit_in_64k(bencher: Bencher, form: &str) {
 #[divan::bench]
 fn near_misses_64k(bencher: Bencher) {
     let text = Bytes::from(KEYS[0][..7 + 11].repeat(65536 / 18));
-    let mut body = Arc::new(Scrubber::new(keys(1))).body(Mask::Placeholder);
+    let mut body = Scrubber::new(keys(1)).body(Mask::Placeholder);
     bencher.counter(BytesCount::new(text.len())).bench_local(|| body.push(text.clone()));
 }
 

@@ -37,6 +37,7 @@ fn rule() -> KeyRule {
         max_uses: 2,
         placeholder: None,
         inject: None,
+        scrub: Default::default(),
     }
 }
 

@@ -37,6 +37,8 @@ pub enum Kind {
     ManyHosts,
     /// Two agents use one key at once.
     TwoAgents,
+    /// A host showed a key that the request had not brought: it is stored there, or was guessed.
+    Unrequested,
 }
 
 impl Kind {
@@ -50,13 +52,14 @@ impl Kind {
             Kind::Probing => "probing",
             Kind::ManyHosts => "many-hosts",
             Kind::TwoAgents => "two-agents",
+            Kind::Unrequested => "unrequested-key",
         }
     }
 
     pub(super) fn severity(self, seen: u64, limit: u64) -> Severity {
         let far_beyond = seen >= limit.saturating_mul(5);
         match self {
-            Kind::Probing => Severity::High,
+            Kind::Probing | Kind::Unrequested => Severity::High,
             Kind::Rate | Kind::Errors if far_beyond => Severity::High,
             Kind::Rate | Kind::Errors | Kind::NewAgent | Kind::ManyHosts => Severity::Medium,
             Kind::LargeResponse if far_beyond => Severity::Medium,
@@ -93,6 +96,10 @@ impl fmt::Display for Finding {
             Kind::Probing => write!(f, "agent {agent} was refused {seen} times in a row"),
             Kind::ManyHosts => write!(f, "agent {agent} asked {seen} different hosts within a minute"),
             Kind::TwoAgents => write!(f, "key {key} is used by agent {agent} and another at once"),
+            Kind::Unrequested => write!(
+                f,
+                "{host} showed key {key} {seen} times to agent {agent}, whose request had not brought it: it is stored there, or was guessed"
+            ),
         }
     }
 }

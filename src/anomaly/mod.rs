@@ -41,7 +41,14 @@ pub struct Fact<'a> {
     pub status: Option<u64>,
     pub success: Option<bool>,
     pub bytes_in: u64,
+    /// How often, for what is counted.
+    pub count: u64,
+    /// Of a key that was hidden: the request had brought no placeholder of it.
+    pub unrequested: bool,
 }
+
+/// In a record of a key that was hidden: the request had brought no placeholder of it.
+pub const UNREQUESTED: &str = "unrequested";
 
 impl<'a> From<&'a Record> for Fact<'a> {
     fn from(record: &'a Record) -> Self {
@@ -56,6 +63,8 @@ impl<'a> From<&'a Record> for Fact<'a> {
             status: record.status.map(u64::from),
             success: record.success,
             bytes_in: record.bytes_in.unwrap_or(0),
+            count: record.count.unwrap_or(0),
+            unrequested: record.error.as_deref() == Some(UNREQUESTED),
         }
     }
 }

@@ -74,6 +74,9 @@ impl Watch {
                 _ => state.answered(fact, &self.config, &mut tell),
             }
         }
+        if let (Some(Event::Scrub), Some(key), true) = (fact.event, fact.key, fact.unrequested) {
+            found.push(finding(Kind::Unrequested, Some(key), fact, fact.count, 0));
+        }
         if let Some(state) = state(&mut self.agents, fact.agent).filter(|_| !fact.agent.is_empty()) {
             let mut tell = |kind, seen, limit| found.push(finding(kind, None, fact, seen, limit));
             match fact.event {
@@ -310,6 +313,22 @@ mod tests {
         assert_eq!(kinds([used(1000), other(1011)]), NOTHING);
         assert_eq!(kinds([used(1000), other(1010)]), [Kind::TwoAgents]);
         assert_eq!(kinds([used(1000), other(1001), used(1002), other(1003)]), [Kind::TwoAgents], "told once");
+    }
+
+    #[test]
+    fn a_key_that_no_request_brought_is_told_at_once() {
+        let hidden = Fact { event: Some(Event::Scrub), count: 2, ..used(1000) };
+        assert_eq!(kinds([hidden, hidden]), NOTHING);
+        let mut watch = watch();
+        for _ in 0..2 {
+            let found = watch.take(&Fact { unrequested: true, ..hidden });
+            assert_eq!((found.len(), found[0].kind, found[0].severity), (1, Kind::Unrequested, Severity::High));
+            assert!(
+                found[0].to_string().starts_with("api.openai.com showed key openai 2 times to agent a"),
+                "{}",
+                found[0]
+            );
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@
 use super::lines::{Value, members, seconds};
 use super::log::Log;
 use super::webhook::{Notice, Outbox};
-use crate::anomaly::{Config, Fact, Finding, Severity, Watch};
+use crate::anomaly::{Config, Fact, Finding, Severity, UNREQUESTED, Watch};
 use crate::record::{Event, KeyRef, Record, key_of};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -108,6 +108,8 @@ pub fn fact(line: &[u8]) -> Option<Fact<'_>> {
             (b"status", value) => fact.status = value.number(),
             (b"success", Value::Bare(bare)) => fact.success = Some(bare == b"true"),
             (b"bytes_in", value) => fact.bytes_in = value.number().unwrap_or(0),
+            (b"count", value) => fact.count = value.number().unwrap_or(0),
+            (b"error", Value::Text(text)) => fact.unrequested = text == UNREQUESTED.as_bytes(),
             _ => {}
         }
     }

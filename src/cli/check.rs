@@ -9,7 +9,8 @@ use crate::config::{At, Mistake, Settings};
 use crate::memory::Opened;
 use crate::name::{Host, Origin, Scheme};
 use crate::place::Place;
-use crate::rewrite::scrub::{ScrubKey, Scrubber};
+use crate::policy::rule::Scrubbing;
+use crate::rewrite::scrub::strength::{ENOUGH, Strength};
 use crate::secrets::{FileSource, Source as _, SourceError, Supplies};
 use crate::upstream::{dial, tls};
 use serde::Serialize;
@@ -18,7 +19,6 @@ use std::io::{self, Write as _};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
 
 const SAME_USER: &str = "an agent that runs as your own user is kept from accidents and leaks, not from intent: it could edit this config. \
                          Another user or a container keeps it from both";
@@ -179,14 +179,28 @@ impl Report {
             let what = format!("the placeholder of key '{}' is a part of its value", key.name);
             self.warn(at, what, "choose one that gives nothing of the key away");
         }
-        let secret_from = key.secret_from(value.expose());
-        let placeholder = key.rule.shown_placeholder();
-        if Scrubber::too_short(&ScrubKey { key: key.name.clone(), placeholder, secret_from, value: Arc::new(value) }) {
-            let what =
-                format!("key '{}' has less than 12 secret bytes, so it isn't hidden in response bodies", key.name);
-            self.warn(at, what, "take a longer key if the provider gives one");
+        match (key.rule.scrub, guessable(value.expose(), key.secret_from(value.expose()))) {
+            (Scrubbing::Auto, Some(why)) => {
+                let what = format!("key '{}' is not hidden in responses: {why}", key.name);
+                self.warn(at, what, "take a longer key if the provider gives one");
+            }
+            (Scrubbing::Always, Some(why)) => {
+                let what = format!("key '{}' is hidden in responses, and guesses can be tested: {why}", key.name);
+                self.warn(at, what, "take a longer key if the provider gives one, and leave scrub = true out");
+            }
+            _ => {}
         }
     }
+}
+
+/// Why a key is not searched for in answers, where it could be guessed.
+pub(super) fn guessable(value: &[u8], secret_from: usize) -> Option<String> {
+    let bits = Strength::of(value, secret_from).total();
+    (bits < ENOUGH).then(|| {
+        format!(
+            "a stranger has to guess {bits:.0} bits of it, and with fewer than {ENOUGH:.0} a search would test guesses"
+        )
+    })
 }
 
 /// What a binding allows and its writer may not have thought of; those of the catalog are thought through.
@@ -273,6 +287,7 @@ mod tests {
     use super::*;
     use crate::memory;
     use std::fs;
+    use std::sync::Arc;
 
     /// The report on a config, where some variables held keys at the start.
     fn of<const N: usize>(text: &str, variables: [(&str, &str); N]) -> Report {
@@ -285,7 +300,7 @@ mod tests {
         report(settings, mistakes, &Supplies { environment, ..Supplies::default() })
     }
 
-    const BRAVE: (&str, &str) = ("BRAVE_API_KEY", "BSA0123456789abcdef");
+    const BRAVE: (&str, &str) = ("BRAVE_API_KEY", "BSAq8Zt2LwXv7RkYb5Nc");
 
     #[test]
     fn a_key_that_is_found_is_all_it_takes() {
@@ -293,7 +308,7 @@ mod tests {
         assert!(report.ok && report.mistakes.is_empty() && report.warnings.is_empty(), "{report}");
         let brave = KeyLine { name: "brave".into(), source: report.keys[0].source.clone(), found: true };
         assert_eq!(report.keys, [brave]);
-        assert!(!report.to_string().contains("0123456789abcdef"));
+        assert!(!report.to_string().contains("q8Zt2LwXv7RkYb5Nc"));
     }
 
     #[test]
@@ -318,15 +333,16 @@ mod tests {
         let own = |more: &str| format!("[key.tool]\nhosts = [\"api.tool.example\"]\n{more}");
         for (text, value, said) in [
             (own(""), "", "no value"),
-            (own(""), "short-key", "less than 12 secret bytes"),
+            (own(""), "short-key", "is not hidden in responses"),
+            (own("scrub = true"), "short-key", "guesses can be tested"),
             (own("source = 'exec:[\"/bin/echo\", \"<<tool_key>>\"]'"), "", "has its own placeholder for a value"),
-            (own("where = [\"body:any\"]"), "0123456789abcdef", "body:any"),
+            (own("where = [\"body:any\"]"), "q8Zt2LwXv7RkYb5Nc", "body:any"),
             (own("placeholder = \"tool-0000-0123456789\""), "xx-tool-0000-0123456789", "part of its value"),
             (own(""), "<<tool_key>>", "no value"),
-            ("[key.tool]\nhosts = [\"api.openai.com\"]".into(), "0123456789abcdef", "a language model reads them"),
-            ("[key.tool]\nhosts = [\"10.0.0.1\"]".into(), "0123456789abcdef", "not public"),
-            (format!("[proxy]\npassthrough = [\"*.tool.example\"]\n{}", own("")), "0123456789abcdef", "unread"),
-            (format!("[proxy]\ndeny = [\"api.tool.example\"]\n{}", own("")), "0123456789abcdef", "is denied"),
+            ("[key.tool]\nhosts = [\"api.openai.com\"]".into(), "q8Zt2LwXv7RkYb5Nc", "a language model reads them"),
+            ("[key.tool]\nhosts = [\"10.0.0.1\"]".into(), "q8Zt2LwXv7RkYb5Nc", "not public"),
+            (format!("[proxy]\npassthrough = [\"*.tool.example\"]\n{}", own("")), "q8Zt2LwXv7RkYb5Nc", "unread"),
+            (format!("[proxy]\ndeny = [\"api.tool.example\"]\n{}", own("")), "q8Zt2LwXv7RkYb5Nc", "is denied"),
         ] {
             let report = of(&text, [("TOOL_API_KEY", value)]);
             let shown = report.to_string();

@@ -1,7 +1,7 @@
 //! `locum key`: puts keys into a store of this machine and their bindings into the config; a value is never an argument.
 
 use super::stores::{self, Kind, Stores};
-use super::{Context, migrate, secret, term, told};
+use super::{Context, check, migrate, secret, term, told};
 use crate::app;
 use crate::audit;
 use crate::config::edit::{self, Binding, EditError};
@@ -148,6 +148,9 @@ fn set(
     let value = if args.stdin { secret::from_stdin()? } else { secret::prompt(&format!("value of '{name}'"))? };
     stores::put(&*store, name, value.expose())?;
     println!("{name} is in the {}; an agent writes {}", store.describe(), name.placeholder());
+    if let Some(why) = check::guessable(value.expose(), known.map_or(0, |k| k.secret_from(value.expose()))) {
+        println!("note: it is not hidden in responses: {why}");
+    }
     if !binding.is_empty() {
         let file = edit::bind(context.given(), &variables, name, &binding)
             .map_err(|e| term::Told::failed(e, "the key is stored, but not where it may go: run the same again"))?;

@@ -14,6 +14,8 @@ use toml::de::{DeArray, DeTable, DeValue};
 pub enum Kind {
     Text,
     Flag,
+    /// A text, or `true` or `false`, which are read as such texts.
+    TextOrFlag,
     Number,
     Texts,
     Numbers,
@@ -24,6 +26,7 @@ impl Kind {
         match self {
             Kind::Text => "a text in quotes",
             Kind::Flag => "true or false",
+            Kind::TextOrFlag => "a text in quotes, true or false",
             Kind::Number => "a whole number",
             Kind::Texts => "a list of texts",
             Kind::Numbers => "a list of whole numbers",
@@ -97,6 +100,7 @@ pub const SECTIONS: &[Section] = &[
             known("placeholder", Kind::Text, r#""tool-00000000000000000000""#),
             known("inject", Kind::Text, r#""Authorization: Bearer <<tool_key>>""#),
             known("max_uses", Kind::Number, "4"),
+            known("scrub", Kind::TextOrFlag, r#""auto""#),
         ],
     },
     Section {
@@ -252,7 +256,7 @@ fn from_text(kind: Kind, text: &str, at: &At) -> Option<Value> {
         return typed(kind, list.get_ref(), &|_| at.clone()).ok();
     }
     Some(match kind {
-        Kind::Text => Value::Text(text.into()),
+        Kind::Text | Kind::TextOrFlag => Value::Text(text.into()),
         Kind::Flag => Value::Flag(text.parse().ok()?),
         Kind::Number => Value::Number(text.parse().ok()?),
         Kind::Texts => Value::Texts(items().map(|t| (t.into(), at.clone())).collect()),
@@ -269,7 +273,8 @@ struct Misfit {
 fn typed(kind: Kind, value: &DeValue<'_>, at: &dyn Fn(Range<usize>) -> At) -> Result<Value, Misfit> {
     let misfit = Misfit { part: None, is: article(value) };
     match (kind, value) {
-        (Kind::Text, DeValue::String(s)) => Ok(Value::Text(s.to_string())),
+        (Kind::Text | Kind::TextOrFlag, DeValue::String(s)) => Ok(Value::Text(s.to_string())),
+        (Kind::TextOrFlag, DeValue::Boolean(b)) => Ok(Value::Text(b.to_string())),
         (Kind::Flag, DeValue::Boolean(b)) => Ok(Value::Flag(*b)),
         (Kind::Number, DeValue::Integer(_)) => number(value).map(Value::Number).ok_or(misfit),
         (Kind::Texts, DeValue::Array(a)) => each(a, at, |v| v.as_str().map(str::to_owned)).map(Value::Texts),

@@ -6,7 +6,7 @@ use super::reader::Reader;
 use super::{At, Mistake, nearest};
 use crate::name::{AgentName, KeyName};
 use crate::place::Place;
-use crate::policy::rule::{HostPattern, Inject, KeyRule, PathGlob};
+use crate::policy::rule::{HostPattern, Inject, KeyRule, PathGlob, Scrubbing};
 use crate::secrets::SourceSpec;
 use http::Method;
 use std::path::{Path, PathBuf};
@@ -139,6 +139,7 @@ fn of_catalog(provider: &Provider) -> KeySetting {
             max_uses: DEFAULT_MAX_USES,
             placeholder: None,
             inject: None,
+            scrub: Scrubbing::Auto,
         },
         at: None,
     }
@@ -156,6 +157,7 @@ fn of_user(name: KeyName) -> KeySetting {
         max_uses: DEFAULT_MAX_USES,
         placeholder: None,
         inject: None,
+        scrub: Scrubbing::Auto,
     };
     KeySetting { name, source: SourceSpec::Auto, env, prefixes: Vec::new(), revoke_url: None, rule, at: None }
 }
@@ -184,6 +186,10 @@ fn key(r: &mut Reader<'_>, name: KeyName, cleartext: bool) -> KeySetting {
     }
     if let Some(uses) = r.number("max_uses", 1..=MOST_USES) {
         key.rule.max_uses = uses;
+    }
+    let scrubbing = [("auto", Scrubbing::Auto), ("true", Scrubbing::Always), ("false", Scrubbing::Never)];
+    if let Some(scrub) = r.choice("scrub", &scrubbing) {
+        key.rule.scrub = scrub;
     }
     key.rule.placeholder = r.with("placeholder", lookalike);
     let inject = r.with("inject", |text| inject(text, &key.rule));

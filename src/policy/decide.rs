@@ -223,6 +223,11 @@ impl Rules {
         found
     }
 
+    /// The keys bound to this host on any port and scheme, each once: none of them may come back from it.
+    pub fn bound_to_host(&self, host: &Host) -> Vec<&Arc<KeyRule>> {
+        self.by_name.values().filter(|rule| rule.hosts.iter().any(|h| h.names(host))).collect()
+    }
+
     /// Whether `rule` lets its key go to `origin`: by look-up, since a rule may name many hosts.
     fn covers(&self, rule: &KeyRule, origin: &Origin) -> bool {
         let same = |bound: &Arc<KeyRule>| bound.name == rule.name;
@@ -372,6 +377,7 @@ mod tests {
             max_uses: 2,
             placeholder: None,
             inject: None,
+            scrub: Default::default(),
         }
     }
 

@@ -20,6 +20,17 @@ pub struct KeyRule {
     /// A look-alike that counts besides `<<NAME_key>>`.
     pub placeholder: Option<String>,
     pub inject: Option<Inject>,
+    pub scrub: Scrubbing,
+}
+
+/// Whether a key is hidden in what its hosts answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Scrubbing {
+    /// Unless it could be guessed: each search would test a guess.
+    #[default]
+    Auto,
+    Always,
+    Never,
 }
 
 impl KeyRule {
@@ -98,6 +109,11 @@ impl HostPattern {
     /// Whether a list that holds this pattern names `host` and `port`.
     pub fn lists(&self, host: &Host, port: u16) -> bool {
         self.port.is_none_or(|p| p == port) && self.host.covers(host)
+    }
+
+    /// Whether it names `host`, whatever the port and scheme.
+    pub fn names(&self, host: &Host) -> bool {
+        self.host.covers(host)
     }
 
     /// The port that a binding of this pattern asks for.

@@ -3,14 +3,15 @@
 use super::Shared;
 use super::refuse::Refusal;
 use super::request_body::Fault;
+use crate::anomaly::UNREQUESTED;
 use crate::name::KeyName;
 use crate::policy::agent::Turn;
 use crate::record::{Event, KeyRef, Operation, Record, Scene};
-use crate::rewrite::scrub::Scrubber;
+use crate::rewrite::scrub::Hits;
 use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::Notify;
 
@@ -23,8 +24,8 @@ pub(super) struct Tally {
     pub answered: AtomicBool,
     /// The exchange has ended: who still waits to send a body need not.
     pub over: Notify,
-    /// The first key that went into it.
-    pub key: OnceLock<KeyName>,
+    /// The keys that went into it, in the order of their first use.
+    used: Mutex<Vec<KeyName>>,
     fault: Mutex<Option<Fault>>,
 }
 
@@ -32,6 +33,22 @@ impl Tally {
     /// Why the body broke off: hyper tells the sender only that it did.
     pub fn fault(&self) -> Option<Fault> {
         self.fault.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Notes that a key went into it.
+    pub fn use_key(&self, key: &KeyName) {
+        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        if !used.contains(key) {
+            used.push(key.clone());
+        }
+    }
+
+    fn has_used(&self, key: &KeyName) -> bool {
+        self.used.lock().unwrap_or_else(PoisonError::into_inner).contains(key)
+    }
+
+    fn first_used(&self) -> Option<KeyName> {
+        self.used.lock().unwrap_or_else(PoisonError::into_inner).first().cloned()
     }
 
     pub fn set_fault(&self, fault: &Fault) {
@@ -64,13 +81,13 @@ pub(super) struct Ending {
     start: Instant,
     /// The agent's protocol.
     pub http: &'static str,
-    /// The key that the exchange is about, if any.
-    pub key: Option<KeyName>,
+    /// The keys that the head and a held body had placeholders of. The exchange is about the first of them.
+    pub keys: Vec<KeyName>,
     pub status: Option<u16>,
     pub upstream_ip: Option<IpAddr>,
     pub bytes_in: u64,
-    /// What hides keys in the answer, and counts how often.
-    pub scrubber: Option<Arc<Scrubber>>,
+    /// How often each key was hidden in the answer.
+    pub hits: Arc<Hits>,
     outcome: Outcome,
     /// Given back when all is over.
     _turn: Turn,
@@ -100,11 +117,11 @@ impl Ending {
             tally,
             start,
             http,
-            key: None,
+            keys: Vec::new(),
             status: None,
             upstream_ip: None,
             bytes_in: 0,
-            scrubber: None,
+            hits: Arc::default(),
             outcome: Outcome::Open,
             _turn: turn,
         }
@@ -124,18 +141,26 @@ impl Ending {
         refusal
     }
 
+    /// Whether the request had a placeholder of this key in it.
+    fn brought(&self, key: &KeyName) -> bool {
+        self.keys.contains(key) || self.tally.has_used(key)
+    }
+
     fn record(&mut self) {
         let now = SystemTime::now();
         let mut hidden = 0;
-        for (key, count) in self.scrubber.iter().flat_map(|s| s.hits()).filter(|(_, count)| *count > 0) {
+        for (key, count) in self.hits.all() {
             hidden += count;
             let mut record = Record::new(now, Event::Scrub, Operation::Key(key.clone()));
             record.scene = Some(self.scene.clone());
             record.count = Some(count);
             record.key_ref = Some(KeyRef::Key(key.clone()));
+            if !self.brought(&key) {
+                record.error = Some(UNREQUESTED.into());
+            }
             self.shared.append(&record);
         }
-        let key = self.key.take().or_else(|| self.tally.key.get().cloned());
+        let key = self.keys.first().cloned().or_else(|| self.tally.first_used());
         let operation = key.clone().map_or_else(|| self.scene.host.clone().into(), Operation::Key);
         let mut record = Record::new(now, Event::Exchange, operation);
         record.scene = Some(self.scene.clone());

@@ -1,14 +1,14 @@
 //! One request and its response, top to bottom.
 
 use super::conn::Conn;
+use super::current_scrubber::{self, CurrentScrubber};
 use super::ending::{Ending, HTTP_2, Tally};
 use super::refuse::Refusal;
 use super::request_body::{self, Fault, RequestBody};
-use super::response_body::{self, ResponseBody};
+use super::response_body::{self, Answer, ResponseBody};
 use super::upgrade::Handshake;
 use super::websocket::Relay;
-use super::{Live, Shared, Worker, headers};
-use crate::memory::Opened;
+use super::{Live, Shared, headers};
 use crate::name::{AgentName, Host, KeyName, Origin, Scheme};
 use crate::place::Place;
 use crate::policy::agent::Turn;
@@ -17,13 +17,12 @@ use crate::policy::{Agent, Denial, Permit};
 use crate::record::{Event, KeyRef, Operation, Record, Scene};
 use crate::rewrite::BodyKey;
 use crate::rewrite::head::{self, HeadHits};
-use crate::rewrite::scrub::{ScrubKey, Scrubber};
 use crate::secrets::Keys;
 use crate::upstream::UpstreamError;
 use crate::upstream::late::CarriesKey;
 use crate::upstream::pool::Wish;
 use bytes::Bytes;
-use http::header::{EXPECT, HOST, IF_RANGE, RANGE};
+use http::header::{EXPECT, HOST};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
@@ -115,7 +114,8 @@ async fn forward(
         return Err(Refusal::Rest(rest));
     }
     // before the values are had, so that one which changes meanwhile is not taken for the one it changed to
-    let bound = (handshake.is_some() && !permit.scrub().is_empty()).then(|| generations(shared, &permit));
+    let hidden: Vec<&KeyName> = permit.scrub().iter().map(|rule| &rule.name).collect();
+    let generations = current_scrubber::generations(&conn.worker, &hidden);
     let keys =
         shared.secrets.open(&asked.live.keys, &permit).await.map_err(|e| Refusal::KeyUnavailable(e.to_string()))?;
     if let Some(e) = keys.unhidden() {
@@ -124,21 +124,19 @@ async fn forward(
     head::replace(&mut parts.uri, &mut parts.headers, &hits, |k| keys.get(k).map(|v| v.expose()))
         .map_err(|e| Refusal::KeyUnavailable(e.to_string()))?;
     if !permit.scrub().is_empty() {
-        // slices defeat a scrubber
-        parts.headers.remove(RANGE);
-        parts.headers.remove(IF_RANGE);
-        response_body::accept_what_can_be_read(&mut parts.headers);
+        response_body::ask_for_identity(&mut parts.headers);
     }
     if handshake.is_some() {
-        Handshake::ask(&mut parts.headers, bound.is_some());
+        Handshake::ask(&mut parts.headers, !permit.scrub().is_empty());
     }
 
     let tally = Arc::new(Tally::default());
-    let scrub_with = scrubber(&conn.worker, &asked, &permit, &keys);
     let Asked { live, agent, origin, turn } = asked;
+    let bound = (handshake.is_some() && !permit.scrub().is_empty()).then(|| generations.clone());
+    let current = CurrentScrubber::new(conn.worker.clone(), origin.clone(), live.clone(), generations, &keys);
     let mut ending = Ending::new(shared.clone(), scene.clone(), tally.clone(), start, http, turn);
-    ending.key = permit.uses().first().map(|u| u.key.clone());
-    ending.scrubber = scrub_with.clone();
+    ending.keys = permit.keys().to_vec();
+    ending.hits = current.hits().clone();
     let plan = request_body::Plan { shared, scene, permit: &permit, keys: &keys, vocabulary: &live.vocabulary };
     let prepared = plan.prepare(&mut parts.headers, body, chunked, tally.clone()).await;
     let (body, body_uses) = prepared.map_err(|fault| ending.refused(fault.into()))?;
@@ -146,7 +144,7 @@ async fn forward(
     let uses = permit.uses().iter().chain(&body_uses);
     let records: Vec<Record> = uses.map(|u| substitution(scene, &u.key, &u.place, u.count)).collect();
     if !records.is_empty() {
-        ending.key = ending.key.take().or_else(|| body_uses.first().map(|u| u.key.clone()));
+        ending.keys.extend(body_uses.iter().map(|u| u.key.clone()));
         let written = shared.commit(&records).await;
         written.map_err(|e| ending.refused(Refusal::AuditUnavailable(format!("{e}; {}", e.hint()))))?;
     }
@@ -178,7 +176,7 @@ async fn forward(
             agent,
             keys: in_messages(&permit, &keys),
             bound,
-            scrubber: scrub_with,
+            scrubber: current.scrubber().cloned(),
             live,
         });
         // boxed, as it is rare, and every request would carry room for it
@@ -189,7 +187,7 @@ async fn forward(
         return Err(ending.refused(Refusal::Body { status: StatusCode::BAD_GATEWAY, why }));
     }
     headers::response(response.headers_mut());
-    response_body::rewrite(response, &method, scrub_with, lease, ending).await
+    response_body::rewrite(response, &method, Answer { current, lease, ending }).await
 }
 
 fn expects_word(headers: &HeaderMap) -> bool {
@@ -210,11 +208,6 @@ fn expecting(request: Request<RequestBody>, tally: &Arc<Tally>) -> Request<Reque
     request
 }
 
-/// What tells later whether the keys of this host are still those that were opened just now.
-fn generations(shared: &Shared, permit: &Permit) -> Vec<(KeyName, u64)> {
-    permit.scrub().iter().map(|rule| (rule.name.clone(), shared.secrets.generation(&rule.name))).collect()
-}
-
 /// The keys that may go into the text messages of a WebSocket.
 fn in_messages(permit: &Permit, keys: &Keys) -> Vec<BodyKey> {
     let rules = permit.messages().iter();
@@ -226,26 +219,6 @@ fn in_messages(permit: &Permit, keys: &Keys) -> Vec<BodyKey> {
             max_uses: rule.max_uses,
         })
         .collect()
-}
-
-/// What hides the keys bound to the host that answers; `None` where there are none.
-fn scrubber(worker: &Worker, asked: &Asked, permit: &Permit, keys: &Keys) -> Option<Arc<Scrubber>> {
-    if permit.scrub().is_empty() {
-        return None;
-    }
-    let rule = |name: &KeyName| permit.scrub().iter().find(|rule| rule.name == *name);
-    let hidden = || keys.iter().filter(|(name, _)| rule(name).is_some());
-    hidden().next()?;
-    let described = |(name, value): (&KeyName, &Arc<Opened>)| {
-        Some(ScrubKey {
-            key: name.clone(),
-            placeholder: rule(name)?.shown_placeholder(),
-            secret_from: asked.live.secret_from(name, value.expose()),
-            value: value.clone(),
-        })
-    };
-    let described = || hidden().filter_map(described).collect();
-    Some(Arc::new(worker.patterns.scrubber(&asked.origin, &asked.live, hidden(), described)))
 }
 
 fn decide(asked: &Asked, parts: &http::request::Parts, hits: &HeadHits, has_body: bool) -> Result<Permit, Denial> {

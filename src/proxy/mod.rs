@@ -2,6 +2,7 @@
 
 mod conn;
 mod connect;
+mod current_scrubber;
 mod ending;
 mod exchange;
 pub mod frames;

@@ -4,8 +4,8 @@
 
 use super::Live;
 use crate::memory::Opened;
-use crate::name::{KeyName, Origin};
-use crate::rewrite::scrub::{Patterns, ScrubKey, Scrubber};
+use crate::name::{Host, KeyName};
+use crate::rewrite::scrub::{Patterns, ScrubKey};
 use foldhash::fast::RandomState;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 const MOST: usize = 64;
 
 #[derive(Default)]
-pub struct PatternCache(Mutex<HashMap<Origin, Kept, RandomState>>);
+pub struct PatternCache(Mutex<HashMap<Host, Kept, RandomState>>);
 
 struct Kept {
     patterns: Arc<Patterns>,
@@ -24,28 +24,28 @@ struct Kept {
 }
 
 impl PatternCache {
-    /// What hides these keys in answers of `origin`, `described` where it has to be made.
-    pub(super) fn scrubber<'a>(
+    /// What these keys look like in answers of `host`, `described` where it has to be made.
+    pub(super) fn patterns<'a>(
         &self,
-        origin: &Origin,
+        host: &Host,
         live: &Arc<Live>,
         keys: impl Iterator<Item = (&'a KeyName, &'a Arc<Opened>)>,
         described: impl FnOnce() -> Vec<ScrubKey>,
-    ) -> Scrubber {
+    ) -> Arc<Patterns> {
         let mut cache = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(kept) = cache.get_mut(origin)
+        if let Some(kept) = cache.get_mut(host)
             && std::ptr::eq(kept.live.as_ptr(), Arc::as_ptr(live))
             && kept.patterns.are_of(keys)
         {
             kept.used = true;
-            return Scrubber::with(kept.patterns.clone());
+            return kept.patterns.clone();
         }
         let patterns = Arc::new(Patterns::new(described()));
-        if cache.len() < MOST || cache.contains_key(origin) {
+        if cache.len() < MOST || cache.contains_key(host) {
             let kept = Kept { patterns: patterns.clone(), live: Arc::downgrade(live), used: true };
-            cache.insert(origin.clone(), kept);
+            cache.insert(host.clone(), kept);
         }
-        Scrubber::with(patterns)
+        patterns
     }
 
     /// Forgets what no exchange has used since the last time.
@@ -58,9 +58,9 @@ impl PatternCache {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::name::Scheme;
     use crate::policy::{Agents, Rules};
     use crate::rewrite::Vocabulary;
+    use crate::rewrite::scrub::Scrubber;
     use crate::secrets::Table;
 
     fn live() -> Arc<Live> {
@@ -77,20 +77,21 @@ mod tests {
     }
 
     fn scrubber(cache: &PatternCache, live: &Arc<Live>, value: &str, placeholder: &str) -> Scrubber {
-        let origin = Origin::parse(Scheme::Https, "a.example").unwrap();
+        let host = "a.example".parse().unwrap();
         let (key, value): (KeyName, _) = ("a".parse().unwrap(), Arc::new(Opened::new(value.as_bytes().to_vec())));
         let described = || {
             let (key, value) = (key.clone(), value.clone());
-            vec![ScrubKey { key, placeholder: placeholder.into(), secret_from: 0, value }]
+            vec![ScrubKey { key, placeholder: placeholder.into(), secret_from: 0, value, even_if_guessable: false }]
         };
-        cache.scrubber(&origin, live, [(&key, &value)].into_iter(), described)
+        let patterns = cache.patterns(&host, live, [(&key, &value)].into_iter(), described);
+        Scrubber::with(patterns, Arc::default())
     }
 
     #[test]
     fn patterns_last_while_they_are_used_and_no_longer() {
         let (cache, live) = (PatternCache::default(), live());
         let shown = |scrubber: &Scrubber, text: &str| scrubber.header(text.as_bytes()).map(String::from_utf8);
-        let (old, new) = ("0123456789abcdefghij", "zyxwvutsrqponmlkjihg");
+        let (old, new) = ("q8Zt2LwXv7RkYb5NcM1d", "JhGfPs9UaEi3oTzQxWnB");
         let first = scrubber(&cache, &live, old, "<<a_key>>");
         assert_eq!(shown(&first, old), Some(Ok("<<a_key>>".into())));
         let again = scrubber(&cache, &live, old, "described in vain");

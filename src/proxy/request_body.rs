@@ -406,9 +406,7 @@ impl Rewriting {
     /// Queues the records of what has been used since the last time: nothing that is ready goes out before they are written.
     fn record(&mut self) {
         let records = substitutions(&self.scene, self.engine.uses(), &mut self.recorded);
-        if let Some(used) = self.engine.uses().first() {
-            self.tally.key.get_or_init(|| used.key.clone());
-        }
+        self.engine.uses().iter().for_each(|used| self.tally.use_key(&used.key));
         if !records.is_empty() {
             self.committing = Some(self.shared.commit(&records));
         }

@@ -170,7 +170,7 @@ impl Switch {
         headers::response(headers);
         headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
         headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
-        let scrubber = relay.as_ref().and_then(|relay| relay.scrubber.as_deref());
+        let scrubber = relay.as_ref().and_then(|relay| relay.scrubber.as_ref());
         let answer = response_body::of_switch(response, scrubber);
         let switched = Switched { upstream: TokioIo::new(upstream), relay, tally, ending };
         *self.next.lock().unwrap_or_else(PoisonError::into_inner) = Some(switched);

@@ -43,7 +43,7 @@ pub(super) struct Relay {
     pub keys: Vec<BodyKey>,
     /// All keys bound to the host, with what tells that their values have changed.
     pub bound: Vec<(KeyName, u64)>,
-    pub scrubber: Option<Arc<Scrubber>>,
+    pub scrubber: Option<Scrubber>,
 }
 
 /// Why a direction has ended.
@@ -343,9 +343,7 @@ impl<'r, C: AsyncRead, U: AsyncWrite> Up<'r, C, U> {
         let replaced = if last { replaced.and_then(|()| text.rewriter.finish(out)) } else { replaced };
         replaced.map_err(|fault: BodyFault| End::Refused(request_body::Fault::from(fault).into()))?;
         let records = substitutions(&relay.scene, text.rewriter.uses(), &mut text.recorded);
-        if let Some(used) = text.rewriter.uses().first() {
-            self.tally.key.get_or_init(|| used.key.clone());
-        }
+        text.rewriter.uses().iter().for_each(|used| self.tally.use_key(&used.key));
         self.tally.kept.store(self.kept + text.rewriter.kept(), Ordering::Relaxed);
         if last {
             self.kept += text.rewriter.kept();
@@ -364,18 +362,16 @@ struct Down<'r, U, C> {
     relay: &'r Relay,
     source: Source<U>,
     sink: Sink<C>,
-    /// Messages are scrubbed as one text, and control frames as another: neither can hide what the other cuts.
+    /// Each message is scrubbed as one text, whatever frames it comes in and whatever control frames come between.
     messages: Option<BodyScrub>,
-    control: Option<BodyScrub>,
     begun: bool,
     bytes: u64,
 }
 
 impl<'r, U: AsyncRead, C: AsyncWrite> Down<'r, U, C> {
     fn new(relay: &'r Relay, source: Source<U>, sink: Sink<C>) -> Self {
-        let scrub = |mask| relay.scrubber.as_ref().map(|s| s.body(mask));
-        let (messages, control) = (scrub(Mask::Placeholder), scrub(Mask::SameLength));
-        Self { relay, source, sink, messages, control, begun: false, bytes: 0 }
+        let messages = relay.scrubber.as_ref().map(|s| s.body(Mask::Placeholder));
+        Self { relay, source, sink, messages, begun: false, bytes: 0 }
     }
 
     async fn run(&mut self) -> End {
@@ -394,10 +390,21 @@ impl<'r, U: AsyncRead, C: AsyncWrite> Down<'r, U, C> {
             self.source.reader.next(&mut self.source.read).map_err(End::Malformed)?
         {
             let is_control = matches!(opcode, Opcode::Close | Opcode::Ping | Opcode::Pong);
-            let scrub = if is_control { &mut self.control } else { &mut self.messages };
-            let payload = scrubbed(scrub, payload.freeze(), &mut self.source.read);
-            let payload = if opcode == Opcode::Close { self.reason(payload) } else { payload };
+            let hits = self.hits();
+            let payload = match opcode {
+                Opcode::Close => self.reason(payload.freeze()),
+                Opcode::Ping | Opcode::Pong => self.control(payload.freeze()),
+                _ => self.message(payload.freeze(), last),
+            };
+            if self.hits() > hits {
+                // what else was read moves to memory that the key was never in
+                self.source.read = BytesMut::from(&self.source.read[..]);
+            }
             self.bytes += payload.len() as u64;
+            if !is_control && !last && payload.is_empty() {
+                // all of it could still become a key
+                continue;
+            }
             let own = opcode;
             let opcode = match is_control {
                 false if std::mem::replace(&mut self.begun, !last) => Opcode::Continuation,
@@ -415,8 +422,25 @@ impl<'r, U: AsyncRead, C: AsyncWrite> Down<'r, U, C> {
         self.flush().await
     }
 
-    /// A close frame's payload, in which the reason is whole, as a header is: keys that are too short for other frames are
-    /// hidden too.
+    /// A piece of a message without keys; what could become one waits for the next, or for the message's end.
+    fn message(&mut self, piece: Bytes, last: bool) -> Bytes {
+        let Some(scrub) = &mut self.messages else { return piece };
+        let clean = scrub.push(piece);
+        let rest = if last { scrub.finish() } else { Bytes::new() };
+        if rest.is_empty() { clean } else { [&clean[..], &rest].concat().into() }
+    }
+
+    /// A control frame is whole, and no longer than it was (RFC 6455, section 5.5).
+    fn control(&self, payload: Bytes) -> Bytes {
+        let clean = self.relay.scrubber.as_ref().and_then(|scrubber| scrubber.same_length(&payload));
+        clean.map_or(payload, Bytes::from)
+    }
+
+    fn hits(&self) -> u64 {
+        self.relay.scrubber.as_ref().map_or(0, |scrubber| scrubber.hits().all().iter().map(|(_, count)| count).sum())
+    }
+
+    /// A close frame's payload: a code, and a reason that is whole, as a header is.
     fn reason(&self, payload: Bytes) -> Bytes {
         let Some((code, reason)) = payload.split_first_chunk() else { return payload };
         let clean = self.relay.scrubber.as_ref().and_then(|scrubber| scrubber.header(reason));
@@ -428,15 +452,4 @@ impl<'r, U: AsyncRead, C: AsyncWrite> Down<'r, U, C> {
     async fn flush(&mut self) -> Result<(), End> {
         self.sink.flush().await.map_err(|_| End::Gone("the agent hung up"))
     }
-}
-
-/// A payload without keys. Where there was one, what else was read moves to memory that it was never in.
-fn scrubbed(scrub: &mut Option<BodyScrub>, payload: Bytes, read: &mut BytesMut) -> Bytes {
-    let Some(scrub) = scrub else { return payload };
-    let before = scrub.hits();
-    let clean = scrub.push(payload);
-    if scrub.hits() > before {
-        *read = BytesMut::from(&read[..]);
-    }
-    clean
 }

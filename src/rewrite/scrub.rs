@@ -1,58 +1,79 @@
 //! The way back: takes keys out of what an upstream answers and puts their placeholders there. Which responses are
 //! scrubbed, of which keys, and how the body is framed afterwards, is decided elsewhere.
 //!
-//! # What is seen
+//! Every scrubber answers the question «is this text the key?». So that nobody asks it letter by letter, one law holds:
+//! **two keys of one public shape, neither of which stands whole in what the host sent, give the agent the same bytes, cut
+//! and timed alike.** The public shape of a key is how keys of its kind begin, how long it is, and which alphabet it is
+//! written in.
 //!
-//! A stretch of the text that spells 12 or more consecutive bytes of the secret part of a key, wherever in the key they
-//! lie, in one of these forms:
+//! # What is hidden
 //!
-//! - the bytes themselves;
-//! - JSON: any character other than letters, digits, `-`, `_` and `.` as itself, as `\/` and the like, or as `\u002f`
-//!   (`\u002F`), with one to three backslashes, as JSON in a JSON string has them;
-//! - percent-encoding of the same characters: `%2f`, `%2F`, `%252f`, and `+` for a space;
-//! - base64 of a text that holds the key, at each of the three alignments, of the standard and the URL-safe alphabet,
-//!   and again in JSON or percent-encoded; the characters at the ends that are shared with a neighbour stay;
+//! A whole key, wherever it stands, in one of these forms:
+//!
+//! - the bytes themselves, each of them as itself, JSON-escaped (`\u0061`, `\/`; up to three backslashes, as JSON in a JSON
+//!   string has them) or percent-encoded (`%61`, `%2561`; `+` for a space), whatever the others are;
+//! - base64 of a text that holds the key, at each of the three alignments, of the standard and the URL-safe alphabet; the
+//!   characters at its ends that are shared with a neighbour are hidden as well;
 //! - hex in either case.
 //!
-//! Each character may be spelled in its own way, so it doesn't matter which serializer wrote it. The well-known
-//! beginning of a key (`sk-ant-`) is hidden together with the secret part, but is no secret by itself.
+//! Characters of base64 and hex may be escaped too, and line ends that fold them (raw or escaped, behind forty characters
+//! or more) are skipped. In the names of headers, which have no case, a key is known in lower case.
 //!
-//! # What is not seen
+//! In errors ([`Scrubber::of_error`]) whatever begins like a key, with eight characters or more behind the beginning, is
+//! covered too: hosts quote a part of the key that they refuse.
 //!
-//! Letters and digits that are escaped though nothing asks for it (`\u0061`, `%61`); JSON escapes of characters beyond
-//! ASCII; HTML's `&amp;` and the like; UTF-16; pieces of fewer than 12 bytes (so also what is left over where base64 is
-//! wrapped into lines); other alphabets, hashes, encryption, and whatever else a host may do that means to get a key
-//! past us. Keys with fewer than 12 secret bytes are replaced in headers only, where the whole key is seen, and those
-//! under [`SHORT`] bytes not at all.
+//! # What is not
 //!
-//! # Nothing waits
+//! Parts of keys; JSON escapes of characters beyond ASCII; HTML's `&amp;` and the like; UTF-16; other alphabets, gzip inside a
+//! body that doesn't say so, hashes, encryption, and whatever else a host may do that means to get a key past us; a key that
+//! is cut by two messages of a WebSocket or of gRPC. Of a key that has backslashes or percent signs of its own, only what most
+//! serializers write is told apart. And keys that can be guessed: what has fewer than
+//! [64 bits](strength::ENOUGH) that a stranger can't know is not searched for at all, since each search would test a guess.
 //!
-//! No byte is ever held back, so no pause tells anything. A byte is masked if and only if it belongs to a stretch that
-//! spells 12 bytes of a secret by the end of the chunk in which the byte came; a key in one chunk is replaced whole, and
-//! of a key that is cut by chunks, its beginning and 11 bytes of the secret at most have passed. The last bytes that
-//! passed are remembered, so it does not matter how small the chunks are.
+//! # What waits
+//!
+//! At the end of a piece, what could by its shape be a key that isn't whole yet waits for the next piece: behind a known
+//! beginning (`sk-ant-`) the run of the form's characters, at most the form's length less one; of keys without one, any such
+//! run. It goes with the next piece or at the clean end, never by a timer: a pause would tell how a guess fared.
+//!
+//! # How it is found
+//!
+//! Windows of the forms are in a table, by a hash that is keyed at random; each has 48 unknown bits or more, so that no
+//! search that ends early tells of less. Of the text every s-th window is looked up, where s is as large as the shortest form
+//! allows, 24 at most. Where something is escaped or folded the stretch around it is read as what is meant, and searched too.
 
+mod alphabet;
+mod beginnings;
 mod body;
+mod cover;
+mod escaped;
 mod forms;
+mod holdback;
 mod index;
+mod messages;
+mod quotes;
+mod spelling;
+pub mod strength;
 
 pub use body::BodyScrub;
+pub use messages::{MessageScrub, Unreadable};
 
 use crate::memory::{self, Opened};
 use crate::name::KeyName;
-use body::Cover;
-use forms::{Form, View};
-use index::{Group, Index, SHORTEST, STRIDE};
+use alphabet::Alphabet;
+use cover::Cover;
+use escaped::Rule;
+use forms::Form;
+use holdback::Holdback;
+use index::{Index, Place};
+use quotes::Quotes;
 use std::cmp::Reverse;
 use std::fmt;
 use std::ops::Range;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use strength::Strength;
 
-/// Secret bytes that must have matched before anything is masked: less could be guessed letter by letter.
-pub const CERTAIN: usize = 12;
-
-/// Keys with fewer bytes than this are not replaced in headers either: they would be found in any date.
+/// Keys with fewer bytes than this are never searched for: they would be found in any date.
 pub const SHORT: usize = 4;
 
 /// A key to hide.
@@ -63,6 +84,14 @@ pub struct ScrubKey {
     /// Length of the well-known beginning, in bytes: 7 for `sk-ant-`, 0 if there is none.
     pub secret_from: usize,
     pub value: Arc<Opened>,
+    /// Hide it though it can be guessed.
+    pub even_if_guessable: bool,
+}
+
+impl ScrubKey {
+    fn is_searched_for(&self, strength: &Strength) -> bool {
+        strength.is_enough() || self.even_if_guessable && self.value.expose().len() >= SHORT
+    }
 }
 
 /// How a key in a body is covered.
@@ -82,59 +111,70 @@ pub struct Patterns {
     /// The atoms of all forms.
     buffer: Vec<u8>,
     index: Index,
+    holdback: Holdback,
+    quotes: Quotes,
+    /// How text with escapes is read.
+    rules: Vec<Rule>,
+    /// The fewest characters of a form.
+    shortest: usize,
+    /// How many bytes that have been passed on could still tell what follows.
+    context: usize,
+    names: Vec<InName>,
 }
 
 struct Hidden {
     name: KeyName,
     placeholder: String,
     value: Arc<Opened>,
-    too_short: bool,
+    /// The fewest bits by which one of its values is unknown to a stranger.
+    bits: f32,
 }
 
-/// Hides the keys of one exchange, and counts how often it did.
-pub struct Scrubber {
-    patterns: Arc<Patterns>,
-    hits: Vec<AtomicU64>,
+/// A form as it stands in the name of a header, by its keyed hash.
+struct InName {
+    key: usize,
+    len: usize,
+    hash: u64,
 }
 
-/// A stretch of the text, and the key that it tells.
+/// A stretch of the text that spells a key, or that looks like a quote of one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Find {
     text: Range<usize>,
     key: usize,
-    whole: bool,
-}
-
-impl Find {
-    /// Leftmost first, then longest, then a whole key before a piece of another.
-    fn order(&self) -> (usize, Reverse<usize>, bool) {
-        (self.text.start, Reverse(self.text.end), !self.whole)
-    }
+    is_quote: bool,
 }
 
 impl Patterns {
     pub fn new(keys: Vec<ScrubKey>) -> Self {
         let room = keys.iter().map(|k| forms::room(k.value.expose().len())).sum();
-        let mut buffer = Vec::with_capacity(room);
-        let mut forms = Vec::with_capacity(5 * keys.len());
-        for (number, key) in keys.iter().enumerate() {
+        let (mut buffer, mut forms) = (Vec::with_capacity(room), Vec::with_capacity(5 * keys.len()));
+        let (mut hidden, mut alphabets, mut beginnings) = (Vec::new(), Vec::new(), Vec::new());
+        for (number, key) in keys.into_iter().enumerate() {
+            let strength = Strength::of(key.value.expose(), key.secret_from);
             let value = key.value.expose();
-            if value.len() >= SHORT {
-                forms::add(number, value, key.secret_from.min(value.len()), &mut buffer, &mut forms);
+            alphabets.push(Alphabet::of(value.get(strength.known..).unwrap_or_default()));
+            if key.is_searched_for(&strength) {
+                forms::add(number, value, &strength, &mut buffer, &mut forms);
+                beginnings.push((number, value.get(..strength.known).unwrap_or_default().to_vec()));
             }
+            let bits = strength.total();
+            hidden.push(Hidden { name: key.key, placeholder: key.placeholder, value: key.value, bits });
         }
-        let keys: Vec<Hidden> = keys
-            .into_iter()
-            .map(|k| Hidden {
-                too_short: Scrubber::too_short(&k),
-                name: k.key,
-                placeholder: k.placeholder,
-                value: k.value,
-            })
-            .collect();
-        let long = |form: &Form| keys.get(form.key).is_some_and(|k| !k.too_short);
-        let index = Index::new(forms.iter().enumerate().filter(|(_, f)| long(f)), &buffer);
-        Self { keys, forms, buffer, index }
+        let longest = beginnings.iter().map(|(_, b)| b.len()).max().unwrap_or(0);
+        Self {
+            index: Index::new(&forms, &buffer),
+            holdback: Holdback::new(&forms, &buffer, &alphabets),
+            quotes: Quotes::new(beginnings.iter().map(|(key, b)| (*key, b.as_slice()))),
+            rules: rules(&forms, &alphabets),
+            shortest: forms.iter().map(Form::len).min().unwrap_or(0),
+            // a beginning in hex, all of it escaped
+            context: ((2 * longest + 1) * spelling::LONGEST).max(2 * spelling::FOLDED_WITHIN),
+            names: in_names(&forms, &buffer),
+            keys: hidden,
+            forms,
+            buffer,
+        }
     }
 
     /// Whether they are those of just these keys, with these values.
@@ -142,96 +182,174 @@ impl Patterns {
         let own = self.keys.iter().map(|k| (&k.name, k.value.expose()));
         own.eq(keys.map(|(name, value)| (name, value.expose())))
     }
-}
 
-impl Scrubber {
-    pub fn new(keys: Vec<ScrubKey>) -> Self {
-        Self::with(Arc::new(Patterns::new(keys)))
+    fn placeholder(&self, key: usize) -> &str {
+        self.keys.get(key).map_or("", |k| &k.placeholder)
     }
 
-    pub fn with(patterns: Arc<Patterns>) -> Self {
-        let hits = patterns.keys.iter().map(|_| AtomicU64::new(0)).collect();
-        Self { patterns, hits }
-    }
-
-    /// Whether a key has too few secret bytes to be scrubbed in bodies.
-    pub fn too_short(key: &ScrubKey) -> bool {
-        key.value.expose().len().saturating_sub(key.secret_from) < CERTAIN
-    }
-
-    /// How often each key has been hidden so far, in headers and bodies.
-    pub fn hits(&self) -> impl Iterator<Item = (&KeyName, u64)> {
-        self.patterns.keys.iter().zip(&self.hits).map(|(k, hits)| (&k.name, hits.load(Ordering::Relaxed)))
-    }
-
-    /// A header's value, a trailer's, or a reason phrase, with placeholders for keys; `None` if there is none in it.
-    pub fn header(&self, value: &[u8]) -> Option<Vec<u8>> {
-        let view = View { seen: &[], now: value };
-        let mut finds = self.patterns.finds(view);
-        self.patterns.short_ones(view, &mut finds);
-        if finds.is_empty() {
-            return None;
+    /// Every key that stands whole in the text and reaches beyond `from`, by where it begins; with quotes where asked for.
+    fn finds(&self, text: &[u8], from: usize, quotes: bool) -> Vec<Find> {
+        let mut finds = Vec::new();
+        let mut look = |place: Place, at: Option<usize>| {
+            let form = self.forms.get(place.form as usize);
+            let whole = at.zip(form).and_then(|(at, form)| {
+                let text = form.whole(&self.buffer, text, place.atom as usize, at)?;
+                Some(Find { text, key: form.key, is_quote: false })
+            });
+            finds.extend(whole.filter(|find| find.text.end > from));
+        };
+        self.index.scan(text, &mut |at, place| look(place, Some(at + place.ahead as usize)));
+        for rule in &self.rules {
+            rule.each(text, &mut |reading| {
+                // a key's first letters may be taken for the end of an escape
+                if reading.values.len() + spelling::LONGEST < self.shortest {
+                    return;
+                }
+                let start = |starts: &[usize], at: usize, place: Place| starts.get(at + place.ahead as usize).copied();
+                self.index.scan(&reading.values, &mut |at, place| look(place, start(&reading.starts, at, place)));
+                reading.each_literal(text, self.index.widest(), &mut |values, starts, own| {
+                    self.index.scan_each(values, own, &mut |at, place| look(place, start(starts, at, place)));
+                });
+            });
         }
-        finds.sort_by_key(Find::order);
-        let mut out = Vec::with_capacity(value.len());
-        Cover::new(self, Mask::Placeholder, None).all(view, &finds, &mut out);
-        Some(out)
-    }
-
-    /// Starts on a body, or on the frames of one direction of a connection.
-    pub fn body(self: &Arc<Self>, mask: Mask) -> BodyScrub {
-        BodyScrub::new(Arc::clone(self), mask)
-    }
-}
-
-impl Patterns {
-    /// All stretches that are certain and reach into the chunk at hand.
-    fn finds(&self, view: View) -> Vec<Find> {
-        let mut finds: Vec<Find> = Vec::new();
-        if view.len() < SHORTEST {
-            return finds;
+        if quotes {
+            self.quotes.each(text, |text, key| {
+                if text.end > from {
+                    finds.push(Find { text, key, is_quote: true });
+                }
+            });
         }
-        let (mut at, mut done) = (0, view.seen.len());
-        while let Some((place, groups)) = self.index.find(view, at) {
-            let find = groups.filter_map(|g| self.certain(view, place, g)).filter(|f| f.text.end > done);
-            let Some(find) = find.min_by_key(Find::order) else {
-                at = place + STRIDE;
-                continue;
-            };
-            // Whatever reaches beyond this stretch begins within its last characters, or is met at a later place.
-            done = find.text.end;
-            at = done.saturating_sub(SHORTEST - 1).max(place + 1);
-            finds.push(find);
-        }
+        finds.sort_by_key(|find| (find.text.start, find.is_quote, Reverse(find.text.end)));
+        finds.dedup();
         finds
     }
+}
 
-    fn certain(&self, view: View, place: usize, group: Group) -> Option<Find> {
-        let (form, at) = (self.forms.get(group.form)?, place + group.ahead);
-        if forms::falls_short(form, &self.buffer, view, group.atom, at, CERTAIN) {
-            return None;
-        }
-        let found = forms::agreement(form, &self.buffer, view, group.atom, at)?;
-        let whole = found.atoms.len() == form.atoms.len();
-        (form.secret_bytes(found.atoms) >= CERTAIN).then_some(Find { text: found.text, key: form.key, whole })
+/// How text with escapes is read: line ends that fold base64 and hex are left out, and where a key may have line ends of its
+/// own it is read with them too.
+fn rules(forms: &[Form], alphabets: &[Alphabet]) -> Vec<Rule> {
+    let reach = forms.iter().map(Form::len).max().unwrap_or(0);
+    let texts = forms.iter().filter_map(|form| alphabets.get(form.key));
+    let alphabet = texts.fold(Alphabet::BASE64.and(Alphabet::TOKEN), |all, own| all.and(*own));
+    let rule = |unfolds| Rule { alphabet, unfolds, reach };
+    match (forms.is_empty(), alphabet.meets(Alphabet::ANY)) {
+        (true, _) => Vec::new(),
+        (_, false) => vec![rule(true)],
+        (_, true) => vec![rule(true), rule(false)],
     }
+}
 
-    /// Keys that are too short for the rule of 12, where they are whole.
-    fn short_ones(&self, view: View, finds: &mut Vec<Find>) {
-        for form in self.forms.iter().filter(|f| self.keys.get(f.key).is_some_and(|k| k.too_short)) {
-            for at in 0..view.len() {
-                let Some(found) = forms::agreement(form, &self.buffer, view, 0, at) else { continue };
-                if found.atoms.len() == form.atoms.len() {
-                    finds.push(Find { text: found.text, key: form.key, whole: true });
-                }
-            }
+fn in_names(forms: &[Form], buffer: &[u8]) -> Vec<InName> {
+    let mut names = Vec::new();
+    for form in forms {
+        for spelled in form.spelled(buffer) {
+            let lower = zeroize::Zeroizing::new(spelled.to_ascii_lowercase());
+            names.push(InName { key: form.key, len: lower.len(), hash: index::keyed_hash(&lower) });
         }
     }
+    names
 }
 
 impl Drop for Patterns {
     fn drop(&mut self) {
         memory::wipe(&mut self.buffer);
+        self.names.iter_mut().for_each(|name| name.hash = 0);
+    }
+}
+
+/// Hides the keys of one exchange, and counts how often it did.
+#[derive(Clone)]
+pub struct Scrubber {
+    patterns: Arc<Patterns>,
+    hits: Arc<Hits>,
+    covers_quotes: bool,
+}
+
+/// How often each key has been hidden in an exchange, whatever its values were meanwhile.
+#[derive(Debug, Default)]
+pub struct Hits(Mutex<Vec<(KeyName, u64)>>);
+
+impl Hits {
+    fn add(&self, key: &KeyName) {
+        let mut hits = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match hits.iter_mut().find(|(name, _)| name == key) {
+            Some((_, count)) => *count += 1,
+            None => hits.push((key.clone(), 1)),
+        }
+    }
+
+    /// Each key that was hidden, and how often.
+    pub fn all(&self) -> Vec<(KeyName, u64)> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+}
+
+impl Scrubber {
+    pub fn new(keys: Vec<ScrubKey>) -> Self {
+        Self::with(Arc::new(Patterns::new(keys)), Arc::default())
+    }
+
+    pub fn with(patterns: Arc<Patterns>, hits: Arc<Hits>) -> Self {
+        Self { patterns, hits, covers_quotes: false }
+    }
+
+    /// The same for an answer that may be an error, in which cut quotes of keys are covered as well.
+    pub fn of_error(&self, is_error: bool) -> Self {
+        Self { covers_quotes: is_error, ..self.clone() }
+    }
+
+    pub fn hits(&self) -> &Arc<Hits> {
+        &self.hits
+    }
+
+    /// The fewest unknown bits of a key, over all keys that could be confirmed by a digest of what holds them.
+    pub fn weakest(&self) -> Option<f32> {
+        self.patterns.keys.iter().map(|k| k.bits).reduce(f32::min)
+    }
+
+    fn count(&self, key: usize) {
+        if let Some(key) = self.patterns.keys.get(key) {
+            self.hits.add(&key.name);
+        }
+    }
+
+    /// A text that has come whole, such as a header's value, with placeholders for keys; `None` if there is none in it.
+    pub fn header(&self, value: &[u8]) -> Option<Vec<u8>> {
+        self.whole(value, Mask::Placeholder)
+    }
+
+    /// The same with masks of the same length.
+    pub fn same_length(&self, value: &[u8]) -> Option<Vec<u8>> {
+        self.whole(value, Mask::SameLength)
+    }
+
+    fn whole(&self, value: &[u8], mask: Mask) -> Option<Vec<u8>> {
+        let finds = self.patterns.finds(value, 0, self.covers_quotes);
+        if finds.is_empty() {
+            return None;
+        }
+        let mut out = Vec::with_capacity(value.len());
+        let placeholder = |key| self.patterns.placeholder(key);
+        let mut cover = Cover { mask, placeholder: &placeholder, open: None, hidden: &mut |key| self.count(key) };
+        cover.write(value, 0..value.len(), &finds, &mut out);
+        Some(out)
+    }
+
+    /// Whether the name of a header holds a key, which it has in lower case.
+    pub fn is_in_name(&self, name: &str) -> bool {
+        let lower = name.to_ascii_lowercase();
+        let holds = |n: &&InName| lower.as_bytes().windows(n.len).any(|w| index::keyed_hash(w) == n.hash);
+        let found = self.patterns.names.iter().filter(|n| n.len <= name.len()).find(holds);
+        found.inspect(|name| self.count(name.key)).is_some()
+    }
+
+    /// Starts on a body, or on the frames of one direction of a connection.
+    pub fn body(&self, mask: Mask) -> BodyScrub {
+        BodyScrub::new(self.clone(), mask)
     }
 }
 

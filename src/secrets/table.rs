@@ -116,6 +116,24 @@ impl Secrets {
         Ok(keys)
     }
 
+    /// Opens what is only to be hidden in an answer. What can't be had is told by [`Keys::unhidden`].
+    pub async fn open_to_hide(&self, table: &Table, names: &[&KeyName]) -> Keys {
+        let mut keys = Keys(Vec::with_capacity(names.len()));
+        for name in names {
+            self.try_add(table, &mut keys, name).await;
+        }
+        keys
+    }
+
+    /// Whether the key's value is still the one of this [generation](Self::generation), and its source need not be asked.
+    pub fn is_still(&self, table: &Table, name: &KeyName, generation: u64) -> bool {
+        let is_fresh = |entry: &Arc<Entry>| {
+            let state = entry.state.load();
+            state.generation == generation && state.is_fresh(self.now())
+        };
+        !self.wiped.load(Ordering::SeqCst) && table.0.get(name).is_some_and(is_fresh)
+    }
+
     async fn add(&self, table: &Table, keys: &mut Keys, name: &KeyName) -> Result<(), SecretError> {
         self.try_add(table, keys, name).await;
         keys.missing(name).map_or(Ok(()), |e| Err(e.clone()))

@@ -1,59 +1,52 @@
-//! A body on its way back: masks over what was found in each chunk, and over what goes on in the next.
+//! A body on its way back, piece by piece: what could be the beginning of a key waits for the next piece.
 
-use super::forms::{self, View};
-use super::{Find, Mask, Scrubber};
+use super::cover::{Cover, Open};
+use super::{Find, Mask, Scrubber, quotes};
 use crate::memory;
 use bytes::Bytes;
 use std::fmt;
-use std::ops::Range;
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
-/// Enough of the past to tell 12 secret bytes in any form: 17 characters of base64 and a broken one, each escaped.
-const TAIL: usize = 18 * forms::LONGEST;
-
-/// Scrubs one body, chunk by chunk. Each chunk is passed on at once, so there is nothing to finish.
+/// Scrubs one body. What it holds back belongs to the body's end, once that has come cleanly.
 pub struct BodyScrub {
-    scrubber: Arc<Scrubber>,
+    scrubber: Scrubber,
     mask: Mask,
-    /// The last bytes before the next chunk, as they came.
-    tail: [u8; TAIL],
-    tail_len: usize,
-    /// The mask that the last byte of the previous chunk lies under.
+    /// The end of what has come: first what has been passed on and could still matter, then what is held back.
+    tail: Vec<u8>,
+    /// How much of `tail` has been passed on.
+    released: usize,
+    /// The mask that the last byte passed on lies under.
     open: Option<Open>,
     hits: u64,
-}
-
-/// A mask that has begun.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Open {
-    key: usize,
-    written: usize,
+    has_changed: bool,
 }
 
 impl BodyScrub {
-    pub(super) fn new(scrubber: Arc<Scrubber>, mask: Mask) -> Self {
-        Self { scrubber, mask, tail: [0; TAIL], tail_len: 0, open: None, hits: 0 }
+    pub(super) fn new(scrubber: Scrubber, mask: Mask) -> Self {
+        Self { scrubber, mask, tail: Vec::new(), released: 0, open: None, hits: 0, has_changed: false }
     }
 
-    /// The chunk itself where there is nothing to hide in it.
-    pub fn push(&mut self, chunk: Bytes) -> Bytes {
-        if chunk.is_empty() {
-            return chunk;
+    /// Takes a piece, and gives what may be passed on: the piece itself where nothing is to be hidden or held back.
+    pub fn push(&mut self, piece: Bytes) -> Bytes {
+        if piece.is_empty() {
+            return piece;
         }
-        let view = View { seen: self.tail.get(..self.tail_len).unwrap_or(&[]), now: &chunk };
-        let finds = self.scrubber.patterns.finds(view);
-        if finds.is_empty() {
-            self.open = None;
-            self.remember(&chunk);
-            return chunk;
-        }
-        let mut out = Vec::with_capacity(chunk.len() + 64);
-        let mut cover = Cover::new(&self.scrubber, self.mask, self.open);
-        cover.all(view, &finds, &mut out);
-        (self.open, self.hits) = (cover.open, self.hits + cover.hits);
-        self.remember(&chunk);
-        out.into()
+        let text = if self.tail.is_empty() { piece } else { self.joined(&piece) };
+        let held = self.scrubber.patterns.holdback.start(&text);
+        self.pass(&text, held)
+    }
+
+    /// The body, or a message in it, has ended cleanly: gives what was held back. What comes next is another text.
+    pub fn finish(&mut self) -> Bytes {
+        let text = self.joined(&[]);
+        let rest = self.pass(&text, text.len());
+        self.forget();
+        rest
+    }
+
+    /// Hides other keys from now on, or the same ones with other values.
+    pub fn renew(&mut self, scrubber: Scrubber) {
+        self.scrubber = scrubber;
+        self.open = None;
     }
 
     /// How often a key has been hidden in this body.
@@ -61,14 +54,80 @@ impl BodyScrub {
         self.hits
     }
 
-    fn remember(&mut self, chunk: &[u8]) {
-        let new = chunk.get(chunk.len().saturating_sub(TAIL)..).unwrap_or(chunk);
-        let kept = self.tail_len.min(TAIL - new.len());
-        self.tail.copy_within(self.tail_len - kept..self.tail_len, 0);
-        self.tail_len = kept + new.len();
-        if let Some(end) = self.tail.get_mut(kept..self.tail_len) {
-            end.copy_from_slice(new);
+    /// Whether anything was covered: a key, or what looked like a quote of one.
+    pub fn has_changed(&self) -> bool {
+        self.has_changed
+    }
+
+    fn joined(&mut self, piece: &[u8]) -> Bytes {
+        let mut text = Vec::with_capacity(self.tail.len() + piece.len());
+        text.extend_from_slice(&self.tail);
+        text.extend_from_slice(piece);
+        text.into()
+    }
+
+    /// Passes on what comes before `held`, and to its end whatever begins there.
+    fn pass(&mut self, text: &Bytes, held: usize) -> Bytes {
+        let finds = self.finds(text);
+        let mut end = held.max(self.released);
+        for find in finds.iter().filter(|find| find.text.start < held) {
+            end = end.max(find.text.end);
         }
+        let out = match finds.first().filter(|find| find.text.start < end) {
+            None => text.slice(self.released..end),
+            Some(_) => self.cover(text, end, &finds),
+        };
+        if finds.is_empty() && end > self.released {
+            self.open = None;
+        }
+        self.remember(text, held, end);
+        out
+    }
+
+    fn finds(&self, text: &[u8]) -> Vec<Find> {
+        let patterns = &self.scrubber.patterns;
+        let mut finds = patterns.finds(text, self.released, self.scrubber.covers_quotes);
+        if let Some(open) = self.open.filter(|open| open.is_quote) {
+            let run = quotes::run(text.get(self.released..).unwrap_or_default());
+            let text = self.released.saturating_sub(1)..self.released + run;
+            finds.insert(0, Find { text, key: open.key, is_quote: true });
+        }
+        finds
+    }
+
+    fn cover(&mut self, text: &[u8], end: usize, finds: &[Find]) -> Bytes {
+        let mut out = Vec::with_capacity(end - self.released + 64);
+        let (scrubber, hits) = (&self.scrubber, &mut self.hits);
+        let mut cover = Cover {
+            mask: self.mask,
+            placeholder: &|key| scrubber.patterns.placeholder(key),
+            open: self.open,
+            hidden: &mut |key| {
+                *hits += 1;
+                scrubber.count(key);
+            },
+        };
+        cover.write(text, self.released..end, finds, &mut out);
+        self.open = cover.open;
+        self.has_changed = true;
+        out.into()
+    }
+
+    /// Keeps what is held back, and as much before it as tells what that is.
+    fn remember(&mut self, text: &[u8], held: usize, end: usize) {
+        let patterns = &self.scrubber.patterns;
+        let is_over = end == text.len() && !text.last().is_some_and(|c| patterns.holdback.goes_on_behind(*c));
+        let from = if is_over { end } else { held.min(end.saturating_sub(patterns.context)) };
+        memory::wipe(&mut self.tail);
+        self.tail.clear();
+        self.tail.extend_from_slice(text.get(from..).unwrap_or_default());
+        self.released = end - from;
+    }
+
+    fn forget(&mut self) {
+        memory::wipe(&mut self.tail);
+        self.tail.clear();
+        (self.released, self.open) = (0, None);
     }
 }
 
@@ -81,64 +140,5 @@ impl Drop for BodyScrub {
 impl fmt::Debug for BodyScrub {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("BodyScrub").field("keys", &self.scrubber).field("hits", &self.hits).finish_non_exhaustive()
-    }
-}
-
-/// Writes a chunk with masks over what was found in it.
-pub(super) struct Cover<'a> {
-    scrubber: &'a Scrubber,
-    mask: Mask,
-    open: Option<Open>,
-    hits: u64,
-}
-
-impl<'a> Cover<'a> {
-    pub fn new(scrubber: &'a Scrubber, mask: Mask, open: Option<Open>) -> Self {
-        Self { scrubber, mask, open, hits: 0 }
-    }
-
-    pub fn all(&mut self, view: View, finds: &[Find], out: &mut Vec<u8>) {
-        let before = view.seen.len();
-        let clear = |text: Range<usize>| view.now.get(text.start - before..text.end - before).unwrap_or(&[]);
-        let mut done = before;
-        for find in finds {
-            if find.text.end <= done {
-                continue;
-            }
-            let start = find.text.start.max(done);
-            out.extend_from_slice(clear(done..start));
-            // It overlaps what is masked already: the same mask goes on.
-            let open = match self.open {
-                Some(open) if find.text.start < done => open,
-                _ => self.begin(find.key),
-            };
-            self.open = Some(self.write(open, find.text.end - start, out));
-            done = find.text.end;
-        }
-        if done < view.len() {
-            out.extend_from_slice(clear(done..view.len()));
-            self.open = None;
-        }
-    }
-
-    fn begin(&mut self, key: usize) -> Open {
-        self.hits += 1;
-        if let Some(hits) = self.scrubber.hits.get(key) {
-            hits.fetch_add(1, Ordering::Relaxed);
-        }
-        Open { key, written: 0 }
-    }
-
-    /// Writes what a mask shows over the next `len` bytes.
-    fn write(&self, open: Open, len: usize, out: &mut Vec<u8>) -> Open {
-        let placeholder = self.scrubber.patterns.keys.get(open.key).map_or("", |k| &k.placeholder).as_bytes();
-        match self.mask {
-            Mask::Placeholder if open.written == 0 => out.extend(placeholder),
-            Mask::Placeholder => {}
-            Mask::SameLength => {
-                out.extend(placeholder.iter().chain(std::iter::repeat(&b'*')).skip(open.written).take(len));
-            }
-        }
-        Open { written: open.written + len, ..open }
     }
 }

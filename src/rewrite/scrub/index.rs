@@ -1,240 +1,351 @@
-//! Finds the places where a form of a key may lie, by looking at every ninth place of the text. It knows of four bytes
-//! only; whether a form really lies there, and how far, is for `forms.rs` to say.
+//! Finds the places where a form of a key may lie: every s-th window of the text is looked up among windows of the forms.
+//! Whether a form really lies there is for `forms.rs` to say.
 //!
-//! Whatever is to be found spells 12 bytes of a secret, so it is 12 characters long at least, in any form. All of its
-//! groups of four characters are in the index, nine of them begin within those 12, and so one of them lies at a place
-//! that is looked at. Building takes a nanosecond for each group, without an automaton.
+//! Nothing here depends on less than [`SURE`] unknown bits of a key: neither which windows are known, since the hash is
+//! keyed at random, nor how long the search takes.
 
-use super::forms::{self, Form, Kind, View};
-use zeroize::Zeroize;
+use super::forms::{BASE64, BASE64_URL, Form, Kind};
+use super::spelling::LONGEST;
+use std::hash::BuildHasher as _;
+use std::sync::LazyLock;
+use zeroize::{Zeroize, Zeroizing};
 
-/// Length of a group.
-const GROUP: usize = 4;
-/// The shortest text that spells as many secret bytes as make a hit.
-pub(super) const SHORTEST: usize = super::CERTAIN;
-pub(super) const STRIDE: usize = SHORTEST - GROUP + 1;
-/// Four places share one test.
-const BLOCK: usize = 4 * STRIDE;
-/// Bits of the filter. One key of 60 characters sets about one in a hundred, so that nearly all text stops there.
-const FILTER: u32 = 15;
+/// Unknown bits in a window, so that whoever guesses one has to guess more than can be tried: those of eight letters and
+/// digits.
+const SURE: f32 = 47.5;
+/// The farthest that looked-up windows are apart: more hardly saves anything.
+const STRIDE: usize = 24;
+/// A window of 16 characters is read as two words. It is taken unless its windows would be this close together.
+const CLOSE: usize = 12;
+const USUAL: usize = 16;
+/// The widths that a window may have, in bytes.
+const WIDTHS: [usize; 11] = [9, 12, 14, USUAL, 20, 24, 32, 40, 48, 64, 96];
+/// Bits of the filter for each window.
+const SPARSE: usize = 64;
 
-/// Where in which form a group begins.
-#[derive(Clone, Copy)]
-pub(super) struct Group {
-    pub form: usize,
-    /// The first atom that begins in or after the group, counted from the form's first.
-    pub atom: usize,
-    /// How far behind the beginning of the group that is: more than 0 where the group begins within an escape.
-    pub ahead: usize,
+/// Where in which form a window begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Place {
+    pub form: u32,
+    pub atom: u32,
+    /// How many bytes behind the beginning of the window that atom begins.
+    pub ahead: u32,
 }
 
-impl Group {
-    fn pack(self) -> u64 {
-        (self.atom as u64) << 32 | (self.form as u64) << 8 | self.ahead as u64
-    }
-
-    fn unpack(packed: u64) -> Self {
-        Self { atom: (packed >> 32) as usize, form: (packed as u32 >> 8) as usize, ahead: (packed & 0xff) as usize }
+impl Zeroize for Place {
+    fn zeroize(&mut self) {
+        (self.form, self.atom, self.ahead) = (0, 0, 0);
     }
 }
 
-/// Flat words throughout, so that wiping them takes one store for each eight bytes.
+/// The windows of all forms, by width and distance.
+#[derive(Default)]
 pub(super) struct Index {
-    filter: Box<[u64; 1 << (FILTER - 6)]>,
-    /// Where the chain of each hash begins, from 1; 0 is none.
-    heads: Vec<u32>,
-    head_shift: u32,
-    /// For each group, its characters above the number of the next one in its chain.
-    links: Vec<u64>,
-    /// For each group, where it belongs.
-    groups: Vec<u64>,
+    passes: Vec<Pass>,
+    widest: usize,
 }
 
-impl Drop for Index {
+/// Windows of one width.
+struct Pass {
+    width: usize,
+    stride: usize,
+    filter: Vec<u64>,
+    filter_shift: u32,
+    /// By hash.
+    windows: Vec<(u64, Place)>,
+}
+
+impl Drop for Pass {
     fn drop(&mut self) {
-        self.filter.as_mut_slice().zeroize();
-        self.heads.as_mut_slice().zeroize();
-        self.links.as_mut_slice().zeroize();
-        self.groups.as_mut_slice().zeroize();
+        self.filter.zeroize();
+        self.windows.iter_mut().for_each(|(hash, place)| {
+            hash.zeroize();
+            place.zeroize();
+        });
     }
 }
 
-/// Letters of either case hash alike, so that hex and escapes need no second entry.
-fn word(group: [u8; GROUP]) -> u32 {
-    u32::from_le_bytes(group) | 0x2020_2020
+static SEEDS: LazyLock<[u64; 3]> = LazyLock::new(|| {
+    let random = std::collections::hash_map::RandomState::new();
+    [1u8, 2, 3].map(|seed| random.hash_one(seed))
+});
+
+fn word(bytes: &[u8]) -> u64 {
+    let mut word = [0; 8];
+    word.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
+    u64::from_le_bytes(word)
 }
 
-fn hash(word: u32) -> u32 {
-    word.wrapping_mul(0x9E37_79B1)
+fn fold(a: u64, b: u64) -> u64 {
+    let product = u128::from(a) * u128::from(b);
+    product as u64 ^ (product >> 64) as u64
+}
+
+#[inline]
+fn hash(seeds: &[u64; 3], window: &[u8]) -> u64 {
+    let [first, last, middle] = *seeds;
+    match (window.first_chunk(), window.last_chunk()) {
+        (Some(head), Some(tail)) => {
+            let ends = fold(u64::from_le_bytes(*head) ^ first, u64::from_le_bytes(*tail) ^ last);
+            let between = window.get(8..window.len() - 8).unwrap_or_default();
+            between.chunks(8).fold(ends, |hash, chunk| fold(hash ^ word(chunk), middle))
+        }
+        // only a key that is guessable, and searched for all the same
+        _ => fold(word(window) ^ first, last ^ window.len() as u64),
+    }
+}
+
+/// A hash of a whole text that nobody can foresee.
+pub(super) fn keyed_hash(text: &[u8]) -> u64 {
+    hash(&SEEDS, text)
 }
 
 impl Index {
-    /// Only groups of secret characters count: the well-known beginning of a key is no secret.
-    pub fn new<'a>(forms: impl Iterator<Item = (usize, &'a Form)> + Clone, buffer: &[u8]) -> Self {
-        let atoms = forms.clone().map(|(_, f)| f.atoms.len()).sum();
-        let mut found = Groups { words: Vec::with_capacity(atoms), groups: Vec::with_capacity(atoms) };
-        for (number, form) in forms {
-            found.collect(form, number, buffer.get(form.atoms.clone()).unwrap_or_default());
-        }
-        let Groups { words: mut links, groups } = found;
-        let mut filter = Box::new([0; _]);
-        let head = (links.len() / 2).next_power_of_two().clamp(1 << 6, 1 << 20).trailing_zeros();
-        let (mut heads, head_shift) = (vec![0; 1 << head], 32 - head);
-        for (number, link) in (1..).zip(&mut links) {
-            let h = hash((*link >> 32) as u32);
-            let bit = h >> (32 - FILTER);
-            filter[bit as usize / 64] |= 1 << (bit % 64);
-            if let Some(head) = heads.get_mut((h >> head_shift) as usize) {
-                *link |= u64::from(std::mem::replace(head, number));
-            }
-        }
-        Self { filter, heads, head_shift, links, groups }
-    }
-
-    fn may_hold(&self, group: [u8; GROUP]) -> bool {
-        let bit = hash(word(group)) >> (32 - FILTER);
-        self.filter[bit as usize / 64] >> (bit % 64) & 1 != 0
-    }
-
-    /// Where these four characters belong.
-    fn at(&self, group: [u8; GROUP]) -> impl Iterator<Item = Group> {
-        let word = word(group);
-        let head = self.heads.get((hash(word) >> self.head_shift) as usize).copied().unwrap_or(0);
-        let numbered = |number: u32| (number as usize).checked_sub(1);
-        let next = move |&at: &usize| self.links.get(at).and_then(|&link| numbered(link as u32));
-        std::iter::successors(numbered(head), next)
-            .filter(move |&at| self.links.get(at).is_some_and(|link| (link >> 32) as u32 == word))
-            .filter_map(|at| self.groups.get(at).copied().map(Group::unpack))
-    }
-
-    /// The first place from `from` on, in steps of nine, whose four characters the index knows; with what it knows.
-    pub fn find(&self, view: View, from: usize) -> Option<(usize, impl Iterator<Item = Group>)> {
-        let mut at = from;
-        loop {
-            at = self.suspect(view, at)?;
-            let group = quad(view, at)?;
-            let mut known = self.at(group).peekable();
-            if known.peek().is_some() {
-                return Some((at, known));
-            }
-            at += STRIDE;
-        }
-    }
-
-    /// The first place from `from` on, in steps of nine, that the filter lets pass.
-    fn suspect(&self, view: View, from: usize) -> Option<usize> {
-        let mut at = from;
-        while at < view.seen.len() {
-            if self.may_hold(quad(view, at)?) {
-                return Some(at);
-            }
-            at += STRIDE;
-        }
-        let text = view.now.get(at - view.seen.len()..)?;
-        let (blocks, _) = text.as_chunks::<BLOCK>();
-        let hit = |b: &[u8; BLOCK], at: usize| self.may_hold([b[at], b[at + 1], b[at + 2], b[at + 3]]);
-        let any = |b: &[u8; BLOCK]| hit(b, 0) | hit(b, STRIDE) | hit(b, 2 * STRIDE) | hit(b, 3 * STRIDE);
-        let clean = blocks.iter().position(any).unwrap_or(blocks.len()) * BLOCK;
-        let mut groups = text.get(clean..)?.windows(GROUP).step_by(STRIDE);
-        let place = groups.position(|w| w.first_chunk().is_some_and(|&g| self.may_hold(g)))?;
-        Some(at + clean + place * STRIDE)
-    }
-}
-
-fn quad(view: View, at: usize) -> Option<[u8; GROUP]> {
-    Some([view.get(at)?, view.get(at + 1)?, view.get(at + 2)?, view.get(at + 3)?])
-}
-
-/// The groups of all forms, while they are collected.
-struct Groups {
-    /// The characters, in the upper half.
-    words: Vec<u64>,
-    groups: Vec<u64>,
-}
-
-impl Groups {
-    /// Adds all groups of a form, in all spellings.
-    fn collect(&mut self, form: &Form, number: usize, atoms: &[u8]) {
-        let mut from = form.first_secret();
-        while let Some(rest) = atoms.get(from..).filter(|rest| !rest.is_empty()) {
-            let plain = rest.iter().position(|&a| !form.kind.is_plain(a)).unwrap_or(rest.len());
-            let windows = rest.get(..plain).unwrap_or_default().windows(GROUP);
-            self.groups.extend((from..from + windows.len()).map(|atom| Group { form: number, atom, ahead: 0 }.pack()));
-            self.words.extend(windows.map(|w| u64::from(word(w.first_chunk().copied().unwrap_or_default())) << 32));
-            let last = from + plain;
-            if last == atoms.len() {
-                return;
-            }
-            // Groups that something else than plain characters is part of.
-            for atom in last.saturating_sub(GROUP - 1).max(from)..last + 1 {
-                self.collect_spelled(form, number, atom, atoms);
-            }
-            from = last + 1;
-        }
-    }
-
-    /// Adds the groups that begin with any ending of any spelling of one atom.
-    fn collect_spelled(&mut self, form: &Form, number: usize, atom: usize, atoms: &[u8]) {
-        let Some((&first, rest)) = atoms.get(atom..).and_then(<[u8]>::split_first) else { return };
-        let mut endings: Vec<[u8; forms::LONGEST]> = Vec::with_capacity(32);
-        each_spelling(form.kind, first, &mut |spelling| {
-            for from in 0..spelling.len() {
-                let ending = spelling.get(from..).unwrap_or_default();
-                // Flush right, so that equal endings of different spellings are equal.
-                let mut padded = [0; forms::LONGEST];
-                if let Some(to) = padded.get_mut(forms::LONGEST - ending.len()..) {
-                    to.copy_from_slice(ending);
+    pub fn new(forms: &[Form], buffer: &[u8]) -> Self {
+        let mut passes: Vec<Pass> = Vec::new();
+        for (number, form) in forms.iter().enumerate() {
+            for spelled in Spelled::all(form, buffer.get(form.atoms.clone()).unwrap_or_default()) {
+                let Some(choice) = spelled.choose() else { continue };
+                let alike = |pass: &&mut Pass| {
+                    pass.width == choice.width && (pass.stride < CLOSE) == (choice.offsets.len() < CLOSE)
+                };
+                let pass = match passes.iter_mut().position(|pass| alike(&pass)) {
+                    Some(at) => passes.get_mut(at),
+                    None => {
+                        passes.push(Pass::new(choice.width));
+                        passes.last_mut()
+                    }
+                };
+                if let Some(pass) = pass {
+                    pass.add(number as u32, &spelled, choice);
                 }
-                if endings.contains(&padded) {
-                    continue;
-                }
-                endings.push(padded);
-                let group = Group { form: number, atom: atom + 1, ahead: ending.len() };
-                spell(form.kind, rest, [0; GROUP], 0, ending, &mut |four| {
-                    self.words.push(u64::from(word(four)) << 32);
-                    self.groups.push(group.pack());
+            }
+        }
+        passes.iter_mut().for_each(Pass::close);
+        let widest = passes.iter().map(|pass| pass.width).max().unwrap_or(0);
+        Self { passes, widest }
+    }
+
+    /// The width of the widest window.
+    pub fn widest(&self) -> usize {
+        self.widest
+    }
+
+    /// Looks up every s-th window of the text.
+    pub fn scan(&self, text: &[u8], f: &mut impl FnMut(usize, Place)) {
+        let seeds = &*SEEDS;
+        for pass in &self.passes {
+            match pass.width {
+                USUAL => pass.scan(text, |window: &[u8; USUAL]| hash(seeds, window), f),
+                _ => pass.scan_any(text, seeds, f),
+            }
+        }
+    }
+
+    /// Looks up each window that begins at one of the first `count` bytes of the text.
+    pub fn scan_each(&self, text: &[u8], count: usize, f: &mut impl FnMut(usize, Place)) {
+        let seeds = &*SEEDS;
+        for pass in &self.passes {
+            for (at, window) in text.windows(pass.width).take(count).enumerate() {
+                pass.look_up(hash(seeds, window), at, f);
+            }
+        }
+    }
+}
+
+impl Pass {
+    fn new(width: usize) -> Self {
+        Self { width, stride: STRIDE, filter: Vec::new(), filter_shift: 0, windows: Vec::new() }
+    }
+
+    fn add(&mut self, form: u32, spelled: &Spelled, choice: Choice) {
+        self.stride = self.stride.min(choice.offsets.len());
+        self.windows.reserve(choice.offsets.len());
+        for at in choice.offsets {
+            let Some(window) = spelled.text.get(at..at + choice.width) else { continue };
+            let Some((ahead, atom)) = spelled.first_atom(at) else { continue };
+            self.windows.push((hash(&SEEDS, window), Place { form, atom, ahead }));
+        }
+    }
+
+    /// Makes the filter, once all windows are there.
+    fn close(&mut self) {
+        self.windows.sort_unstable_by_key(|(hash, _)| *hash);
+        let bits = (SPARSE * self.windows.len()).next_power_of_two().max(64);
+        self.filter = vec![0; bits / 64];
+        self.filter_shift = 64 - bits.trailing_zeros();
+        for (hash, _) in &self.windows {
+            let bit = hash >> self.filter_shift;
+            if let Some(word) = self.filter.get_mut((bit / 64) as usize) {
+                *word |= 1 << (bit % 64);
+            }
+        }
+    }
+
+    #[inline]
+    fn may_hold(&self, hash: u64) -> bool {
+        let bit = hash >> self.filter_shift;
+        self.filter.get((bit / 64) as usize).is_some_and(|word| word >> (bit % 64) & 1 != 0)
+    }
+
+    fn scan<const W: usize>(&self, text: &[u8], hash: impl Fn(&[u8; W]) -> u64, f: &mut impl FnMut(usize, Place)) {
+        let mut at = 0;
+        while let Some(window) = text.get(at..).and_then(<[u8]>::first_chunk) {
+            let hash = hash(window);
+            if self.may_hold(hash) {
+                self.look_up(hash, at, f);
+            }
+            at += self.stride;
+        }
+    }
+
+    fn scan_any(&self, text: &[u8], seeds: &[u64; 3], f: &mut impl FnMut(usize, Place)) {
+        for at in (0..text.len()).step_by(self.stride) {
+            let Some(window) = text.get(at..at + self.width) else { return };
+            let hash = hash(seeds, window);
+            if self.may_hold(hash) {
+                self.look_up(hash, at, f);
+            }
+        }
+    }
+
+    #[cold]
+    fn look_up(&self, hash: u64, at: usize, f: &mut impl FnMut(usize, Place)) {
+        let from = self.windows.partition_point(|(known, _)| *known < hash);
+        let known = self.windows.iter().skip(from).take_while(|(known, _)| *known == hash);
+        known.for_each(|(_, place)| f(at, *place));
+    }
+}
+
+/// Which windows of a spelling are known.
+struct Choice {
+    width: usize,
+    offsets: std::ops::Range<usize>,
+}
+
+/// One way to write a form, and which atom each byte begins.
+struct Spelled {
+    text: Zeroizing<Vec<u8>>,
+    /// The atom that begins at each byte; none within one.
+    atoms: Vec<Option<u32>>,
+    bits: Vec<f32>,
+}
+
+impl Spelled {
+    /// All ways that windows are taken from. Others differ in single characters, and are met where escapes are seen through.
+    fn all(form: &Form, atoms: &[u8]) -> Vec<Self> {
+        let one = |letters: &dyn Fn(u8) -> Vec<u8>| Self::new(form, atoms, &|atom, out| out.extend(letters(atom)));
+        let of =
+            |alphabet: &[u8]| Self::new(form, atoms, &|atom, out| out.extend(alphabet.get(usize::from(atom)).copied()));
+        let raw = || Self::new(form, atoms, &|byte, out| out.push(byte));
+        match form.kind {
+            Kind::Base64 => vec![of(BASE64), of(BASE64_URL)],
+            Kind::Hex => vec![of(b"0123456789abcdef"), of(b"0123456789ABCDEF")],
+            Kind::Text if atoms.iter().any(is_sign) => {
+                vec![
+                    raw().without_signs(atoms),
+                    raw(),
+                    one(&|byte| json(&[byte])),
+                    one(&|byte| json(&json(&[byte]))),
+                    one(&|byte| percent(byte, false)),
+                    one(&|byte| percent(byte, true)),
+                ]
+            }
+            Kind::Text => vec![raw()],
+        }
+    }
+
+    fn new(form: &Form, atoms: &[u8], spell: &dyn Fn(u8, &mut Vec<u8>)) -> Self {
+        // growing would leave copies behind, and nothing is spelled longer
+        let mut text = Zeroizing::new(Vec::with_capacity(LONGEST * atoms.len()));
+        let (mut starts, mut bits) = (Vec::with_capacity(atoms.len()), Vec::with_capacity(atoms.len()));
+        for (i, &atom) in atoms.iter().enumerate() {
+            // what belongs to a neighbour in part, and what everybody knows, is no sign of the key
+            let own = form.is_whole(i);
+            let usable = own && i >= form.known.end;
+            let before = text.len();
+            spell(atom, &mut text);
+            for at in before..text.len() {
+                starts.push((at == before).then_some(i as u32));
+                bits.push(match (usable, at == before) {
+                    (false, _) => f32::NEG_INFINITY,
+                    (true, true) => form.bits.get(i).copied().unwrap_or(0.0),
+                    (true, false) => 0.0,
                 });
             }
-        });
-        endings.iter_mut().for_each(|e| e.zeroize());
+        }
+        Self { text, atoms: starts, bits }
     }
-}
 
-/// Calls `f` with each spelling of an atom.
-fn each_spelling(kind: Kind, atom: u8, f: &mut dyn FnMut(&[u8])) {
-    if kind.is_plain(atom) {
-        f(&[atom]);
-    } else {
-        forms::spellings(kind, atom, &mut |s| f(s));
+    /// The same without the windows that look different where escapes are seen through, since the key has a sign of its own.
+    fn without_signs(mut self, atoms: &[u8]) -> Self {
+        for at in (0..atoms.len()).filter(|at| atoms.get(*at).is_some_and(is_sign)) {
+            self.bits.iter_mut().skip(at).take(LONGEST).for_each(|b| *b = f32::NEG_INFINITY);
+        }
+        self
     }
-}
 
-/// Fills a group with `text` and then with the spellings of the atoms that follow; at most four deep.
-fn spell(kind: Kind, atoms: &[u8], mut four: [u8; GROUP], from: usize, text: &[u8], f: &mut dyn FnMut([u8; GROUP])) {
-    let mut len = from;
-    for (slot, &c) in four.iter_mut().skip(from).zip(text) {
-        *slot = c;
-        len += 1;
+    /// The first atom that begins at or behind a byte, and how far behind.
+    fn first_atom(&self, at: usize) -> Option<(u32, u32)> {
+        let behind = self.atoms.iter().skip(at).enumerate();
+        behind.filter_map(|(ahead, atom)| Some((ahead as u32, (*atom)?))).next()
     }
-    let Some((&atom, rest)) = atoms.split_first().filter(|_| len < GROUP) else {
-        return if len == GROUP {
-            f(four)
-        };
-    };
-    // Spellings that only differ in what lies beyond the group are one.
-    let mut heads = [[0; GROUP]; 16];
-    let mut known = 0;
-    each_spelling(kind, atom, &mut |spelling| {
-        if let Some(head) = spelling.get(..GROUP - len) {
-            let mut padded = [0; GROUP];
-            padded.iter_mut().zip(head).for_each(|(to, c)| *to = *c);
-            if heads.iter().take(known).any(|h| *h == padded) {
-                return;
+
+    /// Windows of such a width that the text may be looked at as seldom as possible.
+    fn choose(&self) -> Option<Choice> {
+        let total: f32 = self.bits.iter().filter(|b| b.is_finite()).sum();
+        // a guessable key that is searched for all the same has no windows that nobody could guess
+        let needed = if total >= SURE { SURE } else { total / 2.0 };
+        let usual = self.widest_run(USUAL, needed).filter(|choice| choice.offsets.len() >= CLOSE);
+        let short = self.bits.iter().filter(|b| b.is_finite()).count().min(WIDTHS.first().copied().unwrap_or(0));
+        let others = || [short].into_iter().chain(WIDTHS).filter_map(|width| self.widest_run(width, needed));
+        // of equals the narrowest
+        let farther = |best: Choice, next: Choice| if next.offsets.len() > best.offsets.len() { next } else { best };
+        usual.or_else(|| others().reduce(farther))
+    }
+
+    /// The longest run of offsets whose windows hold so many unknown bits, [`STRIDE`] at most.
+    fn widest_run(&self, width: usize, needed: f32) -> Option<Choice> {
+        if width == 0 {
+            return None;
+        }
+        let (mut best, mut run) = (0..0, 0);
+        for (at, window) in self.bits.windows(width).enumerate() {
+            run = if window.iter().sum::<f32>() >= needed { run + 1 } else { 0 };
+            if run > best.len() {
+                best = at + 1 - run..at + 1;
             }
-            if let Some(slot) = heads.get_mut(known) {
-                (*slot, known) = (padded, known + 1);
+            if run == STRIDE {
+                break;
             }
         }
-        spell(kind, rest, four, len, spelling, f);
-    });
+        (!best.is_empty()).then_some(Choice { width, offsets: best })
+    }
+}
+
+/// What escapes begin with.
+fn is_sign(c: &u8) -> bool {
+    matches!(c, b'\\' | b'%')
+}
+
+/// As every serializer escapes what it has to (RFC 8259, section 7).
+fn json(text: &[u8]) -> Vec<u8> {
+    let one = |b: &u8| match b {
+        b'"' | b'\\' => vec![b'\\', *b],
+        b'\n' => b"\\n".to_vec(),
+        b'\r' => b"\\r".to_vec(),
+        b'\t' => b"\\t".to_vec(),
+        b if *b < b' ' => format!("\\u{b:04x}").into_bytes(),
+        b => vec![*b],
+    };
+    text.iter().flat_map(one).collect()
+}
+
+/// Percent-encoded but for RFC 3986's unreserved.
+fn percent(byte: u8, upper: bool) -> Vec<u8> {
+    match byte {
+        b if b.is_ascii_alphanumeric() || b"-._~".contains(&b) => vec![b],
+        b if upper => format!("%{b:02X}").into_bytes(),
+        b => format!("%{b:02x}").into_bytes(),
+    }
 }

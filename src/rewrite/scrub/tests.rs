@@ -4,34 +4,45 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE};
 use bytes::Bytes;
 use proptest::prelude::*;
 
-const KEY: &str = "sk-ant-api03-AbCdEfGhIjKlMnOpQrStUvWxYz0123456789_-abcdefgh";
-const ODD: &str = r#"p@ss/w+rd="x"\&<secret> %41'~7"#;
+const KEY: &str = "sk-ant-api03-q8Zt2LwXv7RkYb5NcM1dJhGfPs9UaEi3oTzQxWnBrVyKlC4mD6";
+const HEX: &str = "9f86d081884c7d659a2feaa0c55ad015";
+const ODD: &str = r#"p@ss/w+rd="x7"\&<Kq9z> %41'~7vT2"#;
+const BACKSLASHES: &str = r#"\\K9"\%w<<%\ <Zq7Rk2WnX5tB"#;
 
 fn scrub_key(name: &str, value: &[u8], secret_from: usize) -> ScrubKey {
-    let key: KeyName = name.parse().unwrap();
-    ScrubKey { placeholder: key.placeholder(), key, secret_from, value: Arc::new(Opened::new(value.to_vec())) }
+    let (key, value) = (name.parse::<KeyName>().unwrap(), Arc::new(Opened::new(value.to_vec())));
+    ScrubKey { placeholder: key.placeholder(), key, secret_from, value, even_if_guessable: false }
 }
 
-fn scrubber(value: &[u8], secret_from: usize) -> Arc<Scrubber> {
-    Arc::new(Scrubber::new(vec![scrub_key("x", value, secret_from)]))
+fn scrubber(value: &[u8], secret_from: usize) -> Scrubber {
+    Scrubber::new(vec![scrub_key("x", value, secret_from)])
 }
 
-/// What comes out when a text comes in pieces of these lengths, and then the rest.
-fn push(scrubber: &Arc<Scrubber>, mask: Mask, text: &[u8], pieces: &[usize]) -> Vec<u8> {
+/// What each of these pieces, then the rest, then the end lets pass.
+fn reads(scrubber: &Scrubber, mask: Mask, text: &[u8], pieces: &[usize]) -> Vec<Vec<u8>> {
     let mut body = scrubber.body(mask);
     let mut rest = Bytes::copy_from_slice(text);
-    let mut out = Vec::new();
+    let mut reads = Vec::new();
     for &piece in pieces {
         let chunk = rest.split_to(piece.min(rest.len()));
-        out.extend_from_slice(&body.push(chunk));
+        reads.push(body.push(chunk).to_vec());
     }
-    out.extend_from_slice(&body.push(rest));
-    out
+    reads.push(body.push(rest).to_vec());
+    reads.push(body.finish().to_vec());
+    reads
 }
 
-fn percent(value: &[u8], stays: &[u8], upper: bool) -> Vec<u8> {
+fn push(scrubber: &Scrubber, mask: Mask, text: &[u8], pieces: &[usize]) -> Vec<u8> {
+    reads(scrubber, mask, text, pieces).concat()
+}
+
+fn shown(text: &[u8]) -> String {
+    String::from_utf8_lossy(text).into_owned()
+}
+
+fn percent(value: &[u8], stays: impl Fn(u8) -> bool, upper: bool) -> Vec<u8> {
     let one = |&b: &u8| match b {
-        b if b.is_ascii_alphanumeric() || stays.contains(&b) => vec![b],
+        b if stays(b) => vec![b],
         b if upper => format!("%{b:02X}").into_bytes(),
         b => format!("%{b:02x}").into_bytes(),
     };
@@ -48,16 +59,17 @@ fn json_with(value: &[u8], escape: impl Fn(u8) -> Option<String>) -> Vec<u8> {
     inner.iter().flat_map(|&b| escape(b).map_or(vec![b], String::into_bytes)).collect()
 }
 
-/// Each form as the serializers in use write it; of base64 what lies wholly in the value, behind 0 to 2 bytes.
-fn written(value: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
+/// Each form as the serializers in use write it; of base64 what holds bits of the key, behind 0 to 2 bytes.
+fn written(value: &[u8]) -> Vec<(String, Vec<u8>)> {
     let unicode = |set: &'static [u8], upper: bool| {
         move |b: u8| {
             let hex = if upper { format!("\\u{b:04X}") } else { format!("\\u{b:04x}") };
             set.contains(&b).then_some(hex)
         }
     };
+    let unreserved = |b: u8| b.is_ascii_alphanumeric();
     let json = json_with(value, |_| None);
-    let mut forms = vec![
+    let mut forms: Vec<(String, Vec<u8>)> = [
         ("raw", value.to_vec()),
         ("json", json.clone()),
         ("json in json", json_with(&json, |_| None)),
@@ -65,126 +77,298 @@ fn written(value: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
         ("json of go", json_with(value, unicode(b"<>&", false))),
         ("json of gson", json_with(value, unicode(b"<>&='", false))),
         ("json of .net", json_with(value, unicode(b"<>&+'`", true))),
-        ("encodeURIComponent", percent(value, b"-_.!~*'()", true)),
-        ("quote", percent(value, b"-_.~/", true)),
-        ("urlencode of java", percent(value, b"-_.*", false)),
+        ("encodeURIComponent", percent(value, |b| unreserved(b) || b"-_.!~*'()".contains(&b), true)),
+        ("quote", percent(value, |b| unreserved(b) || b"-_.~/".contains(&b), true)),
+        ("urlencode of java", percent(value, |b| unreserved(b) || b"-_.*".contains(&b), false)),
         ("hex", hex(value).into_bytes()),
         ("HEX", hex(value).to_uppercase().into_bytes()),
-    ];
-    for (name, lead) in [("base64 at 0", 0), ("base64 at 1", 1), ("base64 at 2", 2)] {
-        let padded: Vec<u8> = [&[0; 2][..lead], value].concat();
-        let whole = (lead * 8usize).div_ceil(6)..padded.len() * 8 / 6;
-        forms.push((name, STANDARD.encode(&padded).into_bytes()[whole.clone()].to_vec()));
-        forms.push((name, URL_SAFE.encode(&padded).into_bytes()[whole].to_vec()));
+    ]
+    .map(|(name, form)| (name.to_owned(), form))
+    .into();
+    for lead in 0..3 {
+        let padded: Vec<u8> = [&[0; 2][..lead], value, b"zz"].concat();
+        let own = lead * 8 / 6..((lead + value.len()) * 8).div_ceil(6);
+        for (name, text) in [("base64", STANDARD.encode(&padded)), ("base64url", URL_SAFE.encode(&padded))] {
+            forms.push((format!("{name} at {lead}"), text.as_bytes()[own.clone()].to_vec()));
+        }
     }
     forms
 }
 
-/// Pieces that no output may hold: each form of each 12 consecutive bytes of the secret.
-fn forbidden(secret: &[u8]) -> Vec<Vec<u8>> {
-    secret.windows(CERTAIN).flat_map(|w| written(w).into_iter().map(|(_, form)| form)).collect()
-}
-
-fn holds(text: &[u8], piece: &[u8]) -> bool {
-    memchr::memmem::find(text, piece).is_some()
+/// Spells each character in one of the ways that may be mixed.
+fn spelled(value: &[u8], ways: &[u8]) -> Vec<u8> {
+    let ways = ways.iter().cycle();
+    let one = |(&b, way): (&u8, &u8)| match way % 8 {
+        _ if !b.is_ascii() => vec![b],
+        0 => format!("%{b:02x}").into_bytes(),
+        1 => format!("%25{b:02X}").into_bytes(),
+        2 => format!("\\u{b:04x}").into_bytes(),
+        3 => format!("\\\\u{b:04X}").into_bytes(),
+        4 => format!("\\\\\\u{b:04x}").into_bytes(),
+        _ => vec![b],
+    };
+    value.iter().zip(ways).flat_map(one).collect()
 }
 
 #[test]
 fn a_whole_key_becomes_its_placeholder_in_every_form() {
-    for (value, secret_from) in [(KEY, 7), (KEY, 0), (ODD, 0), ("sk-a+b/c=d+e/f=g+h/i==", 3), (r#"\\\\"\%<<%\ <"#, 0)] {
+    for (value, secret_from) in
+        [(KEY, 7), (KEY, 0), (HEX, 0), (ODD, 0), ("sk-a+b/c7Qx=d9+e/f=gZ+h/i2K==", 3), (BACKSLASHES, 0)]
+    {
         let scrubber = scrubber(value.as_bytes(), secret_from);
-        for (name, form) in written(value.as_bytes()) {
+        // where nearly all is signs, escapes that are mixed are not told apart
+        let mixed = |name: &str| value == BACKSLASHES && ["json of go", "json of gson", "json of .net"].contains(&name);
+        for (name, form) in written(value.as_bytes()).into_iter().filter(|(name, _)| !mixed(name)) {
             let text = [b"{\"a\":\"", &form[..], b"\"}"].concat();
             let want = b"{\"a\":\"<<x_key>>\"}";
-            assert_eq!(push(&scrubber, Mask::Placeholder, &text, &[]), want, "{name} of {value}");
+            let got = push(&scrubber, Mask::Placeholder, &text, &[]);
+            assert_eq!(shown(&got), shown(want), "{name} of {value}");
             assert_eq!(scrubber.header(&text).as_deref(), Some(&want[..]), "{name} of {value}");
             let masked = push(&scrubber, Mask::SameLength, &text, &[]);
             assert_eq!(masked.len(), text.len(), "{name}");
-            assert!(masked.starts_with(b"{\"a\":\"<<x_key>>**") && masked.ends_with(b"**\"}"), "{name} of {value}");
+            assert!(masked.starts_with(b"{\"a\":\"<<x_key>>*") && masked.ends_with(b"*\"}"), "{name} of {value}");
         }
     }
 }
 
 #[test]
-fn what_has_passed_stays_and_what_follows_twelve_bytes_is_masked() {
-    let scrubber = scrubber(KEY.as_bytes(), 7);
-    let text = format!("a {KEY} b");
-    for (pieces, want) in [
-        (vec![2], "a <<x_key>> b".to_owned()),
-        (vec![8], "a sk-ant<<x_key>> b".into()),
-        (vec![2 + 7 + 11], "a sk-ant-api03-AbCdE<<x_key>> b".into()),
-        (vec![2 + 7 + 12], "a <<x_key>> b".into()),
-        (vec![1; 70], "a sk-ant-api03-AbCdE<<x_key>> b".into()),
-        (vec![8, 12], "a sk-ant-api03-AbCdE<<x_key>> b".into()),
-        (vec![KEY.len() + 2], "a <<x_key>> b".into()),
-    ] {
-        assert_eq!(push(&scrubber, Mask::Placeholder, text.as_bytes(), &pieces), want.as_bytes(), "{pieces:?}");
+fn escapes_of_letters_are_seen_through() {
+    for (value, secret_from) in [(KEY, 7), (HEX, 0)] {
+        let scrubber = scrubber(value.as_bytes(), secret_from);
+        for ways in [&[0u8][..], &[1], &[2], &[3], &[4], &[0, 2], &[5, 5, 5, 0], &[5, 5, 5, 5, 5, 5, 5, 5, 5, 3]] {
+            for form in [value.to_owned(), hex(value.as_bytes()), STANDARD.encode(value)] {
+                let text = [b"x ", &spelled(form.as_bytes(), ways)[..], b" y"].concat();
+                let got = push(&scrubber, Mask::Placeholder, &text, &[]);
+                // padding is none of the key's
+                let got = shown(&got).to_lowercase().replace("%253d", "").replace("%3d", "");
+                let got = got.replace("\\", "").replace("u003d", "").replace('=', "");
+                assert_eq!(got.split(' ').nth(1), Some("<<x_key>>"), "{ways:?} of {form}: {got}");
+            }
+        }
     }
 }
 
 #[test]
-fn a_piece_of_a_key_is_masked_as_far_as_it_goes() {
-    let scrubber = scrubber(KEY.as_bytes(), 7);
-    for (text, want) in [
-        ("sk-ant-api03-AbCdE!", "sk-ant-api03-AbCdE!"),
-        ("sk-ant-api03-AbCdEf!", "<<x_key>>!"),
-        ("sk-ant-api03-AbCdE\nfGhIjKlMnOpQr\n", "sk-ant-api03-AbCdE\n<<x_key>>\n"),
-        ("…cdefgh 0123456789_-ab", "…cdefgh <<x_key>>"),
-        ("sk-ant-", "sk-ant-"),
-    ] {
-        assert_eq!(push(&scrubber, Mask::Placeholder, text.as_bytes(), &[]), want.as_bytes());
+fn what_stands_before_a_key_does_not_hide_it() {
+    for value in ["61abcdEf9Zq8Wv7Rk5Yt3Nm2Lp", "u0061Kq9Zw8Xv7Rt6Yn5Bm4Lc3Df2", "nQ9Zw8Xv7Rt6Yn5Bm4Lc3Df2"] {
+        let scrubber = scrubber(value.as_bytes(), 0);
+        for before in ["%", "%25", "\\", "\\\\", "\\u", "\\u00", "%2", "%4"] {
+            for form in [value.as_bytes().to_vec(), spelled(value.as_bytes(), &[5, 5, 5, 5, 5, 5, 5, 0])] {
+                let text = [b"a ", before.as_bytes(), &form, b" b"].concat();
+                let got = push(&scrubber, Mask::Placeholder, &text, &[]);
+                let want = format!("a {before}<<x_key>> b");
+                // a sign that can be part of the first character's spelling is covered with it
+                assert!(shown(&got).ends_with("<<x_key>> b") && want.len() >= got.len(), "{want}: {}", shown(&got));
+            }
+        }
     }
 }
 
 #[test]
-fn one_mask_for_each_key_and_each_time() {
-    let keys = [("a", "AAAABBBBCCCCDDDDEEEE"), ("b", "DDDDEEEEFFFFGGGG"), ("c", "AAAABBBBCCCCDDDDEEEEzzzz")];
-    let keys = keys.map(|(name, value)| scrub_key(name, value.as_bytes(), 0));
-    let scrubber = Arc::new(Scrubber::new(keys.into()));
+fn folded_base64_and_hex_are_seen_through() {
+    let scrubber = scrubber(KEY.as_bytes(), 7);
+    for lead in 0..80 {
+        let data = [&vec![b'.'; lead][..], KEY.as_bytes(), &[b'.'; 60]].concat();
+        for (name, coded) in [("base64", STANDARD.encode(&data)), ("hex", hex(&data))] {
+            for (columns, end) in [(64, "\n"), (76, "\r\n"), (64, "\\n"), (76, "\\r\\n"), (60, "%0A"), (40, "\\\\n")] {
+                let lines: Vec<&str> =
+                    coded.as_bytes().chunks(columns).map(|l| std::str::from_utf8(l).unwrap()).collect();
+                let text = lines.join(end);
+                for pieces in [vec![], vec![7; text.len() / 7]] {
+                    let got = shown(&push(&scrubber, Mask::Placeholder, text.as_bytes(), &pieces));
+                    assert!(got.contains("<<x_key>>"), "{name} of {columns} columns behind {lead}: {got}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_key_that_is_cut_is_hidden_all_the_same() {
+    for (value, secret_from) in [(KEY, 7), (KEY, 0), (HEX, 0), (ODD, 0)] {
+        let scrubber = scrubber(value.as_bytes(), secret_from);
+        for (name, form) in written(value.as_bytes()) {
+            let text = [b"say \"", &form[..], b"\" and go on"].concat();
+            for mask in [Mask::Placeholder, Mask::SameLength] {
+                let whole = push(&scrubber, mask, &text, &[]);
+                for cut in 0..text.len() {
+                    let got = push(&scrubber, mask, &text, &[cut]);
+                    match secret_from {
+                        0 => assert_eq!(shown(&got), shown(&whole), "{name} of {value} cut at {cut}"),
+                        // of the well-known beginning a part may have passed
+                        _ => {
+                            assert!(got.ends_with(b"\" and go on") && shown(&got).contains("<<x_k"), "{name} at {cut}")
+                        }
+                    }
+                }
+                let got = push(&scrubber, mask, &text, &vec![1; text.len()]);
+                assert!(shown(&got).contains("<<x_k"), "{name} of {value} byte by byte: {}", shown(&got));
+            }
+        }
+    }
+}
+
+#[test]
+fn less_than_a_whole_key_is_no_key() {
+    let scrubber = scrubber(KEY.as_bytes(), 7);
+    for text in [&KEY[..KEY.len() - 1], &KEY[7..], "sk-ant-", &KEY[1..], &KEY.to_uppercase()] {
+        let text = format!("a {text} b");
+        assert_eq!(shown(&push(&scrubber, Mask::Placeholder, text.as_bytes(), &[])), text);
+        assert_eq!(scrubber.header(text.as_bytes()), None);
+    }
+}
+
+#[test]
+fn every_occurrence_is_covered_and_counted_where_keys_overlap() {
+    let [one, two] = ["q8Zt2LwXv7RkYb5NcM1dJh", "Yb5NcM1dJhGfPs9UaEi3oTz"];
+    let keys = [("a", one), ("b", two), ("c", "q8Zt2LwXv7RkYb5NcM1dJhZZZZ")];
+    let scrubber = Scrubber::new(keys.map(|(name, value)| scrub_key(name, value.as_bytes(), 0)).into());
     let mut body = scrubber.body(Mask::Placeholder);
     for (text, want) in [
-        ("AAAABBBBCCCCDDDDEEEE", "<<a_key>>"),
-        ("AAAABBBBCCCCDDDDEEEEAAAABBBBCCCCDDDDEEEE", "<<a_key>><<a_key>>"),
-        (" AAAABBBBCCCCDDDDEEEEzzzz", " <<c_key>>"),
-        (" AAAABBBBCCCCDDDDEEEEFFFFGGGG.", " <<a_key>>."),
-        (" DDDDEEEEFFFFGGGGAAAABBBBCCCCDDDDEEEE", " <<b_key>><<a_key>>"),
+        (format!("{one}."), "<<a_key>>."),
+        (format!("{one}{one}."), "<<a_key>><<a_key>>."),
+        (format!("{one}ZZZZ."), "<<c_key>>."),
+        (format!("{one}{}.", &two[10..]), "<<a_key>>."),
+        (format!("{two}{one}."), "<<b_key>><<a_key>>."),
     ] {
-        let got = body.push(Bytes::copy_from_slice(text.as_bytes()));
-        assert_eq!(got, want.as_bytes(), "{text}");
+        let got = [body.push(Bytes::from(text.clone())), body.finish()].concat();
+        assert_eq!(shown(&got), want, "{text}");
     }
     assert_eq!(body.hits(), 7);
-    let hits: Vec<_> = scrubber.hits().map(|(k, n)| (k.as_str(), n)).collect();
-    assert_eq!(hits, [("a", 5), ("b", 1), ("c", 1)]);
+    let hits: Vec<(String, u64)> = scrubber.hits().all().into_iter().map(|(k, n)| (k.as_str().to_owned(), n)).collect();
+    assert_eq!(hits, [("a".into(), 5), ("c".into(), 1), ("b".into(), 1)]);
 }
 
 #[test]
-fn short_keys_are_hidden_in_headers_alone() {
-    let scrubber = scrubber(b"hunter2", 0);
-    assert!(Scrubber::too_short(&scrub_key("x", b"hunter2", 0)));
-    assert!(Scrubber::too_short(&scrub_key("x", b"sk-ant-hunter2hunt", 7)));
-    assert!(!Scrubber::too_short(&scrub_key("x", b"sk-ant-hunter2hunte", 7)));
-    let basic = STANDARD.encode("user:hunter2");
-    for (value, want) in [
-        ("hunter2", Some("<<x_key>>")),
-        ("it was hunter2, and hunter2", Some("it was <<x_key>>, and <<x_key>>")),
-        ("hunter", None),
-        (&hex(b"hunter2"), Some("<<x_key>>")),
-        (&format!("Basic {basic}"), Some("Basic dXNlcjp<<x_key>>")),
-    ] {
-        assert_eq!(scrubber.header(value.as_bytes()).as_deref(), want.map(str::as_bytes), "{value}");
+fn a_key_that_goes_on_as_itself_is_masked_as_far_as_it_goes_in_whatever_pieces() {
+    let value = "q8Zt2LwXv7Rq8Zt2LwXv7R";
+    let scrubber = scrubber(value.as_bytes(), 0);
+    let text = format!("a {} b", "q8Zt2LwXv7R".repeat(9));
+    for piece in 1..40 {
+        let got = push(&scrubber, Mask::Placeholder, text.as_bytes(), &vec![piece; 200]);
+        assert_eq!(shown(&got), "a <<x_key>> b", "pieces of {piece}");
     }
-    assert_eq!(push(&scrubber, Mask::Placeholder, b"hunter2", &[]), b"hunter2");
-    assert_eq!(super::tests::scrubber(b"abc", 0).header(b"abc"), None);
-    assert_eq!(super::tests::scrubber(b"", 0).header(b""), None);
 }
 
 #[test]
-fn clean_chunks_pass_as_they_are() {
+fn guessable_keys_are_hidden_only_where_that_is_asked_for() {
+    for (value, hidden) in [("hunter2", "hunter2"), ("correct-horse-battery-staple", "correct-horse-battery-staple")] {
+        let text = format!("it was {hidden}, and {}", STANDARD.encode(hidden));
+        assert_eq!(scrubber(value.as_bytes(), 0).header(text.as_bytes()), None);
+        assert_eq!(shown(&push(&scrubber(value.as_bytes(), 0), Mask::Placeholder, text.as_bytes(), &[])), text);
+        let asked = Scrubber::new(vec![ScrubKey { even_if_guessable: true, ..scrub_key("x", value.as_bytes(), 0) }]);
+        let got = shown(&push(&asked, Mask::Placeholder, text.as_bytes(), &[9]));
+        assert!(got.starts_with("it was <<x_key>>, and <<x_key>>"), "{got}");
+        assert_eq!(asked.header(b"hunter"), None);
+    }
+    for value in ["abc", ""] {
+        let asked = Scrubber::new(vec![ScrubKey { even_if_guessable: true, ..scrub_key("x", value.as_bytes(), 0) }]);
+        assert_eq!(asked.header(b"abc"), None);
+    }
+}
+
+#[test]
+fn cut_quotes_are_covered_in_errors_alone() {
+    let scrubber = scrubber(KEY.as_bytes(), 7);
+    let errors = scrubber.of_error(true);
+    for (text, want) in [
+        ("wrong key: sk-ant-abcdefgh…", "wrong key: <<x_key>>…"),
+        ("wrong key: sk-ant-abcdefg…", "wrong key: sk-ant-abcdefg…"),
+        ("wrong key: sk-ant-ab****cdefghij", "wrong key: sk-ant-ab****cdefghij"),
+        (&format!("wrong key: {}", &KEY[..40]), "wrong key: <<x_key>>"),
+        (&format!("wrong key: {KEY}{KEY}{KEY}!"), "wrong key: <<x_key>>!"),
+    ] {
+        let piece = |len: usize| shown(&push(&errors, Mask::Placeholder, text.as_bytes(), &vec![len; 300]));
+        assert_eq!(piece(1000), want);
+        assert_eq!(shown(&errors.header(text.as_bytes()).unwrap_or(text.into())), want);
+        for len in [9, 20, 33] {
+            assert_eq!(piece(len).replace("sk-", ""), want.replace("sk-", ""), "{text} in pieces of {len}");
+        }
+    }
+    let text = "wrong key: sk-ant-abcdefghijkl";
+    assert_eq!(shown(&push(&scrubber, Mask::Placeholder, text.as_bytes(), &[])), text);
+    assert_eq!(
+        errors.hits().all(),
+        [(scrub_key("x", b"", 0).key, 1 + 3 + 1)],
+        "quotes are no hits, the whole keys are"
+    );
+}
+
+#[test]
+fn what_waits_is_bounded_by_the_shape() {
+    let cases = [
+        (KEY, 7, "a text that ends in sk-ant-", 7),
+        (KEY, 7, "a text that ends in sk-ant", 0),
+        (KEY, 7, "a text that ends in sk-ant-qwerty", 13),
+        (KEY, 7, "a text that ends in words", 0),
+        (KEY, 7, "data: {\"text\":\"sk-ant-qwerty\"}\n\n", 0),
+        (HEX, 0, "a text that ends in words", 5),
+        (HEX, 0, "a text that ends in a word, \"cafe\"", 0),
+        (HEX, 0, "an escape that breaks off \\u00", 4),
+    ];
+    for (value, secret_from, text, held) in cases {
+        let mut body = scrubber(value.as_bytes(), secret_from).body(Mask::Placeholder);
+        let passed = body.push(Bytes::copy_from_slice(text.as_bytes()));
+        assert_eq!(shown(&passed), text[..text.len() - held], "{value}");
+        assert_eq!(shown(&body.finish()), text[text.len() - held..]);
+    }
+    let mut body = scrubber(HEX.as_bytes(), 0).body(Mask::Placeholder);
+    let passed = body.push(Bytes::from("a".repeat(1000)));
+    assert_eq!(1000 - passed.len(), 2 * HEX.len() - 1, "the form in hex is the longest");
+}
+
+#[test]
+fn names_of_headers_are_looked_at_in_lower_case() {
+    let scrubber = scrubber(KEY.as_bytes(), 7);
+    assert!(scrubber.is_in_name(&format!("x-{}", KEY.to_lowercase())));
+    assert!(scrubber.is_in_name(&hex(KEY.as_bytes())));
+    assert!(scrubber.is_in_name(&STANDARD.encode(KEY)));
+    assert!(!scrubber.is_in_name("x-request-id"));
+    assert!(!scrubber.is_in_name(&KEY[..KEY.len() - 1]));
+    assert_eq!(scrubber.hits().all()[0].1, 3);
+}
+
+#[test]
+fn messages_are_scrubbed_one_by_one() {
+    let message = |text: &str| [&[0][..], &(text.len() as u32).to_be_bytes(), text.as_bytes()].concat();
+    let scrubber = scrubber(KEY.as_bytes(), 0);
+    let (half, rest) = KEY.split_at(30);
+    let text = [message(KEY), message(""), message(half), message(rest), message(&format!("a{KEY}b"))].concat();
+    for piece in [1, 3, 7, 64, 1000] {
+        let (mut messages, mut out) = (MessageScrub::new(&scrubber), Vec::new());
+        for chunk in text.chunks(piece) {
+            messages.push(Bytes::copy_from_slice(chunk), &mut out).unwrap();
+        }
+        out.extend_from_slice(&messages.finish());
+        let mask = format!("<<x_key>>{}", "*".repeat(KEY.len() - 9));
+        let want = [message(&mask), message(""), message(half), message(rest), message(&format!("a{mask}b"))].concat();
+        assert_eq!(shown(&out), shown(&want), "pieces of {piece}");
+    }
+    let mut messages = MessageScrub::new(&scrubber);
+    assert_eq!(messages.push(Bytes::from_static(&[1]), &mut Vec::new()), Err(Unreadable));
+}
+
+#[test]
+fn other_keys_are_hidden_from_the_moment_they_are_there() {
+    let [old, new] = ["q8Zt2LwXv7RkYb5NcM1dJh", "GfPs9UaEi3oTzQxWnBrVyK"];
+    let before = scrubber(old.as_bytes(), 0);
+    let mut body = before.body(Mask::Placeholder);
+    let mut out = body.push(Bytes::from(format!("{old} {new} {}", &new[..10]))).to_vec();
+    let patterns = Patterns::new(vec![scrub_key("x", new.as_bytes(), 0), scrub_key("x", old.as_bytes(), 0)]);
+    body.renew(Scrubber::with(Arc::new(patterns), before.hits().clone()));
+    out.extend_from_slice(&body.push(Bytes::from(format!("{} {old} {new}", &new[10..]))));
+    out.extend_from_slice(&body.finish());
+    assert_eq!(shown(&out), format!("<<x_key>> {new} <<x_key>> <<x_key>> <<x_key>>"));
+    assert_eq!(before.hits().all()[0].1, 4);
+}
+
+#[test]
+fn clean_pieces_pass_as_they_are() {
     let mut body = scrubber(KEY.as_bytes(), 7).body(Mask::Placeholder);
-    for len in [1, 3, 4, 11, 35, 36, 37, 1000, 100_000] {
-        let chunk = Bytes::from(b"{\"role\":\"assistant\"}".iter().copied().cycle().take(len).collect::<Vec<_>>());
-        let address = chunk.as_ptr();
-        assert_eq!(body.push(chunk).as_ptr(), address);
+    for len in [20, 40, 1000, 100_000] {
+        let piece = Bytes::from(b"{\"role\":\"assistant\"}".iter().copied().cycle().take(len).collect::<Vec<_>>());
+        let address = piece.as_ptr();
+        assert_eq!(body.push(piece).as_ptr(), address);
     }
     assert_eq!(body.hits(), 0);
 }
@@ -193,129 +377,130 @@ fn clean_chunks_pass_as_they_are() {
 fn nothing_of_a_key_is_shown_by_debug() {
     let scrubber = scrubber(KEY.as_bytes(), 7);
     let mut body = scrubber.body(Mask::Placeholder);
-    body.push(Bytes::from_static(&KEY.as_bytes()[..20]));
+    body.push(Bytes::from_static(KEY.as_bytes()));
+    body.finish();
     assert_eq!(format!("{scrubber:?} {body:?}"), r#"["x"] BodyScrub { keys: ["x"], hits: 1, .. }"#);
-}
-
-/// The rule as the head of this file states it, for the bytes themselves: which bytes lie under a mask.
-fn model(key: &[u8], secret_from: usize, text: &[u8], pieces: &[usize]) -> Vec<bool> {
-    let mut masked = vec![false; text.len()];
-    let mut start = 0;
-    for &piece in pieces.iter().chain([&text.len()]) {
-        let end = (start + piece).min(text.len());
-        for shift in 0..key.len() + end {
-            // text[i] stands against key[i + key.len() - shift], as far as both go.
-            let against = |i: usize| (i + key.len()).checked_sub(shift).and_then(|k| key.get(k));
-            let mut i = 0;
-            while i < end {
-                let len = (i..end).take_while(|&i| against(i) == Some(&text[i])).count();
-                let secret = (i..i + len).filter(|i| i + key.len() - shift >= secret_from).count();
-                if secret >= CERTAIN {
-                    masked[i.max(start)..(i + len).max(start)].fill(true);
-                }
-                i += len.max(1);
-            }
-        }
-        start = end;
-    }
-    masked
 }
 
 fn pieces() -> impl Strategy<Value = Vec<usize>> {
     prop_oneof![
         Just(vec![]),
-        Just(vec![1; 400]),
-        prop::collection::vec(0usize..40, 0..20),
-        prop::collection::vec(0usize..200, 0..3),
+        Just(vec![1; 700]),
+        prop::collection::vec(0usize..40, 0..30),
+        prop::collection::vec(0usize..200, 0..6),
     ]
 }
 
-fn key_bytes() -> impl Strategy<Value = Vec<u8>> {
-    prop_oneof!["[A-Za-z0-9_.-]{12,80}", "[A-Za-z0-9+/]{12,60}={0,2}", "[ -~]{12,40}", "[\\\\/%+\"<& ]{12,24}",]
-        .prop_map(String::into_bytes)
+/// How keys of a kind begin, and two keys of it.
+fn kinds() -> impl Strategy<Value = (&'static str, String, String)> {
+    let pair = |beginning: &'static str, rest: &'static str| (Just(beginning), rest, rest);
+    prop_oneof![
+        pair("", "[0-9a-f]{32}"),
+        pair("", "[0-9a-f]{40}"),
+        pair("", "[A-Za-z0-9]{24}"),
+        pair("", "[A-Za-z0-9+/]{43}="),
+        pair("ghp_", "[A-Za-z0-9]{36}"),
+        pair("sk-ant-api03-", "[A-Za-z0-9_-]{60}"),
+        pair("github_pat_", "[A-Za-z0-9]{22}_[A-Za-z0-9]{37}"),
+        pair("eyJ", "hbGciOiJIUzI1NiJ9[.]eyJzdWIiOiIxIn0[.][A-Za-z0-9_-]{43}"),
+        pair("", "[!-~]{30}"),
+        pair("", "[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"),
+    ]
+    .prop_map(|(beginning, a, b)| (beginning, format!("{beginning}{a}"), format!("{beginning}{b}")))
+}
+
+/// One byte of the second key is taken from it, the others from the first: the guess that is nearly right.
+fn nearly(a: &str, b: &str, at: usize) -> String {
+    let differing: Vec<usize> = (0..a.len()).filter(|i| a.as_bytes()[*i] != b.as_bytes()[*i]).collect();
+    let mut near = a.as_bytes().to_vec();
+    if let Some(&i) = differing.get(at % differing.len().max(1)) {
+        near[i] = b.as_bytes()[i];
+    }
+    String::from_utf8(near).unwrap()
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(512))]
+    #![proptest_config(ProptestConfig::with_cases(if cfg!(debug_assertions) { 512 } else { 20_000 }))]
 
+    /// The law that this room stands under.
     #[test]
-    fn exactly_what_the_rule_says_is_masked(
-        key in "[xy]{12,30}|x{12,20}|(xy){6,12}|[w-z]{14,40}",
-        secret_from in 0usize..6,
-        parts in prop::collection::vec((0usize..40, 0usize..60), 0..8),
-        noise in "[w-z ]{0,60}",
-        pieces in pieces(),
-    ) {
-        let key = key.as_bytes();
-        let secret_from = secret_from.min(key.len() - CERTAIN);
-        let mut text = Vec::new();
-        for (from, to) in parts {
-            text.extend_from_slice(&key[from.min(key.len())..to.min(key.len()).max(from.min(key.len()))]);
-            text.extend_from_slice(&noise.as_bytes()[..from.min(noise.len())]);
-        }
-        let out = push(&scrubber(key, secret_from), Mask::SameLength, &text, &pieces);
-        let covered: Vec<bool> = out.iter().map(|b| b"<>_ke*".contains(b)).collect();
-        prop_assert_eq!(out.len(), text.len());
-        let model = model(key, secret_from, &text, &pieces);
-        for (i, (&covered, &model)) in covered.iter().zip(&model).enumerate() {
-            // The letters x and y are in the placeholder as well, so those may be either.
-            if !b"xy".contains(&out[i]) {
-                prop_assert_eq!(covered, model, "byte {} of {:?} -> {:?}", i, String::from_utf8_lossy(&text), String::from_utf8_lossy(&out));
-            }
-            if !model {
-                prop_assert_eq!(out[i], text[i]);
-            }
-        }
-    }
-
-    #[test]
-    fn no_twelve_bytes_of_a_secret_come_through(
-        key in key_bytes(),
-        secret_from in 0usize..10,
-        picks in prop::collection::vec((0usize..30, "[ -~]{0,20}", 0usize..20, 0usize..100), 1..6),
+    fn two_keys_of_one_shape_give_the_same_bytes_cut_alike(
+        (beginning, key, far) in kinds(),
+        near in any::<bool>(),
+        differs in 0usize..100,
+        parts in prop::collection::vec((0usize..18, 0usize..90, 0usize..90, "[ -~]{0,20}|[\"\\\\%\n]{0,3}|[A-Za-z0-9+/]{40,60}\n", prop::collection::vec(any::<u8>(), 1..5)), 1..8),
         pieces in pieces(),
         mask in prop_oneof![Just(Mask::Placeholder), Just(Mask::SameLength)],
+        is_error in any::<bool>(),
     ) {
-        let secret_from = secret_from.min(key.len() - CERTAIN);
+        let other = if near { nearly(&key, &far, differs) } else { far };
+        let prefix = beginning.len();
+        let strong = |key: &str| Strength::of(key.as_bytes(), prefix).is_enough();
+        prop_assume!(strong(&key) && strong(&other) && Alphabet::of(&key.as_bytes()[prefix..]) == Alphabet::of(&other.as_bytes()[prefix..]));
+        // the host quotes guesses and pieces of the first key, in every form, but neither key whole
         let mut text = Vec::new();
-        for (form, between, from, to) in picks {
-            text.extend_from_slice(between.as_bytes());
-            let part = &key[from.min(key.len() - 1)..to.clamp(from.min(key.len() - 1) + 1, key.len().max(from.min(key.len() - 1) + 1))];
+        for (form, from, to, between, ways) in parts {
+            let (from, to) = (from % key.len(), to % (key.len() + 1));
+            let part = &key.as_bytes()[from.min(to)..to.max(from)];
             let forms = written(part);
-            text.extend_from_slice(&forms[form % forms.len()].1);
+            text.extend_from_slice(&spelled(&forms[form % forms.len()].1, &ways));
+            text.extend_from_slice(between.as_bytes());
         }
-        // A placeholder of printable characters could happen to go on where the key was cut.
-        let key_to_hide = ScrubKey { placeholder: "\u{1}".into(), ..scrub_key("x", &key, secret_from) };
-        let out = push(&Arc::new(Scrubber::new(vec![key_to_hide])), mask, &text, &pieces);
-        for piece in forbidden(&key[secret_from..]) {
-            prop_assert!(!holds(&out, &piece), "{:?} in {:?}", String::from_utf8_lossy(&piece), String::from_utf8_lossy(&out));
-        }
-        if mask == Mask::SameLength {
-            prop_assert_eq!(out.len(), text.len());
-        }
+        let one = scrubber(key.as_bytes(), prefix).of_error(is_error);
+        let two = scrubber(other.as_bytes(), prefix).of_error(is_error);
+        prop_assume!(one.patterns.finds(&text, 0, false).is_empty() && two.patterns.finds(&text, 0, false).is_empty());
+        prop_assert_eq!(reads(&one, mask, &text, &pieces), reads(&two, mask, &text, &pieces));
     }
 
     #[test]
-    fn a_whole_key_between_strangers_leaves_nothing_but_its_placeholder(
-        key in key_bytes(),
-        form in 0usize..30,
-        before in "[^ -~]{0,50}",
-        after in "[^ -~]{0,50}",
+    fn a_whole_key_is_found_however_it_is_spelled_and_cut(
+        (beginning, key, _) in kinds(),
+        form in 0usize..18,
+        ways in prop::collection::vec(any::<u8>(), 1..9),
+        before in "[ -~]{0,30}[ \"]",
+        after in "[ \"][ -~]{0,30}",
+        pieces in pieces(),
     ) {
-        let scrubber = scrubber(&key, 0);
-        let forms = written(&key);
+        prop_assume!(Strength::of(key.as_bytes(), beginning.len()).is_enough());
+        let scrubber = scrubber(key.as_bytes(), beginning.len());
+        let mut forms = written(key.as_bytes());
+        if key.contains(['\\', '%']) {
+            // where a key has signs of its own, only what most serializers write is told from them
+            forms.retain(|(name, _)| ["raw", "json", "json in json", "hex", "HEX"].contains(&&**name) || name.starts_with("base64"));
+        }
         let (name, form) = &forms[form % forms.len()];
-        let text = [before.as_bytes(), form, after.as_bytes()].concat();
-        let want = [before.as_bytes(), b"<<x_key>>", after.as_bytes()].concat();
-        let got = push(&scrubber, Mask::Placeholder, &text, &[]);
-        prop_assert_eq!(String::from_utf8_lossy(&got), String::from_utf8_lossy(&want), "{}", name);
-        prop_assert_eq!(scrubber.header(&text), Some(want));
+        // an escape's own letters are not escaped once more
+        let form = if form.iter().any(|c| b"\\%".contains(c)) { form.clone() } else { spelled(form, &ways) };
+        let text = [before.as_bytes(), &form, after.as_bytes()].concat();
+        let got = push(&scrubber, Mask::Placeholder, &text, &pieces);
+        let got = shown(&got);
+        prop_assert!(got.starts_with(&before) && got.ends_with(&after), "{}: {}", name, got);
+        let between = &got[before.len()..got.len() - after.len()];
+        // of the well-known beginning a part may have passed
+        prop_assert!(between.ends_with("<<x_key>>"), "{}: {}", name, got);
+        prop_assert!(beginning.len() > 0 || between == "<<x_key>>", "{}: {}", name, got);
+        let whole = push(&scrubber, Mask::Placeholder, &text, &[]);
+        prop_assert_eq!(shown(&whole), format!("{before}<<x_key>>{after}"));
     }
 
     #[test]
     fn other_text_stays(text in prop::collection::vec(any::<u8>(), 0..600), pieces in pieces()) {
-        let scrubber = scrubber(KEY.as_bytes(), 7);
-        prop_assert_eq!(push(&scrubber, Mask::Placeholder, &text, &pieces), &text[..]);
-        prop_assert_eq!(scrubber.header(&text), None);
+        for (value, secret_from) in [(KEY, 7), (HEX, 0), (ODD, 0)] {
+            let scrubber = scrubber(value.as_bytes(), secret_from);
+            prop_assert_eq!(push(&scrubber, Mask::Placeholder, &text, &pieces), &text[..]);
+            prop_assert_eq!(scrubber.header(&text), None);
+        }
+    }
+
+    #[test]
+    fn masks_of_the_same_length_keep_it(
+        (beginning, key, _) in kinds(),
+        parts in prop::collection::vec((0usize..18, "[ -~]{0,20}"), 1..5),
+        pieces in pieces(),
+    ) {
+        let scrubber = scrubber(key.as_bytes(), beginning.len());
+        let forms = written(key.as_bytes());
+        let text: Vec<u8> = parts.iter().flat_map(|(form, between)| [&forms[form % forms.len()].1[..], between.as_bytes()].concat()).collect();
+        prop_assert_eq!(push(&scrubber, Mask::SameLength, &text, &pieces).len(), text.len());
     }
 }

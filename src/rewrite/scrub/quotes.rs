@@ -1,0 +1,43 @@
+//! Cut quotes of a key in an error: «Incorrect API key provided: sk-proj-Ab3dEf6h…» shows more of it than it should.
+//!
+//! How a key begins is public, and so is what is done here: whatever begins like one and goes on is covered, key or not.
+
+use super::alphabet::Alphabet;
+use super::beginnings::Beginnings;
+use std::ops::Range;
+
+/// The shortest beginning that means anything, in characters.
+const BEGINNING: usize = 3;
+/// So many characters behind it are covered, and fewer are left.
+const RUN: usize = 8;
+
+#[derive(Default)]
+pub(super) struct Quotes {
+    beginnings: Beginnings,
+    /// The key that begins so.
+    keys: Vec<usize>,
+}
+
+impl Quotes {
+    /// `beginnings` are those of the keys, by number.
+    pub fn new<'a>(beginnings: impl Iterator<Item = (usize, &'a [u8])>) -> Self {
+        let known = beginnings.filter(|(_, b)| b.len() >= BEGINNING).map(|(key, b)| (key, b.to_vec()));
+        let (keys, beginnings) = known.unzip();
+        Self { beginnings: Beginnings::new(beginnings), keys }
+    }
+
+    /// Calls `f` with each stretch that looks like a quote, and the key that begins so.
+    pub fn each(&self, text: &[u8], mut f: impl FnMut(Range<usize>, usize)) {
+        self.beginnings.each(text, &mut |found, number| {
+            let run = run(text.get(found.end..).unwrap_or_default());
+            if let Some(&key) = self.keys.get(number).filter(|_| run >= RUN) {
+                f(found.start..found.end + run, key);
+            }
+        });
+    }
+}
+
+/// How much of the beginning of a text goes on with what a key is made of.
+pub(super) fn run(text: &[u8]) -> usize {
+    text.iter().take_while(|c| Alphabet::TOKEN.has(**c)).count()
+}

@@ -1,0 +1,258 @@
+//! How many bits of a key a stranger can't know, byte by byte. Whoever can guess a key can test the guess on a scrubber,
+//! so what is guessable is not searched for.
+
+use foldhash::fast::RandomState;
+use std::collections::HashSet;
+
+/// Unknown bits from which on a key is searched for: less could be guessed.
+pub const ENOUGH: f32 = 64.0;
+
+/// The last characters that consoles, error pages and our own tables show of a key.
+const SHOWN: usize = 4;
+/// A word out of a list of two thousand.
+const WORD: f32 = 11.0;
+/// What goes on from the characters before it.
+const CONTINUED: f32 = 0.5;
+/// What stands between the parts of a key.
+const PUNCTUATION: f32 = 3.0;
+
+/// What is known of a key without knowing it.
+#[derive(Debug, Clone)]
+pub struct Strength {
+    /// The length of the beginning that all keys of its kind share, in bytes.
+    pub known: usize,
+    /// The bits of each byte that a stranger can't know.
+    pub bits: Vec<f32>,
+}
+
+impl Strength {
+    /// `prefix` is the length of the beginning that the catalog knows.
+    pub fn of(value: &[u8], prefix: usize) -> Self {
+        let known = known_beginning(value, prefix.min(value.len()));
+        let mut bits = vec![0.0; value.len()];
+        for part in secret_parts(value, known) {
+            rate(value, part, &mut bits);
+        }
+        let shown = value.len().saturating_sub(SHOWN);
+        bits.iter_mut().skip(shown).for_each(|b| *b = 0.0);
+        Self { known, bits }
+    }
+
+    /// All unknown bits together.
+    pub fn total(&self) -> f32 {
+        self.bits.iter().sum()
+    }
+
+    pub fn is_enough(&self) -> bool {
+        self.total() >= ENOUGH
+    }
+}
+
+/// The beginning that is the same in all keys of this kind: the catalog's, that of every JWT, a PEM's first line, a
+/// URL's scheme.
+fn known_beginning(value: &[u8], prefix: usize) -> usize {
+    let own = if jwt_signature(value).is_some() {
+        3
+    } else if value.starts_with(b"-----BEGIN ") {
+        value.iter().position(|b| *b == b'\n').unwrap_or(0)
+    } else {
+        position(value, b"://").map_or(0, |at| at + 3)
+    };
+    prefix.max(own)
+}
+
+/// Where a stranger has to guess: of a JWT the signature, of a URL or of `user:password` the password, else all.
+fn secret_parts(value: &[u8], known: usize) -> Vec<std::ops::Range<usize>> {
+    if let Some(from) = jwt_signature(value) {
+        return vec![from..value.len()];
+    }
+    if value.starts_with(b"-----BEGIN ") {
+        let end = position(value, b"-----END ").unwrap_or(value.len());
+        return vec![known.min(end)..end];
+    }
+    if let Some(scheme) = position(value, b"://") {
+        return url_password(value, scheme + 3).into_iter().collect();
+    }
+    let user = value.iter().skip(known).position(|b| *b == b':').map_or(known, |at| known + at + 1);
+    vec![user..value.len()]
+}
+
+/// Where the signature of a JWT begins (RFC 7519, section 3): the third part, after a header that is a JSON object.
+fn jwt_signature(value: &[u8]) -> Option<usize> {
+    let token = |b: &u8| b.is_ascii_alphanumeric() || b"-_.".contains(b);
+    let dots = value.iter().filter(|b| **b == b'.').count();
+    let is_jwt = value.starts_with(b"eyJ") && dots == 2 && value.iter().all(token);
+    is_jwt.then(|| value.iter().rposition(|b| *b == b'.').map(|at| at + 1)).flatten()
+}
+
+/// The password in the authority that begins at `from`, or all behind the authority where there is none: a token in a
+/// path, as in a webhook's URL.
+fn url_password(value: &[u8], from: usize) -> Option<std::ops::Range<usize>> {
+    let rest = value.get(from..)?;
+    let authority = rest.iter().position(|b| b"/?#".contains(b)).unwrap_or(rest.len());
+    match rest.get(..authority)?.iter().rposition(|b| *b == b'@') {
+        Some(at) => {
+            let colon = rest.get(..at)?.iter().position(|b| *b == b':')?;
+            Some(from + colon + 1..from + at)
+        }
+        None => Some(from + authority..value.len()),
+    }
+}
+
+fn position(value: &[u8], needle: &[u8]) -> Option<usize> {
+    value.windows(needle.len()).position(|w| w == needle)
+}
+
+fn rate(value: &[u8], part: std::ops::Range<usize>, bits: &mut [f32]) {
+    let (Some(text), Some(bits)) = (value.get(part.clone()), bits.get_mut(part)) else { return };
+    let class = class_bits(text);
+    for (byte, bits) in text.iter().zip(bits.iter_mut()) {
+        *bits = match byte {
+            b if b.is_ascii_alphanumeric() => class,
+            b if b.is_ascii_graphic() || *b == b' ' => PUNCTUATION.min(class),
+            _ => class,
+        };
+    }
+    words(text, bits);
+    uuids(text, bits);
+    continuations(text, bits);
+}
+
+/// What a random character is worth in a text of these characters.
+fn class_bits(text: &[u8]) -> f32 {
+    let has = |is: fn(&u8) -> bool| text.iter().any(is);
+    if text.iter().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(b) || b"-_:.".contains(b))
+        || text.iter().all(|b| b.is_ascii_digit() || (b'A'..=b'F').contains(b) || b"-_:.".contains(b))
+    {
+        return if has(u8::is_ascii_alphabetic) { 4.0 } else { 3.3 };
+    }
+    let classes: [(fn(&u8) -> bool, f32); 4] = [
+        (u8::is_ascii_digit, 10.0),
+        (u8::is_ascii_lowercase, 26.0),
+        (u8::is_ascii_uppercase, 26.0),
+        (|b| !b.is_ascii(), 64.0),
+    ];
+    let size: f32 = classes.iter().filter(|(is, _)| has(*is)).map(|(_, size)| size).sum();
+    size.max(2.0).log2()
+}
+
+/// Runs of letters of one case that could be words count as words.
+fn words(text: &[u8], bits: &mut [f32]) {
+    let mut from = 0;
+    while from < text.len() {
+        let len = run_of_letters(text.get(from..).unwrap_or_default());
+        let (Some(run), Some(bits)) = (text.get(from..from + len), bits.get_mut(from..from + len)) else { return };
+        if len >= 3 && is_pronounceable(run) {
+            let all = WORD + 2.0 * len.saturating_sub(8) as f32;
+            bits.iter_mut().for_each(|b| *b = b.min(all / len as f32));
+        }
+        from += len.max(1);
+    }
+}
+
+/// The length of `word`, `Word` or `WORD` at the beginning of a text.
+fn run_of_letters(text: &[u8]) -> usize {
+    let upper = text.iter().take_while(|b| b.is_ascii_uppercase()).count();
+    let lower = text.iter().skip(upper).take_while(|b| b.is_ascii_lowercase()).count();
+    if upper <= 1 { upper + lower } else { upper }
+}
+
+fn is_pronounceable(run: &[u8]) -> bool {
+    let vowel = |b: &u8| b"aeiouyAEIOUY".contains(b);
+    let vowels = run.iter().filter(|b| vowel(b)).count();
+    let longest = run.chunk_by(|a, b| vowel(a) == vowel(b)).map(<[u8]>::len).max().unwrap_or(0);
+    longest <= 4 && 5 * vowels >= run.len() && 4 * vowels <= 3 * run.len()
+}
+
+/// A UUID's digits are random only in version 4 (RFC 9562, section 5.4), and not those that say so.
+fn uuids(text: &[u8], bits: &mut [f32]) {
+    const LEN: usize = 36;
+    for from in 0..text.len().saturating_sub(LEN - 1) {
+        let (Some(uuid), Some(bits)) = (text.get(from..from + LEN), bits.get_mut(from..from + LEN)) else { return };
+        let shaped = uuid.iter().enumerate().all(|(i, b)| match i {
+            8 | 13 | 18 | 23 => *b == b'-',
+            _ => b.is_ascii_hexdigit(),
+        });
+        if !shaped {
+            continue;
+        }
+        let random = uuid.get(14) == Some(&b'4');
+        for (i, bits) in bits.iter_mut().enumerate() {
+            let fixed = matches!(i, 8 | 13 | 14 | 18 | 19 | 23) || !random;
+            *bits = if fixed { 0.0 } else { bits.min(4.0) };
+        }
+    }
+}
+
+/// What repeats an earlier part, or counts up or down, is worth next to nothing.
+fn continuations(text: &[u8], bits: &mut [f32]) {
+    const SEEN: usize = 4;
+    let mut seen: HashSet<&[u8], RandomState> = HashSet::default();
+    for i in 0..text.len() {
+        let step = |at: usize| Some(i16::from(*text.get(at)?) - i16::from(*text.get(at.checked_sub(1)?)?));
+        let counts = i >= 2 && step(i) == step(i - 1) && step(i).is_some_and(|s| (-1..=1).contains(&s));
+        let last = (i + 1).checked_sub(SEEN).and_then(|from| text.get(from..=i));
+        let repeats = last.is_some_and(|last| !seen.insert(last));
+        let since = if repeats { i + 1 - SEEN } else { i };
+        if counts || repeats {
+            bits.iter_mut().take(i + 1).skip(since).for_each(|b| *b = b.min(CONTINUED));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn total(value: &str, prefix: usize) -> f32 {
+        Strength::of(value.as_bytes(), prefix).total()
+    }
+
+    #[test]
+    fn random_keys_are_searched_for_and_guessable_ones_are_not() {
+        for (value, prefix) in [
+            ("sk-proj-Ab3dEf6hIj9kLm2nOp5qRs8tUv1wXy4z", 8),
+            ("tk-5f0c2d9be1a84763-real", 0),
+            ("ghp_a8Jk3LmQ9zXw2VbN7tRyU5iOpEs6DfGh1CvB", 4),
+            ("0c4f9b1e7a3d5826b1f04c7d9e3a6f58", 0),
+            ("d9428888-122b-4fe1-b85c-61cd3cbb3210", 0),
+            ("q8Zt2LwXv7RkYb5Nc", 0),
+            ("eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.dozjgNryP4J3jVmNHl0w5N-XgL0n3I9PlFUP0THsR8U", 0),
+            ("postgres://app:x7Kp2mQv9ZtRw4Lb8Nc@db.example/app", 0),
+            ("https://hooks.example.com/services/T0A1B2C3D/B4E5F6G7H/a9Kz3QwX7vBn2LmT5yRp8Jd1", 0),
+            ("correct-horse-battery-staple-quiet-lemon-orbit-seven", 0),
+            ("kq7zv1x9t2w8bn4rj6mh", 0),
+        ] {
+            assert!(total(value, prefix) >= ENOUGH, "{value}: {}", total(value, prefix));
+        }
+        for (value, prefix) in [
+            ("hunter2", 0),
+            ("correct-horse-battery-staple", 0),
+            ("aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", 0),
+            ("0123456789abcdefghijklmnopqrstuvwxyz", 0),
+            ("sk-ant-AbCdEfGhIj", 7),
+            ("postgres://a-very-long-user-name-0x7f3c:secret@db-7f1c9.internal.example:5432/production", 0),
+            ("c232ab00-9414-11ec-b3c8-9f6bdeced846", 0),
+            ("admin:changeme-please", 0),
+            ("x7Kp2mQx7Kp2mQx7Kp2mQx7Kp2mQ", 0),
+            ("eyJhbGciOiJub25lIn0.eyJzdWIiOiIxMjM0NTY3ODkwIiwibmFtZSI6IkpvaG4gRG9lIn0.", 0),
+            ("", 0),
+        ] {
+            assert!(total(value, prefix) < ENOUGH, "{value}: {}", total(value, prefix));
+        }
+    }
+
+    #[test]
+    fn what_all_keys_of_a_kind_begin_with_is_known() {
+        for (value, prefix, known) in [
+            ("sk-ant-api03-q8Zt2LwXv7RkYb5NcM1d", 7, 7),
+            ("eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.dozjgNryP4J3jVmNHl0w5N", 0, 3),
+            ("-----BEGIN PRIVATE KEY-----\nMIIE\n-----END PRIVATE KEY-----\n", 0, 27),
+            ("https://a:b@c.example", 0, 8),
+            ("eyJ.no.jwt at all", 0, 0),
+            ("short", 9, 5),
+        ] {
+            assert_eq!(Strength::of(value.as_bytes(), prefix).known, known, "{value}");
+        }
+    }
+}
