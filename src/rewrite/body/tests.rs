@@ -48,6 +48,17 @@ fn rewrite<'c>(content_type: &'static str, keys: Vec<BodyKey>, chunks: impl Into
     Told { body: out.concat(), uses: uses.join(" "), kept: rewriter.kept(), fault }
 }
 
+/// What a body comes to that is there as a whole, in a coding or none.
+fn held(content_type: &'static str, keys: &[BodyKey], body: &[u8]) -> Told {
+    let declared = HeaderValue::from_static(content_type);
+    let mut rewriter = BodyRewriter::new(vocabulary(), Some(&declared), keys.to_vec());
+    let mut out = Vec::new();
+    let pushed = rewriter.push_whole(Bytes::copy_from_slice(body), &mut out);
+    let fault = pushed.and_then(|()| rewriter.finish(&mut out)).err();
+    let uses: Vec<_> = rewriter.uses().iter().map(|u| format!("{}@{}*{}", u.key, u.place, u.count)).collect();
+    Told { body: out.concat(), uses: uses.join(" "), kept: rewriter.kept(), fault }
+}
+
 /// Whole, in single bytes, and cut in two at every place: all the same.
 fn everywhere(content_type: &'static str, keys: &[BodyKey], body: &[u8]) -> Told {
     let whole = rewrite(content_type, keys.to_vec(), [body]);
@@ -69,6 +80,13 @@ fn everywhere(content_type: &'static str, keys: &[BodyKey], body: &[u8]) -> Told
     whole
 }
 
+/// As [`check`], for what is there as a whole.
+fn check_held(content_type: &'static str, keys: &[BodyKey], body: &str, new: &str, uses: &str, kept: u64) {
+    let told = held(content_type, keys, body.as_bytes());
+    assert_eq!(String::from_utf8_lossy(&told.body), new, "{content_type}: {body}");
+    assert_eq!((told.uses.as_str(), told.kept, told.fault), (uses, kept, None), "{content_type}: {body}");
+}
+
 const JSON: &str = "application/json";
 const FORM: &str = "application/x-www-form-urlencoded";
 const MULTIPART: &str = "multipart/form-data; boundary=b";
@@ -82,7 +100,7 @@ fn check(content_type: &'static str, keys: &[BodyKey], body: &str, new: &str, us
 #[test]
 fn json_values_are_replaced_and_text_is_not() {
     let keys = keys(&[("x", "body", "v\"1"), ("gh", "body", "ghp_real")]);
-    for content_type in [JSON, FORM, MULTIPART, "text/plain", "application/grpc"] {
+    {
         for (body, new, uses, kept) in [
             (r#"{"a":"<<x_key>>"}"#, r#"{"a":"v\"1"}"#, "x@body*1", 0),
             (r#"{"a":"\u003c\u003Cx_key\u003e>"}"#, r#"{"a":"v\"1"}"#, "x@body*1", 0),
@@ -102,8 +120,82 @@ fn json_values_are_replaced_and_text_is_not() {
             ("{\"a\":\"<<x_key>>\"}\n{\"a\":1}\n", "{\"a\":\"v\\\"1\"}\n{\"a\":1}\n", "x@body*1", 0),
             ("{\"a\":\"<<x_key>>", "{\"a\":\"<<x_key>>", "", 1),
         ] {
-            check(content_type, &keys, body, new, uses, kept);
+            check(JSON, &keys, body, new, uses, kept);
+            check_held(JSON, &keys, body, new, uses, kept);
+            let scalar = body.trim_start().starts_with('"');
+            let sequence = body.contains("}\n{");
+            for content_type in ["application/octet-stream", "application/grpc"] {
+                let (new, uses, kept) = if scalar { (body, "", 1) } else { (new, uses, kept) };
+                check(content_type, &keys, body, new, uses, kept);
+                check_held(content_type, &keys, body, new, uses, kept);
+            }
+            for content_type in [FORM, MULTIPART, "text/plain"] {
+                let all =
+                    kept + u64::from(!uses.is_empty()) * uses.chars().last().map_or(0, |c| u64::from(c as u8 - b'0'));
+                check(content_type, &keys, body, body, "", all);
+                let (new, uses, kept) = if scalar || sequence { (body, "", all) } else { (new, uses, kept) };
+                check_held(content_type, &keys, body, new, uses, kept);
+            }
         }
+    }
+}
+
+#[test]
+fn what_is_no_json_to_its_end_holds_no_value() {
+    let keys = keys(&[("x", "body|body:/a", "v")]);
+    for (body, streamed) in [
+        ("{\"a\":\"<<x_key>>\"} he said", "{\"a\":\"v\"} he said"),
+        ("{\"a\":\"<<x_key>>\",}", "{\"a\":\"v\",}"),
+        ("[\"<<x_key>>\", he said \"<<x_key>>\"]", "[\"v\", he said \"<<x_key>>\"]"),
+        ("[\"<<x_key>>\"}", "[\"<<x_key>>\"}"),
+        ("[\"<<x_key>>\"", "[\"<<x_key>>\""),
+        ("[notes]: \"<<x_key>>\"", "[notes]: \"<<x_key>>\""),
+    ] {
+        for content_type in [JSON, "x/y"] {
+            let kept = body.matches("<<").count() as u64;
+            check_held(content_type, &keys, body, body, "", kept);
+            let told = everywhere(content_type, &keys, body.as_bytes());
+            assert_eq!((String::from_utf8_lossy(&told.body), told.fault), (streamed.into(), None));
+        }
+    }
+    let deep = format!("{}\"<<x_key>>\"{}", "[".repeat(600), "]".repeat(600));
+    check(JSON, &keys, &deep, &deep, "", 1);
+    check_held(JSON, &keys, &deep, &deep, "", 1);
+}
+
+#[test]
+fn body_any_is_written_as_what_the_body_claims_to_be() {
+    let keys = keys(&[("x", "body:any", "v\"&")]);
+    for (content_type, body, whole, streamed) in [
+        (JSON, "{\"a\":\"say <<x_key>>\",}", "{\"a\":\"say v\\\"&\",}", "{\"a\":\"say v\\\"&\",}"),
+        ("text/plain", "[notes] <<x_key>>", "[notes] v\"&", "[notes] v\\\"&"),
+        ("text/plain", "[\"say <<x_key>>\"]", "[\"say v\\\"&\"]", "[\"say v\\\"&\"]"),
+        (FORM, "[a] b=<<x_key>>", "[a] b=v%22%26", "[a] b=v\\\"&"),
+    ] {
+        check_held(content_type, &keys, body, whole, "x@body:any*1", 0);
+        check(content_type, &keys, body, streamed, "x@body:any*1", 0);
+    }
+}
+
+#[test]
+fn what_is_no_form_to_its_end_holds_no_field() {
+    let keys = keys(&[("x", "body|body:a", "v")]);
+    let part = "--b\r\nContent-Disposition: form-data; name=a\r\n\r\n<<x_key>>\r\n--b";
+    for (content_type, body, is_form) in [
+        (FORM, "a=<<x_key>>&b={1}".to_string(), true),
+        (FORM, "a=<<x_key>>&b=he said".to_string(), false),
+        (FORM, "a=<<x_key>>&b=%2".to_string(), false),
+        (FORM, " a=<<x_key>>".to_string(), false),
+        (FORM, "[a]=1&a=<<x_key>>".to_string(), false),
+        (MULTIPART, format!("{part}--"), true),
+        (MULTIPART, format!("{part}--\r\n"), true),
+        (MULTIPART, format!("{part}--\r\n he said"), false),
+        (MULTIPART, format!("{part}\r\n"), false),
+        (MULTIPART, format!("he said\r\n{part}--\r\n"), false),
+    ] {
+        let new = body.replace("<<x_key>>", "v");
+        let (new, uses, kept) = if is_form { (new.as_str(), "x@body:a*1", 0) } else { (body.as_str(), "", 1) };
+        check_held(content_type, &keys, &body, new, uses, kept);
     }
 }
 
@@ -117,12 +209,11 @@ fn pointers_are_kept_to() {
         (r#"{"a":["see <<x_key>>"]}"#, r#"{"a":["see <<x_key>>"]}"#, "", 1),
         (r#"{"b":"<<y_key>>","c":"<<y_key>>"}"#, r#"{"b":"w","c":"w"}"#, "y@body:/b*1 y@body*1", 0),
         (r#"{"b":"<<x_key>>"}"#, r#"{"b":"<<x_key>>"}"#, "", 1),
-        (r#"[no json, "<<y_key>>"]"#, r#"[no json, "w"]"#, "y@body*1", 0),
+        (r#"[no json, "<<y_key>>", "<<x_key>>"]"#, r#"[no json, "<<y_key>>", "<<x_key>>"]"#, "", 2),
     ] {
         check(JSON, &keys, body, new, uses, kept);
+        check_held(JSON, &keys, body, new, uses, kept);
     }
-    let told = everywhere(JSON, &keys, br#"[no json, "<<x_key>>"]"#);
-    assert_eq!(told.fault, Some(BodyFault::MalformedJson { key: "x".parse().unwrap() }));
 }
 
 #[test]
@@ -261,6 +352,8 @@ fn no_more_is_held_back_than_could_become_a_placeholder() {
         "<<".to_string() + &"a".repeat(1 << 16),
         "\\u003c".repeat(1 << 14),
         format!("\"<<x_key>>\"{}", " ".repeat(1 << 16)),
+        "[".repeat(1 << 16),
+        "\"\u{20ac}".repeat(1 << 14),
         "ghp_0".repeat(1 << 14),
         "\\".repeat(1 << 16),
     ];
@@ -371,9 +464,35 @@ proptest! {
 
     #[test]
     fn what_is_not_used_does_not_change(body in bodies(), keys in any_keys(), content_type in content_types()) {
-        let told = rewrite(content_type, keys, [body.as_slice()]);
-        if told.uses.is_empty() && told.fault.is_none() {
-            prop_assert_eq!(told.body, body);
+        for told in [held(content_type, &keys, &body), rewrite(content_type, keys.clone(), [body.as_slice()])] {
+            if told.uses.is_empty() && told.fault.is_none() {
+                prop_assert_eq!(told.body, body.as_slice());
+            }
+        }
+    }
+
+    /// What is judged as a whole gets a key only where it would have got one while it came, or where it is JSON as a whole.
+    #[test]
+    fn the_whole_decides_for_every_part(body in bodies(), content_type in content_types()) {
+        let keys = keys(&[("x", "body", "v"), ("gh", "body", "ghp_real")]);
+        let told = held(content_type, &keys, &body);
+        if told.uses.is_empty() {
+            return Ok(());
+        }
+        match content_type {
+            JSON | "text/plain" | "application/grpc" => {
+                let text = body.strip_prefix("\u{feff}".as_bytes()).unwrap_or(&body);
+                let values = serde_json::Deserializer::from_slice(text).into_iter::<serde_json::Value>();
+                prop_assert!(values.collect::<Result<Vec<_>, _>>().is_ok());
+            }
+            FORM => {
+                let json = serde_json::from_slice::<serde_json::Value>(&body).is_ok();
+                prop_assert!(json || body.iter().all(u8::is_ascii_graphic));
+            }
+            _ => {
+                let ends = ["}", "]", "--"].iter().any(|end| body.trim_ascii_end().ends_with(end.as_bytes()));
+                prop_assert!(ends);
+            }
         }
     }
 
