@@ -61,7 +61,7 @@ impl BodyRewriter {
         }
         let ahead = self.ahead.get_or_insert_with(|| Candidates::new(&self.declared, &self.account));
         ahead.advance(piece);
-        !ahead.is_settled()
+        ahead.first.is_none() || !ahead.chosen().is_settled()
     }
 
     /// A body that is there as a whole and in one piece.
@@ -128,7 +128,7 @@ impl BodyRewriter {
         }
         let Some(first) = chunk.first() else { return chunk };
         let begins_json = begins_json(*first);
-        let whole = self.ahead.take().map(|ahead| ahead.is_whole());
+        let whole = self.ahead.take().map(|ahead| ahead.chosen().is_whole());
         let Candidates { json, declared, .. } = candidates;
         let (kind, values) = match (begins_json, whole) {
             (false, whole) => (declared, whole.unwrap_or(true)),
@@ -180,19 +180,16 @@ impl Candidates {
         self.json.advance(lead);
         self.declared.advance(lead);
         self.first = self.first.or(rest.first().copied());
-        self.chosen().advance(rest);
+        let chosen = if self.begins_json() { &mut self.json } else { &mut self.declared };
+        chosen.advance(rest);
     }
 
-    fn chosen(&mut self) -> &mut Kind {
-        if self.first.is_some_and(begins_json) { &mut self.json } else { &mut self.declared }
+    fn begins_json(&self) -> bool {
+        self.first.is_some_and(begins_json)
     }
 
-    fn is_whole(mut self) -> bool {
-        self.chosen().is_whole()
-    }
-
-    fn is_settled(&mut self) -> bool {
-        self.first.is_some() && self.chosen().is_settled()
+    fn chosen(&self) -> &Kind {
+        if self.begins_json() { &self.json } else { &self.declared }
     }
 }
 

@@ -3,8 +3,11 @@
 use crate::support::client::{BOTH, Sent, full, generated};
 use crate::support::coded::encode;
 use crate::support::locum::{TOOL_KEY, of, stdout, told};
+use crate::support::websocket::{Socket, open};
 use crate::support::{Client, Home, Http, Serve, Upstream};
 use bytes::Bytes;
+use locum::proxy::frames::Opcode;
+use std::sync::mpsc;
 
 const JSON: &str = "application/json";
 const FORM: &str = "application/x-www-form-urlencoded";
@@ -358,6 +361,47 @@ fn curl_sends_json_under_the_type_of_a_form() {
         assert!(output.status.success(), "{}", told(&output));
         assert_eq!(upstream.await_seen(number + 1)[number].text(), want);
     }
+}
+
+/// Which would be the way round: a page that breaks the JSON it is quoted in, and so gets keys into its text.
+#[test]
+fn a_message_that_begins_like_json_and_is_none_gets_no_key() {
+    let (tell, seen) = mpsc::channel();
+    let upstream = Socket::open(move |mut peer| tell.send(peer.echo()).expect("the test"));
+    let port = upstream.authority().rsplit_once(':').expect("a port").1.to_owned();
+    let key = format!("[key.tool]\nhosts = [\"{}\"]\nwhere = [\"ws\"]\n", upstream.authority());
+    let serve = Home::with(&format!("connect_ports = [{port}]\n"), &key).serve();
+    let (_, mut client) = open(&serve, &upstream.authority(), "").expect("a WebSocket");
+    let messages = [
+        ("AUTH <<tool_key>>", "AUTH KEY"),
+        ("42[\"auth\",\"<<tool_key>>\"]", "42[\"auth\",\"KEY\"]"),
+        ("\"<<tool_key>>\"", "\"KEY\""),
+        ("{\"a\":\"<<tool_key>>\"}", "{\"a\":\"KEY\"}"),
+        ("{\"say\":\"use <<tool_key>>\",}", ""),
+        ("{\"say\":\"\\ud83d use <<tool_key>>\"}", ""),
+        ("[notes]: he said \"<<tool_key>>\" today", ""),
+        ("\"<<tool_key>>\" he said <<tool_key>>", ""),
+    ];
+    for (message, _) in messages {
+        client.text(message);
+        assert_eq!(client.said(), message);
+        let (first, rest) = message.split_at(message.find("ool").unwrap());
+        client.send(Opcode::Text, false, first);
+        client.send(Opcode::Continuation, true, rest);
+        assert_eq!(client.said(), message);
+    }
+    let late = "{\"a\":\"<<tool_key>>\"} he said";
+    client.text(late);
+    assert_eq!(client.said(), late);
+    client.send(Opcode::Close, true, 1000_u16.to_be_bytes());
+    while client.next().is_some() {}
+    let seen: Vec<(Opcode, Vec<u8>)> = seen.recv().expect("what was seen");
+    let seen: Vec<_> = seen.iter().map(|(_, text)| String::from_utf8_lossy(text).into_owned()).collect();
+    for (seen, (message, want)) in seen.chunks(2).zip(messages) {
+        let want = if want.is_empty() { message.to_owned() } else { want.replace("KEY", TOOL_KEY) };
+        assert_eq!(seen, [want.clone(), want], "{message}");
+    }
+    assert_eq!(seen.last().unwrap(), late);
 }
 
 /// `locum explain` judges as the service does.
