@@ -61,7 +61,7 @@ impl Declared {
         matches!(self, Self::Form | Self::Multipart { .. } | Self::Text)
     }
 
-    /// What makes up a body of this type if it is JSON: a string alone or between others may be a quotation, unless the type says more.
+    /// What makes up a body of this type if it is JSON: a string that stands alone may be a quotation, unless the type says more.
     fn texts(&self) -> Texts {
         match self {
             Self::Json => Texts::Any,

@@ -93,8 +93,8 @@ impl Rewriter {
         Ok(Self { engine, whole: false, coded: Some(Box::new(coded)) })
     }
 
-    /// For a body that is there as a whole and comes in one piece: it is judged to its end before any of it is rewritten, and nothing
-    /// has to be flushed before its end.
+    /// For a body that is there as a whole and comes in one piece: it is judged to its end before any of it is rewritten, and
+    /// nothing has to be flushed before its end.
     pub fn of_whole(engine: BodyRewriter, codings: &[Coding]) -> Result<Self, BodyFault> {
         let mut rewriter = Self::new(engine, codings)?;
         rewriter.whole = true;

@@ -1,4 +1,5 @@
-//! Text messages of a WebSocket, as its door has them rewritten: keys in whole values of JSON, and anywhere in what doesn't begin like it.
+//! Text messages of a WebSocket, as its door has them rewritten: keys in whole values of JSON, and anywhere in what doesn't
+//! begin like it.
 
 use super::body::BodyRewriter;
 use super::dress::Misfit;
