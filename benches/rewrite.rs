@@ -29,28 +29,27 @@ fn name(text: &str) -> KeyName {
     text.parse().expect("a key's name")
 }
 
-/// A conversation as it goes to a model: prose and code in strings with escapes.
-fn conversation(length: usize) -> Vec<u8> {
+/// A conversation as it goes to a model: prose and code in strings with escapes. With a placeholder as a whole value before each so many bytes.
+fn talk(length: usize, every: usize) -> Vec<u8> {
     let turn = concat!(
         r#"{"role":"user","content":"Please look at `fn main() {\n    let total: Vec<u32> = (0..10).map(|x| x * 2).collect();\n"#,
         r#"    println!(\"{total:?}\");\n}` and tell me, why is it <b>slow</b>? It was fine on the last release, I think."},"#,
     );
     let mut body = br#"{"model":"gpt-5","messages":["#.to_vec();
-    while body.len() < length {
+    let mut next = every;
+    while body.len() + turn.len() < length {
         body.extend_from_slice(turn.as_bytes());
+        if body.len() > next {
+            body.extend_from_slice(br#"{"token":"<<x_key>>"},"#);
+            next += every;
+        }
     }
-    body.truncate(length);
+    body.extend_from_slice(b"{}]}");
     body
 }
 
-/// The same with a placeholder as a whole value in each 64 KiB.
-fn with_placeholders(length: usize) -> Vec<u8> {
-    let mut body = Vec::with_capacity(length);
-    while body.len() < length {
-        body.extend_from_slice(&conversation(CHUNK - 24));
-        body.extend_from_slice(br#"","token":"<<x_key>>"}, "#);
-    }
-    body
+fn conversation(length: usize) -> Vec<u8> {
+    talk(length, usize::MAX)
 }
 
 fn pieces(body: Vec<u8>) -> Vec<Bytes> {
@@ -113,7 +112,7 @@ mod body_16_mib {
 
     #[divan::bench]
     fn d_json_body_one_in_64_kib(bencher: Bencher) {
-        rewrite(bencher, vocabulary(0), JSON, with_placeholders(16 * MIB), Some("body"));
+        rewrite(bencher, vocabulary(0), JSON, talk(16 * MIB, CHUNK), Some("body"));
     }
 
     #[divan::bench]
@@ -151,6 +150,46 @@ mod body_16_mib {
     }
 }
 
+/// Judged to its end first.
+#[divan::bench_group]
+mod held_body_256_kib {
+    use super::*;
+
+    fn whole(bencher: Bencher, content_type: &'static str, body: Vec<u8>) {
+        let content_type = HeaderValue::from_static(content_type);
+        let (vocabulary, body) = (vocabulary(0), Bytes::from(body));
+        let key = || BodyKey {
+            key: name("x"),
+            value: Some(Arc::new(Opened::new(SECRET.to_vec()))),
+            places: vec!["body".parse().expect("a place")],
+            max_uses: u32::MAX,
+        };
+        bencher.counter(BytesCount::new(body.len())).bench_local(|| {
+            let mut rewriter = BodyRewriter::new(vocabulary.clone(), Some(&content_type), vec![key()]);
+            let mut out = Vec::with_capacity(4);
+            rewriter.push_whole(body.clone(), &mut out).expect("no fault");
+            rewriter.finish(&mut out).expect("no fault");
+            out
+        });
+    }
+
+    #[divan::bench(args = ["application/json", "text/plain"])]
+    fn json(bencher: Bencher, content_type: &'static str) {
+        whole(bencher, content_type, talk(256 * 1024, CHUNK));
+    }
+
+    #[divan::bench]
+    fn json_of_numbers(bencher: Bencher) {
+        whole(bencher, "application/json", format!("[{}0]", "-1.5e3,true,".repeat(256 * 1024 / 12 - 1)).into_bytes());
+    }
+
+    #[divan::bench]
+    fn form(bencher: Bencher) {
+        let pairs = "field=some+text+with+%22escapes%22+in+it&".repeat(256 * 1024 / 41);
+        whole(bencher, "application/x-www-form-urlencoded", pairs.into_bytes());
+    }
+}
+
 #[divan::bench_group]
 mod small_body {
     use super::*;
@@ -162,7 +201,7 @@ mod small_body {
 
     #[divan::bench]
     fn json_1_kib_with_one(bencher: Bencher) {
-        let body = [br#"{"token":"<<x_key>>","#, &conversation(1000)[1..]].concat();
+        let body = [&br#"{"token":"<<x_key>>","#[..], &conversation(1000)[1..]].concat();
         rewrite(bencher, vocabulary(0), "application/json", body, Some("body"));
     }
 }

@@ -11,7 +11,7 @@ use libfuzzer_sys::fuzz_target;
 use locum::rewrite::body::BodyRewriter;
 use locum::rewrite::coding::{Coding, Decoder, Encoder, Limits};
 use locum::rewrite::opened::Rewriter;
-use rewrite::{VALUE, VOCABULARY, keys, rewrite};
+use rewrite::{VALUE, VOCABULARY, keys, rewrite, rewrite_held};
 
 const PLACES: &[&str] = &["body", "body:/f", "body:any"];
 
@@ -19,10 +19,20 @@ const PLACES: &[&str] = &["body", "body:/f", "body:any"];
 fn recoded(content_type: &'static str, codings: &[Coding], body: &[u8], piece: usize) -> Option<Vec<u8>> {
     let content_type = HeaderValue::from_static(content_type);
     let engine = BodyRewriter::new(VOCABULARY.clone(), Some(&content_type), keys(PLACES, VALUE));
-    let mut rewriter = Rewriter::new(engine, codings).ok()?;
+    through(Rewriter::new(engine, codings).ok()?, body.chunks(piece))
+}
+
+/// The same for a body that is there as a whole.
+fn recoded_held(content_type: &'static str, codings: &[Coding], body: &[u8]) -> Option<Vec<u8>> {
+    let content_type = HeaderValue::from_static(content_type);
+    let engine = BodyRewriter::new(VOCABULARY.clone(), Some(&content_type), keys(PLACES, VALUE));
+    through(Rewriter::of_whole(engine, codings).ok()?, [body])
+}
+
+fn through<'c>(mut rewriter: Rewriter, pieces: impl IntoIterator<Item = &'c [u8]>) -> Option<Vec<u8>> {
     let mut out = Vec::new();
-    for chunk in body.chunks(piece) {
-        rewriter.push(Bytes::copy_from_slice(chunk), &mut out).ok()?;
+    for piece in pieces {
+        rewriter.push(Bytes::copy_from_slice(piece), &mut out).ok()?;
         while rewriter.step(&mut out).ok()? {}
     }
     rewriter.finish(&mut out).ok()?;
@@ -50,9 +60,13 @@ fuzz_target!(|input: (u8, u8, Vec<u8>)| {
     let mut encoder = Encoder::new(&codings).expect("memory");
     encoder.encode(&body, &mut coded).expect("memory");
     encoder.finish(&mut coded).expect("memory");
-    let plain = rewrite(content_type, PLACES, VALUE, [body.as_slice()]);
-    match recoded(content_type, &codings, &coded, piece) {
-        Some(out) => assert_eq!((opened(&codings, &out), None), (plain.body, plain.fault)),
-        None => assert!(plain.fault.is_some() || body.len() > 1 << 20),
+    for (plain, recoded) in [
+        (rewrite(content_type, PLACES, VALUE, [body.as_slice()]), recoded(content_type, &codings, &coded, piece)),
+        (rewrite_held(content_type, PLACES, VALUE, &body), recoded_held(content_type, &codings, &coded)),
+    ] {
+        match recoded {
+            Some(out) => assert_eq!((opened(&codings, &out), None), (plain.body, plain.fault)),
+            None => assert!(plain.fault.is_some() || body.len() > 1 << 20),
+        }
     }
 });

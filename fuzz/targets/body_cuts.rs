@@ -5,7 +5,7 @@
 mod rewrite;
 
 use libfuzzer_sys::fuzz_target;
-use rewrite::{VALUE, rewrite};
+use rewrite::{VALUE, rewrite, rewrite_held};
 
 const CONTENT_TYPES: [&str; 5] = [
     "application/json",
@@ -37,7 +37,9 @@ fuzz_target!(|input: (u8, u8, Vec<u8>, Vec<u8>)| {
             assert_eq!(told, whole);
         }
     }
-    if whole.fault.is_none() && whole.uses == 0 {
-        assert_eq!(whole.body, body);
+    for told in [whole, rewrite_held(content_type, places, VALUE, &body)] {
+        if told.fault.is_none() && told.uses == 0 {
+            assert_eq!(told.body, body);
+        }
     }
 });

@@ -48,3 +48,15 @@ pub fn rewrite<'c>(
     let uses = rewriter.uses().iter().map(|u| u.count).sum();
     Told { body: out.concat(), uses, kept: rewriter.kept(), fault }
 }
+
+/// The same for a body that is there as a whole.
+#[allow(dead_code, reason = "each target uses some of this file")]
+pub fn rewrite_held(content_type: &'static str, places: &[&str], value: &str, body: &[u8]) -> Told {
+    let content_type = HeaderValue::from_static(content_type);
+    let mut rewriter = BodyRewriter::new(VOCABULARY.clone(), Some(&content_type), keys(places, value));
+    let mut out = Vec::new();
+    let pushed = rewriter.push_whole(Bytes::copy_from_slice(body), &mut out);
+    let fault = pushed.and_then(|()| rewriter.finish(&mut out)).err();
+    let uses = rewriter.uses().iter().map(|u| u.count).sum();
+    Told { body: out.concat(), uses, kept: rewriter.kept(), fault }
+}

@@ -166,11 +166,13 @@ fn body_of(body: &[u8], permit: &Permit, live: &crate::proxy::Live, headers: &He
         max_uses: grant.uses_left,
     });
     let mut engine = BodyRewriter::new(live.vocabulary.clone(), headers.get("content-type"), keys.collect());
-    let mut out = Vec::new();
-    let done = engine.push(Bytes::copy_from_slice(body), &mut out).and_then(|()| engine.finish(&mut out));
+    let (body, mut out) = (Bytes::copy_from_slice(body), Vec::new());
+    let held = body.len() as u64 <= crate::proxy::HELD;
+    let pushed = if held { engine.push_whole(body, &mut out) } else { engine.push(body, &mut out) };
+    let done = pushed.and_then(|()| engine.finish(&mut out));
     replaced(engine.uses().iter().map(|u| (&u.key, &u.place, u.count)));
     if engine.kept() > 0 {
-        println!("  kept      {} in the body, as text: no binding covers where they stand", engine.kept());
+        println!("  kept      {} in the body, as text: no whole value, or no binding covers its place", engine.kept());
     }
     done
 }

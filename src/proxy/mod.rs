@@ -45,7 +45,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 pub use patterns::PatternCache;
-pub use request_body::RequestBody;
+pub use request_body::{HELD, RequestBody};
 pub use unfolding::Unfolding;
 
 /// What does not change while the proxy runs.

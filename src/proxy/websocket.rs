@@ -335,11 +335,12 @@ impl<'r, C: AsyncRead, U: AsyncWrite> Up<'r, C, U> {
     /// Puts keys into a piece of a text message; the record of each is written before this returns.
     async fn replace(&mut self, piece: Bytes, last: bool, out: &mut Vec<Bytes>) -> Result<(), End> {
         let relay = self.relay;
+        let whole = last && self.text.is_none();
         let text = self.text.get_or_insert_with(|| Text {
-            rewriter: BodyRewriter::new(relay.live.vocabulary.clone(), None, relay.keys.clone()),
+            rewriter: BodyRewriter::of_message(relay.live.vocabulary.clone(), relay.keys.clone()),
             recorded: Vec::new(),
         });
-        let replaced = text.rewriter.push(piece, out);
+        let replaced = if whole { text.rewriter.push_whole(piece, out) } else { text.rewriter.push(piece, out) };
         let replaced = if last { replaced.and_then(|()| text.rewriter.finish(out)) } else { replaced };
         replaced.map_err(|fault: BodyFault| End::Refused(request_body::Fault::from(fault).into()))?;
         let records = substitutions(&relay.scene, text.rewriter.uses(), &mut text.recorded);

@@ -39,8 +39,6 @@ pub enum BodyFault {
     Unavailable { key: KeyName },
     #[error(transparent)]
     Unfit(#[from] Unfit),
-    #[error("key '{key}' may go to a JSON pointer only, and this body is no JSON up to where it stands")]
-    MalformedJson { key: KeyName },
     #[error("a compressed gRPC message can't be searched for placeholders")]
     CompressedMessage,
     #[error("a gRPC message of {length} bytes is longer than the {max} that can be searched for placeholders")]
@@ -88,7 +86,7 @@ impl Account {
             self.keep();
             return Ok(None);
         };
-        let Some(place) = allowed(key, spot)? else {
+        let Some(place) = allowed(key, spot) else {
             self.keep();
             return Ok(None);
         };
@@ -112,22 +110,16 @@ impl Account {
 }
 
 /// The narrowest of a key's places that covers the spot.
-fn allowed<'k>(key: &'k BodyKey, spot: &Spot) -> Result<Option<&'k Place>, BodyFault> {
+fn allowed<'k>(key: &'k BodyKey, spot: &Spot) -> Option<&'k Place> {
     let narrow = |place: &&Place| match place {
         Place::BodyPointer(pointer) => spot.whole && spot.pointer == Some(pointer),
         Place::BodyField(field) => spot.whole && spot.field.as_deref() == Some(field.as_bytes()),
         _ => false,
     };
-    let place = key
-        .places
+    key.places
         .iter()
         .find(narrow)
         .or_else(|| key.places.iter().find(|p| **p == Place::Body && spot.whole))
         .or_else(|| key.places.iter().find(|p| **p == Place::BodyAny))
-        .or_else(|| key.places.iter().find(|p| **p == Place::Ws && spot.in_message()));
-    let wants_pointer = || key.places.iter().any(|p| matches!(p, Place::BodyPointer(_)));
-    if place.is_none() && spot.lost && spot.whole && wants_pointer() {
-        return Err(BodyFault::MalformedJson { key: key.key.clone() });
-    }
-    Ok(place)
+        .or_else(|| key.places.iter().find(|p| **p == Place::Ws && spot.in_message()))
 }

@@ -4,7 +4,7 @@ use super::account::{Account, BodyFault, BodyKey, Use};
 use super::finder::{Behind, Found, Reach, Scan, Spelling, Vocabulary};
 use super::grpc::Messages;
 use super::json::is_space;
-use super::kind::{Declared, Kind, Sight};
+use super::kind::{Declared, Kind, Sight, Spot};
 use bytes::{Buf, Bytes};
 use http::HeaderValue;
 use std::sync::Arc;
@@ -19,12 +19,13 @@ pub struct BodyRewriter {
     vocabulary: Arc<Vocabulary>,
     declared: Declared,
     account: Account,
+    ahead: Option<Candidates>,
     stage: Stage,
 }
 
 enum Stage {
     /// Spaces so far: what the body is isn't known.
-    Before(Kind),
+    Before(Candidates),
     Stream(Stream),
     Messages(Messages),
     /// No key could go anywhere in it: what is left is to count.
@@ -35,13 +36,38 @@ enum Stage {
 impl BodyRewriter {
     /// `keys` are those whose binding covers this request; with none, nothing is changed and placeholders are counted.
     pub fn new(vocabulary: Arc<Vocabulary>, content_type: Option<&HeaderValue>, keys: Vec<BodyKey>) -> Self {
-        let declared = Declared::new(content_type);
+        Self::of(vocabulary, Declared::new(content_type), keys)
+    }
+
+    /// For a text message of a WebSocket, which is JSON or not as its protocol has it.
+    pub fn of_message(vocabulary: Arc<Vocabulary>, keys: Vec<BodyKey>) -> Self {
+        Self::of(vocabulary, Declared::Json, keys)
+    }
+
+    fn of(vocabulary: Arc<Vocabulary>, declared: Declared, keys: Vec<BodyKey>) -> Self {
         let account = Account::new(keys);
         let stage = match account.places().next() {
             None => Stage::Watch(Stream::watch(Spelling::Raw)),
-            Some(_) => Stage::Before(Kind::declared(&declared, account.places())),
+            Some(_) => Stage::Before(Candidates::new(&declared, &account)),
         };
-        Self { vocabulary, declared, account, stage }
+        Self { vocabulary, declared, account, ahead: None, stage }
+    }
+
+    /// Reads a body that is there as a whole, before it is pushed: what isn't valid to its end holds no value. All of it has to be
+    /// read so, or up to where this tells that the rest doesn't matter.
+    pub fn read_ahead(&mut self, piece: &[u8]) -> bool {
+        if !matches!(self.stage, Stage::Before(_)) {
+            return false;
+        }
+        let ahead = self.ahead.get_or_insert_with(|| Candidates::new(&self.declared, &self.account));
+        ahead.advance(piece);
+        ahead.first.is_none() || !ahead.chosen().is_settled()
+    }
+
+    /// A body that is there as a whole and in one piece.
+    pub fn push_whole(&mut self, body: Bytes, out: &mut Vec<Bytes>) -> Result<(), BodyFault> {
+        self.read_ahead(&body);
+        self.push(body, out)
     }
 
     /// Takes a piece, and adds to `out` what can go on.
@@ -93,22 +119,31 @@ impl BodyRewriter {
 
     /// Lets leading spaces through; the first other byte says what the body is.
     fn begin(&mut self, mut chunk: Bytes, out: &mut Vec<Bytes>) -> Bytes {
-        let Stage::Before(kind) = &mut self.stage else { return chunk };
-        let spaces = chunk.iter().take_while(|b| is_space(**b) || BYTE_ORDER_MARK.contains(b)).count();
-        let space = chunk.split_to(spaces);
-        kind.advance(&space);
-        if !space.is_empty() {
-            out.push(space);
+        let Stage::Before(candidates) = &mut self.stage else { return chunk };
+        let spaces = chunk.iter().take_while(|b| is_lead(**b)).count();
+        let lead = chunk.split_to(spaces);
+        candidates.advance(&lead);
+        if !lead.is_empty() {
+            out.push(lead);
         }
         let Some(first) = chunk.first() else { return chunk };
-        let json = matches!(first, b'{' | b'[' | b'"');
-        let kind = if json { Kind::json(self.account.places()) } else { std::mem::replace(kind, Kind::Plain) };
-        self.stage = if !self.account.places().any(|p| kind.has(p)) {
+        let begins_json = begins_json(*first);
+        let whole = self.ahead.take().map(|ahead| ahead.chosen().is_whole());
+        let Candidates { json, declared, .. } = candidates;
+        let (kind, values) = match (begins_json, whole) {
+            (false, whole) => (declared, whole.unwrap_or(true)),
+            // the end of what streams is not known
+            (true, None) => (json, !self.declared.denies_json()),
+            (true, Some(false)) if self.declared.denies_json() => (declared, false),
+            (true, Some(whole)) => (json, whole),
+        };
+        let kind = std::mem::replace(kind, Kind::Plain);
+        self.stage = if !self.account.places().any(|p| kind.has(p, values)) {
             Stage::Watch(Stream::watch(kind.spelling()))
-        } else if self.declared == Declared::Grpc && !json {
+        } else if self.declared == Declared::Grpc && !begins_json {
             Stage::Messages(Messages::new())
         } else {
-            Stage::Stream(Stream::new(kind))
+            Stage::Stream(Stream::new(kind, values))
         };
         chunk
     }
@@ -121,26 +156,72 @@ impl BodyRewriter {
     }
 }
 
-/// Some clients begin JSON with it, in UTF-8.
-const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
+/// What a body may be until its first byte is known.
+struct Candidates {
+    json: Kind,
+    declared: Kind,
+    /// The first byte that is no space.
+    first: Option<u8>,
+}
+
+impl Candidates {
+    fn new(declared: &Declared, account: &Account) -> Self {
+        let json = Kind::json(declared, account.places());
+        Self { json, declared: Kind::declared(declared, account.places()), first: None }
+    }
+
+    /// These bytes have gone by.
+    fn advance(&mut self, bytes: &[u8]) {
+        let lead = match self.first {
+            None => bytes.iter().position(|b| !is_lead(*b)).unwrap_or(bytes.len()),
+            Some(_) => 0,
+        };
+        let (lead, rest) = bytes.split_at(lead);
+        self.json.advance(lead);
+        self.declared.advance(lead);
+        self.first = self.first.or(rest.first().copied());
+        let chosen = if self.begins_json() { &mut self.json } else { &mut self.declared };
+        chosen.advance(rest);
+    }
+
+    fn begins_json(&self) -> bool {
+        self.first.is_some_and(begins_json)
+    }
+
+    fn chosen(&self) -> &Kind {
+        if self.begins_json() { &self.json } else { &self.declared }
+    }
+}
+
+fn begins_json(first: u8) -> bool {
+    matches!(first, b'{' | b'[' | b'"')
+}
+
+/// Spaces, and the byte order mark that some clients begin JSON with.
+fn is_lead(byte: u8) -> bool {
+    is_space(byte) || "\u{feff}".as_bytes().contains(&byte)
+}
 
 /// A body of any kind but framed messages, over all its cuts.
 struct Stream {
     spelling: Spelling,
     /// `None` where placeholders are counted and nothing more.
     kind: Option<Kind>,
+    /// Whether its values are values, or mere text.
+    values: bool,
     behind: Behind,
     /// What can't be decided yet.
     held: Bytes,
 }
 
 impl Stream {
-    fn new(kind: Kind) -> Self {
-        Self { spelling: kind.spelling(), kind: Some(kind), behind: Behind::default(), held: Bytes::new() }
+    fn new(kind: Kind, values: bool) -> Self {
+        let spelling = kind.spelling();
+        Self { spelling, kind: Some(kind), values, behind: Behind::default(), held: Bytes::new() }
     }
 
     fn watch(spelling: Spelling) -> Self {
-        Self { spelling, kind: None, behind: Behind::default(), held: Bytes::new() }
+        Self { spelling, kind: None, values: false, behind: Behind::default(), held: Bytes::new() }
     }
 
     fn push(
@@ -212,13 +293,13 @@ impl Stream {
             };
             self.advance(&hay[seen..start]);
             seen = start;
-            let written = match self.kind.as_ref().map(|kind| kind.sight(hay, &hit.at, &self.behind, last)) {
+            let written = match self.kind.as_ref().map(|kind| kind.sight(hay, &hit.at, last)) {
                 None => {
                     account.keep();
                     None
                 }
                 Some(Sight::More) => break start,
-                Some(Sight::Spot(spot)) => account.settle(&hit, &spot)?,
+                Some(Sight::Spot(spot)) => account.settle(&hit, &Spot { whole: spot.whole && self.values, ..spot })?,
             };
             from = hit.at.end;
             self.advance(&hay[seen..from]);

@@ -1,4 +1,5 @@
 //! Where in a form (`application/x-www-form-urlencoded`) a placeholder stands: in which pair, and whether it is the whole value.
+//! Running text is no form: one has neither spaces nor line breaks, and an escape after each `%`.
 
 use super::finder::{Spelling, decode_bytes};
 use super::kind::{Dress, Sight, Spot};
@@ -7,6 +8,8 @@ use std::ops::Range;
 #[derive(Debug)]
 pub(super) struct Walker {
     part: Part,
+    /// So many digits of an escape are still to come.
+    digits: u8,
     /// The name of the pair at hand as it is written; cut where it is longer than any that matters.
     name: Vec<u8>,
     /// The longest name that matters, percent-encoded.
@@ -19,23 +22,60 @@ enum Part {
     /// Just after the `=`.
     ValueStart,
     Value,
+    /// It was no form after all.
+    Lost,
 }
 
 impl Walker {
     /// `fields` are the names that bindings ask for.
     pub fn new<'f>(fields: impl Iterator<Item = &'f str>) -> Self {
         let longest = fields.map(|f| f.len() * 3).max().unwrap_or(0);
-        Self { part: Part::Name, name: Vec::new(), longest }
+        Self { part: Part::Name, digits: 0, name: Vec::new(), longest }
+    }
+
+    pub fn is_lost(&self) -> bool {
+        self.part == Part::Lost
+    }
+
+    /// Whether all that has gone by is a form, and may end here.
+    pub fn is_whole(&self) -> bool {
+        !self.is_lost() && self.digits == 0
     }
 
     pub fn advance(&mut self, bytes: &[u8]) {
+        if !self.is_legal(bytes) {
+            self.part = Part::Lost;
+        }
         let mut rest = bytes;
         while !rest.is_empty() {
             let taken = match self.part {
+                Part::Lost => return,
                 Part::Name => self.name(rest),
                 Part::ValueStart | Part::Value => self.value(rest),
             };
             rest = rest.get(taken..).unwrap_or_default();
+        }
+    }
+
+    /// Whether these bytes can go on with a form. What clients write without escaping it, such as brackets, is let pass.
+    fn is_legal(&mut self, bytes: &[u8]) -> bool {
+        // not `all`, which stops at the first and can't look at many bytes at once
+        if !bytes.iter().fold(true, |legal, b| legal & (*b > b' ') & (*b < 0x7f)) {
+            return false;
+        }
+        let mut rest = bytes;
+        loop {
+            while self.digits > 0 {
+                let Some((digit, after)) = rest.split_first() else { return true };
+                if !digit.is_ascii_hexdigit() {
+                    return false;
+                }
+                self.digits -= 1;
+                rest = after;
+            }
+            let Some(at) = memchr::memchr(b'%', rest) else { return true };
+            rest = rest.get(at + 1..).unwrap_or_default();
+            self.digits = 2;
         }
     }
 
@@ -72,8 +112,9 @@ impl Walker {
             None => return Sight::More,
         };
         let whole = self.part == Part::ValueStart && ends;
-        let field = (self.part != Part::Name).then(|| decode_bytes(Spelling::Form, &self.name).into());
-        Sight::Spot(Spot { whole, field, pointer: None, lost: false, dress: Dress::Percent })
+        let in_value = matches!(self.part, Part::ValueStart | Part::Value);
+        let field = in_value.then(|| decode_bytes(Spelling::Form, &self.name).into());
+        Sight::Spot(Spot { whole, field, pointer: None, dress: Dress::Percent })
     }
 }
 
@@ -113,6 +154,16 @@ mod tests {
             ("*", "-"),
             ("*=1", "-"),
             ("a&*=1", "-"),
+            ("a=%2B&b=*", "b!"),
+            ("a={1}&b=*", "b!"),
+            ("he said &b=*&", "-"),
+            ("a=he said&b=*&", "-"),
+            ("a=1\n&b=*", "-"),
+            ("a=%&b=*", "-"),
+            ("a=%2&b=*", "-"),
+            ("a=%x1&b=*", "-"),
+            ("a=é&b=*", "-"),
+            ("a=\0&b=*", "-"),
         ] {
             for cut in [1, 2, 100] {
                 assert_eq!(told(form, cut), field, "{form} in pieces of {cut}");

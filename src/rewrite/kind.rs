@@ -1,7 +1,8 @@
 //! What a body is, and how a key's value is written at a spot in it. What the body says counts before its `Content-Type`.
 
 use super::dress::{self, Misfit};
-use super::finder::{Behind, Spelling};
+use super::finder::Spelling;
+use super::json::Texts;
 use super::{form, json, multipart};
 use crate::place::Place;
 use bytes::Bytes;
@@ -13,9 +14,17 @@ use std::ops::Range;
 /// What the `Content-Type` says, as far as it matters.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Declared {
+    Json,
+    /// JSON texts, a line each.
+    JsonLines,
     Form,
-    Multipart { boundary: String },
+    Multipart {
+        boundary: String,
+    },
     Grpc,
+    /// Text that people write, be it in a format that programs read.
+    Text,
+    /// Nothing, or nothing that is known.
     Other,
 }
 
@@ -24,15 +33,42 @@ impl Declared {
         let Some(text) = content_type.and_then(|v| v.to_str().ok()) else { return Self::Other };
         let (essence, parameters) = text.split_once(';').unwrap_or((text, ""));
         let essence = essence.trim().to_ascii_lowercase();
-        if essence == "application/x-www-form-urlencoded" {
-            return Self::Form;
+        let (top, sub) = essence.split_once('/').unwrap_or((&essence, ""));
+        let sub = sub.strip_prefix("x-").unwrap_or(sub);
+        match (top, sub) {
+            ("application", "www-form-urlencoded") => Self::Form,
+            ("multipart", "form-data") => {
+                boundary(parameters).map_or(Self::Text, |boundary| Self::Multipart { boundary })
+            }
+            ("text" | "message" | "multipart", _) => Self::Text,
+            ("application", "ndjson" | "jsonl" | "jsonlines" | "json-lines" | "json-stream" | "stream+json") => {
+                Self::JsonLines
+            }
+            ("application", _) if ["grpc", "grpc-web"].contains(&sub.split('+').next().unwrap_or(sub)) => Self::Grpc,
+            _ => match sub.rsplit('+').next() {
+                Some("json") => Self::Json,
+                Some(
+                    "markdown" | "csv" | "xml" | "yaml" | "toml" | "rtf" | "tex" | "latex" | "sql" | "sh"
+                    | "javascript" | "ecmascript" | "typescript",
+                ) => Self::Text,
+                _ => Self::Other,
+            },
         }
-        if essence == "multipart/form-data" {
-            return boundary(parameters).map_or(Self::Other, |boundary| Self::Multipart { boundary });
+    }
+
+    /// Whether it says that the body is no JSON. What is one all the same has to be so as a whole.
+    pub fn denies_json(&self) -> bool {
+        matches!(self, Self::Form | Self::Multipart { .. } | Self::Text)
+    }
+
+    /// What makes up a body of this type if it is JSON: a string that stands alone may be a quotation, unless the type says more.
+    fn texts(&self) -> Texts {
+        match self {
+            Self::Json => Texts::Any,
+            Self::JsonLines => Texts::Lines,
+            Self::Grpc | Self::Other => Texts::Many,
+            Self::Form | Self::Multipart { .. } | Self::Text => Texts::One,
         }
-        let framed =
-            |name: &str| essence.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('+'));
-        if framed("application/grpc") || framed("application/grpc-web") { Self::Grpc } else { Self::Other }
     }
 }
 
@@ -48,16 +84,17 @@ fn boundary(parameters: &str) -> Option<String> {
     ((1..=70).contains(&value.len()) && value.bytes().all(legal)).then(|| value.to_string())
 }
 
-/// A body whose first byte that is no space has been seen, or none yet.
+/// What a body is read as.
+#[derive(Debug)]
 pub(super) enum Kind {
-    Json(json::Walker),
+    Json(Box<json::Walker>),
     Form(form::Walker),
     Multipart(Box<multipart::Walker>),
     Plain,
 }
 
 impl Kind {
-    /// Before a byte of the body is known.
+    /// What its type says, as long as it doesn't begin like JSON.
     pub fn declared<'p>(declared: &Declared, places: impl Iterator<Item = &'p Place>) -> Self {
         match declared {
             Declared::Form => Self::Form(form::Walker::new(places.filter_map(|p| match p {
@@ -65,26 +102,47 @@ impl Kind {
                 _ => None,
             }))),
             Declared::Multipart { boundary } => Self::Multipart(Box::new(multipart::Walker::new(boundary))),
-            Declared::Grpc | Declared::Other => Self::Plain,
+            Declared::Json | Declared::JsonLines | Declared::Grpc | Declared::Text | Declared::Other => Self::Plain,
         }
     }
 
-    pub fn json<'p>(places: impl Iterator<Item = &'p Place>) -> Self {
-        Self::Json(json::Walker::new(places.filter_map(|p| match p {
+    pub fn json<'p>(declared: &Declared, places: impl Iterator<Item = &'p Place>) -> Self {
+        let pointers = places.filter_map(|p| match p {
             Place::BodyPointer(pointer) => Some(pointer.as_str()),
             _ => None,
-        })))
+        });
+        Self::Json(Box::new(json::Walker::new(declared.texts(), pointers)))
     }
 
-    /// Whether this place can be in such a body at all.
-    pub fn has(&self, place: &Place) -> bool {
+    /// Whether this place can be in such a body at all, whose values are a place or mere text.
+    pub fn has(&self, place: &Place, values: bool) -> bool {
         match place {
-            Place::Body => !matches!(self, Kind::Plain),
-            Place::BodyPointer(_) => matches!(self, Kind::Json(_)),
-            Place::BodyField(_) => matches!(self, Kind::Form(_) | Kind::Multipart(_)),
+            Place::Body => values && !matches!(self, Kind::Plain),
+            Place::BodyPointer(_) => values && matches!(self, Kind::Json(_)),
+            Place::BodyField(_) => values && matches!(self, Kind::Form(_) | Kind::Multipart(_)),
             Place::BodyAny => true,
-            Place::Ws => matches!(self, Kind::Json(_) | Kind::Plain),
+            Place::Ws => matches!(self, Kind::Plain) || values && matches!(self, Kind::Json(_)),
             _ => false,
+        }
+    }
+
+    /// Whether all that has gone by is of this kind, to the letter, and may end here.
+    pub fn is_whole(&self) -> bool {
+        match self {
+            Kind::Json(walker) => walker.is_whole(),
+            Kind::Form(walker) => walker.is_whole(),
+            Kind::Multipart(walker) => walker.is_whole(),
+            Kind::Plain => true,
+        }
+    }
+
+    /// Whether what is still to come can't change that.
+    pub fn is_settled(&self) -> bool {
+        match self {
+            Kind::Json(walker) => walker.is_lost(),
+            Kind::Form(walker) => walker.is_lost(),
+            Kind::Multipart(walker) => walker.is_lost(),
+            Kind::Plain => true,
         }
     }
 
@@ -107,9 +165,9 @@ impl Kind {
     }
 
     /// What there is to say of a placeholder, all bytes before which have gone by.
-    pub fn sight(&self, hay: &[u8], at: &Range<usize>, behind: &Behind, last: bool) -> Sight<'_> {
+    pub fn sight(&self, hay: &[u8], at: &Range<usize>, last: bool) -> Sight<'_> {
         match self {
-            Kind::Json(walker) => walker.sight(hay, at, behind, last),
+            Kind::Json(walker) => walker.sight(hay, at, last),
             Kind::Form(walker) => walker.sight(hay, at, last),
             Kind::Multipart(walker) => walker.sight(hay, at, last),
             Kind::Plain => Sight::Spot(Spot::plain()),
@@ -133,19 +191,17 @@ pub(super) struct Spot<'a> {
     pub field: Option<Cow<'a, [u8]>>,
     /// The JSON pointer of the value that it begins, if a binding names it.
     pub pointer: Option<&'a str>,
-    /// The body turned out not to be the JSON that pointers need.
-    pub lost: bool,
     pub dress: Dress<'a>,
 }
 
 impl Spot<'_> {
-    /// Whether the place `ws` is here: a whole value of JSON, or any text that is no JSON.
+    /// Whether the place `ws` is here: a whole value of JSON, or any text that doesn't begin like it.
     pub fn in_message(&self) -> bool {
         self.whole || matches!(self.dress, Dress::Plain)
     }
 
     pub fn plain() -> Self {
-        Self { whole: false, field: None, pointer: None, lost: false, dress: Dress::Plain }
+        Self { whole: false, field: None, pointer: None, dress: Dress::Plain }
     }
 }
 
@@ -194,15 +250,34 @@ mod tests {
             ("Application/X-WWW-Form-URLEncoded ; charset=utf-8", Declared::Form),
             ("multipart/form-data; boundary=abc", multipart("abc")),
             ("multipart/form-data; charset=utf-8; Boundary=\"a b=c\"", multipart("a b=c")),
-            ("multipart/form-data", Declared::Other),
-            ("multipart/form-data; boundary=", Declared::Other),
-            ("multipart/form-data; boundary=a<b", Declared::Other),
-            ("multipart/mixed; boundary=a", Declared::Other),
+            ("multipart/form-data", Declared::Text),
+            ("multipart/form-data; boundary=", Declared::Text),
+            ("multipart/form-data; boundary=a<b", Declared::Text),
+            ("multipart/mixed; boundary=a", Declared::Text),
             ("application/grpc", Declared::Grpc),
             ("application/grpc+proto", Declared::Grpc),
             ("application/grpc-web+proto", Declared::Grpc),
             ("application/grpc-web-text", Declared::Other),
-            ("application/json", Declared::Other),
+            ("application/grpcs", Declared::Other),
+            ("application/json", Declared::Json),
+            ("Application/JSON;charset=utf-8", Declared::Json),
+            ("application/vnd.mine.v1+json", Declared::Json),
+            ("application/ld+json; profile=\"x\"", Declared::Json),
+            ("application/x-ndjson", Declared::JsonLines),
+            ("application/jsonl", Declared::JsonLines),
+            ("application/stream+json", Declared::JsonLines),
+            ("text/plain", Declared::Text),
+            ("text/json", Declared::Text),
+            ("message/rfc822", Declared::Text),
+            ("application/x-markdown", Declared::Text),
+            ("application/csv", Declared::Text),
+            ("image/svg+xml", Declared::Text),
+            ("application/xml", Declared::Text),
+            ("application/javascript", Declared::Text),
+            ("application/octet-stream", Declared::Other),
+            ("application/x-of-mine", Declared::Other),
+            ("text", Declared::Text),
+            ("", Declared::Other),
         ] {
             assert_eq!(Declared::new(Some(&HeaderValue::from_static(text))), declared, "{text}");
         }

@@ -37,21 +37,36 @@
 //! | multipart field | raw | as it is; refused if it holds the boundary |
 //! | gRPC message (`body:any`) | raw | as it is, with the prefix, and in protobuf every length around it, set right |
 //! | anything else (`body:any`) | raw | as it is |
-//! | text message of a WebSocket | as JSON where it is JSON, else raw | as JSON, or as it is; refused if not UTF-8 |
+//! | text message of a WebSocket | as JSON where it begins like it, else raw | as JSON, or as it is; refused if not UTF-8 |
 //!
 //! The name of a query parameter and the host are places where no key may go: found, and told without a place.
 //!
-//! What a body is, its first byte that is no space says before its `Content-Type` does: `{`, `[` or `"` is JSON. For the rest the
-//! `Content-Type` decides between form, multipart, gRPC and anything else.
+//! What a body is, it says itself before its `Content-Type` does: what begins with `{`, `[` or `"` is JSON (RFC 8259) as far
+//! as it is so to the letter, and behind the first fault nothing is. For the rest the `Content-Type` decides between form,
+//! multipart, gRPC and anything else. Text that people write must not become a place for keys because of how it begins:
+//! agents quote pages, and a page could hold a placeholder in quotes. So:
 //!
-//! **Whole values.** In JSON: an unescaped `"` before, a `"` after, and no `:` after that. Nothing else has to be read, since in
-//! a valid text no placeholder can follow the quote that closes a string. Where a binding names a JSON pointer,
-//! a tokenizer walks along and tells the pointer of each string: no document is built, 512 levels deep at most, names kept as
-//! far as they could matter. A body that is no JSON up to a placeholder that only a pointer would allow is a fault; without such a
-//! placeholder it passes. In a form: from the first `=` of a pair to the `&` or the end. In multipart: all between the part's headers and
-//! its delimiter line, where the part is `form-data` with a name, has no file name and no transfer coding.
+//! - A body that is there as a whole is judged to its end before any of it is rewritten; with a fault anywhere it holds no
+//!   value. It is read twice for that, and unfolded twice where it is coded: memory doesn't grow with what it unfolds to. One
+//!   that streams is judged as far as it has come.
+//! - Under a type that says text (`text/*`, markdown, XML, a form, …) JSON is only what is there as a whole, and is one
+//!   object or array.
+//! - Under no type or one that says nothing, objects and arrays one after the other are JSON; a string that stands alone may
+//!   be a quotation. Under a JSON type it may stand alone, and under one of NDJSON on a line of its own.
+//! - A form has neither white space nor control characters nor letters beyond ASCII, and two digits after each `%`.
+//! - A multipart body begins with its first delimiter, has well-formed headers where a field is to count, and, where it is
+//!   there as a whole, ends with its last delimiter.
+//! - What begins like JSON and isn't, is no form and no message of another protocol either: a lone surrogate in a quoted page
+//!   makes invalid what a client took for JSON, and must not turn its text into a place.
+//!
+//! **Whole values.** In JSON: all of a string that is a value, with a comma, the end of its array or object, or the end of
+//! the body after it. A tokenizer walks along to tell that, and the pointer of each string where a binding names one: no
+//! document is built, 512 levels deep at most (deeper is no JSON here), names kept as far as they could matter. In a form:
+//! from the first `=` of a pair to the `&` or the end. In multipart: all between the part's headers and its delimiter line,
+//! where the part is `form-data` with a name, has no file name and no transfer coding.
 //!
 //! `body:any` replaces in text, names and files too; in the headers of a part only what can't end its line or its quotes.
+//! What begins like JSON is written to as JSON, unless it is known not to be and its type says so as well.
 //!
 //! In a WebSocket each text message is a body of its own, uses are counted for each, and binary messages have no place. What an agent
 //! says to a model there is longer text within JSON, and stays. On the way back all messages of a connection are one text

@@ -1,5 +1,5 @@
 //! Where in a form of several parts (RFC 7578) a placeholder stands: in which field, and whether it is all of it.
-//! Parts that are files, or coded, are no fields.
+//! Parts that are files, or coded, are no fields, and nothing stands before the first part.
 
 use super::kind::{Dress, Sight, Spot};
 use memchr::memmem;
@@ -8,6 +8,7 @@ use std::ops::Range;
 /// A part whose headers are longer than this is no field.
 const MAX_HEADERS: usize = 8 * 1024;
 
+#[derive(Debug)]
 pub(super) struct Walker {
     delimiter: Delimiter,
     state: State,
@@ -15,13 +16,10 @@ pub(super) struct Walker {
 
 #[derive(Debug)]
 enum State {
-    /// Before the first delimiter.
-    Preamble,
+    /// Before the first delimiter: so much has gone by.
+    Preamble(usize),
     /// A delimiter has gone by; what follows says whether it is one, and `within` is where we are if not.
-    Delimiter {
-        next: Vec<u8>,
-        within: Box<State>,
-    },
+    Delimiter { next: Vec<u8>, within: Box<State> },
     /// From the line break that ends the delimiter on.
     Headers(Vec<u8>),
     Content {
@@ -29,20 +27,36 @@ enum State {
         /// Nothing of it has gone by.
         fresh: bool,
     },
-    Epilogue,
+    /// Behind the last delimiter; `empty` but for a line break.
+    Epilogue { empty: bool },
+    /// It was no such form after all.
+    Lost,
 }
 
 impl Walker {
     pub fn new(boundary: &str) -> Self {
-        Self { delimiter: Delimiter::new(boundary), state: State::Preamble }
+        Self { delimiter: Delimiter::new(boundary), state: State::Preamble(0) }
+    }
+
+    pub fn is_lost(&self) -> bool {
+        matches!(self.state, State::Lost)
+    }
+
+    /// Whether all that has gone by is such a form, to its last delimiter.
+    pub fn is_whole(&self) -> bool {
+        matches!(self.state, State::Epilogue { empty: true })
     }
 
     pub fn advance(&mut self, bytes: &[u8]) {
         let mut rest = bytes;
         while !rest.is_empty() {
             let taken = match &mut self.state {
-                State::Epilogue => return,
-                State::Preamble | State::Content { .. } => self.content(rest),
+                State::Lost => return,
+                State::Epilogue { empty } => {
+                    *empty &= rest.iter().all(|b| super::json::is_space(*b));
+                    return;
+                }
+                State::Preamble(_) | State::Content { .. } => self.content(rest),
                 State::Delimiter { .. } => self.after_delimiter(rest),
                 State::Headers(_) => self.headers(rest),
             };
@@ -52,11 +66,20 @@ impl Walker {
 
     fn content(&mut self, rest: &[u8]) -> usize {
         let found = self.delimiter.find(rest);
-        if let State::Content { fresh, .. } = &mut self.state {
-            *fresh = false;
+        match &mut self.state {
+            State::Content { fresh, .. } => *fresh = false,
+            State::Preamble(passed) => {
+                *passed += found.unwrap_or(rest.len());
+                // the line break that it may begin with is part of the delimiter
+                if *passed > self.delimiter.text.len() {
+                    self.state = State::Lost;
+                    return rest.len();
+                }
+            }
+            _ => {}
         }
         let Some(end) = found else { return rest.len() };
-        let within = Box::new(std::mem::replace(&mut self.state, State::Epilogue));
+        let within = Box::new(std::mem::replace(&mut self.state, State::Lost));
         self.state = State::Delimiter { next: Vec::with_capacity(2), within };
         end
     }
@@ -66,11 +89,11 @@ impl Walker {
         next.extend(rest.first());
         self.state = match next.as_slice() {
             b"-" | b"\r" => return 1,
-            b"--" => State::Epilogue,
+            b"--" => State::Epilogue { empty: true },
             b"\r\n" => State::Headers(b"\r\n".to_vec()),
             _ => {
                 // A longer line that only begins like one; it may hold the beginning of another.
-                let state = std::mem::replace(&mut **within, State::Epilogue);
+                let state = std::mem::replace(&mut **within, State::Lost);
                 let next = std::mem::take(next);
                 self.state = state;
                 let _ = self.delimiter.find(&next);
@@ -107,13 +130,14 @@ impl Walker {
             },
             State::Content { field, .. } => (field.as_deref().map(Into::into), false, self.delimiter.dress()),
             State::Headers(_) | State::Delimiter { .. } => (None, false, Dress::Line),
-            State::Preamble | State::Epilogue => (None, false, self.delimiter.dress()),
+            State::Preamble(_) | State::Epilogue { .. } | State::Lost => (None, false, self.delimiter.dress()),
         };
-        Sight::Spot(Spot { whole, field, pointer: None, lost: false, dress })
+        Sight::Spot(Spot { whole, field, pointer: None, dress })
     }
 }
 
 /// Looks for the line that ends a part, over any cuts.
+#[derive(Debug)]
 struct Delimiter {
     /// `\r\n--boundary`. A `\r` stands at its beginning alone, so a mismatch never has to look back.
     text: Vec<u8>,
@@ -181,8 +205,11 @@ impl Delimiter {
 /// The field's name, if these headers are those of a plain field.
 fn field_name(headers: &[u8]) -> Option<Vec<u8>> {
     let mut name = None;
-    for line in std::str::from_utf8(headers).ok()?.split("\r\n") {
-        let Some((header, value)) = line.split_once(':') else { continue };
+    for line in std::str::from_utf8(headers).ok()?.split("\r\n").filter(|line| !line.is_empty()) {
+        let (header, value) = line.split_once(':')?;
+        if !header.bytes().all(|b| b.is_ascii_graphic()) {
+            return None;
+        }
         if header.eq_ignore_ascii_case("content-disposition") {
             if name.is_some() {
                 return None;
@@ -278,7 +305,11 @@ mod tests {
             (field("*") + end, "a!"),
             (field("x") + &field("*") + end, "a!"),
             (field("") + &field("*") + end, "a!"),
-            ("preamble *\r\n".to_string() + &field("*") + end + "*", "- a! -"),
+            ("preamble *\r\n".to_string() + &field("*") + end + "*", "- - -"),
+            ("\r\n\r\n".to_string() + &field("*") + end, "-"),
+            ("--b-12\r\n".to_string() + &field("*") + end, "-"),
+            (part("he said\r\nContent-Disposition: form-data; name=a", "*") + end, "-"),
+            (part("he said: x\r\nContent-Disposition: form-data; name=a", "*") + end, "-"),
             ("\r\n".to_string() + &field("*") + end, "a!"),
             (field(" *") + end, "a"),
             (field("*\r\n") + end, "a"),

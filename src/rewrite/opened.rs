@@ -56,11 +56,16 @@ impl Opened {
 /// A request's body rewritten inside its codings, if it has any.
 pub struct Rewriter {
     engine: BodyRewriter,
+    /// The body is there as a whole, and comes in one piece.
+    whole: bool,
     coded: Option<Box<Coded>>,
 }
 
 struct Coded {
+    codings: Vec<Coding>,
     opened: Opened,
+    /// A whole body that is opened a first time, to be judged; after that it is opened anew, so that it is never there unfolded.
+    ahead: Option<Bytes>,
     encoder: Encoder,
     /// What came in one piece leaves as one, before the next comes.
     flushes: bool,
@@ -74,16 +79,25 @@ impl Rewriter {
     /// `codings` in the order of the header.
     pub fn new(engine: BodyRewriter, codings: &[Coding]) -> Result<Self, BodyFault> {
         if codings.is_empty() {
-            return Ok(Self { engine, coded: None });
+            return Ok(Self { engine, whole: false, coded: None });
         }
-        let opened = Opened::new(codings, Limits::default())?;
-        let coded = Coded { opened, encoder: Encoder::new(codings)?, flushes: true, unflushed: false, begun: false };
-        Ok(Self { engine, coded: Some(Box::new(coded)) })
+        let coded = Coded {
+            codings: codings.to_vec(),
+            opened: Opened::new(codings, Limits::default())?,
+            ahead: None,
+            encoder: Encoder::new(codings)?,
+            flushes: true,
+            unflushed: false,
+            begun: false,
+        };
+        Ok(Self { engine, whole: false, coded: Some(Box::new(coded)) })
     }
 
-    /// For a body that leaves as a whole: nothing has to be flushed before its end.
+    /// For a body that is there as a whole and comes in one piece: it is judged to its end before any of it is rewritten, and
+    /// nothing has to be flushed before its end.
     pub fn of_whole(engine: BodyRewriter, codings: &[Coding]) -> Result<Self, BodyFault> {
         let mut rewriter = Self::new(engine, codings)?;
+        rewriter.whole = true;
         rewriter.coded.iter_mut().for_each(|coded| coded.flushes = false);
         Ok(rewriter)
     }
@@ -105,9 +119,11 @@ impl Rewriter {
     /// Takes a piece. What it comes to is in `out` once [`step`](Self::step) has said that there is no more.
     pub fn push(&mut self, piece: Bytes, out: &mut Vec<Bytes>) -> Result<(), BodyFault> {
         match &mut self.coded {
+            None if self.whole => self.engine.push_whole(piece, out),
             None => self.engine.push(piece, out),
             Some(coded) => {
                 coded.begun |= !piece.is_empty();
+                coded.ahead = self.whole.then(|| piece.clone());
                 coded.opened.feed(piece);
                 Ok(())
             }
@@ -117,6 +133,15 @@ impl Rewriter {
     /// Rewrites one portion of what a piece unfolds to. `false`: there is no more, and all that can go on is in `out`.
     pub fn step(&mut self, out: &mut Vec<Bytes>) -> Result<bool, BodyFault> {
         let Some(coded) = &mut self.coded else { return Ok(false) };
+        if let Some(body) = coded.ahead.take() {
+            let matters = coded.opened.portion()?.is_some_and(|portion| self.engine.read_ahead(&portion));
+            if matters {
+                coded.ahead = Some(body);
+            } else {
+                coded.again(body)?;
+            }
+            return Ok(true);
+        }
         let Some(portion) = coded.opened.portion()? else {
             if std::mem::take(&mut coded.unflushed) && coded.flushes {
                 coded.close(&[], out, Encoder::flush)?;
@@ -144,6 +169,15 @@ impl Rewriter {
 }
 
 impl Coded {
+    /// Opens a body from its beginning.
+    fn again(&mut self, body: Bytes) -> Result<(), CodingError> {
+        // the windows of the first time go before there are others
+        self.opened = Opened::new(&[], Limits::default())?;
+        self.opened = Opened::new(&self.codings, Limits::default())?;
+        self.opened.feed(body);
+        Ok(())
+    }
+
     fn close(
         &mut self,
         pieces: &[Bytes],

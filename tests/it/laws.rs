@@ -14,7 +14,7 @@ use locum::rewrite::coding;
 use locum::rewrite::head;
 use locum::rewrite::opened::{Opened, Rewriter};
 use locum::rewrite::scrub::{Mask, ScrubKey, Scrubber};
-use locum::rewrite::{BodyKey, Vocabulary};
+use locum::rewrite::{BodyFault, BodyKey, Vocabulary};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use std::cell::Cell;
@@ -101,7 +101,23 @@ fn rewrite<'p>(sent: &Sent, codings: &str, pieces: impl IntoIterator<Item = &'p 
     let content_type = HeaderValue::from_static(sent.content_type);
     let engine = BodyRewriter::new(vocabulary(), Some(&content_type), vec![body_key(sent.place, &sent.value)]);
     let list = coding::parse([codings.as_bytes()]).unwrap();
-    let mut rewriter = Rewriter::new(engine, &list).map_err(|e| e.to_string())?;
+    through(Rewriter::new(engine, &list), codings, pieces)
+}
+
+/// The same for a body that is there as a whole.
+fn rewrite_held(sent: &Sent, codings: &str, body: &[u8]) -> Told {
+    let content_type = HeaderValue::from_static(sent.content_type);
+    let engine = BodyRewriter::new(vocabulary(), Some(&content_type), vec![body_key(sent.place, &sent.value)]);
+    let list = coding::parse([codings.as_bytes()]).unwrap();
+    through(Rewriter::of_whole(engine, &list), codings, [body])
+}
+
+fn through<'p>(
+    rewriter: Result<Rewriter, BodyFault>,
+    codings: &str,
+    pieces: impl IntoIterator<Item = &'p [u8]>,
+) -> Told {
+    let mut rewriter = rewriter.map_err(|e| e.to_string())?;
     let mut out = Vec::new();
     for piece in pieces {
         rewriter.push(Bytes::copy_from_slice(piece), &mut out).map_err(|e| e.to_string())?;
@@ -214,6 +230,7 @@ fn a_request_is_rewritten_alike_however_it_is_cut() {
             let bytes = coded(codings, &sent.text);
             let uncut = rewrite(&sent, codings, [&bytes[..]]);
             prop_assert_eq!(uncut.as_ref().map(|t| (t.1, t.2)), Ok((1, 0)), "{}", codings);
+            prop_assert_eq!(&rewrite_held(&sent, codings, &bytes), &uncut);
             prop_assert_eq!(&rewrite(&sent, codings, bytes.chunks(1)), &uncut);
             for at in 0..=bytes.len() {
                 let (a, b) = bytes.split_at(at);
@@ -261,6 +278,8 @@ fn what_holds_nothing_to_replace_or_hide_does_not_change() {
             for codings in codings() {
                 let bytes = coded(codings, &sent.text);
                 let told = rewrite(&sent, codings, bytes.chunks(cut));
+                prop_assert_eq!(told.as_ref().map(|t| (&t.0, t.1)), Ok((&sent.text, 0)), "{}", codings);
+                let told = rewrite_held(&sent, codings, &bytes);
                 prop_assert_eq!(told.as_ref().map(|t| (&t.0, t.1)), Ok((&sent.text, 0)), "{}", codings);
                 prop_assert_eq!(&scrub(&scrubber, codings, bytes.chunks(cut)), &sent.text, "{}", codings);
                 looked(count);
@@ -395,7 +414,7 @@ fn a_head_or_message_that_is_replaced_and_scrubbed_is_what_was_sent() {
         }
         for sent in [format!("[\"{before}\",\"{PLACEHOLDER}\"]"), format!("AUTH {PLACEHOLDER} {after}")] {
             let key = body_key("ws", &value);
-            let mut rewriter = BodyRewriter::new(vocabulary.clone(), None, vec![key]);
+            let mut rewriter = BodyRewriter::of_message(vocabulary.clone(), vec![key]);
             let mut upstream = Vec::new();
             rewriter.push(sent.clone().into(), &mut upstream).unwrap();
             rewriter.finish(&mut upstream).unwrap();
