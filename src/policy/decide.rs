@@ -79,7 +79,7 @@ impl Permit {
         &self.messages
     }
 
-    /// All keys bound to the answering host: none of them may come back.
+    /// All keys bound to the answering host, on whatever port and scheme: none of them may come back.
     pub fn scrub(&self) -> &[Arc<KeyRule>] {
         &self.scrub
     }
@@ -173,10 +173,12 @@ impl Default for Egress {
     }
 }
 
-/// All bindings, arranged for the question «what may go to this host?».
+/// All bindings, arranged for two questions: what may go to this origin, and what may not come back from this host.
 #[derive(Debug, Default)]
 pub struct Rules {
     by_name: HashMap<KeyName, Arc<KeyRule>, RandomState>,
+    /// Those that name a host, whatever else they name.
+    by_host: HashMap<Host, Vec<Arc<KeyRule>>, RandomState>,
     /// Those that name a host and port, whatever else they name.
     by_origin: HashMap<Origin, Vec<Arc<KeyRule>>, RandomState>,
     wildcards: Vec<Arc<KeyRule>>,
@@ -190,10 +192,8 @@ impl Rules {
         let mut rules = Self { egress, ..Self::default() };
         for rule in keys.into_iter().map(Arc::new) {
             for origin in rule.hosts.iter().filter_map(HostPattern::origin) {
-                let bound = rules.by_origin.entry(origin).or_default();
-                if !bound.iter().any(|b| b.name == rule.name) {
-                    bound.push(rule.clone());
-                }
+                add(rules.by_host.entry(origin.host.clone()).or_default(), &rule);
+                add(rules.by_origin.entry(origin).or_default(), &rule);
             }
             if rule.hosts.iter().any(|h| h.exact().is_none()) {
                 rules.wildcards.push(rule.clone());
@@ -212,15 +212,22 @@ impl Rules {
         self.by_name.values()
     }
 
-    /// The keys bound to `origin`, each once.
+    /// The keys that may go to `origin`, each once.
     pub fn bound(&self, origin: &Origin) -> Vec<&Arc<KeyRule>> {
-        let mut found: Vec<&Arc<KeyRule>> = self.by_origin.get(origin).into_iter().flatten().collect();
-        for rule in self.wildcards.iter().filter(|r| r.covers(origin)) {
-            if !found.iter().any(|f| f.name == rule.name) {
-                found.push(rule);
-            }
-        }
-        found
+        let wildcards = self.wildcards.iter().filter(|rule| rule.covers(origin));
+        each_once(self.by_origin.get(origin), wildcards)
+    }
+
+    /// The keys bound to `host` on some port and scheme, each once. A host that was given a key can show it on any other
+    /// port as well.
+    pub fn bound_to_host(&self, host: &Host) -> Vec<&Arc<KeyRule>> {
+        let wildcards = self.wildcards.iter().filter(|rule| rule.covers_host(host));
+        each_once(self.by_host.get(host), wildcards)
+    }
+
+    /// Whether answers of `host` have to be read, on whatever port they come.
+    pub fn is_bound_host(&self, host: &Host) -> bool {
+        self.by_host.contains_key(host) || self.wildcards.iter().any(|rule| rule.covers_host(host))
     }
 
     /// Whether `rule` lets its key go to `origin`: by look-up, since a rule may name many hosts.
@@ -230,7 +237,8 @@ impl Rules {
             || self.wildcards.iter().any(|bound| same(bound) && bound.covers(origin))
     }
 
-    pub fn is_bound(&self, host: &Host, port: u16) -> bool {
+    /// Whether a key may go to this port of `host`: that lets agents reach it.
+    fn is_bound_port(&self, host: &Host, port: u16) -> bool {
         [Scheme::Https, Scheme::Http]
             .into_iter()
             .any(|scheme| !self.bound(&Origin { scheme, host: host.clone(), port }).is_empty())
@@ -245,7 +253,7 @@ impl Rules {
         if !agent.hosts.is_empty() && !named(&agent.hosts) {
             return Err(Denial::AgentHost { host: host.clone(), agent: agent.name.clone() });
         }
-        let bound = self.is_bound(host, port);
+        let bound = self.is_bound_port(host, port);
         if !bound && !self.egress.connect_ports.contains(&port) {
             return Err(Denial::PortNotListed { port });
         }
@@ -269,7 +277,7 @@ impl Rules {
         for mention in mentions {
             self.grant(question, mention, &mut permit)?;
         }
-        permit.scrub = self.bound(origin).into_iter().cloned().collect();
+        permit.scrub = self.bound_to_host(&origin.host).into_iter().cloned().collect();
         let in_messages =
             |rule: &&Arc<KeyRule>| rule.places.contains(&Place::Ws) && self.judge(question, rule, "").is_ok();
         permit.messages = permit.scrub.iter().filter(in_messages).cloned().collect();
@@ -343,6 +351,25 @@ impl Rules {
         let used = u32::try_from(uses_of(&rule.name, uses)).unwrap_or(u32::MAX);
         wanted.then(|| BodyGrant { rule: rule.clone(), uses_left: rule.max_uses.saturating_sub(used) })
     }
+}
+
+fn add(rules: &mut Vec<Arc<KeyRule>>, rule: &Arc<KeyRule>) {
+    if !rules.iter().any(|known| known.name == rule.name) {
+        rules.push(rule.clone());
+    }
+}
+
+fn each_once<'r>(
+    exact: Option<&'r Vec<Arc<KeyRule>>>,
+    wildcards: impl Iterator<Item = &'r Arc<KeyRule>>,
+) -> Vec<&'r Arc<KeyRule>> {
+    let mut found: Vec<&Arc<KeyRule>> = exact.into_iter().flatten().collect();
+    for rule in wildcards {
+        if !found.iter().any(|known| known.name == rule.name) {
+            found.push(rule);
+        }
+    }
+    found
 }
 
 /// In any case: a server that does not tell methods apart by it would send the key back all the same.
@@ -422,6 +449,11 @@ mod tests {
             (Method::GET, "https://x.wild.example/", &[("a", auth)], "permit body= scrub=a"),
             (Method::GET, "https://api.a.example/", &[], "permit body=both:2 scrub=a+both"),
             (Method::GET, "https://other.example/", &[], "permit body= scrub="),
+            // a host is the same one on each of its ports
+            (Method::GET, "https://api.a.example:8443/", &[], "permit body= scrub=a+both"),
+            (Method::GET, "http://api.a.example/", &[], "permit body= scrub=a+both"),
+            (Method::GET, "http://x.wild.example:9/", &[], "permit body= scrub=a"),
+            (Method::GET, "https://127.0.0.1/", &[], "permit body= scrub=plain"),
             (
                 Method::GET,
                 "https://api.a.example/",

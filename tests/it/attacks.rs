@@ -7,6 +7,7 @@ mod frames;
 mod framing;
 mod hosts;
 mod origins;
+mod ports;
 
 use crate::support::exit::Exit;
 use crate::support::locum::TOOL_KEY;
