@@ -56,6 +56,7 @@ pub struct Permit {
     body: Vec<BodyGrant>,
     messages: Vec<Arc<KeyRule>>,
     scrub: Vec<Arc<KeyRule>>,
+    on_loopback_only: bool,
 }
 
 impl Permit {
@@ -77,6 +78,12 @@ impl Permit {
     /// The keys that the text messages of a WebSocket may hold, should this request open one.
     pub fn messages(&self) -> &[Arc<KeyRule>] {
         &self.messages
+    }
+
+    /// Its keys travel unencrypted, so they go to a peer whose address is loopback, or not at all. What the host's name
+    /// says of that counts for nothing: DNS may answer what it likes.
+    pub fn on_loopback_only(&self) -> bool {
+        self.on_loopback_only
     }
 
     /// All keys bound to the answering host, on whatever port and scheme: none of them may come back.
@@ -165,11 +172,14 @@ pub struct Egress {
     pub allow: Vec<HostPattern>,
     pub deny: Vec<HostPattern>,
     pub connect_ports: Vec<u16>,
+    /// A binding that says `http://` may send its key beyond this machine.
+    pub cleartext: bool,
 }
 
 impl Default for Egress {
     fn default() -> Self {
-        Self { listed: false, allow: Vec::new(), deny: Vec::new(), connect_ports: vec![80, 443] }
+        let (allow, deny, connect_ports) = (Vec::new(), Vec::new(), vec![80, 443]);
+        Self { listed: false, allow, deny, connect_ports, cleartext: false }
     }
 }
 
@@ -273,7 +283,8 @@ impl Rules {
         if !agent.methods.is_empty() && !agent.methods.contains(method) {
             return Err(Denial::AgentMethod { method: method.to_string(), agent: agent.name.clone() });
         }
-        let mut permit = Permit::default();
+        let on_loopback_only = origin.scheme == Scheme::Http && !self.egress.cleartext;
+        let mut permit = Permit { on_loopback_only, ..Permit::default() };
         for mention in mentions {
             self.grant(question, mention, &mut permit)?;
         }
@@ -490,6 +501,7 @@ mod tests {
             allow: vec!["docs.example".parse().unwrap()],
             deny: vec!["*.evil.example".parse().unwrap()],
             connect_ports: vec![443],
+            cleartext: false,
         };
         let open = Rules::new([rule("a", &["api.a.example:8443"], &["header"])], egress(false));
         let listed = Rules::new([rule("a", &["api.a.example:8443"], &["header"])], egress(true));

@@ -1,6 +1,7 @@
 //! What a hostile agent sends, byte by byte: each stream gets its verdict, the upstreams see no key, and the audit says why.
 
 mod agents;
+mod cleartext;
 mod conformance;
 mod doors;
 mod frames;
