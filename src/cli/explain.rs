@@ -120,8 +120,15 @@ fn request(
     println!("{method} {origin}");
     let target: Uri = uri.path_and_query().map_or("/", |p| p.as_str()).parse()?;
     let hits = head::find(&live.vocabulary, &target, &headers);
-    let question =
-        Question { agent: &agent, origin: &origin, method, path: target.path(), has_body: args.body.is_some() };
+    let question = Question {
+        agent: &agent,
+        origin: &origin,
+        method,
+        path: target.path(),
+        query: target.query().unwrap_or_default(),
+        headers: &headers,
+        has_body: args.body.is_some(),
+    };
     let mentions =
         || hits.iter().map(|h| Mention { written: &h.written, key: h.key.as_ref(), place: h.place.as_ref() });
     let admitted = live.rules.admit(&agent, &origin.host, origin.port);
@@ -146,6 +153,9 @@ fn permitted(
     {
         println!("  refused   {fault}");
         return Ok(ExitCode::from(term::REFUSED));
+    }
+    if permit.on_loopback_only() && (!permit.uses().is_empty() || !permit.body().is_empty()) {
+        println!("  provided  that the address of the host is loopback: the key goes there unencrypted");
     }
     match permit.scrub().iter().map(|r| r.name.as_str()).collect::<Vec<_>>().join(", ") {
         names if names.is_empty() => println!("  answer    passes unread: no key is bound to this host"),

@@ -2,7 +2,10 @@
 
 pub mod agent;
 pub mod decide;
+mod denial;
+mod overrides;
 pub mod rule;
 
 pub use agent::{Agent, Agents};
-pub use decide::{Denial, Permit, Rules};
+pub use decide::{Permit, Rules};
+pub use denial::Denial;

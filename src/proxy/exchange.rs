@@ -258,6 +258,8 @@ fn decide(asked: &Asked, parts: &http::request::Parts, hits: &HeadHits, has_body
         origin: &asked.origin,
         method: &parts.method,
         path: parts.uri.path(),
+        query: parts.uri.query().unwrap_or_default(),
+        headers: &parts.headers,
         has_body,
     };
     let mentions = hits.iter().map(|h| Mention { written: &h.written, key: h.key.as_ref(), place: h.place.as_ref() });

@@ -8,6 +8,7 @@ mod frames;
 mod framing;
 mod hosts;
 mod origins;
+mod overrides;
 mod ports;
 
 use crate::support::exit::Exit;
