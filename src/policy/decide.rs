@@ -2,7 +2,7 @@
 
 use super::agent::Agent;
 use super::denial::Denial;
-use super::overrides;
+use super::overrides::{self, Limits};
 use super::rule::{HostPattern, KeyRule, canonical_path};
 use crate::name::{Host, KeyName, Origin, Scheme};
 use crate::place::Place;
@@ -68,6 +68,7 @@ pub struct Permit {
     messages: Vec<Arc<KeyRule>>,
     scrub: Vec<Arc<KeyRule>>,
     on_loopback_only: bool,
+    limits: Limits,
 }
 
 impl Permit {
@@ -95,6 +96,11 @@ impl Permit {
     /// says of that counts for nothing: DNS may answer what it likes.
     pub fn on_loopback_only(&self) -> bool {
         self.on_loopback_only
+    }
+
+    /// What the body's fields may not get around.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
     }
 
     /// All keys bound to the answering host, on whatever port and scheme: none of them may come back.
@@ -238,7 +244,22 @@ impl Rules {
             permit.body =
                 permit.scrub.iter().filter_map(|rule| self.body_grant(question, rule, &permit.uses)).collect();
         }
+        if question.has_body {
+            permit.limits = self.limits(agent, &permit);
+        }
         Ok(permit)
+    }
+
+    /// Those of the agent, and of each key that goes or may go with the request.
+    fn limits(&self, agent: &Agent, permit: &Permit) -> Limits {
+        let mut limits = Limits::default();
+        limits.methods(&agent.methods);
+        let used = permit.keys.iter().filter_map(|key| self.key(key));
+        for rule in used.chain(permit.body.iter().map(|grant| &grant.rule)) {
+            limits.methods(&rule.methods);
+            limits.paths(!rule.paths.is_empty());
+        }
+        limits
     }
 
     fn grant(&self, question: Question<'_>, mention: Mention<'_>, permit: &mut Permit) -> Result<(), Denial> {

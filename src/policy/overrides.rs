@@ -70,15 +70,52 @@ const METHODS: [&str; 8] = ["get", "head", "post", "put", "patch", "delete", "op
 
 /// What in a request names another method than its own, as the agent wrote it. `allowed` are those it may have anyway.
 pub fn of_method(headers: &HeaderMap, query: &str, allowed: &[Method]) -> Option<String> {
-    let named = |name: &str, value: &[u8]| {
-        METHOD_FIELDS.iter().any(|field| same(name, field)) || same(name, METHOD_FIELD) && is_other(value, allowed)
-    };
-    header(headers, &METHOD_HEADERS).or_else(|| field(query, named))
+    header(headers, &METHOD_HEADERS).or_else(|| field(query, |name, value| gives_method(name, value, allowed)))
 }
 
 /// As [`of_method`], for the path.
 pub fn of_path(headers: &HeaderMap, query: &str) -> Option<String> {
-    header(headers, &PATH_HEADERS).or_else(|| field(query, |name, _| PATH_FIELDS.iter().any(|field| same(name, field))))
+    header(headers, &PATH_HEADERS).or_else(|| field(query, |name, _| gives_path(name)))
+}
+
+/// What a request may not get around: some methods, if there are any limits to those, and paths.
+#[derive(Debug, Clone, Default)]
+pub struct Limits {
+    methods: Option<Vec<Method>>,
+    paths: bool,
+}
+
+impl Limits {
+    /// Only these, where there are any, and only those that were allowed before.
+    pub(super) fn methods(&mut self, allowed: &[Method]) {
+        match &mut self.methods {
+            _ if allowed.is_empty() => {}
+            Some(methods) => methods.retain(|method| allowed.contains(method)),
+            None => self.methods = Some(allowed.to_vec()),
+        }
+    }
+
+    pub(super) fn paths(&mut self, limited: bool) {
+        self.paths |= limited;
+    }
+
+    pub(super) fn any(&self) -> bool {
+        self.methods.is_some() || self.paths
+    }
+
+    /// Whether a field of this name, decoded, stands for what is limited.
+    pub(super) fn forbid(&self, name: &str, value: &[u8]) -> bool {
+        self.methods.as_ref().is_some_and(|allowed| gives_method(name, value, allowed))
+            || self.paths && gives_path(name)
+    }
+}
+
+fn gives_method(name: &str, value: &[u8], allowed: &[Method]) -> bool {
+    METHOD_FIELDS.iter().any(|field| same(name, field)) || same(name, METHOD_FIELD) && is_other(value, allowed)
+}
+
+fn gives_path(name: &str) -> bool {
+    PATH_FIELDS.iter().any(|field| same(name, field))
 }
 
 /// Whether a value is a method beyond those allowed.
@@ -95,16 +132,20 @@ fn header(headers: &HeaderMap, known: &[&str]) -> Option<String> {
 
 fn field(query: &str, named: impl Fn(&str, &[u8]) -> bool) -> Option<String> {
     let mut fields = query.split(['&', ';']).map(|field| field.split_once('=').unwrap_or((field, "")));
-    let found = fields.find(|(name, value)| {
-        let name = String::from_utf8_lossy(&decoded(name)).into_owned();
-        // as PHP does
-        named(name.trim_start(), &decoded(value))
-    });
+    let found = fields.find(|(name, value)| named(&name_of(name.as_bytes()), &value_of(value.as_bytes())));
     found.map(|(name, _)| format!("the query's {name}"))
 }
 
-fn decoded(text: &str) -> Vec<u8> {
-    percent_decode(text.replace('+', " ").as_bytes()).collect()
+/// A field's name as PHP has it at last: without spaces before it, and over at a NUL.
+pub(super) fn name_of(written: &[u8]) -> String {
+    let decoded = value_of(written);
+    let name = decoded.trim_ascii_start().split(|byte| *byte == 0).next().unwrap_or_default();
+    String::from_utf8_lossy(name).into_owned()
+}
+
+pub(super) fn value_of(written: &[u8]) -> Vec<u8> {
+    let spaced: Vec<u8> = written.iter().map(|byte| if *byte == b'+' { b' ' } else { *byte }).collect();
+    percent_decode(&spaced).collect()
 }
 
 /// Whether two names become one on the way to a program: CGI makes capitals of letters and `_` of `-`, older servers make
@@ -159,6 +200,7 @@ mod tests {
             ("%5Fmeth%6Fd", true, false),
             ("+_method=x", true, false),
             (".method=x", true, false),
+            ("_method%00x=x", true, false),
             ("%24httpMethod=DELETE", true, false),
             ("$httpMethod=DELETE", true, false),
             ("x-http-method-override=PATCH", true, false),

@@ -1,6 +1,6 @@
 //! Requests whose method or path is another one to the server than to the proxy: what is limited stays limited.
 
-use crate::support::client::{Answer, BOTH, full, none, tunnel};
+use crate::support::client::{Answer, BOTH, Sent, full, none, pieces, tunnel};
 use crate::support::locum::{TOOL_KEY, finish, of, stdout, told};
 use crate::support::{Client, Home, Http, Serve, Upstream};
 use serde_json::Value;
@@ -142,6 +142,78 @@ fn a_key_that_is_injected_is_limited_too() {
         assert_eq!(named, code == 3, "{}", told(&explained));
     }
     assert_eq!(upstream.only().header("x-api-key").as_deref(), Some(TOOL_KEY));
+}
+
+const FORM: &str = "application/x-www-form-urlencoded";
+const MULTIPART: &str = "multipart/form-data; boundary=b";
+
+/// The same trick in a body, in two pieces of which neither has it whole.
+fn forms() -> [(&'static str, [String; 2]); 5] {
+    let two = |first: &str, second: &str| [first.to_owned(), second.to_owned()];
+    let head =
+        "--b\r\ncontent-disposition: form-data; name=\"a\"\r\n\r\nb\r\n--b\r\nContent-Disposition: form-data; na";
+    [
+        (FORM, two("a=b&_met", "hod=DELETE&c=d")),
+        (FORM, two("a=b&method=del", "ete")),
+        (FORM, two("a=b&%5Fme", "th%6Fd=put")),
+        (MULTIPART, two(head, "me=\"_method\"\r\n\r\nDELETE\r\n--b--\r\n")),
+        ("application/json", two("{\"a\": {}, \"_met", "hod\": \"DELETE\"}")),
+    ]
+}
+
+async fn post(client: &mut Client, key: Option<&str>, content_type: &str, body: Sent) -> http::Result<(u16, String)> {
+    let mut request = client.request("POST", "/v1/echo").header("content-type", content_type);
+    if let Some(key) = key {
+        request = request.header("x-api-key", key);
+    }
+    let answer = client.ask(request.body(body)?).await;
+    Ok((answer.status.as_u16(), answer.header("locum-refused").unwrap_or_default().to_owned()))
+}
+
+#[tokio::test]
+async fn a_form_stands_for_no_other_method_either() -> http::Result<()> {
+    for http in BOTH {
+        for places in ["[\"header\"]", "[\"header\", \"body\"]"] {
+            let upstream = Upstream::start();
+            let host = upstream.authority();
+            let keys = format!(
+                "[key.tool]\nhosts = [\"{host}\"]\nmethods = [\"GET\", \"POST\"]\nwhere = {places}\n\
+                 [key.openai]\nhosts = [\"{host}\"]\nwhere = [\"header\"]\n"
+            );
+            let serve = Home::with(&format!("connect_ports = [{}]\n", upstream.port()), &keys).serve();
+            let refused = (403, "body-refused".to_owned());
+            for (content_type, parts) in forms() {
+                let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
+                for body in [full(parts.concat()), pieces(&parts, None)] {
+                    // a connection each: HTTP/1.1 has no other way to end a request
+                    let mut client = serve.client(&upstream, http).await;
+                    let told = post(&mut client, Some("<<tool_key>>"), content_type, body).await?;
+                    assert_eq!(told, refused, "{http:?} {places} {content_type} {parts:?}");
+                }
+            }
+            let mut client = serve.client(&upstream, http).await;
+            let coded = client.request("POST", "/v1/echo").header("content-type", FORM);
+            let coded = coded.header("content-encoding", "gzip").header("x-api-key", "<<tool_key>>");
+            assert_eq!(client.ask(coded.body(full("a=b"))?).await.status, 403);
+            assert!(upstream.seen().iter().all(|seen| !seen.whole), "{:#?}", upstream.seen());
+            // what is no such field goes on, and so does one that evades nothing
+            let mut client = serve.client(&upstream, http).await;
+            let plain = "a=_method&my_method=DELETE&method=POST";
+            assert_eq!(post(&mut client, Some("<<tool_key>>"), FORM, full(plain)).await?.0, 200);
+            if places == "[\"header\"]" {
+                for (content_type, parts) in forms() {
+                    for key in [Some("<<openai_key>>"), None] {
+                        let told = post(&mut client, key, content_type, full(parts.concat())).await?;
+                        assert_eq!(told.0, 200, "{content_type} {parts:?} {key:?}");
+                    }
+                }
+            }
+            drop(client);
+            let reasons = refusals(&serve.drained().await.audit());
+            assert!(reasons.len() == 11 && reasons[0].starts_with("the body's _method may stand for"), "{reasons:#?}");
+        }
+    }
+    Ok(())
 }
 
 #[tokio::test]
