@@ -170,7 +170,7 @@ fn permitted(
     Ok(ExitCode::SUCCESS)
 }
 
-/// Says what in the body may stand for a method or path that the key or the agent is limited to others than.
+/// Where methods or paths are limited, no field of the body may stand for another.
 fn evades(body: &[u8], permit: &Permit, headers: &HeaderMap) -> Result<(), String> {
     match BodyWatch::new(permit.limits(), headers)?.and_then(|mut watch| watch.push(body)) {
         Some(by) => Err(format!("{by} may stand for another method or path than the request's")),

@@ -17,7 +17,7 @@ fn headers(content_type: &'static str) -> HeaderMap {
     [(CONTENT_TYPE, HeaderValue::from_static(content_type))].into_iter().collect()
 }
 
-/// What is found before which byte was let go on, with the body cut in two at `cut`.
+/// Whether anything is found in the body, cut in two at `cut`.
 fn found(content_type: &'static str, body: &str, cut: usize) -> bool {
     let mut watch = BodyWatch::new(&limits(), &headers(content_type)).unwrap().unwrap();
     let (first, second) = body.as_bytes().split_at(cut);
