@@ -29,7 +29,8 @@
 //!          upstream/           dial.rs: an address that we allow; tls.rs: what we demand; pool.rs: kept connections;
 //!                              late.rs: keys enter a head on its way out
 //!          audit/              log/ appends the chain; query.rs reads it; alert.rs and webhook.rs tell of anomalies
-//! 1 ENGINES policy/            agent.rs, rule.rs; decide.rs -> Permit or Denial, the only maker of Permits
+//! 1 ENGINES policy/            agent.rs, rule.rs; decide.rs -> Permit or Denial, the only maker of Permits;
+//!                              overrides.rs, forms.rs: what stands for another method or path
 //!  (no IO, rewrite/            finder, dress, head and bodies: placeholders -> values; scrub: values -> placeholders;
 //!                              coding, opened: the codings around both; digests set right
 //!  no clock) chain.rs          the hash chain: link, verify

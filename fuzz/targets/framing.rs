@@ -79,7 +79,15 @@ fn message(sound: &[u8]) {
     for origin in [&*BOUND, &*OTHER] {
         let hits = head::find(&VOCABULARY, &uri, &headers);
         let mentions = hits.iter().map(|h| Mention { written: &h.written, key: h.key.as_ref(), place: h.place.as_ref() });
-        let question = Question { agent: &AGENT, origin, method: &method, path: uri.path(), has_body: false };
+        let question = Question {
+            agent: &AGENT,
+            origin,
+            method: &method,
+            path: uri.path(),
+            query: uri.query().unwrap_or_default(),
+            headers: &headers,
+            has_body: false,
+        };
         let Ok(permit) = RULES.decide(question, mentions) else { continue };
         let granted: u64 = permit.uses().iter().map(|u| u.count).sum();
         assert!(granted <= 2 && (granted == 0 || *origin == *BOUND), "{granted} to {origin}");

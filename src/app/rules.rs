@@ -24,6 +24,7 @@ pub(super) fn live(settings: &Settings, active: &[&KeySetting], given: &Given) -
         allow: settings.proxy.allow.clone(),
         deny: settings.proxy.deny.clone(),
         connect_ports: settings.proxy.connect_ports.clone(),
+        cleartext: settings.proxy.cleartext,
     };
     Ok(Live {
         rules: Rules::new(active.iter().map(|k| k.rule.clone()), egress),

@@ -112,12 +112,11 @@ impl Running {
 
     /// Closes what is kept to the hosts of a key that has changed: nothing more goes where its old value went.
     pub fn close_changed(&mut self) {
-        let live = self.app.shared.live.load();
         for key in &self.app.active_keys {
             let now = self.app.shared.secrets.generation(&key.name);
             let before = self.carried.insert(key.name.clone(), now);
             if before.is_some_and(|before| before != now) {
-                let bound = |origin: &Origin| live.rules.bound(origin).iter().any(|r| r.name == key.name);
+                let bound = |origin: &Origin| key.rule.covers_host(&origin.host);
                 self.pools.iter().for_each(|pool| pool.close(bound));
             }
         }

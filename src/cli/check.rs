@@ -219,6 +219,15 @@ fn binding_warnings(key: &KeySetting, settings: &Settings) -> Vec<Warning> {
     }
     let in_text = key.rule.places.iter().any(|p| p.in_body() || *p == Place::Ws);
     for host in &key.rule.hosts {
+        // on whatever port: a host that was given a key can show it on any other as well
+        if let Some(unread) = settings.proxy.passthrough.iter().find(|unread| unread.shares_a_host(host)) {
+            let what = format!(
+                "key '{}' is bound to {host}, and connections to {unread} are passed through unread: no key is put in \
+                 there, and none is taken out",
+                key.name
+            );
+            warn(what, "take the host out of `passthrough`, or out of the binding");
+        }
         let Some(name) = host.exact() else { continue };
         let port = host.binding_port();
         if in_text && is_model(name) {
@@ -226,11 +235,6 @@ fn binding_warnings(key: &KeySetting, settings: &Settings) -> Vec<Warning> {
             warn(what, "leave body and ws out of `where`");
         }
         let proxy = &settings.proxy;
-        if proxy.passthrough.iter().any(|p| p.lists(name, port)) {
-            let what =
-                format!("key '{}' is bound to {host}, and connections there are passed through unread", key.name);
-            warn(what, "take the host out of `passthrough`, or out of the binding");
-        }
         if proxy.deny.iter().any(|p| p.lists(name, port)) {
             let what = format!("key '{}' is bound to {host}, which is denied", key.name);
             warn(what, "take the host out of `deny`, or out of the binding");
@@ -342,6 +346,12 @@ mod tests {
             ("[key.tool]\nhosts = [\"api.openai.com\"]".into(), "q8Zt2LwXv7RkYb5Nc", "a language model reads them"),
             ("[key.tool]\nhosts = [\"10.0.0.1\"]".into(), "q8Zt2LwXv7RkYb5Nc", "not public"),
             (format!("[proxy]\npassthrough = [\"*.tool.example\"]\n{}", own("")), "q8Zt2LwXv7RkYb5Nc", "unread"),
+            (format!("[proxy]\npassthrough = [\"api.tool.example:8443\"]\n{}", own("")), "q8Zt2LwXv7RkYb5Nc", "unread"),
+            (
+                "[proxy]\npassthrough = [\"api.tool.example\"]\n[key.tool]\nhosts = [\"*.tool.example\"]".into(),
+                "q8Zt2LwXv7RkYb5Nc",
+                "unread",
+            ),
             (format!("[proxy]\ndeny = [\"api.tool.example\"]\n{}", own("")), "q8Zt2LwXv7RkYb5Nc", "is denied"),
         ] {
             let report = of(&text, [("TOOL_API_KEY", value)]);

@@ -10,6 +10,7 @@ use crate::name::{AgentName, KeyName, Origin, Scheme};
 use crate::place::Place;
 use crate::policy::Denial;
 use crate::policy::decide::{Mention, Permit, Question};
+use crate::policy::forms::BodyWatch;
 use crate::rewrite::body::BodyRewriter;
 use crate::rewrite::{BodyFault, BodyKey, head};
 use bytes::Bytes;
@@ -120,8 +121,15 @@ fn request(
     println!("{method} {origin}");
     let target: Uri = uri.path_and_query().map_or("/", |p| p.as_str()).parse()?;
     let hits = head::find(&live.vocabulary, &target, &headers);
-    let question =
-        Question { agent: &agent, origin: &origin, method, path: target.path(), has_body: args.body.is_some() };
+    let question = Question {
+        agent: &agent,
+        origin: &origin,
+        method,
+        path: target.path(),
+        query: target.query().unwrap_or_default(),
+        headers: &headers,
+        has_body: args.body.is_some(),
+    };
     let mentions =
         || hits.iter().map(|h| Mention { written: &h.written, key: h.key.as_ref(), place: h.place.as_ref() });
     let admitted = live.rules.admit(&agent, &origin.host, origin.port);
@@ -141,11 +149,16 @@ fn permitted(
     headers: &HeaderMap,
 ) -> anyhow::Result<ExitCode> {
     replaced(permit.uses().iter().map(|u| (&u.key, &u.place, u.count)));
-    if let Some(body) = &args.body
-        && let Err(fault) = body_of(&read_body(body)?, permit, live, headers)
-    {
-        println!("  refused   {fault}");
-        return Ok(ExitCode::from(term::REFUSED));
+    if let Some(body) = &args.body {
+        let body = read_body(body)?;
+        let evaded = evades(&body, permit, headers);
+        if let Err(fault) = evaded.and_then(|()| body_of(&body, permit, live, headers).map_err(|e| e.to_string())) {
+            println!("  refused   {fault}");
+            return Ok(ExitCode::from(term::REFUSED));
+        }
+    }
+    if permit.on_loopback_only() && (!permit.uses().is_empty() || !permit.body().is_empty()) {
+        println!("  provided  that the address of the host is loopback: the key goes there unencrypted");
     }
     match permit.scrub().iter().map(|r| r.name.as_str()).collect::<Vec<_>>().join(", ") {
         names if names.is_empty() => println!("  answer    passes unread: no key is bound to this host"),
@@ -155,6 +168,14 @@ fn permitted(
         println!("  sent      as it is: it holds no placeholder");
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Where methods or paths are limited, no field of the body may stand for another.
+fn evades(body: &[u8], permit: &Permit, headers: &HeaderMap) -> Result<(), String> {
+    match BodyWatch::new(permit.limits(), headers)?.and_then(|mut watch| watch.push(body)) {
+        Some(by) => Err(format!("{by} may stand for another method or path than the request's")),
+        None => Ok(()),
+    }
 }
 
 /// The body through the engine that a request goes through, with stand-ins for the keys' values.

@@ -1,11 +1,13 @@
 //! Judges a request against the bindings: a permit, or a denial that says why. The one place that makes permits.
 
 use super::agent::Agent;
+use super::denial::Denial;
+use super::overrides::{self, Limits};
 use super::rule::{HostPattern, KeyRule, canonical_path};
-use crate::name::{AgentName, Host, KeyName, Origin, Scheme};
+use crate::name::{Host, KeyName, Origin, Scheme};
 use crate::place::Place;
 use foldhash::fast::RandomState;
-use http::Method;
+use http::{HeaderMap, Method};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -29,7 +31,16 @@ pub struct Question<'a> {
     pub method: &'a Method,
     /// As it stands in the request, without the query.
     pub path: &'a str,
+    pub query: &'a str,
+    pub headers: &'a HeaderMap,
     pub has_body: bool,
+}
+
+impl Question<'_> {
+    /// What in the request may stand for another method, where only some are `allowed`.
+    fn other_method(&self, allowed: &[Method]) -> Option<String> {
+        if allowed.is_empty() { None } else { overrides::of_method(self.headers, self.query, allowed) }
+    }
 }
 
 /// A key that goes to one place, so many times.
@@ -56,6 +67,8 @@ pub struct Permit {
     body: Vec<BodyGrant>,
     messages: Vec<Arc<KeyRule>>,
     scrub: Vec<Arc<KeyRule>>,
+    on_loopback_only: bool,
+    limits: Limits,
 }
 
 impl Permit {
@@ -79,81 +92,20 @@ impl Permit {
         &self.messages
     }
 
-    /// All keys bound to the answering host: none of them may come back.
+    /// Its keys travel unencrypted, so they go to a peer whose address is loopback, or not at all. What the host's name
+    /// says of that counts for nothing: DNS may answer what it likes.
+    pub fn on_loopback_only(&self) -> bool {
+        self.on_loopback_only
+    }
+
+    /// What the body's fields may not get around.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// All keys bound to the answering host, on whatever port and scheme: none of them may come back.
     pub fn scrub(&self) -> &[Arc<KeyRule>] {
         &self.scrub
-    }
-}
-
-/// Why a request is refused; the text is for the operator and names what would have to change.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Denial {
-    #[error("{written}: there is no key of that name")]
-    UnknownKey { written: String },
-    #[error("{written}: its host is not bound: {origin} is none of {bound} in [key.{key}] hosts")]
-    HostNotBound { written: String, key: KeyName, origin: Origin, bound: String },
-    #[error("{written}: keys travel over TLS only; for {origin} the binding would have to say \"{origin}\" itself")]
-    Cleartext { written: String, key: KeyName, origin: Origin },
-    #[error("{written}: its place is not bound: {place} is none of {bound} in [key.{key}] where")]
-    PlaceNotBound { written: String, key: KeyName, place: String, bound: String },
-    #[error("{written}: {method} is not among [key.{key}] methods")]
-    MethodNotBound { written: String, key: KeyName, method: String },
-    #[error("{written}: the path is not among [key.{key}] paths")]
-    PathNotBound { written: String, key: KeyName },
-    #[error("{written}: the path can be read in two ways, so [key.{key}] paths can't be checked; write it plainly")]
-    PathAmbiguous { written: String, key: KeyName },
-    #[error("{written}: {count} uses in one request, [key.{key}] max_uses is {max}")]
-    TooManyUses { written: String, key: KeyName, count: u64, max: u32 },
-    #[error("{written}: agent {agent} may not use it; [agent.{agent}] keys lists those it may")]
-    AgentMayNot { written: String, key: KeyName, agent: AgentName },
-    #[error("{written}: TRACE would send the key straight back")]
-    Trace { written: String },
-    #[error("{host}:{port} is on [proxy] deny")]
-    HostDenied { host: Host, port: u16 },
-    #[error("{host}:{port} is not listed: [proxy] egress = \"listed\" allows bound hosts and [proxy] allow")]
-    HostNotListed { host: Host, port: u16 },
-    #[error("port {port} is not among [proxy] connect_ports, and no binding names it")]
-    PortNotListed { port: u16 },
-    #[error("{host} is not among [agent.{agent}] hosts")]
-    AgentHost { host: Host, agent: AgentName },
-    #[error("{method} is not among [agent.{agent}] methods")]
-    AgentMethod { method: String, agent: AgentName },
-}
-
-impl Denial {
-    /// The placeholder that was refused, where one was.
-    pub fn written(&self) -> Option<&str> {
-        use Denial::*;
-        match self {
-            UnknownKey { written } | Trace { written } => Some(written),
-            HostNotBound { written, .. }
-            | Cleartext { written, .. }
-            | PlaceNotBound { written, .. }
-            | MethodNotBound { written, .. }
-            | PathNotBound { written, .. }
-            | PathAmbiguous { written, .. }
-            | TooManyUses { written, .. }
-            | AgentMayNot { written, .. } => Some(written),
-            HostDenied { .. } | HostNotListed { .. } | PortNotListed { .. } | AgentHost { .. } | AgentMethod { .. } => {
-                None
-            }
-        }
-    }
-
-    /// The key that was meant, where there is one.
-    pub fn key(&self) -> Option<&KeyName> {
-        use Denial::*;
-        match self {
-            HostNotBound { key, .. }
-            | Cleartext { key, .. }
-            | PlaceNotBound { key, .. }
-            | MethodNotBound { key, .. }
-            | PathNotBound { key, .. }
-            | PathAmbiguous { key, .. }
-            | TooManyUses { key, .. }
-            | AgentMayNot { key, .. } => Some(key),
-            _ => None,
-        }
     }
 }
 
@@ -165,18 +117,23 @@ pub struct Egress {
     pub allow: Vec<HostPattern>,
     pub deny: Vec<HostPattern>,
     pub connect_ports: Vec<u16>,
+    /// A binding that says `http://` may send its key beyond this machine.
+    pub cleartext: bool,
 }
 
 impl Default for Egress {
     fn default() -> Self {
-        Self { listed: false, allow: Vec::new(), deny: Vec::new(), connect_ports: vec![80, 443] }
+        let (allow, deny, connect_ports) = (Vec::new(), Vec::new(), vec![80, 443]);
+        Self { listed: false, allow, deny, connect_ports, cleartext: false }
     }
 }
 
-/// All bindings, arranged for the question «what may go to this host?».
+/// All bindings, arranged for two questions: what may go to this origin, and what may not come back from this host.
 #[derive(Debug, Default)]
 pub struct Rules {
     by_name: HashMap<KeyName, Arc<KeyRule>, RandomState>,
+    /// Those that name a host, whatever else they name.
+    by_host: HashMap<Host, Vec<Arc<KeyRule>>, RandomState>,
     /// Those that name a host and port, whatever else they name.
     by_origin: HashMap<Origin, Vec<Arc<KeyRule>>, RandomState>,
     wildcards: Vec<Arc<KeyRule>>,
@@ -190,10 +147,8 @@ impl Rules {
         let mut rules = Self { egress, ..Self::default() };
         for rule in keys.into_iter().map(Arc::new) {
             for origin in rule.hosts.iter().filter_map(HostPattern::origin) {
-                let bound = rules.by_origin.entry(origin).or_default();
-                if !bound.iter().any(|b| b.name == rule.name) {
-                    bound.push(rule.clone());
-                }
+                add(rules.by_host.entry(origin.host.clone()).or_default(), &rule);
+                add(rules.by_origin.entry(origin).or_default(), &rule);
             }
             if rule.hosts.iter().any(|h| h.exact().is_none()) {
                 rules.wildcards.push(rule.clone());
@@ -212,20 +167,22 @@ impl Rules {
         self.by_name.values()
     }
 
-    /// The keys bound to `origin`, each once.
+    /// The keys that may go to `origin`, each once.
     pub fn bound(&self, origin: &Origin) -> Vec<&Arc<KeyRule>> {
-        let mut found: Vec<&Arc<KeyRule>> = self.by_origin.get(origin).into_iter().flatten().collect();
-        for rule in self.wildcards.iter().filter(|r| r.covers(origin)) {
-            if !found.iter().any(|f| f.name == rule.name) {
-                found.push(rule);
-            }
-        }
-        found
+        let wildcards = self.wildcards.iter().filter(|rule| rule.covers(origin));
+        each_once(self.by_origin.get(origin), wildcards)
     }
 
-    /// The keys bound to this host on any port and scheme, each once: none of them may come back from it.
+    /// The keys bound to `host` on some port and scheme, each once. A host that was given a key can show it on any other
+    /// port as well.
     pub fn bound_to_host(&self, host: &Host) -> Vec<&Arc<KeyRule>> {
-        self.by_name.values().filter(|rule| rule.hosts.iter().any(|h| h.names(host))).collect()
+        let wildcards = self.wildcards.iter().filter(|rule| rule.covers_host(host));
+        each_once(self.by_host.get(host), wildcards)
+    }
+
+    /// Whether answers of `host` have to be read, on whatever port they come.
+    pub fn is_bound_host(&self, host: &Host) -> bool {
+        self.by_host.contains_key(host) || self.wildcards.iter().any(|rule| rule.covers_host(host))
     }
 
     /// Whether `rule` lets its key go to `origin`: by look-up, since a rule may name many hosts.
@@ -235,7 +192,8 @@ impl Rules {
             || self.wildcards.iter().any(|bound| same(bound) && bound.covers(origin))
     }
 
-    pub fn is_bound(&self, host: &Host, port: u16) -> bool {
+    /// Whether a key may go to this port of `host`: that lets agents reach it.
+    fn is_bound_port(&self, host: &Host, port: u16) -> bool {
         [Scheme::Https, Scheme::Http]
             .into_iter()
             .any(|scheme| !self.bound(&Origin { scheme, host: host.clone(), port }).is_empty())
@@ -250,7 +208,7 @@ impl Rules {
         if !agent.hosts.is_empty() && !named(&agent.hosts) {
             return Err(Denial::AgentHost { host: host.clone(), agent: agent.name.clone() });
         }
-        let bound = self.is_bound(host, port);
+        let bound = self.is_bound_port(host, port);
         if !bound && !self.egress.connect_ports.contains(&port) {
             return Err(Denial::PortNotListed { port });
         }
@@ -270,11 +228,15 @@ impl Rules {
         if !agent.methods.is_empty() && !agent.methods.contains(method) {
             return Err(Denial::AgentMethod { method: method.to_string(), agent: agent.name.clone() });
         }
-        let mut permit = Permit::default();
+        if let Some(by) = question.other_method(&agent.methods) {
+            return Err(Denial::AgentMethodOverridden { method: method.to_string(), agent: agent.name.clone(), by });
+        }
+        let on_loopback_only = origin.scheme == Scheme::Http && !self.egress.cleartext;
+        let mut permit = Permit { on_loopback_only, ..Permit::default() };
         for mention in mentions {
             self.grant(question, mention, &mut permit)?;
         }
-        permit.scrub = self.bound(origin).into_iter().cloned().collect();
+        permit.scrub = self.bound_to_host(&origin.host).into_iter().cloned().collect();
         let in_messages =
             |rule: &&Arc<KeyRule>| rule.places.contains(&Place::Ws) && self.judge(question, rule, "").is_ok();
         permit.messages = permit.scrub.iter().filter(in_messages).cloned().collect();
@@ -282,7 +244,22 @@ impl Rules {
             permit.body =
                 permit.scrub.iter().filter_map(|rule| self.body_grant(question, rule, &permit.uses)).collect();
         }
+        if question.has_body {
+            permit.limits = self.limits(agent, &permit);
+        }
         Ok(permit)
+    }
+
+    /// Those of the agent, and of each key that goes or may go with the request.
+    fn limits(&self, agent: &Agent, permit: &Permit) -> Limits {
+        let mut limits = Limits::default();
+        limits.methods(&agent.methods);
+        let used = permit.keys.iter().filter_map(|key| self.key(key));
+        for rule in used.chain(permit.body.iter().map(|grant| &grant.rule)) {
+            limits.methods(&rule.methods);
+            limits.paths(!rule.paths.is_empty());
+        }
+        limits
     }
 
     fn grant(&self, question: Question<'_>, mention: Mention<'_>, permit: &mut Permit) -> Result<(), Denial> {
@@ -333,8 +310,14 @@ impl Rules {
         if !rule.methods.is_empty() && !rule.methods.contains(method) {
             return Err(Denial::MethodNotBound { written: written(), key: key(), method: method.to_string() });
         }
+        if let Some(by) = question.other_method(&rule.methods) {
+            return Err(Denial::MethodOverridden { written: written(), key: key(), method: method.to_string(), by });
+        }
         if rule.paths.is_empty() {
             return Ok(());
+        }
+        if let Some(by) = overrides::of_path(question.headers, question.query) {
+            return Err(Denial::PathOverridden { written: written(), key: key(), by });
         }
         match canonical_path(path) {
             None => Err(Denial::PathAmbiguous { written: written(), key: key() }),
@@ -348,6 +331,25 @@ impl Rules {
         let used = u32::try_from(uses_of(&rule.name, uses)).unwrap_or(u32::MAX);
         wanted.then(|| BodyGrant { rule: rule.clone(), uses_left: rule.max_uses.saturating_sub(used) })
     }
+}
+
+fn add(rules: &mut Vec<Arc<KeyRule>>, rule: &Arc<KeyRule>) {
+    if !rules.iter().any(|known| known.name == rule.name) {
+        rules.push(rule.clone());
+    }
+}
+
+fn each_once<'r>(
+    exact: Option<&'r Vec<Arc<KeyRule>>>,
+    wildcards: impl Iterator<Item = &'r Arc<KeyRule>>,
+) -> Vec<&'r Arc<KeyRule>> {
+    let mut found: Vec<&Arc<KeyRule>> = exact.into_iter().flatten().collect();
+    for rule in wildcards {
+        if !found.iter().any(|known| known.name == rule.name) {
+            found.push(rule);
+        }
+    }
+    found
 }
 
 /// In any case: a server that does not tell methods apart by it would send the key back all the same.
@@ -364,119 +366,4 @@ fn list<T: std::fmt::Display>(items: &[T]) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn rule(name: &str, hosts: &[&str], places: &[&str]) -> KeyRule {
-        KeyRule {
-            name: name.parse().unwrap(),
-            hosts: hosts.iter().map(|h| h.parse().unwrap()).collect(),
-            methods: Vec::new(),
-            paths: Vec::new(),
-            places: places.iter().map(|p| p.parse().unwrap()).collect(),
-            max_uses: 2,
-            placeholder: None,
-            inject: None,
-            scrub: Default::default(),
-        }
-    }
-
-    fn rules() -> Rules {
-        let mut paths = rule("narrow", &["api.b.example"], &["header", "body"]);
-        paths.methods = vec![Method::POST];
-        paths.paths = vec!["/v1/**".parse().unwrap()];
-        Rules::new(
-            [
-                rule("a", &["api.a.example", "*.wild.example"], &["header"]),
-                rule("both", &["api.a.example"], &["header:x-both", "query:k", "body"]),
-                rule("plain", &["http://127.0.0.1:80"], &["header"]),
-                paths,
-            ],
-            Egress::default(),
-        )
-    }
-
-    /// `permit`, or the kind of denial.
-    fn ask(method: Method, url: &str, mentions: &[(&str, &str)]) -> String {
-        let (scheme, rest) = url.split_once("://").unwrap();
-        let scheme = if scheme == "http" { Scheme::Http } else { Scheme::Https };
-        let (authority, path) = rest.split_once('/').unwrap();
-        let (origin, path) = (Origin::parse(scheme, authority).unwrap(), format!("/{path}"));
-        let mentions: Vec<(KeyName, Place)> =
-            mentions.iter().map(|(k, p)| (k.parse().unwrap(), p.parse().unwrap())).collect();
-        let mut agent = Agent::local();
-        agent.keys = Some(["a", "both", "plain", "narrow"].map(|k| k.parse().unwrap()).into());
-        let question = Question { agent: &agent, origin: &origin, method: &method, path: &path, has_body: true };
-        let mentions = mentions.iter().map(|(k, p)| Mention { written: "<<x>>", key: Some(k), place: Some(p) });
-        match rules().decide(question, mentions) {
-            Ok(p) => {
-                let names = |n: Vec<String>| n.join("+");
-                let body = names(p.body().iter().map(|g| format!("{}:{}", g.rule.name, g.uses_left)).collect());
-                let scrub = names(p.scrub().iter().map(|r| r.name.to_string()).collect());
-                format!("permit body={body} scrub={scrub}")
-            }
-            Err(d) => format!("{d:?}").split(' ').next().unwrap().to_owned(),
-        }
-    }
-
-    #[test]
-    fn the_head_is_judged_whole() {
-        let auth = "header:authorization";
-        for (method, url, mentions, outcome) in [
-            (Method::GET, "https://api.a.example/", &[("a", auth)][..], "permit body=both:2 scrub=a+both"),
-            (Method::GET, "https://api.a.example/", &[("a", "basic")], "permit body=both:2 scrub=a+both"),
-            (Method::GET, "https://x.wild.example/", &[("a", auth)], "permit body= scrub=a"),
-            (Method::GET, "https://api.a.example/", &[], "permit body=both:2 scrub=a+both"),
-            (Method::GET, "https://other.example/", &[], "permit body= scrub="),
-            (
-                Method::GET,
-                "https://api.a.example/",
-                &[("both", "header:x-both"), ("both", "query:k")],
-                "permit body=both:0 scrub=a+both",
-            ),
-            (Method::GET, "https://api.a.example/", &[("both", "query:k"); 3], "TooManyUses"),
-            (Method::GET, "https://other.example/", &[("a", auth)], "HostNotBound"),
-            (Method::GET, "https://api.a.example:8443/", &[("a", auth)], "HostNotBound"),
-            (Method::GET, "http://api.a.example/", &[("a", auth)], "Cleartext"),
-            (Method::GET, "http://127.0.0.1/", &[("plain", auth)], "permit body= scrub=plain"),
-            (Method::GET, "https://127.0.0.1:80/", &[("plain", auth)], "HostNotBound"),
-            (Method::GET, "https://api.a.example/", &[("a", "query:q")], "PlaceNotBound"),
-            (Method::GET, "https://api.a.example/", &[("a", "header:cookie")], "PlaceNotBound"),
-            (Method::GET, "https://api.a.example/", &[("both", auth)], "PlaceNotBound"),
-            (Method::GET, "https://api.a.example/", &[("a", auth), ("both", auth)], "PlaceNotBound"),
-            (Method::GET, "https://api.a.example/", &[("nosuch", auth)], "UnknownKey"),
-            (Method::TRACE, "https://api.a.example/", &[("a", auth)], "Trace"),
-            (Method::TRACE, "https://api.a.example/", &[], "permit body= scrub=a+both"),
-            (Method::POST, "https://api.b.example/v1/x", &[("narrow", auth)], "permit body=narrow:1 scrub=narrow"),
-            (Method::GET, "https://api.b.example/v1/x", &[("narrow", auth)], "MethodNotBound"),
-            (Method::POST, "https://api.b.example/v2/x", &[("narrow", auth)], "PathNotBound"),
-            (Method::POST, "https://api.b.example/v1/%2e%2e/x", &[("narrow", auth)], "PathAmbiguous"),
-            (Method::POST, "https://api.b.example/v2/x", &[], "permit body= scrub=narrow"),
-        ] {
-            assert_eq!(ask(method.clone(), url, mentions), outcome, "{method} {url} {mentions:?}");
-        }
-    }
-
-    #[test]
-    fn hosts_are_admitted_by_egress() {
-        let egress = |listed| Egress {
-            listed,
-            allow: vec!["docs.example".parse().unwrap()],
-            deny: vec!["*.evil.example".parse().unwrap()],
-            connect_ports: vec![443],
-        };
-        let open = Rules::new([rule("a", &["api.a.example:8443"], &["header"])], egress(false));
-        let listed = Rules::new([rule("a", &["api.a.example:8443"], &["header"])], egress(true));
-        for (host, port, by_open, by_listed) in [
-            ("api.a.example", 8443, true, true),
-            ("api.a.example", 443, true, false),
-            ("docs.example", 443, true, true),
-            ("docs.example", 22, false, false),
-            ("x.evil.example", 443, false, false),
-            ("any.example", 443, true, false),
-        ] {
-            let admits = |r: &Rules| r.admit(&Agent::local(), &host.parse().unwrap(), port).is_ok();
-            assert_eq!((admits(&open), admits(&listed)), (by_open, by_listed), "{host}:{port}");
-        }
-    }
-}
+mod tests;

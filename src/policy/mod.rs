@@ -2,7 +2,12 @@
 
 pub mod agent;
 pub mod decide;
+mod denial;
+pub mod forms;
+mod overrides;
 pub mod rule;
 
 pub use agent::{Agent, Agents};
-pub use decide::{Denial, Permit, Rules};
+pub use decide::{Permit, Rules};
+pub use denial::Denial;
+pub use overrides::Limits;

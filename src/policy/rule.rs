@@ -38,6 +38,11 @@ impl KeyRule {
         self.hosts.iter().any(|h| h.binds(origin))
     }
 
+    /// Whether some pattern names `host`, whatever port and scheme it asks for.
+    pub fn covers_host(&self, host: &Host) -> bool {
+        self.hosts.iter().any(|pattern| pattern.host.covers(host))
+    }
+
     /// The places of this rule that lie in a body.
     pub fn body_places(&self) -> impl Iterator<Item = &Place> {
         self.places.iter().filter(|p| p.in_body())
@@ -111,9 +116,12 @@ impl HostPattern {
         self.port.is_none_or(|p| p == port) && self.host.covers(host)
     }
 
-    /// Whether it names `host`, whatever the port and scheme.
-    pub fn names(&self, host: &Host) -> bool {
-        self.host.covers(host)
+    /// Whether some host is named by both patterns, whatever ports and schemes they ask for.
+    pub fn shares_a_host(&self, other: &HostPattern) -> bool {
+        match (&self.host, &other.host) {
+            (HostGlob::Exact(host), glob) | (glob, HostGlob::Exact(host)) => glob.covers(host),
+            (HostGlob::OneLevel(parent), HostGlob::OneLevel(other)) => parent == other,
+        }
     }
 
     /// The port that a binding of this pattern asks for.

@@ -157,7 +157,7 @@ async fn connected(
     let unread = {
         let live = worker.shared.live.load();
         live.passthrough.iter().any(|p| p.lists(&host, port))
-            || live.intercept_bound_only && !live.rules.is_bound(&host, port)
+            || live.intercept_bound_only && !live.rules.is_bound_host(&host)
     };
     let origin = Origin { scheme: Scheme::Https, host, port };
     if unread {

@@ -19,6 +19,7 @@ use crate::rewrite::BodyKey;
 use crate::rewrite::head::{self, HeadHits};
 use crate::secrets::Keys;
 use crate::upstream::UpstreamError;
+use crate::upstream::dial::Peer;
 use crate::upstream::late::CarriesKey;
 use crate::upstream::pool::Wish;
 use bytes::Bytes;
@@ -151,9 +152,12 @@ async fn forward(
 
     let method = parts.method.clone();
     set_host(&origin, &mut parts.headers);
-    if !permit.uses().is_empty() || !permit.body().is_empty() {
+    let in_body = !body_uses.is_empty() || !permit.body().is_empty() && !body.is_held();
+    let in_messages_to_come = handshake.is_some() && !permit.messages().is_empty();
+    if !permit.uses().is_empty() || in_body || in_messages_to_come {
+        let peer = if permit.on_loopback_only() { Peer::Loopback } else { Peer::Any };
         let in_target = permit.uses().iter().any(|u| u.place.in_target());
-        parts.extensions.insert(CarriesKey { in_target });
+        parts.extensions.insert(CarriesKey { peer, in_target });
     }
     let mut request = Request::from_parts(parts, body);
     if expects && !request.body().is_held() {
@@ -227,6 +231,8 @@ fn decide(asked: &Asked, parts: &http::request::Parts, hits: &HeadHits, has_body
         origin: &asked.origin,
         method: &parts.method,
         path: parts.uri.path(),
+        query: parts.uri.query().unwrap_or_default(),
+        headers: &parts.headers,
         has_body,
     };
     let mentions = hits.iter().map(|h| Mention { written: &h.written, key: h.key.as_ref(), place: h.place.as_ref() });

@@ -10,6 +10,7 @@ pub mod framing;
 mod headers;
 mod intercept;
 pub mod kin;
+mod limited_body;
 pub mod listen;
 mod patterns;
 mod peer;

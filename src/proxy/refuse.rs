@@ -62,7 +62,7 @@ impl Refusal {
             Refusal::TooLarge(_) => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Refusal::KeyUnavailable(_) | Refusal::AuditUnavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
             Refusal::Upstream(e) => match e {
-                UpstreamError::Dial(DialError::Address { .. }) => StatusCode::FORBIDDEN,
+                e if e.is_of_address() => StatusCode::FORBIDDEN,
                 UpstreamError::Dial(DialError::Timeout { .. })
                 | UpstreamError::TlsTimeout { .. }
                 | UpstreamError::Silent { .. } => StatusCode::GATEWAY_TIMEOUT,
@@ -84,7 +84,7 @@ impl Refusal {
             Refusal::Wait(_) | Refusal::Rest(_) => "too-many-requests",
             Refusal::Misdirected { .. } => "misdirected",
             Refusal::TooLarge(_) => "too-large",
-            Refusal::Upstream(UpstreamError::Dial(DialError::Address { .. })) => "address-refused",
+            Refusal::Upstream(e) if e.is_of_address() => "address-refused",
             Refusal::Upstream(e) => match e {
                 UpstreamError::Dial(DialError::Timeout { .. })
                 | UpstreamError::TlsTimeout { .. }
@@ -133,7 +133,11 @@ impl Refusal {
                 (None, Some(host)) => format!("{host} may not be reached through this proxy"),
                 (None, None) => "that host may not be reached through this proxy".into(),
             },
-            Refusal::Upstream(UpstreamError::Dial(DialError::Address { .. })) => match host {
+            Refusal::Upstream(e) if e.is_of_cleartext() => match host {
+                Some(host) => format!("{host} is at an address that no key may be sent to unencrypted"),
+                None => "no key may be sent to that address unencrypted".into(),
+            },
+            Refusal::Upstream(e) if e.is_of_address() => match host {
                 Some(host) => format!("{host} is at an address that may not be reached through this proxy"),
                 None => "that address may not be reached through this proxy".into(),
             },

@@ -3,6 +3,7 @@
 use super::Shared;
 use super::ending::Tally;
 use super::exchange::substitutions;
+use super::limited_body::{Cut, LimitedBody};
 use super::pieces::Pieces;
 use super::serve::KEEP_ALIVE;
 use super::unfolding::{Room, Unfolding};
@@ -85,6 +86,15 @@ fn coding_status(e: &CodingError) -> StatusCode {
     }
 }
 
+impl From<Cut> for Fault {
+    fn from(cut: Cut) -> Self {
+        match cut {
+            Cut::Gone(e) => Fault::Agent(format!("the agent broke off its body: {e}")),
+            Cut::Forbidden(why) => Fault::Body { status: StatusCode::FORBIDDEN, why },
+        }
+    }
+}
+
 impl From<DigestFault> for Fault {
     fn from(fault: DigestFault) -> Self {
         let why = format!("a key is in the body now, and {fault}; leave that header out");
@@ -118,14 +128,14 @@ pub struct Held {
 
 /// Passed on as it comes; placeholders in it are counted and stay.
 pub struct Passing {
-    inner: Incoming,
+    inner: LimitedBody,
     counter: BodyRewriter,
     tally: Arc<Tally>,
 }
 
 /// Rewritten while it streams: nothing leaves before the record of the keys in it is written.
 pub struct Rewriting {
-    inner: Incoming,
+    inner: LimitedBody,
     engine: Rewriter,
     ready: VecDeque<Bytes>,
     trailers: Option<HeaderMap>,
@@ -160,6 +170,7 @@ impl Plan<'_> {
         if inner.is_end_stream() {
             return Ok((RequestBody::Held(Held { data: None, trailers: None }), Vec::new()));
         }
+        let inner = LimitedBody::new(inner, self.permit.limits(), headers)?;
         if chunked || inner.size_hint().exact().is_none() {
             // a body without a length goes chunked, even where the method rarely has a body
             headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
@@ -243,7 +254,7 @@ impl Opening<'_> {
 
 /// Works on the body once all of it is there: until then it takes as much memory as it is long, however it comes, and no
 /// room for its codings.
-async fn hold<B: Body<Data = Bytes, Error: fmt::Display> + Unpin>(
+async fn hold<B: Body<Data = Bytes, Error: Into<Fault>> + Unpin>(
     headers: &mut HeaderMap,
     inner: B,
     opening: Opening<'_>,
@@ -267,7 +278,7 @@ async fn hold<B: Body<Data = Bytes, Error: fmt::Display> + Unpin>(
 }
 
 /// All of a body that is no longer than [`HELD`].
-async fn gather<B: Body<Data = Bytes, Error: fmt::Display> + Unpin>(
+async fn gather<B: Body<Data = Bytes, Error: Into<Fault>> + Unpin>(
     mut inner: B,
 ) -> Result<(Bytes, Option<HeaderMap>), Fault> {
     let expected = inner.size_hint().exact().and_then(|n| usize::try_from(n).ok()).unwrap_or(0);
@@ -278,7 +289,7 @@ async fn gather<B: Body<Data = Bytes, Error: fmt::Display> + Unpin>(
             return Err(Fault::Body { status: StatusCode::REQUEST_TIMEOUT, why });
         };
         let Some(frame) = frame else { return Ok((pieces.whole(), trailers)) };
-        let frame = frame.map_err(|e| Fault::Agent(format!("the agent broke off its body: {e}")))?;
+        let frame = frame.map_err(Into::into)?;
         match frame.into_data() {
             Ok(data) => pieces.push(data),
             Err(frame) => trailers = frame.into_trailers().ok(),
@@ -374,9 +385,7 @@ impl Rewriting {
                         Ok(data) => self.engine.push(data, &mut out)?,
                         Err(frame) => self.trailers = frame.into_trailers().ok(),
                     },
-                    Some(Err(e)) => {
-                        return Poll::Ready(Some(Err(Fault::Agent(format!("the agent broke off its body: {e}")))));
-                    }
+                    Some(Err(cut)) => return Poll::Ready(Some(Err(cut.into()))),
                     None => self.finish(&mut out)?,
                 }
             }
@@ -468,8 +477,8 @@ impl Passing {
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
-            Some(Err(e)) => {
-                let fault = Fault::Agent(format!("the agent broke off its body: {e}"));
+            Some(Err(cut)) => {
+                let fault = Fault::from(cut);
                 self.tally.set_fault(&fault);
                 Poll::Ready(Some(Err(fault)))
             }
@@ -479,8 +488,7 @@ impl Passing {
 
     /// What has no key bound to it is only counted, and a count can't fail the request.
     fn count(&mut self, data: Bytes) {
-        let mut unchanged = Vec::new();
-        let _ = self.counter.push(data, &mut unchanged);
+        let _ = self.counter.push(data, &mut Vec::new());
         self.tally.kept.store(self.counter.kept(), Ordering::Relaxed);
     }
 }

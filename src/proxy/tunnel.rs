@@ -5,7 +5,7 @@ use super::refuse::Refusal;
 use super::{Shared, Worker, early_scene};
 use crate::name::Origin;
 use crate::record::{Event, Record};
-use crate::upstream::dial::Dialer;
+use crate::upstream::dial::{Dialer, Peer};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 use tokio::io::AsyncWriteExt;
@@ -16,7 +16,7 @@ const BUFFER: usize = 64 * 1024;
 /// Connects, says so, and copies until both sides have ended. Recorded when it ends.
 pub(super) async fn run(worker: Arc<Worker>, mut client: Client, by: Admitted, origin: Origin) {
     let dialer: &Dialer = worker.pool.dialer();
-    let mut upstream = match dialer.dial(&origin).await {
+    let mut upstream = match dialer.dial(&origin, Peer::Any).await {
         Ok(upstream) => upstream,
         Err(e) => {
             let refusal = Refusal::Upstream(e.into());

@@ -139,6 +139,13 @@ fn is_public_v6(ip: Ipv6Addr) -> bool {
 pub enum DialError {
     #[error("{host} is at {address}, which is not public")]
     Address { host: Host, address: IpAddr },
+    #[error("{origin} is at {address}, not on loopback: nothing secret goes there unencrypted ([proxy] cleartext)")]
+    Cleartext { origin: Origin, address: IpAddr },
+    #[error(
+        "{origin} is asked through the upstream proxy, so it is not known to be on loopback: nothing secret goes there \
+         unencrypted ([proxy] cleartext)"
+    )]
+    CleartextBeyond { origin: Origin },
     #[error("{host} can't be resolved: {why}")]
     Resolve { host: Host, why: String },
     #[error("{origin} can't be reached: {why}")]
@@ -147,6 +154,27 @@ pub enum DialError {
     Timeout { origin: Origin },
     #[error("the upstream proxy refused {origin}: {why}")]
     Proxy { origin: Origin, why: String },
+}
+
+impl DialError {
+    /// It is for its address that the host is not dialled.
+    pub fn is_of_address(&self) -> bool {
+        matches!(self, Self::Address { .. }) || self.is_of_cleartext()
+    }
+
+    /// Who has no key to send may be let where this one wasn't.
+    pub fn is_of_cleartext(&self) -> bool {
+        matches!(self, Self::Cleartext { .. } | Self::CleartextBeyond { .. })
+    }
+}
+
+/// Whom a connection may lead to, of those that may be dialled at all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Peer {
+    #[default]
+    Any,
+    /// This machine, by its address and not by a name that says so: what is sent is secret, and not encrypted.
+    Loopback,
 }
 
 /// The proxy on the way out (`upstream_proxy`): `http://[user:password@]host:port`.
@@ -199,10 +227,11 @@ impl Dialer {
     /// Connects to `origin`, or to the upstream proxy and through it.
     ///
     /// Without an upstream proxy every resolved address is judged, and the one judged is the one dialled.
-    pub async fn dial(&self, origin: &Origin) -> Result<TcpStream, DialError> {
+    pub async fn dial(&self, origin: &Origin, peer: Peer) -> Result<TcpStream, DialError> {
         let attempt = async {
             match &self.proxy {
-                None => self.direct(origin).await,
+                None => self.direct(origin, peer).await,
+                Some(_) if peer == Peer::Loopback => Err(DialError::CleartextBeyond { origin: origin.clone() }),
                 Some(proxy) => self.through(proxy, origin).await,
             }
         };
@@ -212,9 +241,17 @@ impl Dialer {
         }
     }
 
-    async fn direct(&self, origin: &Origin) -> Result<TcpStream, DialError> {
+    /// Whether a connection to this address leads to `peer`: not where it is the upstream proxy's, whoever is behind that.
+    pub fn leads_to(&self, peer: Peer, address: IpAddr) -> bool {
+        peer == Peer::Any || self.proxy.is_none() && is_loopback(address)
+    }
+
+    async fn direct(&self, origin: &Origin, peer: Peer) -> Result<TcpStream, DialError> {
         let addresses = resolve(&origin.host, origin.port).await?;
         self.judge(&origin.host, &addresses)?;
+        if peer == Peer::Loopback {
+            on_loopback(origin, &addresses)?;
+        }
         let stream = connect_first(&addresses).await;
         let stream = stream.map_err(|e| DialError::Connect { origin: origin.clone(), why: e.to_string() })?;
         match self.called_ourselves(&stream) {
@@ -267,6 +304,18 @@ impl Dialer {
         stream.write_all(&head).await.map_err(|e| fail(e.to_string()))?;
         let status = proxy_status(&mut stream).await.map_err(|e| fail(e.to_string()))?;
         if (200..300).contains(&status) { Ok(stream) } else { Err(fail(format!("it answered {status}"))) }
+    }
+}
+
+fn is_loopback(address: IpAddr) -> bool {
+    address.to_canonical().is_loopback()
+}
+
+/// All addresses together here too: which of them is connected to is for the network to say.
+fn on_loopback(origin: &Origin, addresses: &[SocketAddr]) -> Result<(), DialError> {
+    match addresses.iter().find(|address| !is_loopback(address.ip())) {
+        Some(beyond) => Err(DialError::Cleartext { origin: origin.clone(), address: beyond.ip() }),
+        None => Ok(()),
     }
 }
 
@@ -366,105 +415,4 @@ fn watch(stream: &TcpStream) -> rustix::io::Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_public_addresses_pass_by_themselves() {
-        for (ip, public) in [
-            ("8.8.8.8", true),
-            ("127.0.0.1", false),
-            ("127.77.0.1", false),
-            ("10.1.2.3", false),
-            ("172.16.0.1", false),
-            ("172.32.0.1", true),
-            ("192.168.1.1", false),
-            ("169.254.169.254", false),
-            ("100.64.0.1", false),
-            ("100.128.0.1", true),
-            ("0.0.0.0", false),
-            ("255.255.255.255", false),
-            ("224.0.0.1", false),
-            ("198.18.0.1", false),
-            ("::1", false),
-            ("::", false),
-            ("::ffff:127.0.0.1", false),
-            ("::ffff:8.8.8.8", true),
-            ("64:ff9b::7f00:1", false),
-            ("64:ff9b::808:808", true),
-            ("2002:7f00:1::", false),
-            ("fe80::1", false),
-            ("fd00:ec2::254", false),
-            ("fec0::1", false),
-            ("ff02::1", false),
-            ("2001:db8::1", false),
-            ("2001::1", false),
-            ("2606:4700::1", true),
-        ] {
-            assert_eq!(is_public(ip.parse().unwrap()), public, "{ip}");
-        }
-    }
-
-    #[test]
-    fn address_rules() {
-        for (rule, address, covered) in [
-            ("127.0.0.1:11434", "127.0.0.1:11434", true),
-            ("127.0.0.1:11434", "127.0.0.1:11435", false),
-            ("127.0.0.1", "127.0.0.1:1", true),
-            ("10.0.0.0/8", "10.255.0.1:80", true),
-            ("10.0.0.0/8", "11.0.0.1:80", false),
-            ("10.0.0.0/8", "[::ffff:10.0.0.1]:80", true),
-            ("0.0.0.0/0", "192.168.0.1:80", true),
-            ("fd00::/8", "[fd12::1]:80", true),
-            ("[::1]", "[::1]:80", true),
-            ("[::1]:81", "[::1]:80", false),
-        ] {
-            let (rule, address) = (rule.parse::<AddressRule>().unwrap(), address.parse().unwrap());
-            assert_eq!(rule.covers(address), covered, "{rule} and {address}");
-        }
-        for bad in ["", "10.0.0.0/33", "localhost", "10.0.0/8", "::1/129", "1.2.3.4:99999"] {
-            assert!(bad.parse::<AddressRule>().is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn families_alternate() {
-        let list = |s: &[&str]| s.iter().map(|a| a.parse().unwrap()).collect::<Vec<SocketAddr>>();
-        assert_eq!(interleave(list(&["[::1]:1", "[::2]:1", "1.1.1.1:1"])), list(&["[::1]:1", "1.1.1.1:1", "[::2]:1"]));
-    }
-
-    /// Time stands still but where all wait, so the limits are reached at once.
-    #[tokio::test(start_paused = true)]
-    async fn whoever_is_slow_is_named() {
-        let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let proxy = format!("http://{}", silent.local_addr().unwrap()).parse().unwrap();
-        let dialer = Dialer { proxy: Some(Arc::new(proxy)), ..Dialer::default() };
-        let origin = Origin::parse(crate::name::Scheme::Https, "api.tool.example").unwrap();
-        let error = dialer.dial(&origin).await.unwrap_err();
-        assert!(matches!(error, DialError::Timeout { .. }), "{error}");
-        assert_eq!(error.to_string(), "https://api.tool.example did not answer the connection within 10 s");
-    }
-
-    #[cfg(target_os = "linux")]
-    #[tokio::test]
-    async fn the_kernel_watches_every_connection() {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let stream = connect_first(&[listener.local_addr().unwrap()]).await.unwrap();
-        assert!(sockopt::socket_keepalive(&stream).unwrap());
-        assert_eq!(sockopt::tcp_keepidle(&stream).unwrap(), PROBE);
-        assert_eq!(sockopt::tcp_keepintvl(&stream).unwrap(), PROBE);
-        assert_eq!(sockopt::tcp_user_timeout(&stream).unwrap(), GONE_MS);
-    }
-
-    #[tokio::test]
-    async fn every_address_is_tried() {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let open = listener.local_addr().unwrap();
-        let closed = |ip: &str| SocketAddr::new(ip.parse().unwrap(), open.port());
-        // nobody listens on the others
-        let addresses = [closed("127.0.0.2"), closed("::1"), closed("127.0.0.3"), open];
-        assert_eq!(connect_first(&addresses).await.unwrap().peer_addr().unwrap(), open);
-        let error = connect_first(&addresses[..3]).await.unwrap_err();
-        assert_ne!(error.to_string(), "no address", "the last reason is told");
-    }
-}
+mod tests;

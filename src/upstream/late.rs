@@ -3,6 +3,7 @@
 //!
 //! HTTP/2 can't have this, since it codes its heads: there a connection that carried a key is closed when it idles.
 
+use super::dial::Peer;
 use crate::memory::Opened;
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Request, Uri};
@@ -17,6 +18,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 /// What a request says of itself to the pool: a key is in its head or may come in its body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CarriesKey {
+    /// Whom alone it may be sent to.
+    pub peer: Peer,
     /// The target is a secret as a whole; of headers, those that are marked sensitive are.
     pub in_target: bool,
 }
@@ -315,7 +318,7 @@ mod tests {
         let request =
             Request::get(TARGET).header("authorization", secret("Bearer sk-secret")).header("x-plain", "seen");
         let request = request.header("x-two", secret("one-secret")).header("x-two", secret("two-secret"));
-        request.extension(CarriesKey { in_target: true }).body(()).unwrap()
+        request.extension(CarriesKey { peer: Peer::Any, in_target: true }).body(()).unwrap()
     }
 
     fn head(request: &Request<()>) -> Vec<u8> {

@@ -24,3 +24,15 @@ pub enum UpstreamError {
     #[error("{origin} did not begin to answer within {seconds} s")]
     Silent { origin: Origin, seconds: u64 },
 }
+
+impl UpstreamError {
+    /// It is for its address that the host was not asked.
+    pub fn is_of_address(&self) -> bool {
+        matches!(self, Self::Dial(error) if error.is_of_address())
+    }
+
+    /// It was not asked because a key would have gone to it unencrypted.
+    pub fn is_of_cleartext(&self) -> bool {
+        matches!(self, Self::Dial(error) if error.is_of_cleartext())
+    }
+}

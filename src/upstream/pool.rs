@@ -8,7 +8,7 @@ mod shared;
 mod tests;
 
 use super::UpstreamError;
-use super::dial::Dialer;
+use super::dial::{Dialer, Peer};
 use super::late::{CarriesKey, Due, Late};
 use super::tls::{Offer, Tls, TlsFailure};
 use super::when_ready::WhenReady;
@@ -173,8 +173,9 @@ where
     ) -> Result<(Response<Incoming>, Lease<B>), UpstreamError> {
         // in cleartext nothing tells whether an upstream speaks HTTP/2
         let wish = if wish == Wish::Any && origin.scheme == Scheme::Http { Wish::Http1 } else { wish };
+        let peer = request.extensions().get::<CarriesKey>().map_or(Peer::Any, |carries| carries.peer);
         loop {
-            let Some(line) = self.kept(origin, wish) else { break };
+            let Some(line) = self.kept(origin, wish, peer) else { break };
             match self.over(origin, line, request, wish).await {
                 Ok(done) => return Ok(done),
                 Err((_, Some(unsent))) => request = unsent,
@@ -182,12 +183,12 @@ where
             }
         }
         // boxed: a new connection is rare and its future large, and every request would carry room for it
-        let line = Box::pin(self.connect(origin, wish)).await?;
+        let line = Box::pin(self.connect(origin, wish, peer)).await?;
         self.over(origin, line, request, wish).await.map_err(|(error, _)| error)
     }
 
     /// A connection that is open, from the top of the stack: the one used last is the least likely to be stale.
-    fn kept(&self, origin: &Origin, wish: Wish) -> Option<Line<B>> {
+    fn kept(&self, origin: &Origin, wish: Wish, peer: Peer) -> Option<Line<B>> {
         let mut origins = self.lock();
         let kept = origins.get_mut(origin)?;
         kept.shared.retain(Shared::is_open);
@@ -195,7 +196,11 @@ where
             return None;
         }
         if kept.wants_shared(wish) {
-            return kept.shared.iter().find(|shared| shared.has_room()).map(Shared::line);
+            return kept
+                .shared
+                .iter()
+                .find(|shared| shared.has_room() && self.dialer.leads_to(peer, shared.ip))
+                .map(Shared::line);
         }
         let mut not_yet = Vec::new();
         let mut found = None;
@@ -203,7 +208,7 @@ where
             if idle.line.send.is_closed() {
                 continue;
             }
-            if idle.line.send.is_ready() {
+            if idle.line.send.is_ready() && self.dialer.leads_to(peer, idle.line.ip) {
                 found = Some(idle);
                 break;
             }
@@ -275,17 +280,17 @@ where
         }
     }
 
-    async fn connect(self: &Arc<Self>, origin: &Origin, wish: Wish) -> Result<Line<B>, UpstreamError> {
+    async fn connect(self: &Arc<Self>, origin: &Origin, wish: Wish, peer: Peer) -> Result<Line<B>, UpstreamError> {
         let mut way = self.way(origin, wish);
         loop {
             if way.shared {
-                match self.connect_in_turn(origin, wish, way).await? {
+                match self.connect_in_turn(origin, wish, peer, way).await? {
                     Some(line) => return Ok(line),
                     None => way = self.way(origin, wish),
                 }
                 continue;
             }
-            match self.open(origin, wish, &way).await {
+            match self.open(origin, wish, peer, &way).await {
                 Err(failure) if failure.no_protocol && wish != Wish::Alone => {
                     way = self.learn(origin, wish, Only::Http2);
                 }
@@ -296,7 +301,13 @@ where
 
     /// Of many requests that come at once to an upstream that is down or slow, one tries: the others wait for what it
     /// gets, learns or fails of. `None` where a connection is not to be shared any more.
-    async fn connect_in_turn(&self, origin: &Origin, wish: Wish, way: Way) -> Result<Option<Line<B>>, UpstreamError> {
+    async fn connect_in_turn(
+        &self,
+        origin: &Origin,
+        wish: Wish,
+        peer: Peer,
+        way: Way,
+    ) -> Result<Option<Line<B>>, UpstreamError> {
         let asked = Instant::now();
         let mut turn = way.opening.lock().await;
         if let Some((failed, error)) = &*turn
@@ -304,15 +315,17 @@ where
         {
             return Err(error.clone());
         }
-        if let Some(line) = self.kept(origin, wish) {
+        if let Some(line) = self.kept(origin, wish, peer) {
             return Ok(Some(line));
         }
         let now = self.way(origin, wish);
         if !now.shared {
             return Ok(None);
         }
-        let opened = self.open(origin, wish, &now).await.map_err(|failure| failure.error);
-        *turn = opened.as_ref().err().map(|error| (Instant::now(), error.clone()));
+        let opened = self.open(origin, wish, peer, &now).await.map_err(|failure| failure.error);
+        // what is no failure of the upstream's is none of the others' either
+        let failure = opened.as_ref().err().filter(|error| !error.is_of_cleartext());
+        *turn = failure.map(|error| (Instant::now(), error.clone()));
         opened.map(Some)
     }
 
@@ -328,7 +341,7 @@ where
     }
 
     /// A new connection.
-    async fn open(&self, origin: &Origin, wish: Wish, way: &Way) -> Result<Line<B>, TlsFailure> {
+    async fn open(&self, origin: &Origin, wish: Wish, peer: Peer, way: &Way) -> Result<Line<B>, TlsFailure> {
         let offer = match way.only {
             _ if wish == Wish::Alone => Offer::Http1,
             Some(Only::Http1) => Offer::Http1,
@@ -336,7 +349,7 @@ where
             None if way.shared => Offer::Both,
             None => Offer::Http1,
         };
-        let tcp = self.dialer.dial(origin).await.map_err(UpstreamError::from)?;
+        let tcp = self.dialer.dial(origin, peer).await.map_err(UpstreamError::from)?;
         let ip = tcp.peer_addr().map_or(IpAddr::from([0, 0, 0, 0]), |a| a.ip());
         if origin.scheme == Scheme::Http {
             return Ok(if wish == Wish::Http2 {

@@ -1,6 +1,7 @@
 //! Posts a few bytes to a URL that the operator named, and tells the answer's status. Nothing that an agent asked for.
 
-use super::dial::Dialer;
+use super::dial::{Dialer, Peer};
+use super::late::CarriesKey;
 use super::pool::{Pool, Wish};
 use super::tls::Tls;
 use crate::name::{Host, Origin, Scheme};
@@ -64,6 +65,13 @@ impl FromStr for PostUrl {
     }
 }
 
+impl PostUrl {
+    /// For this machine only, whatever DNS says of its name: the path is a secret as a rule.
+    fn is_cleartext(&self) -> bool {
+        self.origin.scheme == Scheme::Http
+    }
+}
+
 impl fmt::Display for PostUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/…", self.origin)
@@ -85,6 +93,8 @@ pub struct Poster {
 impl Poster {
     /// `dialer` as the operator's own requests go out: what agents may not reach is no limit for it.
     pub fn new(url: PostUrl, dialer: Dialer, tls: Tls) -> Self {
+        // an upstream proxy leads to no service of this machine
+        let dialer = if url.is_cleartext() { Dialer { proxy: None, ..dialer } } else { dialer };
         Self { url, pool: Pool::new(dialer, tls) }
     }
 
@@ -99,6 +109,9 @@ impl Poster {
         let PostUrl { origin, target } = &self.url;
         let mut request = Request::post(target.clone()).body(Full::from(body)).map_err(|e| e.to_string())?;
         *request.headers_mut() = headers;
+        if self.url.is_cleartext() {
+            request.extensions_mut().insert(CarriesKey { peer: Peer::Loopback, in_target: false });
+        }
         let host = HeaderValue::try_from(origin.authority()).map_err(|e| e.to_string())?;
         request.headers_mut().insert(HOST, host);
         request.headers_mut().insert(USER_AGENT, HeaderValue::from_static("locum"));

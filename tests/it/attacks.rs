@@ -1,12 +1,15 @@
 //! What a hostile agent sends, byte by byte: each stream gets its verdict, the upstreams see no key, and the audit says why.
 
 mod agents;
+mod cleartext;
 mod conformance;
 mod doors;
 mod frames;
 mod framing;
 mod hosts;
 mod origins;
+mod overrides;
+mod ports;
 
 use crate::support::exit::Exit;
 use crate::support::locum::TOOL_KEY;

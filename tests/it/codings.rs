@@ -253,7 +253,9 @@ async fn an_answer_without_a_body_is_whole_once_its_head_is_there() {
 async fn from_hosts_without_a_binding_all_comes_as_it_is() {
     let (other, bound) = (Upstream::start(), Upstream::start());
     let serve = Home::bound(&[&bound, &other]).serve();
-    let mut client = serve.client(&other, Http::One).await;
+    // the bound one is `localhost`
+    let authority = format!("127.0.0.1:{}", other.port());
+    let mut client = Client::open(serve.address, &serve.ca, &authority, Http::One).await;
     let body = encode("gzip", TOOL_KEY.as_bytes());
     answer(&other, "gzip", &body, true);
     let got = get(&mut client, "compress, *").await.unwrap();

@@ -2,7 +2,7 @@
 
 use crate::support::client::{BOTH, full, none, whole};
 use crate::support::locum::{OPENAI_KEY, TOOL_KEY, finish, of};
-use crate::support::{Home, Http, Upstream};
+use crate::support::{Client, Home, Http, Upstream};
 use base64::Engine as _;
 use serde_json::json;
 
@@ -158,16 +158,18 @@ async fn a_new_value_never_goes_where_only_the_old_one_might() {
         std::fs::write(home.path().join(name), format!("value-of-the-{name}-binding")).unwrap();
     }
     let top = std::fs::read_to_string(home.config()).unwrap();
-    let bound = |upstream: &Upstream, source: &str| {
+    // another host to locum, which is not to wait for the key of the first
+    let elsewhere = format!("127.0.0.1:{}", second.port());
+    let bound = |authority: &str, source: &str| {
         format!(
             "{top}[key.slow]\nhosts = [\"{}\"]\nsource = 'exec:[\"/bin/cat\", \"{}\"]'\n\
              [key.tool]\nhosts = [\"{}\"]\nsource = \"file:{source}\"\n",
             first.authority(),
             pipe.display(),
-            upstream.authority()
+            authority
         )
     };
-    home.write_config(&bound(&first, "old"));
+    home.write_config(&bound(&first.authority(), "old"));
     let serve = home.serve();
     let mut client = serve.client(&first, Http::Two).await;
     let request = client.request("GET", "/echo").header("x-slow", "<<slow_key>>").header("x-tool", "<<tool_key>>");
@@ -176,7 +178,7 @@ async fn a_new_value_never_goes_where_only_the_old_one_might() {
     let writing = pipe.clone();
     let slow = tokio::task::spawn_blocking(move || std::fs::OpenOptions::new().write(true).open(writing).unwrap());
     let mut slow = slow.await.unwrap();
-    serve.home.write_config(&bound(&second, "new"));
+    serve.home.write_config(&bound(&elsewhere, "new"));
     serve.signal(rustix::process::Signal::HUP);
     serve.await_said(|line| line == "locum: reloaded");
     std::io::Write::write_all(&mut slow, b"value-of-the-slow-key").unwrap();
@@ -185,7 +187,7 @@ async fn a_new_value_never_goes_where_only_the_old_one_might() {
     assert_eq!(answer.status, 200, "{}", answer.text());
     assert_eq!(first.only().header("x-tool").as_deref(), Some("value-of-the-old-binding"));
 
-    let mut client = serve.client(&second, Http::Two).await;
+    let mut client = Client::open(serve.address, &serve.ca, &elsewhere, Http::Two).await;
     client.ask(client.request("GET", "/echo").header("x-tool", "<<tool_key>>").body(none()).unwrap()).await;
     assert_eq!(second.only().header("x-tool").as_deref(), Some("value-of-the-new-binding"));
 }

@@ -21,7 +21,7 @@ impl AsRef<[u8]> for Piece {
 
 impl Body for Tiny {
     type Data = Bytes;
-    type Error = std::convert::Infallible;
+    type Error = Fault;
 
     fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         match self.left.checked_sub(1) {

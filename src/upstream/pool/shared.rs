@@ -26,7 +26,7 @@ pub(super) fn builder() -> Builder<TokioExecutor> {
 
 pub(super) struct Shared<B> {
     send: SendRequest<B>,
-    ip: IpAddr,
+    pub ip: IpAddr,
     load: Arc<Load>,
 }
 

@@ -181,3 +181,45 @@ async fn who_waits_for_a_connection_that_fails_does_not_try_it_again() {
         assert_eq!(passed, f64::from(round), "one attempt for all, not one after another");
     }
 }
+
+/// An address of this machine that is not loopback.
+fn own_address() -> Option<IpAddr> {
+    // nothing is sent: the system only says where from it would be
+    let socket = std::net::UdpSocket::bind("0.0.0.0:0").ok()?;
+    socket.connect("198.51.100.1:9").ok()?;
+    socket.local_addr().ok().map(|own| own.ip()).filter(|ip| !ip.is_loopback() && !ip.is_unspecified())
+}
+
+#[tokio::test]
+async fn a_key_in_the_clear_takes_no_kept_connection_that_leads_beyond_this_machine() {
+    let Some(own) = own_address() else {
+        eprintln!("this machine has loopback only: left to behind_an_upstream_proxy_nothing_is_on_loopback");
+        return;
+    };
+    let keyed = || {
+        let mut request = request();
+        request.extensions_mut().insert(CarriesKey { peer: Peer::Loopback, in_target: false });
+        request
+    };
+    for (http2, wish) in [(false, Wish::Http1), (true, Wish::Http2), (false, Wish::Alone)] {
+        let server = Server::start(http2).await;
+        let pool = pool(Dialer { private_addresses: ["0.0.0.0/0".parse().unwrap()].into(), ..Dialer::default() });
+        let origin = |ip: IpAddr| {
+            let address = SocketAddr::new(ip, server.address.port());
+            Origin::parse(Scheme::Http, &address.to_string()).unwrap()
+        };
+        let (here, beyond) = (origin(server.address.ip()), origin(own));
+        exchange(&pool, &beyond, wish).await;
+        let error = pool.send(&beyond, keyed(), wish).await.err().unwrap();
+        assert!(error.is_of_cleartext(), "{wish:?}: {error}");
+        assert_eq!(server.came.load(Ordering::SeqCst), 1, "{wish:?}: no connection was made for it");
+        exchange(&pool, &beyond, wish).await;
+        let again = if wish == Wish::Alone { 2 } else { 1 };
+        assert_eq!(server.came.load(Ordering::SeqCst), again, "{wish:?}: the kept one is there for others");
+        for _ in 0..2 {
+            let (response, mut lease) = pool.send(&here, keyed(), wish).await.unwrap();
+            assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "hello");
+            lease.finish();
+        }
+    }
+}

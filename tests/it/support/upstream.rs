@@ -22,7 +22,7 @@ use rustls::server::Acceptor;
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Instant;
@@ -109,11 +109,13 @@ pub struct Kind {
     pub certificate: Certificate,
     pub alpn: &'static [&'static str],
     pub tls: bool,
+    /// The address of this machine that it listens on.
+    pub ip: IpAddr,
 }
 
 impl Default for Kind {
     fn default() -> Self {
-        Self { certificate: Certificate::Good, alpn: &["h2", "http/1.1"], tls: true }
+        Self { certificate: Certificate::Good, alpn: &["h2", "http/1.1"], tls: true, ip: Ipv4Addr::LOCALHOST.into() }
     }
 }
 
@@ -135,7 +137,7 @@ impl Upstream {
     }
 
     pub fn of(kind: Kind) -> Self {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let listener = std::net::TcpListener::bind((kind.ip, 0)).expect("a port");
         let address = listener.local_addr().expect("an address");
         let state: Arc<State> = Arc::default();
         let shared = state.clone();

@@ -1,0 +1,88 @@
+//! Why a request is refused, as a type: the operator reads all of it, the agent its own words.
+
+use crate::name::{AgentName, Host, KeyName, Origin};
+
+/// Why a request is refused; the text is for the operator and names what would have to change.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Denial {
+    #[error("{written}: there is no key of that name")]
+    UnknownKey { written: String },
+    #[error("{written}: its host is not bound: {origin} is none of {bound} in [key.{key}] hosts")]
+    HostNotBound { written: String, key: KeyName, origin: Origin, bound: String },
+    #[error("{written}: keys travel over TLS only; for {origin} the binding would have to say \"{origin}\" itself")]
+    Cleartext { written: String, key: KeyName, origin: Origin },
+    #[error("{written}: its place is not bound: {place} is none of {bound} in [key.{key}] where")]
+    PlaceNotBound { written: String, key: KeyName, place: String, bound: String },
+    #[error("{written}: {method} is not among [key.{key}] methods")]
+    MethodNotBound { written: String, key: KeyName, method: String },
+    #[error("{written}: the path is not among [key.{key}] paths")]
+    PathNotBound { written: String, key: KeyName },
+    #[error("{written}: the path can be read in two ways, so [key.{key}] paths can't be checked; write it plainly")]
+    PathAmbiguous { written: String, key: KeyName },
+    #[error("{written}: {by} may stand for another method than {method}, and [key.{key}] methods limits those")]
+    MethodOverridden { written: String, key: KeyName, method: String, by: String },
+    #[error("{written}: {by} may stand for another path, and [key.{key}] paths limits those")]
+    PathOverridden { written: String, key: KeyName, by: String },
+    #[error("{written}: {count} uses in one request, [key.{key}] max_uses is {max}")]
+    TooManyUses { written: String, key: KeyName, count: u64, max: u32 },
+    #[error("{written}: agent {agent} may not use it; [agent.{agent}] keys lists those it may")]
+    AgentMayNot { written: String, key: KeyName, agent: AgentName },
+    #[error("{written}: TRACE would send the key straight back")]
+    Trace { written: String },
+    #[error("{host}:{port} is on [proxy] deny")]
+    HostDenied { host: Host, port: u16 },
+    #[error("{host}:{port} is not listed: [proxy] egress = \"listed\" allows bound hosts and [proxy] allow")]
+    HostNotListed { host: Host, port: u16 },
+    #[error("port {port} is not among [proxy] connect_ports, and no binding names it")]
+    PortNotListed { port: u16 },
+    #[error("{host} is not among [agent.{agent}] hosts")]
+    AgentHost { host: Host, agent: AgentName },
+    #[error("{method} is not among [agent.{agent}] methods")]
+    AgentMethod { method: String, agent: AgentName },
+    #[error("{by} may stand for another method than {method}, and [agent.{agent}] methods limits those")]
+    AgentMethodOverridden { method: String, agent: AgentName, by: String },
+}
+
+impl Denial {
+    /// The placeholder that was refused, where one was.
+    pub fn written(&self) -> Option<&str> {
+        use Denial::*;
+        match self {
+            UnknownKey { written } | Trace { written } => Some(written),
+            HostNotBound { written, .. }
+            | Cleartext { written, .. }
+            | PlaceNotBound { written, .. }
+            | MethodNotBound { written, .. }
+            | PathNotBound { written, .. }
+            | PathAmbiguous { written, .. }
+            | MethodOverridden { written, .. }
+            | PathOverridden { written, .. }
+            | TooManyUses { written, .. }
+            | AgentMayNot { written, .. } => Some(written),
+            HostDenied { .. }
+            | HostNotListed { .. }
+            | PortNotListed { .. }
+            | AgentHost { .. }
+            | AgentMethod { .. }
+            | AgentMethodOverridden { .. } => None,
+        }
+    }
+
+    /// The key that was meant, where there is one.
+    pub fn key(&self) -> Option<&KeyName> {
+        use Denial::*;
+        match self {
+            HostNotBound { key, .. }
+            | Cleartext { key, .. }
+            | PlaceNotBound { key, .. }
+            | MethodNotBound { key, .. }
+            | PathNotBound { key, .. }
+            | PathAmbiguous { key, .. }
+            | MethodOverridden { key, .. }
+            | PathOverridden { key, .. }
+            | TooManyUses { key, .. }
+            | AgentMayNot { key, .. } => Some(key),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! Which addresses are dialled, in which order, and who is called slow.
+
+use super::*;
+
+#[test]
+fn only_public_addresses_pass_by_themselves() {
+    for (ip, public) in [
+        ("8.8.8.8", true),
+        ("127.0.0.1", false),
+        ("127.77.0.1", false),
+        ("10.1.2.3", false),
+        ("172.16.0.1", false),
+        ("172.32.0.1", true),
+        ("192.168.1.1", false),
+        ("169.254.169.254", false),
+        ("100.64.0.1", false),
+        ("100.128.0.1", true),
+        ("0.0.0.0", false),
+        ("255.255.255.255", false),
+        ("224.0.0.1", false),
+        ("198.18.0.1", false),
+        ("::1", false),
+        ("::", false),
+        ("::ffff:127.0.0.1", false),
+        ("::ffff:8.8.8.8", true),
+        ("64:ff9b::7f00:1", false),
+        ("64:ff9b::808:808", true),
+        ("2002:7f00:1::", false),
+        ("fe80::1", false),
+        ("fd00:ec2::254", false),
+        ("fec0::1", false),
+        ("ff02::1", false),
+        ("2001:db8::1", false),
+        ("2001::1", false),
+        ("2606:4700::1", true),
+    ] {
+        assert_eq!(is_public(ip.parse().unwrap()), public, "{ip}");
+    }
+}
+
+#[test]
+fn address_rules() {
+    for (rule, address, covered) in [
+        ("127.0.0.1:11434", "127.0.0.1:11434", true),
+        ("127.0.0.1:11434", "127.0.0.1:11435", false),
+        ("127.0.0.1", "127.0.0.1:1", true),
+        ("10.0.0.0/8", "10.255.0.1:80", true),
+        ("10.0.0.0/8", "11.0.0.1:80", false),
+        ("10.0.0.0/8", "[::ffff:10.0.0.1]:80", true),
+        ("0.0.0.0/0", "192.168.0.1:80", true),
+        ("fd00::/8", "[fd12::1]:80", true),
+        ("[::1]", "[::1]:80", true),
+        ("[::1]:81", "[::1]:80", false),
+    ] {
+        let (rule, address) = (rule.parse::<AddressRule>().unwrap(), address.parse().unwrap());
+        assert_eq!(rule.covers(address), covered, "{rule} and {address}");
+    }
+    for bad in ["", "10.0.0.0/33", "localhost", "10.0.0/8", "::1/129", "1.2.3.4:99999"] {
+        assert!(bad.parse::<AddressRule>().is_err(), "{bad}");
+    }
+}
+
+#[test]
+fn a_name_that_says_loopback_may_be_elsewhere() {
+    let origin = Origin::parse(crate::name::Scheme::Http, "app.localhost:8080").unwrap();
+    for (addresses, refused) in [
+        (&["127.0.0.1:8080"][..], None),
+        (&["127.0.0.1:8080", "[::1]:8080", "127.9.9.9:8080", "[::ffff:127.0.0.1]:8080"], None),
+        (&["93.184.215.14:8080"], Some("93.184.215.14")),
+        (&["127.0.0.1:8080", "93.184.215.14:8080"], Some("93.184.215.14")),
+        (&["[::1]:8080", "[2606:4700::1]:8080"], Some("2606:4700::1")),
+        (&["10.0.0.1:8080"], Some("10.0.0.1")),
+        (&["0.0.0.0:8080"], Some("0.0.0.0")),
+        (&["[::]:8080"], Some("::")),
+        (&["[::ffff:10.0.0.1]:8080"], Some("::ffff:10.0.0.1")),
+        (&["169.254.0.1:8080"], Some("169.254.0.1")),
+    ] {
+        let list: Vec<SocketAddr> = addresses.iter().map(|a| a.parse().unwrap()).collect();
+        let told = on_loopback(&origin, &list).err().map(|e| e.to_string());
+        let want = refused.map(|at| {
+            format!(
+                "http://app.localhost:8080 is at {at}, not on loopback: nothing secret goes there unencrypted ([proxy] \
+                 cleartext)"
+            )
+        });
+        assert_eq!(told, want, "{addresses:?}");
+    }
+}
+
+/// The address that such a connection has is the proxy's own.
+#[tokio::test]
+async fn behind_an_upstream_proxy_nothing_is_on_loopback() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let proxy = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
+    let here = Dialer { private_addresses: ["127.0.0.1".parse().unwrap()].into(), ..Dialer::default() };
+    let beyond = Dialer { proxy: Some(Arc::new(proxy)), ..here.clone() };
+    let address = listener.local_addr().unwrap();
+    let origin = Origin::parse(crate::name::Scheme::Http, &address.to_string()).unwrap();
+    assert!(here.leads_to(Peer::Loopback, address.ip()) && here.dial(&origin, Peer::Loopback).await.is_ok());
+    assert!(!beyond.leads_to(Peer::Loopback, address.ip()) && beyond.leads_to(Peer::Any, address.ip()));
+    let error = beyond.dial(&origin, Peer::Loopback).await.unwrap_err();
+    assert!(matches!(error, DialError::CleartextBeyond { .. }) && error.is_of_address(), "{error}");
+}
+
+#[test]
+fn families_alternate() {
+    let list = |s: &[&str]| s.iter().map(|a| a.parse().unwrap()).collect::<Vec<SocketAddr>>();
+    assert_eq!(interleave(list(&["[::1]:1", "[::2]:1", "1.1.1.1:1"])), list(&["[::1]:1", "1.1.1.1:1", "[::2]:1"]));
+}
+
+/// Time stands still but where all wait, so the limits are reached at once.
+#[tokio::test(start_paused = true)]
+async fn whoever_is_slow_is_named() {
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let proxy = format!("http://{}", silent.local_addr().unwrap()).parse().unwrap();
+    let dialer = Dialer { proxy: Some(Arc::new(proxy)), ..Dialer::default() };
+    let origin = Origin::parse(crate::name::Scheme::Https, "api.tool.example").unwrap();
+    let error = dialer.dial(&origin, Peer::Any).await.unwrap_err();
+    assert!(matches!(error, DialError::Timeout { .. }), "{error}");
+    assert_eq!(error.to_string(), "https://api.tool.example did not answer the connection within 10 s");
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn the_kernel_watches_every_connection() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let stream = connect_first(&[listener.local_addr().unwrap()]).await.unwrap();
+    assert!(sockopt::socket_keepalive(&stream).unwrap());
+    assert_eq!(sockopt::tcp_keepidle(&stream).unwrap(), PROBE);
+    assert_eq!(sockopt::tcp_keepintvl(&stream).unwrap(), PROBE);
+    assert_eq!(sockopt::tcp_user_timeout(&stream).unwrap(), GONE_MS);
+}
+
+#[tokio::test]
+async fn every_address_is_tried() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let open = listener.local_addr().unwrap();
+    let closed = |ip: &str| SocketAddr::new(ip.parse().unwrap(), open.port());
+    // nobody listens on the others
+    let addresses = [closed("127.0.0.2"), closed("::1"), closed("127.0.0.3"), open];
+    assert_eq!(connect_first(&addresses).await.unwrap().peer_addr().unwrap(), open);
+    let error = connect_first(&addresses[..3]).await.unwrap_err();
+    assert_ne!(error.to_string(), "no address", "the last reason is told");
+}
