@@ -21,7 +21,8 @@
 //!          proxy/kin.rs        who was started by `run`, and so needs no token
 //!          proxy/framing.rs    HTTP/1.1 read more strictly than servers must; strict.rs puts it before hyper
 //!          proxy/watched.rs    what the HTTP/2 library refuses by itself
-//!          proxy/*_body.rs     the bodies of both ways; ending.rs tells the audit how it ended
+//!          proxy/*_body        the bodies of both ways; ending.rs tells the audit how it ended
+//!          proxy/current_scrubber.rs  what hides keys while an answer runs, by the rules and values of now
 //!          proxy/tunnel.rs     blind copy for hosts that must not be read
 //!          proxy/refuse.rs     denial or fault -> status, reason, hint
 //! 2 FAR    secrets/            the sources of keys; Secrets::open(&Permit) -> Keys

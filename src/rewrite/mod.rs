@@ -69,9 +69,8 @@
 //! What begins like JSON is written to as JSON, unless it is known not to be and its type says so as well.
 //!
 //! In a WebSocket each text message is a body of its own, uses are counted for each, and binary messages have no place. What an agent
-//! says to a model there is longer text within JSON, and stays. On the way back all messages of a connection are one text
-//! to [`scrub`] and its control frames are another: in a message a key becomes its placeholder, in a control frame a mask of its
-//! length. The reason of a close frame is whole besides, as a header is, so there short keys are hidden too.
+//! says to a model there is longer text within JSON, and stays. On the way back each message is one text to [`scrub`], and
+//! so is each control frame: in a message a key becomes its placeholder, in a control frame a mask of its length.
 //!
 //! A value is never searched, neither by the same search nor by the next.
 //!

@@ -11,6 +11,7 @@ mod explain;
 mod failures;
 #[path = "../floors.rs"]
 mod floors;
+mod following;
 mod grpc;
 mod habits;
 mod holders;

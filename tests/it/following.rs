@@ -1,0 +1,158 @@
+//! What hides keys follows them for as long as an answer runs: a stream that began under other keys or rules hides those of now.
+
+use crate::support::client::{BOTH, Client, Http, none};
+use crate::support::locum::of;
+use crate::support::{Home, Serve, Upstream};
+use http::Response;
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+
+const OLD: &str = "q8Zt2LwXv7RkYb5NcM1dJhGf";
+const NEW: &str = "Ps9UaEi3oTzQxWnBrVyKlC4m";
+
+/// A key from a file, bound to the upstream or not.
+fn home(upstream: &Upstream, rest: &str) -> Home {
+    let home = Home::with(&format!("connect_ports = [{}]\n", upstream.port()), "");
+    std::fs::write(home.path().join("key"), OLD).expect("a file");
+    let top = std::fs::read_to_string(home.config()).expect("the config");
+    home.write_config(&format!("{top}{rest}"));
+    home
+}
+
+fn bound(upstream: &Upstream) -> String {
+    format!("[key.tool]\nhosts = [\"{}\"]\nsource = \"file:key\"\n", upstream.authority())
+}
+
+fn add(serve: &Serve, table: &str) {
+    let config = std::fs::read_to_string(serve.home.config()).expect("the config");
+    serve.home.write_config(&format!("{config}{table}"));
+    reload(serve);
+}
+
+fn reload(serve: &Serve) {
+    serve.signal(rustix::process::Signal::HUP);
+    serve.await_said(|line| line == "locum: reloaded");
+}
+
+async fn streamed(client: &mut Client) -> Response<Incoming> {
+    let request = client.request("GET", "/stream").body(none()).expect("a request");
+    client.send(request).await.expect("an answer")
+}
+
+/// Reads until the text holds `end`; or what came before the stream broke off.
+async fn until(response: &mut Response<Incoming>, end: &str) -> Result<String, String> {
+    let mut came = Vec::new();
+    loop {
+        let text = String::from_utf8_lossy(&came).into_owned();
+        if text.contains(end) {
+            return Ok(text);
+        }
+        match response.body_mut().frame().await {
+            Some(Ok(frame)) => came.extend_from_slice(&frame.into_data().unwrap_or_default()),
+            _ => return Err(text),
+        }
+    }
+}
+
+/// Asks for what brings the key, until its new value is there.
+async fn await_rotation(serve: &Serve, upstream: &Upstream) {
+    loop {
+        let mut client = serve.client(upstream, Http::One).await;
+        let request = client.request("GET", "/echo").header("x-key", "<<tool_key>>").body(none()).expect("a request");
+        client.ask(request).await;
+        if upstream.seen().last().and_then(|seen| seen.header("x-key")).as_deref() == Some(NEW) {
+            return;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_new_value_is_hidden_in_a_stream_that_began_before_it() {
+    for http in BOTH {
+        let upstream = Upstream::start();
+        let serve = home(&upstream, &bound(&upstream)).serve();
+        let feed = upstream.on("/stream", Response::builder());
+        let mut client = serve.client(&upstream, http).await;
+        let mut response = streamed(&mut client).await;
+        feed.send(format!("{OLD}; "));
+        assert_eq!(until(&mut response, "; ").await.as_deref(), Ok("<<tool_key>>; "));
+        std::fs::write(serve.home.path().join("key"), NEW).expect("a file");
+        await_rotation(&serve, &upstream).await;
+        feed.send(format!("{NEW} and {OLD}; "));
+        assert_eq!(until(&mut response, "; ").await.as_deref(), Ok("<<tool_key>> and <<tool_key>>; "));
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_comes_to_be_bound_is_hidden_in_a_stream_that_began_before_it() {
+    for http in BOTH {
+        let upstream = Upstream::start();
+        let serve = home(&upstream, "").serve();
+        let feed = upstream.on("/stream", Response::builder());
+        let mut client = serve.client(&upstream, http).await;
+        let mut response = streamed(&mut client).await;
+        feed.send(format!("{OLD}; "));
+        assert_eq!(until(&mut response, "; ").await, Ok(format!("{OLD}; ")), "nothing is bound yet");
+        add(&serve, &bound(&upstream));
+        feed.send(format!("{OLD}. "));
+        assert_eq!(until(&mut response, ". ").await.as_deref(), Ok("<<tool_key>>. "));
+    }
+}
+
+#[tokio::test]
+async fn a_stream_that_could_not_be_searched_ends_once_a_key_is_bound() {
+    for http in BOTH {
+        let upstream = Upstream::start();
+        let serve = home(&upstream, "").serve();
+        let feed = upstream.on("/stream", Response::builder().header("content-encoding", "gzip"));
+        let mut client = serve.client(&upstream, http).await;
+        let mut response = streamed(&mut client).await;
+        feed.send("not really gzip; ");
+        assert!(until(&mut response, "; ").await.is_ok());
+        add(&serve, &bound(&upstream));
+        feed.send(format!("{OLD}. "));
+        assert_eq!(until(&mut response, ". ").await, Err(String::new()));
+        drop(client);
+        let records = serve.drained().await.audit();
+        let error = of(&records, "exchange")[0]["error"].as_str().expect("a reason").to_owned();
+        assert!(error.contains("a key is bound to the host now"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_stream_ends_with_a_reason_once_its_keys_are_wiped() {
+    for http in BOTH {
+        let upstream = Upstream::start();
+        let serve = home(&upstream, &bound(&upstream)).serve();
+        let feed = upstream.on("/stream", Response::builder());
+        let mut client = serve.client(&upstream, http).await;
+        let mut response = streamed(&mut client).await;
+        feed.send("before; ");
+        assert!(until(&mut response, "; ").await.is_ok());
+        serve.signal(rustix::process::Signal::USR2);
+        serve.await_said(|line| line.contains("wiped"));
+        feed.send(format!("{OLD}. "));
+        assert_eq!(until(&mut response, ". ").await, Err(String::new()));
+        drop(client);
+        let records = serve.drained().await.audit();
+        let error = of(&records, "exchange")[0]["error"].as_str().expect("a reason").to_owned();
+        assert!(error.contains("wiped"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn an_unrelated_reload_leaves_streams_alone() {
+    for http in BOTH {
+        let upstream = Upstream::start();
+        let serve = home(&upstream, &bound(&upstream)).serve();
+        let feed = upstream.on("/stream", Response::builder());
+        let mut client = serve.client(&upstream, http).await;
+        let mut response = streamed(&mut client).await;
+        let (half, rest) = OLD.split_at(10);
+        feed.send(format!("one; {half}"));
+        assert_eq!(until(&mut response, "; ").await.as_deref(), Ok("one; "));
+        add(&serve, "[key.other]\nhosts = [\"other.example\"]\n");
+        feed.send(format!("{rest}. "));
+        assert_eq!(until(&mut response, ". ").await.as_deref(), Ok("<<tool_key>>. "));
+    }
+}
