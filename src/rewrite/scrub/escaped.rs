@@ -129,22 +129,24 @@ impl Reading {
     }
 }
 
-/// Where lines end that could be base64 or hex, folded. What a line is made of is looked at every few characters.
+/// Where lines end that could be base64 or hex, folded: in a line of forty characters some row of `ROW` begins at a multiple
+/// of `STEP`.
 fn ends_of_long_lines(text: &[u8]) -> impl Iterator<Item = usize> {
+    const ROW: usize = 22;
     const STEP: usize = 16;
-    let mut at = STEP;
+    let is_one = |c: u8| Alphabet::BASE64.has(c);
+    let mut at = 0;
     std::iter::from_fn(move || {
-        loop {
-            let (here, before) = (*text.get(at)?, *text.get(at - STEP / 2)?);
-            if !Alphabet::BASE64.has(here) || !Alphabet::BASE64.has(before) {
-                at += STEP;
-                continue;
+        while let Some(row) = text.get(at..).and_then(<[u8]>::first_chunk::<ROW>) {
+            if is_one(row[0]) && is_one(row[ROW - 1]) && row.iter().all(|c| is_one(*c)) {
+                let end = at + memchr::memchr(b'\n', text.get(at..)?)?;
+                at = (end / STEP + 1) * STEP;
+                let returned = end > 0 && text.get(end - 1) == Some(&b'\r');
+                return Some(end - usize::from(returned));
             }
-            let end = at + memchr::memchr(b'\n', text.get(at..)?)?;
-            at = end + STEP;
-            let returned = text.get(end - 1) == Some(&b'\r');
-            return Some(end - usize::from(returned));
+            at += STEP;
         }
+        None
     })
 }
 

@@ -15,11 +15,11 @@ use zeroize::{Zeroize, Zeroizing};
 const SURE: f32 = 47.5;
 /// The farthest that looked-up windows are apart: more hardly saves anything.
 const STRIDE: usize = 24;
-/// A window of 16 characters is read as two words. It is taken unless its windows would be this close together.
+/// The widths that are tried first, so that few are in use, unless the windows would be closer together than this.
+const USUAL: [usize; 2] = [24, 16];
 const CLOSE: usize = 12;
-const USUAL: usize = 16;
 /// The widths that a window may have, in bytes.
-const WIDTHS: [usize; 11] = [9, 12, 14, USUAL, 20, 24, 32, 40, 48, 64, 96];
+const WIDTHS: [usize; 11] = [9, 12, 14, 16, 24, 20, 32, 40, 48, 64, 96];
 /// Bits of the filter for each window.
 const SPARSE: usize = 64;
 
@@ -136,7 +136,8 @@ impl Index {
         let seeds = &*SEEDS;
         for pass in &self.passes {
             match pass.width {
-                USUAL => pass.scan(text, |window: &[u8; USUAL]| hash(seeds, window), f),
+                16 => pass.scan(text, |window: &[u8; 16]| hash(seeds, window), f),
+                24 => pass.scan(text, |window: &[u8; 24]| hash(seeds, window), f),
                 _ => pass.scan_any(text, seeds, f),
             }
         }
@@ -296,7 +297,8 @@ impl Spelled {
         let total: f32 = self.bits.iter().filter(|b| b.is_finite()).sum();
         // a guessable key that is searched for all the same has no windows that nobody could guess
         let needed = if total >= SURE { SURE } else { total / 2.0 };
-        let usual = self.widest_run(USUAL, needed).filter(|choice| choice.offsets.len() >= CLOSE);
+        let usual = USUAL.into_iter().filter_map(|width| self.widest_run(width, needed));
+        let usual = usual.into_iter().find(|choice| choice.offsets.len() >= CLOSE);
         let short = self.bits.iter().filter(|b| b.is_finite()).count().min(WIDTHS.first().copied().unwrap_or(0));
         let others = || [short].into_iter().chain(WIDTHS).filter_map(|width| self.widest_run(width, needed));
         // of equals the narrowest

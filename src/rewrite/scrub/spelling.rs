@@ -140,8 +140,10 @@ fn newline(text: &[u8], at: usize) -> Option<Unit> {
 
 /// A quick look at a few characters before a line end: most lines have a space among them, or are short.
 pub(super) fn may_be_long_line(text: &[u8], end: usize) -> bool {
-    let line = end.checked_sub(FOLDED_FROM).and_then(|from| text.get(from..end));
-    line.is_some_and(|line| line.iter().rev().step_by(5).chain(line.first()).all(|c| is_folded(*c) || is_sign(*c)))
+    const LOOKED_AT: [usize; 6] = [1, 8, 16, 24, 32, FOLDED_FROM];
+    let fits =
+        |back: usize| end.checked_sub(back).and_then(|at| text.get(at)).is_some_and(|c| is_folded(*c) || is_sign(*c));
+    LOOKED_AT.into_iter().all(fits)
 }
 
 fn is_folded(c: u8) -> bool {
