@@ -23,7 +23,7 @@ use crate::upstream::UpstreamError;
 use crate::upstream::late::CarriesKey;
 use crate::upstream::pool::Wish;
 use bytes::Bytes;
-use http::header::{EXPECT, HOST, IF_RANGE, RANGE};
+use http::header::{ACCEPT_RANGES, EXPECT, HOST, IF_RANGE, RANGE};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
@@ -183,6 +183,9 @@ async fn forward(
         });
         // boxed, as it is rare, and every request would carry room for it
         return Box::pin(conn.switch.make(handshake, &origin, response, relay, tally, ending)).await;
+    }
+    if !permit.scrub().is_empty() {
+        response.headers_mut().remove(ACCEPT_RANGES);
     }
     if headers::is_coded_for_transfer(response.headers()) {
         let why = "the upstream's response has a transfer coding that was not asked for".into();

@@ -11,7 +11,7 @@ use crate::rewrite::opened::Opened;
 use crate::rewrite::scrub::{BodyScrub, Mask, Scrubber};
 use crate::upstream::pool::{self, Lease};
 use bytes::{Bytes, BytesMut};
-use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, ETAG};
+use http::header::{ACCEPT_ENCODING, ACCEPT_RANGES, CONTENT_ENCODING, CONTENT_LENGTH, ETAG};
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt as _;
@@ -179,6 +179,7 @@ fn scrub_values(scrubber: &Scrubber, headers: &mut HeaderMap) {
 }
 
 fn scrub_trailers(scrubber: &Scrubber, trailers: &mut HeaderMap) {
+    trailers.remove(ACCEPT_RANGES);
     scrub_values(scrubber, trailers);
     detach(trailers);
 }
