@@ -156,8 +156,11 @@ async fn slices_are_neither_asked_of_nor_offered_by_a_host_that_keys_are_bound_t
         );
         let serve = Home::with(&ports, &keys).serve();
         // a key that is not there yet may come while the answer does
-        for (upstream, passed) in [(&bound, false), (&absent, false), (&free, true)] {
-            let mut client = serve.client(upstream, http).await;
+        let elsewhere = format!("127.0.0.1:{}", free.port());
+        for (upstream, authority, passed) in
+            [(&bound, bound.authority(), false), (&absent, absent.authority(), false), (&free, elsewhere, true)]
+        {
+            let mut client = Client::open(serve.address, &serve.ca, &authority, http).await;
             for (method, status) in [("GET", 200), ("HEAD", 200), ("GET", 206), ("GET", 304)] {
                 let what = format!("{http:?} {method} {status}, untouched: {passed}");
                 let head = Response::builder().status(status).header("accept-ranges", "bytes");
@@ -188,8 +191,9 @@ async fn slices_are_neither_asked_of_nor_offered_by_a_host_that_keys_are_bound_t
 async fn slices_are_not_offered_in_trailers_either() {
     let (bound, free) = (Upstream::speaking(&["h2"]), Upstream::speaking(&["h2"]));
     let serve = Home::bound(&[&bound, &free]).serve();
-    for (upstream, passed) in [(&bound, None), (&free, Some("bytes"))] {
-        let mut client = serve.client(upstream, Http::Two).await;
+    let elsewhere = format!("127.0.0.1:{}", free.port());
+    for (upstream, authority, passed) in [(&bound, bound.authority(), None), (&free, elsewhere, Some("bytes"))] {
+        let mut client = Client::open(serve.address, &serve.ca, &authority, Http::Two).await;
         for length in [None, Some(4)] {
             let head = Response::builder();
             let sized = |n: usize| Response::builder().header("content-length", n);
