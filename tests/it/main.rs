@@ -19,6 +19,7 @@ mod laws;
 mod matrix;
 mod record;
 mod rewriting;
+mod rotation;
 mod secrecy;
 mod stores;
 mod support;
