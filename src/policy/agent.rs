@@ -326,7 +326,28 @@ mod tests {
     }
 
     #[test]
+    fn only_a_proxy_without_tokens_lets_everyone_in() {
+        assert!(!Agents::open().need_token());
+        assert!(Agents::with_tokens(Vec::new()).need_token());
+    }
+
+    #[test]
+    fn a_token_has_a_longest_length() {
+        let (fits, too_long) = ("t".repeat(2 * MAX_TOKEN), "t".repeat(2 * MAX_TOKEN + 1));
+        let agents = Agents::with_tokens(vec![
+            (TokenHash::of(fits.as_bytes()), Arc::new(Agent::local())),
+            (TokenHash::of(too_long.as_bytes()), Arc::new(Agent::local())),
+        ]);
+        let told = |token: &str| {
+            let header = format!("Bearer {token}");
+            agents.authenticate(Some(header.as_bytes()), SystemTime::now()).map(drop)
+        };
+        assert_eq!((told(&fits), told(&too_long)), (Ok(()), Err(AuthError::Malformed)));
+    }
+
+    #[test]
     fn hashes_read_back() {
+        assert_eq!(format!("{:?}", TokenHash::of(b"x")), "TokenHash(…)");
         let hash = TokenHash::of(b"x");
         assert_eq!(TokenHash::from_hex(&hash.to_hex()), Some(hash));
         for bad in ["", "00", &"zz".repeat(32), &"é".repeat(32), &"0".repeat(65)] {

@@ -8,6 +8,7 @@ mod env;
 mod exec;
 mod file;
 mod keyring;
+mod past;
 mod spec;
 mod store;
 mod table;

@@ -1,5 +1,6 @@
-//! The table of keys: each with its source, its sealed value, and the ones before it that are still to be scrubbed.
+//! The table of keys: each with its source and its sealed value. The ones before it, still to be scrubbed, are its past.
 
+use super::past::{MAX_VALUES, Past};
 use super::{Freshness, SecretError, Source, SourceError};
 use crate::memory::{Opened, Sealed};
 use crate::name::KeyName;
@@ -8,8 +9,8 @@ use arc_swap::ArcSwap;
 use foldhash::fast::RandomState;
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, MutexGuard, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
 use tokio::sync::{Mutex, OwnedMutexGuard};
@@ -17,12 +18,8 @@ use tokio::time::Instant;
 
 /// How often a source is asked whether its value changed: a rotation is in use a second later.
 const CHECK_EVERY: Duration = Duration::from_millis(900);
-/// How long an old value is still hidden in answers: pages and logs upstream go on showing it after a rotation.
-const SCRUBBED_FOR: Duration = Duration::from_secs(15 * 60);
 /// A source that keeps failing is asked by itself every minute at last.
 const MAX_DOUBLINGS: u32 = 6;
-/// How many old values of one key are kept for that, should somebody rotate in a loop.
-const MAX_OLDER: usize = 4;
 
 /// A key and where its value comes from.
 #[derive(Clone)]
@@ -43,6 +40,8 @@ pub struct Secrets {
     wiped: AtomicBool,
     /// How many entries were made: a key that is removed and added again gets generations of its own.
     made: AtomicU64,
+    /// Of every key what its values were lately, also of those that are not listed any more: they may come back.
+    pasts: std::sync::Mutex<HashMap<KeyName, Arc<Past>>>,
 }
 
 /// What one exchange may use and must hide, in the clear; wiped when the last holder drops it.
@@ -66,22 +65,32 @@ pub struct Survey {
 
 impl Secrets {
     pub fn new(keys: impl IntoIterator<Item = KeySource>) -> Self {
-        let secrets =
-            Self { table: ArcSwap::default(), start: Instant::now(), wiped: AtomicBool::new(false), made: 0.into() };
+        let secrets = Self {
+            table: ArcSwap::default(),
+            start: Instant::now(),
+            wiped: AtomicBool::new(false),
+            made: 0.into(),
+            pasts: std::sync::Mutex::default(),
+        };
         secrets.reload(keys);
         secrets
     }
 
     /// Takes a new list of keys, and loads every value again when it is next asked for. Old values of a key that
-    /// stays are scrubbed for a while.
+    /// stays, or comes back, are scrubbed for a while.
     pub fn reload(&self, keys: impl IntoIterator<Item = KeySource>) -> Table {
+        let mut pasts = self.pasts();
         let before = self.table.load();
         let fresh = || State { generation: self.made.fetch_add(1, Ordering::Relaxed) << 32, ..State::default() };
         let entry = |k: KeySource| {
             let state = before.get(&k.name).map_or_else(fresh, |e| e.state.load().stale());
-            (k.name.clone(), Arc::new(Entry::new(k, state)))
+            let past = pasts.entry(k.name.clone()).or_default().clone();
+            (k.name.clone(), Arc::new(Entry::new(k, state, past)))
         };
         let table = Table(Arc::new(keys.into_iter().map(entry).collect()));
+        for gone in before.values().filter(|e| !table.0.contains_key(&e.key.name)) {
+            gone.state.load().value.iter().for_each(|value| gone.past.note(value, self.now()));
+        }
         self.table.store(table.0.clone());
         self.wiped.store(false, Ordering::SeqCst);
         table
@@ -96,6 +105,11 @@ impl Secrets {
     pub fn wipe(&self) {
         self.wiped.store(true, Ordering::SeqCst);
         self.table.load().values().for_each(|entry| entry.forget());
+        self.pasts().values().for_each(|past| past.clear());
+    }
+
+    fn pasts(&self) -> MutexGuard<'_, HashMap<KeyName, Arc<Past>>> {
+        self.pasts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Opens what the permit names. A key that the head needs and that can't be had is an error; one that the body
@@ -155,6 +169,8 @@ impl Secrets {
     pub async fn refresh(&self) {
         let now = self.now();
         let table = self.table.load_full();
+        // one that an entry holds may yet get values
+        self.pasts().retain(|_, past| past.tidy(now) || Arc::strong_count(past) > 1);
         let due = table.values().filter(|entry| entry.state.load().is_due(now));
         // side by side, so that one that hangs holds up no other; what fails here is reported when the key is asked for
         let mut asking: Vec<_> = due.map(|entry| Box::pin(self.current(entry))).collect();
@@ -187,11 +203,11 @@ impl Secrets {
         let Some(entry) = table.0.get(name) else { return nothing(SecretError::Unknown(name.clone())) };
         let (state, now) = (entry.state.load(), self.now());
         if state.is_fresh(now) {
-            return state.hold(name, now);
+            return state.hold(name, &entry.past, now);
         }
         drop(state);
         match self.current(entry).await {
-            Ok(state) => state.hold(name, self.now()),
+            Ok(state) => state.hold(name, &entry.past, self.now()),
             Err(e) => nothing(e),
         }
     }
@@ -262,6 +278,7 @@ impl fmt::Debug for Keys {
 struct Entry {
     key: KeySource,
     state: ArcSwap<State>,
+    past: Arc<Past>,
     /// Held while the source is asked: all others wait for that one answer.
     flight: Arc<Mutex<()>>,
 }
@@ -274,7 +291,6 @@ struct State {
     /// The last value that was had, and still is unless `failed`.
     value: Option<Arc<Sealed>>,
     failed: Option<SecretError>,
-    older: Vec<Older>,
     generation: u64,
     freshness: Freshness,
     loaded: Duration,
@@ -284,20 +300,15 @@ struct State {
     failures: u32,
 }
 
-#[derive(Clone)]
-struct Older {
-    value: Arc<Sealed>,
-    until: Duration,
-}
-
 impl Entry {
-    fn new(key: KeySource, state: State) -> Self {
-        Self { key, state: ArcSwap::from_pointee(state), flight: Arc::default() }
+    fn new(key: KeySource, state: State, past: Arc<Past>) -> Self {
+        Self { key, state: ArcSwap::from_pointee(state), past, flight: Arc::default() }
     }
 
     /// Keeps nothing of what is known.
     fn forget(&self) {
         self.state.rcu(|s| State { generation: s.generation + 1, ..State::default() });
+        self.past.clear();
     }
 
     /// Asks the source whether there is something new, and for it. Blocks.
@@ -307,12 +318,25 @@ impl Entry {
         let next = if before.holds_under(freshness, now) {
             State { fresh_until: now + CHECK_EVERY, ..(*before).clone() }
         } else {
-            before.after(&self.key, freshness, now)
+            before.after(self, freshness, now)
         };
         let next = Arc::new(next);
         // A wipe meanwhile wins: what was loaded under the state before it is dropped.
         let seen = self.state.compare_and_swap(&before, next.clone());
-        if Arc::ptr_eq(&seen, &before) { next } else { self.state.load_full() }
+        if !Arc::ptr_eq(&seen, &before) {
+            return self.state.load_full();
+        }
+        if next.generation != before.generation || before.value.is_none() {
+            [&before.value, &next.value].into_iter().flatten().for_each(|value| self.past.note(value, now));
+        }
+        next
+    }
+
+    /// Why a value can't be used: what hides the old ones is full, and none is forgotten before its time.
+    fn no_room(&self) -> SecretError {
+        let what = format!("it changes too often for its old values to be hidden ({MAX_VALUES} or 1 MiB at most)");
+        let next = "change it less often: each value is hidden for a quarter of an hour after its use";
+        SecretError::Source { key: self.key.name.clone(), error: SourceError::new(what, next) }
     }
 }
 
@@ -340,10 +364,10 @@ impl State {
     }
 
     /// What follows once the source was asked for the value.
-    fn after(&self, key: &KeySource, freshness: Freshness, now: Duration) -> State {
+    fn after(&self, entry: &Entry, freshness: Freshness, now: Duration) -> State {
+        let Entry { key, past, .. } = entry;
         let mut next = State { asked: true, failed: None, failures: 0, freshness, loaded: now, ..self.clone() };
         next.fresh_until = now + CHECK_EVERY;
-        next.older.retain(|o| now < o.until);
         match key.source.load() {
             // The key may be there all the same: connections that carried it stay.
             Err(error) => {
@@ -351,11 +375,18 @@ impl State {
                 next.failures = self.failures.saturating_add(1);
             }
             Ok(None) => {
-                next.replace(None, now);
+                next.replace(None);
                 next.failed = Some(SecretError::Absent { key: key.name.clone(), looked: key.source.describe() });
             }
             Ok(Some(value)) if next.is(&value) => {}
-            Ok(Some(value)) => next.replace(Some(Arc::new(Sealed::seal(value))), now),
+            Ok(Some(value)) => match past.known(&value) {
+                Some(known) => next.replace(Some(known)),
+                None if past.has_room(value.expose().len(), now) => next.replace(Some(Arc::new(Sealed::seal(value)))),
+                None => {
+                    next.failed = Some(entry.no_room());
+                    next.failures = self.failures.saturating_add(1);
+                }
+            },
         }
         next
     }
@@ -364,19 +395,14 @@ impl State {
         self.value.as_ref().and_then(|v| v.open().ok()).is_some_and(|v| v.expose() == value.expose())
     }
 
-    fn replace(&mut self, value: Option<Arc<Sealed>>, now: Duration) {
-        if let Some(old) = std::mem::replace(&mut self.value, value) {
+    fn replace(&mut self, value: Option<Arc<Sealed>>) {
+        if std::mem::replace(&mut self.value, value).is_some() {
             self.generation += 1;
-            self.older.insert(0, Older { value: old, until: now + SCRUBBED_FOR });
-            self.older.truncate(MAX_OLDER);
         }
     }
 
-    fn hold(&self, name: &KeyName, now: Duration) -> Held {
-        let mut older: Vec<Arc<Opened>> = Vec::new();
-        for o in self.older.iter().filter(|o| now < o.until) {
-            older.extend(o.value.open().ok().map(Arc::new));
-        }
+    fn hold(&self, name: &KeyName, past: &Past, now: Duration) -> Held {
+        let mut older = past.opened(self.value.as_ref(), now);
         let current = self.value.as_ref().map(|v| v.open().map(Arc::new));
         let value = match (&self.failed, current) {
             (None, Some(Ok(value))) => Ok(value),

@@ -20,6 +20,7 @@ mod laws;
 mod matrix;
 mod record;
 mod rewriting;
+mod rotation;
 mod running_text;
 mod secrecy;
 mod stores;

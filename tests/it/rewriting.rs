@@ -141,6 +141,73 @@ async fn what_comes_behind_a_head_without_a_body_tells_no_key() {
     assert!(broken.iter().all(|r| r["error"].as_str().unwrap().contains("has no body")), "{broken:#?}");
 }
 
+/// An agent could have a key in two halves, neither of which a search would find, if it were given slices of an answer.
+#[tokio::test]
+async fn slices_are_neither_asked_of_nor_offered_by_a_host_that_keys_are_bound_to() {
+    let asks = [("range", "bytes=0-9"), ("if-range", "\"as-it-was\"")];
+    for http in BOTH {
+        let alpn: &[&str] = if http == Http::One { &["http/1.1"] } else { &["h2"] };
+        let (bound, absent, free) = (Upstream::speaking(alpn), Upstream::speaking(alpn), Upstream::speaking(alpn));
+        let ports = format!("connect_ports = [{}]\n", free.port());
+        let keys = format!(
+            "[key.tool]\nhosts = [\"{}\"]\n[key.nowhere]\nhosts = [\"{}\"]\nsource = \"env:NOWHERE\"\n",
+            bound.authority(),
+            absent.authority()
+        );
+        let serve = Home::with(&ports, &keys).serve();
+        // a key that is not there yet may come while the answer does
+        let elsewhere = format!("127.0.0.1:{}", free.port());
+        for (upstream, authority, passed) in
+            [(&bound, bound.authority(), false), (&absent, absent.authority(), false), (&free, elsewhere, true)]
+        {
+            let mut client = Client::open(serve.address, &serve.ca, &authority, http).await;
+            for (method, status) in [("GET", 200), ("HEAD", 200), ("GET", 206), ("GET", 304)] {
+                let what = format!("{http:?} {method} {status}, untouched: {passed}");
+                let head = Response::builder().status(status).header("accept-ranges", "bytes");
+                let feed = upstream.on("/sliced", head);
+                if method == "GET" && status != 304 {
+                    feed.send("some text");
+                }
+                drop(feed);
+                let mut request = client.request(method, "/sliced").body(none()).unwrap();
+                asks.iter().for_each(|(name, value)| drop(request.headers_mut().insert(*name, value.parse().unwrap())));
+                let answer = client.ask(request).await;
+                let seen = upstream.seen().pop().unwrap();
+                for (name, value) in asks {
+                    assert_eq!(seen.header(name), passed.then(|| value.to_owned()), "{what}: {name}");
+                }
+                assert_eq!(
+                    (answer.status.as_u16(), answer.header("accept-ranges")),
+                    (status, passed.then_some("bytes")),
+                    "{what}"
+                );
+            }
+        }
+    }
+}
+
+/// `Accept-Ranges` may come in the trailers as well (RFC 9110, section 14.3).
+#[tokio::test]
+async fn slices_are_not_offered_in_trailers_either() {
+    let (bound, free) = (Upstream::speaking(&["h2"]), Upstream::speaking(&["h2"]));
+    let serve = Home::bound(&[&bound, &free]).serve();
+    let elsewhere = format!("127.0.0.1:{}", free.port());
+    for (upstream, authority, passed) in [(&bound, bound.authority(), None), (&free, elsewhere, Some("bytes"))] {
+        let mut client = Client::open(serve.address, &serve.ca, &authority, Http::Two).await;
+        for length in [None, Some(4)] {
+            let head = Response::builder();
+            let sized = |n: usize| Response::builder().header("content-length", n);
+            let feed = upstream.on("/late", length.map_or(head, sized));
+            feed.send("text");
+            let trailers = [("accept-ranges", "bytes"), ("x-sum", "1")];
+            feed.trailers(trailers.iter().map(|(n, v)| (n.parse().unwrap(), v.parse().unwrap())).collect());
+            let trailers = client.get("/late").await.trailers.unwrap();
+            let told = |name: &str| trailers.get(name).map(|v| v.to_str().unwrap());
+            assert_eq!((told("accept-ranges"), told("x-sum")), (passed, Some("1")), "{length:?}");
+        }
+    }
+}
+
 /// In frames of one byte, as an upstream may that means to keep us busy.
 #[tokio::test]
 async fn a_held_answer_in_the_smallest_pieces_is_put_together() {

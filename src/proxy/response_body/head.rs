@@ -53,6 +53,7 @@ pub(super) fn scrub(scrubber: &Scrubber, parts: &mut response::Parts) {
 }
 
 pub(super) fn scrub_trailers(scrubber: &Scrubber, trailers: &mut HeaderMap) {
+    trailers.remove(ACCEPT_RANGES);
     fields(scrubber, trailers);
     detach(trailers);
     digests::remove(trailers);

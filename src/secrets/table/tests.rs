@@ -1,3 +1,4 @@
+use super::super::past::SCRUBBED_FOR;
 use super::*;
 use std::sync::atomic::AtomicUsize;
 
@@ -61,6 +62,13 @@ async fn hidden(secrets: &Secrets) -> Vec<String> {
     keys.iter().map(|(_, v)| String::from_utf8(v.expose().to_vec()).unwrap()).collect()
 }
 
+/// Rotates, and waits until that is noticed.
+async fn change(secrets: &Secrets, fake: &Arc<Fake>, value: &str) {
+    fake.says(Ok(Some(value)));
+    tokio::time::advance(Duration::from_secs(1)).await;
+    secrets.refresh().await;
+}
+
 /// Exchanges open keys inside spawned tasks.
 #[test]
 fn opening_can_move_between_threads() {
@@ -107,13 +115,94 @@ async fn an_old_value_is_hidden_for_a_while_and_then_forgotten() {
     let secrets = Secrets::new([key(&fake)]);
     assert_eq!(hidden(&secrets).await, ["0"]);
     for i in 1..=6 {
-        fake.says(Ok(Some(&i.to_string())));
-        tokio::time::advance(Duration::from_secs(1)).await;
-        secrets.refresh().await;
+        change(&secrets, &fake, &i.to_string()).await;
     }
-    assert_eq!(hidden(&secrets).await, ["6", "5", "4", "3", "2"], "a few are kept, however often it is rotated");
-    tokio::time::advance(SCRUBBED_FOR).await;
+    assert_eq!(hidden(&secrets).await, ["6", "5", "4", "3", "2", "1", "0"], "however often it is rotated");
+    tokio::time::advance(SCRUBBED_FOR - Duration::from_secs(5)).await;
+    assert_eq!(hidden(&secrets).await, ["6", "5", "4", "3", "2", "1"], "each has its own time");
+    tokio::time::advance(Duration::from_secs(5)).await;
     assert_eq!(hidden(&secrets).await, ["6"]);
+    change(&secrets, &fake, "7").await;
+    assert_eq!(hidden(&secrets).await, ["7", "6"], "the time begins when it is replaced");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_value_that_changes_with_each_look_is_hidden_for_all_its_time() {
+    let fake = fake(Ok(Some("0")));
+    let secrets = Secrets::new([key(&fake)]);
+    tool(&secrets).await.unwrap();
+    let looks = SCRUBBED_FOR.as_millis().div_ceil(CHECK_EVERY.as_millis());
+    for i in 1..looks + 10 {
+        fake.says(Ok(Some(&i.to_string())));
+        tokio::time::advance(CHECK_EVERY).await;
+        assert_eq!(tool(&secrets).await.unwrap(), i.to_string());
+    }
+    assert_eq!(hidden(&secrets).await.len() as u128, 1 + looks);
+}
+
+/// Reloads look at once, so with them there is no limit but what is set.
+#[tokio::test(start_paused = true)]
+async fn a_key_that_changes_too_often_for_its_values_to_be_hidden_can_not_be_had() {
+    for (length, most) in [(4, MAX_VALUES), (64 * 1024, 16)] {
+        let value = |i: usize| format!("{i:04}{}", "x".repeat(length - 4));
+        let fake = fake(Ok(Some(&value(0))));
+        let secrets = Secrets::new([key(&fake)]);
+        tool(&secrets).await.unwrap();
+        for i in 1..most {
+            fake.says(Ok(Some(&value(i))));
+            secrets.reload([key(&fake)]);
+            assert!(tool(&secrets).await.unwrap() == value(i));
+        }
+        let generation = secrets.generation(&name("tool"));
+        fake.says(Ok(Some(&value(most))));
+        secrets.reload([key(&fake)]);
+        let e = tool(&secrets).await.unwrap_err();
+        assert!(e.to_string().starts_with("key tool can't be had: it changes too often for its old values"), "{e}");
+        assert!(e.next().contains("less often"), "{}", e.next());
+        assert_eq!(secrets.generation(&name("tool")), generation);
+        let kept = hidden(&secrets).await;
+        assert!(kept.len() == most && (0..most).all(|i| kept.contains(&value(i))), "{}", kept.len());
+        // one that was there before takes no room
+        fake.says(Ok(Some(&value(1))));
+        secrets.reload([key(&fake)]);
+        assert!(tool(&secrets).await.unwrap() == value(1));
+        fake.says(Ok(Some(&value(most))));
+        tokio::time::advance(SCRUBBED_FOR).await;
+        assert!(tool(&secrets).await.unwrap() == value(most), "there is room again");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_was_removed_and_comes_back_has_its_old_values_hidden() {
+    let fake = fake(Ok(Some("one")));
+    let secrets = Secrets::new([key(&fake)]);
+    tool(&secrets).await.unwrap();
+    change(&secrets, &fake, "two").await;
+    secrets.reload([]);
+    secrets.refresh().await;
+    assert_eq!(tool(&secrets).await, Err(SecretError::Unknown(name("tool"))));
+    fake.says(Ok(Some("three")));
+    secrets.reload([key(&fake)]);
+    assert_eq!(hidden(&secrets).await, ["three", "two", "one"]);
+    secrets.reload([]);
+    tokio::time::advance(SCRUBBED_FOR).await;
+    secrets.refresh().await;
+    assert!(secrets.pasts().is_empty(), "nothing is kept for longer");
+    secrets.reload([key(&fake)]);
+    assert_eq!(hidden(&secrets).await, ["three"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_an_exchange_of_before_a_reload_loads_after_it_is_hidden_as_well() {
+    let (old, new) = (fake(Ok(Some("old"))), fake(Ok(Some("new"))));
+    let secrets = Secrets::new([key(&old)]);
+    let before = secrets.table();
+    secrets.reload([key(&new)]);
+    assert_eq!(hidden(&secrets).await, ["new"]);
+    let mut late = Keys::default();
+    secrets.add(&before, &mut late, &name("tool")).await.unwrap();
+    assert_eq!(late.get(&name("tool")).unwrap().expose(), b"old");
+    assert_eq!(hidden(&secrets).await, ["new", "old"]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -23,9 +23,10 @@ pub fn node_path() -> String {
     installed("node/node_modules")
 }
 
-/// Something that `tests/run` or `tests/matrix` has put into `tests/.env`.
+/// Something that `tests/run` or `tests/matrix` has put into `tests/.env`, or into the folder that stands for it.
 pub fn installed(what: &str) -> String {
-    let path = tests().join(".env").join(what);
+    let env = std::env::var_os("LOCUM_TEST_ENV").map_or_else(|| tests().join(".env"), PathBuf::from);
+    let path = env.join(what);
     assert!(path.exists(), "{} is missing: tests/run installs it", path.display());
     path.to_string_lossy().into_owned()
 }

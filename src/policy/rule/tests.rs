@@ -1,0 +1,200 @@
+use super::*;
+
+fn binds(pattern: &str, origin: &str) -> bool {
+    let (scheme, rest) = match origin.split_once("://") {
+        Some(("http", r)) => (Scheme::Http, r),
+        Some((_, r)) => (Scheme::Https, r),
+        None => (Scheme::Https, origin),
+    };
+    Origin::parse(scheme, rest).is_ok_and(|o| pattern.parse::<HostPattern>().unwrap().binds(&o))
+}
+
+#[test]
+fn a_binding_covers_just_what_it_names() {
+    for (pattern, origin, covered) in [
+        ("api.openai.com", "api.openai.com", true),
+        ("api.openai.com", "API.OPENAI.COM.", true),
+        ("api.openai.com", "http://api.openai.com", false),
+        ("api.openai.com", "http://api.openai.com:443", false),
+        ("api.openai.com", "api.openai.com:8443", false),
+        ("openai.com", "evil-openai.com", false),
+        ("openai.com", "api.openai.com", false),
+        ("openai.com", "openai.com.evil.example", false),
+        ("*.tool.example", "a.tool.example", true),
+        ("*.tool.example", "tool.example", false),
+        ("*.tool.example", "a.b.tool.example", false),
+        ("*.tool.example", "eviltool.example", false),
+        ("*.tool.example", ".tool.example.evil.example", false),
+        ("*.tool.example:8443", "a.tool.example:8443", true),
+        ("*.tool.example:8443", "a.tool.example", false),
+        ("bücher.example", "xn--bcher-kva.example", true),
+        ("http://127.0.0.1:8080", "http://127.0.0.1:8080", true),
+        ("http://127.0.0.1:8080", "127.0.0.1:8080", false),
+        ("http://127.0.0.1:8080", "http://0x7f.1:8080", true),
+        ("https://[::1]:8443", "[0:0::1]:8443", true),
+    ] {
+        assert_eq!(binds(pattern, origin), covered, "{pattern} and {origin}");
+    }
+    assert!("deny.example".parse::<HostPattern>().unwrap().lists(&"deny.example".parse().unwrap(), 8443));
+}
+
+#[test]
+fn wildcards_over_strangers_and_odd_stars_are_refused() {
+    for pattern in [
+        "*.com",
+        "*.co.uk",
+        "*.supabase.co",
+        "*.github.io",
+        "*",
+        "*.*.example.com",
+        "a.*.example.com",
+        "*a.example.com",
+        "*.127.0.0.1",
+        "*.example",
+        "",
+        "ftp://a.example",
+        "a.example/path",
+        "user@a.example",
+        "a.example:99999",
+        "a b.example",
+    ] {
+        assert!(pattern.parse::<HostPattern>().is_err(), "{pattern}");
+    }
+    for pattern in ["*.example.com", "*.svc.cluster.local", "https://*.x.example:1", "[::1]:80"] {
+        assert_eq!(pattern.parse::<HostPattern>().unwrap().to_string(), pattern);
+    }
+}
+
+#[test]
+fn paths_with_two_readings_have_no_canonical_form() {
+    for (path, canonical) in [
+        ("/v1/chat", Some("/v1/chat")),
+        ("/%76%31/chat", Some("/v1/chat")),
+        ("/a%20b%c3%a9", Some("/a%20b%C3%A9")),
+        ("/v1/", Some("/v1/")),
+        ("/", Some("/")),
+        ("/v1/%2e%2e/x", None),
+        ("/v1%2fx", None),
+        ("/v1//x", None),
+        ("/%7euser/%41%2d%5F%30", Some("/~user/A-_0")),
+        ("/v1/%2E", None),
+        ("/v1/%5c", None),
+        ("/v1/%7f", None),
+        ("/v1/%g0", None),
+        ("/v1/%", None),
+        ("/v1/a b", None),
+        ("/v1/é", None),
+        ("/v1/..", None),
+        ("/v1/.", None),
+        ("/v1/./x", None),
+        ("/v1/../x", None),
+        ("/v1/%252e", None),
+        ("/v1\\x", None),
+        ("/v1;a=b/x", None),
+        ("/v1/%0", None),
+        ("/v1/%00", None),
+        ("v1", None),
+        ("*", None),
+    ] {
+        assert_eq!(canonical_path(path).as_deref(), canonical, "{path}");
+    }
+}
+
+#[test]
+fn path_globs() {
+    for (glob, path, covered) in [
+        ("/v1/**", "/v1/chat/completions", true),
+        ("/v1/**", "/v1/", true),
+        ("/v1/**", "/v1", false),
+        ("/v1/**", "/v10/x", false),
+        ("/**", "/", true),
+        ("/v1/*", "/v1/a", true),
+        ("/v1/*", "/v1/a/b", false),
+        ("/v1/models/*:generate", "/v1/models/m-1:generate", true),
+        ("/v1/models/*:generate", "/v1/models/m-1:delete", false),
+        ("/a/**/z", "/a/z", true),
+        ("/a/**/z", "/a/b/c/z", true),
+        ("/a/*b*c", "/a/xbyc", true),
+        ("/a/*b*c", "/a/xcyb", false),
+        ("/a/*b*b", "/a/xb", false),
+        ("/a/*bcd*d", "/a/bcd", false),
+        ("/a/*b*c*d", "/a/1b2c3d", true),
+        ("/a/*b*c*d", "/a/1c2b3d", false),
+        ("/**/b/**", "/a/b/c", true),
+        ("/**/b/**", "/a/b", false),
+        ("/a", "/a/b", false),
+        ("/a/b", "/a", false),
+        ("/a/b", "/x/b", false),
+        ("/x", "/x", true),
+        ("/x", "/X", false),
+    ] {
+        assert_eq!(glob.parse::<PathGlob>().unwrap().covers(path), covered, "{glob} and {path}");
+    }
+    for glob in ["v1", "/a**", "/**a/b", "/a//b", "/a/../b", "/a?x", "/a#x", "/%2e", "/%41", "/**/**/**"] {
+        assert!(glob.parse::<PathGlob>().is_err(), "{glob}");
+    }
+    assert_eq!("/v1/*/**".parse::<PathGlob>().unwrap().to_string(), "/v1/*/**");
+}
+
+/// What `check` warns of, and what pools and name constraints are made from.
+#[test]
+fn a_binding_tells_its_port_whether_it_is_in_the_clear_and_what_it_names() {
+    for (written, port, clear, exact, origin, parent) in [
+        ("a.example", 443, false, Some("a.example"), Some("https://a.example"), None),
+        ("http://a.example", 80, true, Some("a.example"), Some("http://a.example"), None),
+        ("https://a.example:8443", 8443, false, Some("a.example"), Some("https://a.example:8443"), None),
+        ("http://127.0.0.1:8080", 8080, true, Some("127.0.0.1"), Some("http://127.0.0.1:8080"), None),
+        ("*.tool.example", 443, false, None, None, Some("tool.example")),
+    ] {
+        let pattern: HostPattern = written.parse().unwrap();
+        assert_eq!((pattern.binding_port(), pattern.is_cleartext()), (port, clear), "{written}");
+        assert_eq!(pattern.exact().map(Host::to_string).as_deref(), exact, "{written}");
+        let told = pattern.origin().map(|o| format!("{}://{}", o.scheme.as_str(), o.authority()));
+        assert_eq!(told.as_deref(), origin, "{written}");
+        assert_eq!(pattern.parent(), parent, "{written}");
+    }
+}
+
+#[test]
+fn a_list_names_a_host_on_every_port_or_on_the_one_it_says() {
+    let lists =
+        |pattern: &str, host: &str, port| pattern.parse::<HostPattern>().unwrap().lists(&host.parse().unwrap(), port);
+    assert!(lists("a.example", "a.example", 443) && lists("a.example", "a.example", 8443));
+    assert!(lists("a.example:8443", "a.example", 8443) && !lists("a.example:8443", "a.example", 443));
+    assert!(!lists("a.example", "b.example", 443) && !lists("a.example:8443", "b.example", 8443));
+}
+
+#[test]
+fn a_header_to_add_is_one_line_of_a_header() {
+    let inject: Inject = "X-Api-Key:  <<tool_key>> ".parse().unwrap();
+    assert_eq!((inject.name.as_str(), inject.value.to_str().unwrap()), ("x-api-key", "<<tool_key>>"));
+    for (line, why) in [
+        ("X-Api-Key", "is no header line"),
+        ("X Api: a", "has no valid header name"),
+        ("X-Api-Key: a\nb", "has no valid header value"),
+    ] {
+        let told = line.parse::<Inject>().unwrap_err().to_string();
+        let line = line.escape_debug();
+        assert_eq!(told, format!("'{line}' {why}; write it as \"Name: value\""));
+    }
+}
+
+#[test]
+fn an_agent_is_shown_the_look_alike_where_there_is_one() {
+    let mut rule = KeyRule {
+        name: "tool".parse().unwrap(),
+        hosts: vec!["a.example".parse().unwrap()],
+        methods: Vec::new(),
+        paths: Vec::new(),
+        places: vec![Place::Header, Place::Body, Place::Ws],
+        max_uses: 1,
+        placeholder: None,
+        inject: None,
+    };
+    assert_eq!(rule.shown_placeholder(), "<<tool_key>>");
+    rule.placeholder = Some("tool-00000000000000000000".into());
+    assert_eq!(rule.shown_placeholder(), "tool-00000000000000000000");
+    assert!(rule.body_places().eq([&Place::Body]));
+    assert!(rule.covers(&Origin::parse(Scheme::Https, "a.example").unwrap()));
+    assert!(!rule.covers(&Origin::parse(Scheme::Https, "b.example").unwrap()));
+}
