@@ -190,6 +190,7 @@ fn an_agent_is_shown_the_look_alike_where_there_is_one() {
         max_uses: 1,
         placeholder: None,
         inject: None,
+        scrub: Scrubbing::Auto,
     };
     assert_eq!(rule.shown_placeholder(), "<<tool_key>>");
     rule.placeholder = Some("tool-00000000000000000000".into());
