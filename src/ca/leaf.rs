@@ -167,10 +167,13 @@ impl Leaves {
     }
 }
 
-/// A common name holds 64 characters (RFC 5280, appendix A); a longer host is named by its SAN alone.
+/// A common name holds 64 characters (RFC 5280, appendix A); a longer host is named by its SAN alone. So is an address: to
+/// OpenSSL a common name beside it would be a DNS name, and outside of the CA's name constraints.
 fn subject(host: &Host) -> String {
-    let name = host.to_string();
-    if name.len() <= 64 { name } else { "locum".into() }
+    match host {
+        Host::Dns(name) if name.len() <= 64 => name.to_string(),
+        _ => "locum".into(),
+    }
 }
 
 #[cfg(test)]

@@ -81,11 +81,12 @@ fn tell_ca(app: &App, news: CaNews) {
         }
         (CaNews::Rotated | CaNews::Switched, _) => format!("has changed: {} signs now", ca.current.fingerprint()),
     };
-    eprintln!("locum: the CA {what}");
     let exported = app.settings().ca.export.as_deref().map_or(Ok(()), |path| export_certificates(ca, path));
     if let Err(e) = exported {
-        eprintln!("locum: its certificate can't be written: {e:#}");
+        eprintln!("locum: the CA's certificate can't be written: {e:#}");
     }
+    eprintln!("locum: the CA {what}");
+    warn_of_misfit(app);
 }
 
 fn announce(app: &App, export: Option<&Path>) {
