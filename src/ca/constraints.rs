@@ -80,19 +80,21 @@ impl Scope {
     }
 
     /// As a certificate has it. A kind of name that no permitted subtree is of would be free for all, so where no name
-    /// is listed one is that nobody has, and addresses of a version that none is listed of are excluded.
+    /// is listed one is that nobody has, and where no address is, all are excluded. Where one is, those of the other
+    /// version aren't excluded besides: it keeps them out as it is, and Java 17 compares addresses of unlike lengths, so
+    /// that it refuses or breaks off at those that are permitted.
     pub(super) fn constraints(&self) -> Option<NameConstraints> {
         let Scope::Only(listed) = self else { return None };
         let mut permitted: Vec<GeneralSubtree> = listed.iter().map(written).collect();
         if !listed.iter().any(|s| matches!(s, Subtree::Dns(_))) {
             permitted.push(GeneralSubtree::DnsName(NOBODY.into()));
         }
-        let any: [IpAddr; 2] = [Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()];
-        let has_none =
-            |any: &IpAddr| !listed.iter().any(|s| matches!(s, Subtree::Ip(ip) if ip.is_ipv4() == any.is_ipv4()));
-        let excluded = any.into_iter().filter(has_none);
-        let excluded = excluded.map(|any| GeneralSubtree::IpAddress(CidrSubnet::from_addr_prefix(any, 0)));
-        Some(NameConstraints { permitted_subtrees: permitted, excluded_subtrees: excluded.collect() })
+        let all = |any: IpAddr| GeneralSubtree::IpAddress(CidrSubnet::from_addr_prefix(any, 0));
+        let excluded = match listed.iter().any(|s| matches!(s, Subtree::Ip(_))) {
+            true => Vec::new(),
+            false => vec![all(Ipv4Addr::UNSPECIFIED.into()), all(Ipv6Addr::UNSPECIFIED.into())],
+        };
+        Some(NameConstraints { permitted_subtrees: permitted, excluded_subtrees: excluded })
     }
 }
 

@@ -102,7 +102,6 @@ fn where_hosts_are_listed_the_ca_is_limited_to_them() {
                 "+api.tool.example",
                 "+wild.example",
                 "+[10, 0, 0, 1, 255, 255, 255, 255]",
-                NO_ADDRESS[1],
             ]
             .to_vec(),
         ),
@@ -162,7 +161,9 @@ pub fn refuses_what_is_outside(client: &[&str]) {
             &["api.tool.example", "x.api.tool.example"][..],
             &["tool.example", "api.other.example", "127.0.0.1"][..],
         ),
-        (vec![ip("127.0.0.1")], &["127.0.0.1"], &["api.tool.example", "127.0.0.2"]),
+        (vec![ip("127.0.0.1")], &["127.0.0.1"], &["api.tool.example", "127.0.0.2", "::1"]),
+        (vec![ip("::1")], &["::1"], &["127.0.0.1", "2001:db8::1"]),
+        (vec![ip("127.0.0.1"), ip("::1")], &["127.0.0.1", "::1"], &["127.0.0.2", "::2"]),
         (
             vec![ip("127.0.0.1"), dns("under_score.example"), dns("1.example")],
             &["127.0.0.1", "a.1.example"],

@@ -143,6 +143,7 @@ fn a_leaf_outside_of_the_constraints_is_neither_made_nor_taken() {
         (&["127.0.0.1"], &["127.0.0.1"], &["127.0.0.2", "[::1]", "a.example"]),
         (&["[2001:db8::1]"], &["[2001:db8::1]"], &["127.0.0.1", "[2001:db8::2]", "a.example"]),
         (&["127.0.0.1", "a.example"], &["127.0.0.1", "a.example"], &["[::1]", "10.0.0.1", "b.example"]),
+        (&["127.0.0.1", "[::1]"], &["127.0.0.1", "[::1]"], &["127.0.0.2", "[::2]", "b.example"]),
         (&[], &[], &["127.0.0.1", "[::1]", "a.example"]),
     ] {
         let authority = authority(&Scope::only(subtrees(listed)));

@@ -2,6 +2,7 @@
 # As ../tls_client.py, with a headless Chromium: what it may show is a page, what it refuses is an error of its own.
 set -u
 port=$1 name=$2 file=$3 home=$(mktemp -d)
+[[ $name = *:* ]] && name="[$name]"
 trap 'rm -rf "$home"' EXIT
 export HOME=$home
 store=sql:$HOME/.pki/nssdb
