@@ -26,7 +26,8 @@
 //!          proxy/tunnel.rs     blind copy for hosts that must not be read
 //!          proxy/refuse.rs     denial or fault -> status, reason, hint
 //! 2 FAR    secrets/            the sources of keys; Secrets::open(&Permit) -> Keys
-//!   SIDE   ca/                 the root and where it is kept; a certificate per host
+//!   SIDE   ca/                 root, intermediate and where they are kept; their name constraints and rotation; a
+//!                              certificate per host
 //!          upstream/           dial.rs: an address that we allow; tls.rs: what we demand; pool.rs: kept connections;
 //!                              late.rs: keys enter a head on its way out
 //!          audit/              log/ appends the chain; query.rs reads it; alert.rs and webhook.rs tell of anomalies

@@ -8,7 +8,6 @@
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
 use locum::app::{App, Plan, Running};
-use locum::ca::Root;
 use locum::config::settings::{Environment as Variables, Given, Settings};
 use locum::memory::Environment;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
@@ -17,7 +16,7 @@ use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Mutex};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 /// No input holds it by chance.
 const VALUE: &str = "tk-the-key-of-this-target-0123456789";
@@ -92,17 +91,17 @@ impl Stage {
         let at = dir.path().join("locum.toml");
         std::fs::write(&at, config).expect("a file");
         let given = Given { config: Some(at), state: Some(dir.path().join("state")) };
-        let root = Root::generate(SystemTime::now(), "fuzz").expect("a root");
-        let trusting = [&b"http/1.1"[..], b"h2"].map(|alpn| Arc::new(trusting(root.certificate(), alpn)));
         let plan = Plan {
             settings: Settings::load(&given, &Variables::default()).expect("settings"),
             environment: Arc::new(Environment::default()),
             listen: None,
-            root: Some(root),
             tokens: Vec::new(),
             descendants: false,
         };
-        let running = App::build(plan).and_then(App::spawn).expect("a proxy");
+        let app = App::build(plan).expect("a proxy");
+        let root = app.ca().current.certificate();
+        let trusting = [&b"http/1.1"[..], b"h2"].map(|alpn| Arc::new(trusting(root, alpn)));
+        let running = app.spawn().expect("a proxy that serves");
         let proxy = running.app().address();
         Self { running: Mutex::new(running), proxy, trusting, bound, other, _dir: dir }
     }

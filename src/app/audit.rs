@@ -1,7 +1,7 @@
 //! The audit as the settings have it: its log and who signs it, what watches it, and the webhook that hears of it.
 
 use super::AppError;
-use super::root::{self, Entry};
+use super::authority::{self, Entry};
 use crate::audit::alert::Alerts;
 use crate::audit::log::{self, Care, Log};
 use crate::audit::public;
@@ -11,6 +11,7 @@ use crate::ca::{CaError, keep};
 use crate::config::Settings;
 use crate::config::audit::Action;
 use crate::memory::Opened;
+use crate::record::{Event, Record};
 use crate::secrets::{FileSource, Source as _, Supplies};
 use crate::upstream::dial::Dialer;
 use crate::upstream::post::Poster;
@@ -48,12 +49,23 @@ pub(super) fn open(settings: &Settings, supplies: &Supplies, now: SystemTime) ->
     Ok(log)
 }
 
+/// Records what a command does by itself, in a file of the audit of its own.
+///
+/// # Errors
+/// When the audit can't be written.
+pub fn note(settings: &Settings, supplies: &Supplies, record: &Record) -> Result<(), AppError> {
+    let log = open(settings, supplies, record.at)?;
+    log.append(record);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(AppError::Thread)?;
+    Ok(runtime.block_on(log.close(Record::new(SystemTime::now(), Event::Stop, "locum")))?)
+}
+
 /// Signs with the key that this machine's first working store has, made where there is none yet. It is kept wherever the
 /// CA is: a new key for each start would vouch for nothing.
 fn signer(settings: &Settings, supplies: &Supplies) -> Result<Option<Signer>, String> {
     // a second seed does no harm, as its public key is noted too; without any, files would look as if they were cut
     let entry = Entry::find(supplies, SEED_ENTRY).anywhere().ok_or("no store of this machine can keep their key")?;
-    let seed = keep::take_or_make(&entry, &root::lock(settings), make_seed).map_err(|e| e.to_string())?;
+    let seed = keep::take_or_make(&entry, &authority::lock(settings), make_seed).map_err(|e| e.to_string())?;
     Signer::from_seed(seed.expose()).map(Some).map_err(|e| e.to_string())
 }
 

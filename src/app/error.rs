@@ -3,6 +3,7 @@
 use super::MIN_TOKEN;
 use crate::audit::AuditError;
 use crate::ca::CaError;
+use crate::config::settings::CaSource;
 use crate::config::tokens::TokensError;
 use crate::memory::Unsealable;
 use crate::rewrite::LookalikeError;
@@ -21,6 +22,10 @@ pub enum AppError {
     Ca(#[from] CaError),
     #[error("the CA may be in a store that can't be asked, so none is made in another: {0}")]
     Unasked(SourceError),
+    #[error("{}", not_ours(.0))]
+    NotOurs(CaSource),
+    #[error("no store of this machine can keep a CA")]
+    NoStore,
     #[error(transparent)]
     Audit(#[from] AuditError),
     #[error(transparent)]
@@ -59,6 +64,13 @@ impl AppError {
             AppError::Listen { .. } => "set [proxy] listen to an address of this machine".into(),
             AppError::Ca(_) => "see [ca] source in the config, and 'locum ca --help'".into(),
             AppError::Unasked(e) => format!("{}; or keep it elsewhere, by [ca] source", e.next),
+            AppError::NotOurs(CaSource::File(path)) => {
+                format!("put another CA into {} and start the service again", path.display())
+            }
+            AppError::NotOurs(_) => "start the service again: it makes a new one".into(),
+            AppError::NoStore => {
+                "'locum vault init' makes one; a service without any makes a new CA at each start".into()
+            }
             AppError::Audit(e) => e.hint(),
             AppError::Roots(_) => "see [proxy] upstream_ca in the config".into(),
             AppError::Lookalike(_) => "see `placeholder` in the config".into(),
@@ -73,6 +85,16 @@ impl AppError {
             AppError::State { .. } => "choose another folder with --state or XDG_STATE_HOME".into(),
             AppError::WebhookSecret { .. } => "see [anomaly] webhook_secret_file in the config".into(),
             AppError::Token { .. } => "see [agent.*] token_file in the config".into(),
+        }
+    }
+}
+
+/// Why a CA can't be rotated.
+fn not_ours(source: &CaSource) -> &'static str {
+    match source {
+        CaSource::File(_) => "the CA is a file of your own ([ca] source), which is yours to change",
+        _ => {
+            "the CA is in the memory of the service that uses it ([ca] source = \"memory\"), so there is nothing to rotate"
         }
     }
 }

@@ -2,16 +2,17 @@
 
 mod agents;
 mod audit;
+mod authority;
 mod error;
 mod keys;
 mod machine;
-mod root;
+mod rotation;
 mod rules;
 mod running;
 
-use crate::ca::{Leaves, Root};
+use crate::ca::{Authorities, Authority, Leaves};
 use crate::config::keys::KeySetting;
-use crate::config::settings::Settings;
+use crate::config::settings::{CaSource, Settings};
 use crate::memory::{self, Environment};
 use crate::policy::Agent;
 use crate::policy::agent::{Proof, TokenHash};
@@ -31,10 +32,12 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 pub use agents::{MIN_TOKEN, PROXY_TOKEN, named_agents};
+pub use audit::note;
+pub use authority::{ca_misfit, host_name, kept_ca, look_for_ca, rotate_ca};
 pub use error::AppError;
 pub use keys::{Stored, active, secret_variables, sources, supplies, supplies_asking};
 pub use machine::{make_state_dir, random};
-pub use root::{host_name, kept_root};
+pub use rotation::CaNews;
 pub use rules::rules;
 pub use running::{Cutter, DRAIN, Running};
 
@@ -48,8 +51,6 @@ pub struct Plan {
     pub environment: Arc<Environment>,
     /// An address instead of the configured one.
     pub listen: Option<SocketAddr>,
-    /// A root made for the occasion instead of the configured one.
-    pub root: Option<Root>,
     /// Tokens made for the occasion: with any, no others count.
     pub tokens: Vec<(TokenHash, Arc<Agent>)>,
     /// What this process starts, and what that starts, needs no token: it counts as having the first.
@@ -69,13 +70,16 @@ pub struct App {
     /// When the file of tokens was last changed, as it was last read.
     tokens_read: Option<SystemTime>,
     webhook: Option<audit::Webhook>,
-    root_kept_in: Option<String>,
+    ca: Authorities,
+    ca_kept_in: Option<String>,
+    /// When the CA was last rotated, as it was last read.
+    ca_read: Option<SystemTime>,
 }
 
 impl App {
     /// Sets everything up in the order in which a mistake is cheapest to mend.
     pub fn build(plan: Plan) -> Result<Self, AppError> {
-        let Plan { settings, environment, listen, root, tokens, descendants } = plan;
+        let Plan { settings, environment, listen, tokens, descendants } = plan;
         let kin = tokens.first().filter(|_| descendants).cloned();
         let now = SystemTime::now();
         machine::raise_descriptor_limit();
@@ -83,14 +87,17 @@ impl App {
         let tls = Tls::new(tls::roots(&settings.proxy.upstream_ca)?, provider.clone())?;
         make_state_dir(&settings.state)?;
         let supplies = supplies(&settings, environment);
-        let kept = if root.is_none() { kept_root(&settings, &supplies)? } else { None };
-        let (root, root_kept_in) = match (root, kept) {
-            (Some(root), _) => (root, None),
-            (None, Some((root, place))) => (root, Some(place)),
-            (None, None) => (Root::generate(now, &host_name())?, None),
-        };
-        let leaves = Leaves::new(Arc::new(root), provider)?;
         let active_keys = active(&settings, &supplies);
+        let ca_read = authority::ca_stamp(&settings);
+        let (ca, ca_kept_in) = match kept_ca(&settings, &supplies)? {
+            Some((ca, place)) => (ca, Some(place)),
+            None => {
+                let scope = authority::scope(&settings, &active_keys);
+                (Authority::generate(now, &host_name(), &scope)?.into(), None)
+            }
+        };
+        let leaves = Leaves::new(ca.current.clone(), provider)?;
+        leaves.sign_by(ca.current.clone(), ca.next.as_ref().map(|next| next.authority.clone()));
         let secrets = Secrets::new(sources(&active_keys, &supplies));
         let given = Given::at_start(tokens, &supplies.environment)?;
         let tokens_read = running::token_stamp(&settings);
@@ -110,7 +117,7 @@ impl App {
             own: [own].into(),
         };
         let shared = Shared {
-            config: proxy::Config::default(),
+            config: proxy::Config { ca_remedy: remedy(&settings, ca_kept_in.as_deref()), ..proxy::Config::default() },
             live: ArcSwap::from_pointee(live),
             secrets,
             audit: log,
@@ -126,7 +133,9 @@ impl App {
         };
         let shared = Arc::new(shared);
         Ok(Self {
-            root_kept_in,
+            ca,
+            ca_kept_in,
+            ca_read,
             shared,
             settings,
             active_keys,
@@ -148,13 +157,23 @@ impl App {
         &self.settings
     }
 
-    pub fn root(&self) -> &Root {
-        self.shared.leaves.root()
+    /// The CA that signs, and the one that is to follow it.
+    pub fn ca(&self) -> &Authorities {
+        &self.ca
     }
 
     /// Where the CA is kept, in words; `None` where that is in the memory of this process alone.
-    pub fn root_kept_in(&self) -> Option<&str> {
-        self.root_kept_in.as_deref()
+    pub fn ca_kept_in(&self) -> Option<&str> {
+        self.ca_kept_in.as_deref()
+    }
+
+    /// What keeps the CA from fitting the settings, and what to do about it.
+    pub fn ca_misfit(&self) -> Option<(String, String)> {
+        let mut settings = self.settings.clone();
+        if self.ca_kept_in.is_none() {
+            settings.ca.source = CaSource::Memory;
+        }
+        ca_misfit(&settings, &self.active_keys.iter().collect::<Vec<_>>(), &self.ca)
     }
 
     /// The keys that a request could use now.
@@ -212,5 +231,14 @@ impl App {
         let webhook = self.webhook.take().map(audit::Webhook::serve).transpose()?;
         memory::give_back();
         Ok(Running::new(self, Ends { stop, cut }, workers, pools, webhook))
+    }
+}
+
+/// What an operator does about a host that the CA doesn't cover.
+fn remedy(settings: &Settings, ca_kept_in: Option<&str>) -> &'static str {
+    match (&settings.ca.source, ca_kept_in) {
+        (CaSource::File(_), _) => "the file that [ca] source names has to hold one that covers it",
+        (_, Some(_)) => "'locum ca rotate' makes one that covers what the config lists",
+        (_, None) => "it is in memory, and made anew when locum starts again",
     }
 }

@@ -1,6 +1,7 @@
 //! A proxy that serves: it takes new settings over, wipes its keys, and drains.
 
 use super::keys::{Stored, active_with};
+use super::rotation::Reading;
 use super::{App, AppError, audit, rules, sources};
 use crate::audit::AuditError;
 use crate::config::keys::KeySetting;
@@ -27,13 +28,15 @@ pub(super) const LEFT_BEHIND: Duration = Duration::from_secs(1);
 
 /// A proxy that serves.
 pub struct Running {
-    app: App,
+    pub(super) app: App,
     ends: Ends,
     workers: Vec<JoinHandle<()>>,
     pools: Vec<Arc<Pool<RequestBody>>>,
     /// Which value of each key the connections that are kept may have carried.
     carried: HashMap<KeyName, u64>,
     webhook: Option<audit::Served>,
+    /// What the CA's store is being asked.
+    pub(super) reading: Option<Reading>,
 }
 
 /// How the workers are told that it ends: well, or at once.
@@ -65,7 +68,7 @@ impl Running {
         pools: Vec<Arc<Pool<RequestBody>>>,
         webhook: Option<audit::Served>,
     ) -> Self {
-        Self { app, ends, workers, pools, carried: HashMap::new(), webhook }
+        Self { app, ends, workers, pools, carried: HashMap::new(), webhook, reading: None }
     }
 
     pub fn app(&self) -> &App {

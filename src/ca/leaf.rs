@@ -1,7 +1,9 @@
 //! Mints a certificate per host and keeps the TLS configurations of the hosts seen last.
 
-use super::{CaError, Root, root};
+use super::CaError;
+use super::authority::{self, Authority};
 use crate::name::Host;
+use arc_swap::ArcSwap;
 use quick_cache::sync::Cache;
 use rcgen::{
     CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose,
@@ -24,11 +26,34 @@ const KEPT_HOSTS: usize = 1024;
 
 /// The certificates that locum answers with.
 pub struct Leaves {
-    root: Arc<Root>,
+    signers: ArcSwap<Signers>,
     key: KeyPair,
     signing_key: Arc<dyn rustls::sign::SigningKey>,
     template: ServerConfig,
+}
+
+/// Who signs, and who is to follow it: that one already signs for hosts that the first doesn't cover, since nobody could
+/// reach those otherwise.
+struct Signers {
+    current: Signer,
+    next: Option<Signer>,
+}
+
+struct Signer {
+    authority: Arc<Authority>,
     cache: Cache<Host, Leaf>,
+}
+
+impl Signer {
+    fn new(authority: Arc<Authority>) -> Self {
+        Self { authority, cache: Cache::new(KEPT_HOSTS) }
+    }
+}
+
+impl Signers {
+    fn of(&self, host: &Host) -> Option<&Signer> {
+        [Some(&self.current), self.next.as_ref()].into_iter().flatten().find(|s| s.authority.covers(host))
+    }
 }
 
 #[derive(Clone)]
@@ -60,7 +85,7 @@ impl Leaves {
     ///
     /// # Errors
     /// When the system gives no randomness, or the provider lacks the protocol versions.
-    pub fn new(root: Arc<Root>, provider: Arc<CryptoProvider>) -> Result<Self, CaError> {
+    pub fn new(authority: Arc<Authority>, provider: Arc<CryptoProvider>) -> Result<Self, CaError> {
         let unfit = |e: &dyn std::fmt::Display| CaError::Unfit(e.to_string());
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(|e| unfit(&e))?;
         let der = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
@@ -74,31 +99,46 @@ impl Leaves {
         // no resumption: a session begun for one host must never be taken up at another
         template.session_storage = Arc::new(NoServerSessionStorage {});
         template.send_tls13_tickets = 0;
-        Ok(Self { root, key, signing_key, template, cache: Cache::new(KEPT_HOSTS) })
+        let signers = ArcSwap::from_pointee(Signers { current: Signer::new(authority), next: None });
+        Ok(Self { signers, key, signing_key, template })
     }
 
-    pub fn root(&self) -> &Root {
-        &self.root
+    /// From now on `current` signs, and `next` what only that one covers.
+    pub fn sign_by(&self, current: Arc<Authority>, next: Option<Arc<Authority>>) {
+        self.signers.store(Arc::new(Signers { current: Signer::new(current), next: next.map(Signer::new) }));
+    }
+
+    /// Whether clients would take a leaf for `host`, by the name constraints of the CA.
+    pub fn covers(&self, host: &Host) -> bool {
+        self.signers.load().of(host).is_some()
     }
 
     /// The configuration to answer as `host`: made once, then kept until it is about to expire.
     ///
     /// # Errors
-    /// When the host's name can't stand in a certificate.
+    /// When the host's name can't stand in a certificate, or the CA doesn't cover it.
     pub fn config(&self, host: &Host, now: SystemTime) -> Result<Arc<ServerConfig>, CaError> {
-        let leaf = self.cache.get_or_insert_with(host, || self.mint(host, now))?;
+        let signers = self.signers.load();
+        let signer = signers.of(host).ok_or_else(|| CaError::NotCovered(host.clone()))?;
+        let leaf = signer.cache.get_or_insert_with(host, || self.mint(&signer.authority, host, now))?;
         if now < leaf.renew_at {
             return Ok(leaf.config);
         }
-        let leaf = self.mint(host, now)?;
-        self.cache.insert(host.clone(), leaf.clone());
+        let leaf = self.mint(&signer.authority, host, now)?;
+        signer.cache.insert(host.clone(), leaf.clone());
         Ok(leaf.config)
     }
 
-    fn mint(&self, host: &Host, now: SystemTime) -> Result<Leaf, CaError> {
+    /// To answer the handshake of a client that asked for a host that no leaf can be had for: with an alert, which tells it
+    /// more than a connection that breaks off.
+    pub fn nobody(&self) -> Arc<ServerConfig> {
+        Arc::new(self.template.clone())
+    }
+
+    fn mint(&self, authority: &Authority, host: &Host, now: SystemTime) -> Result<Leaf, CaError> {
         let fail = |why: String| CaError::Mint { host: host.clone(), why };
-        let not_before = now - root::BACKDATE;
-        let not_after = (not_before + LEAF_LIFETIME).min(self.root.not_after());
+        let not_before = now - authority::BACKDATE;
+        let not_after = (not_before + LEAF_LIFETIME).min(authority.not_after());
         if not_after <= now {
             return Err(fail("the CA has expired".into()));
         }
@@ -115,11 +155,11 @@ impl Leaves {
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         params.use_authority_key_identifier_extension = true;
-        params.serial_number = Some(root::serial()?);
+        params.serial_number = Some(authority::serial()?);
         params.not_before = not_before.into();
         params.not_after = not_after.into();
-        let certificate = params.signed_by(&self.key, &self.root.issuer).map_err(|e| fail(e.to_string()))?;
-        let chain = vec![certificate.der().clone()];
+        let certificate = params.signed_by(&self.key, &authority.issuer).map_err(|e| fail(e.to_string()))?;
+        let chain = [certificate.der()].into_iter().chain(authority.intermediates()).cloned().collect();
         let certified = Arc::new(CertifiedKey::new(chain, self.signing_key.clone()));
         let mut config = self.template.clone();
         config.cert_resolver = Arc::new(One(certified));
@@ -127,112 +167,14 @@ impl Leaves {
     }
 }
 
-/// A common name holds 64 characters (RFC 5280, appendix A); a longer host is named by its SAN alone.
+/// A common name holds 64 characters (RFC 5280, appendix A); a longer host is named by its SAN alone. So is an address: to
+/// OpenSSL a common name beside it would be a DNS name, and outside of the CA's name constraints.
 fn subject(host: &Host) -> String {
-    let name = host.to_string();
-    if name.len() <= 64 { name } else { "locum".into() }
+    match host {
+        Host::Dns(name) if name.len() <= 64 => name.to_string(),
+        _ => "locum".into(),
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use x509_parser::prelude::*;
-
-    fn leaves() -> Leaves {
-        let root = Root::generate(SystemTime::now(), "test").unwrap();
-        Leaves::new(Arc::new(root), Arc::new(rustls::crypto::aws_lc_rs::default_provider())).unwrap()
-    }
-
-    /// The certificate as a client gets it, by a handshake in memory.
-    fn certificate(leaves: &Leaves, host: &Host) -> Vec<u8> {
-        let config = leaves.config(host, SystemTime::now()).unwrap();
-        let mut roots = rustls::RootCertStore::empty();
-        roots.add(leaves.root().certificate().clone()).unwrap();
-        let client =
-            rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
-                .with_safe_default_protocol_versions()
-                .unwrap()
-                .with_root_certificates(roots)
-                .with_no_client_auth();
-        let name = match host {
-            Host::Dns(n) => n.to_string().try_into().unwrap(),
-            Host::Ip(ip) => rustls::pki_types::ServerName::from(*ip),
-        };
-        let mut client = rustls::ClientConnection::new(Arc::new(client), name).unwrap();
-        let mut server = rustls::ServerConnection::new(config).unwrap();
-        while client.is_handshaking() || server.is_handshaking() {
-            let mut wire = Vec::new();
-            while client.wants_write() {
-                client.write_tls(&mut wire).unwrap();
-            }
-            server.read_tls(&mut &wire[..]).unwrap();
-            server.process_new_packets().unwrap();
-            wire.clear();
-            while server.wants_write() {
-                server.write_tls(&mut wire).unwrap();
-            }
-            let mut rest = &wire[..];
-            while !rest.is_empty() {
-                client.read_tls(&mut rest).unwrap();
-                client.process_new_packets().unwrap();
-            }
-        }
-        client.peer_certificates().unwrap()[0].to_vec()
-    }
-
-    #[test]
-    fn a_leaf_has_the_shape_that_strict_clients_ask_for() {
-        let leaves = leaves();
-        let mut serials = std::collections::HashSet::new();
-        let long = format!("{}.example.com", "a".repeat(60));
-        for host in ["api.example.com", "127.0.0.1", "[2001:db8::1]", &long, "xn--bcher-kva.example"] {
-            let der = certificate(&leaves, &host.parse().unwrap());
-            let (_, cert) = parse_x509_certificate(&der).unwrap();
-            assert!(!cert.is_ca() && cert.basic_constraints().unwrap().unwrap().critical, "{host}");
-            assert!(cert.key_usage().unwrap().unwrap().value.digital_signature());
-            assert!(cert.extended_key_usage().unwrap().unwrap().value.server_auth);
-            let ids: Vec<_> = cert.extensions().iter().map(|e| e.oid.to_id_string()).collect();
-            assert!(ids.contains(&"2.5.29.35".into()), "authority key identifier");
-            let validity = cert.validity();
-            let seconds = validity.not_after.timestamp() - validity.not_before.timestamp();
-            assert!(seconds <= LEAF_LIFETIME.as_secs() as i64);
-            let san = cert.subject_alternative_name().unwrap().unwrap();
-            let is_ip = matches!(san.value.general_names[0], GeneralName::IPAddress(_));
-            assert_eq!(is_ip, matches!(host.parse::<Host>().unwrap(), Host::Ip(_)), "{host}");
-            assert!(serials.insert(cert.raw_serial().to_vec()), "serials are unique");
-        }
-    }
-
-    #[test]
-    fn the_root_signs_leaves_only() {
-        let leaves = leaves();
-        let (_, cert) = parse_x509_certificate(leaves.root().certificate()).unwrap();
-        let basic = cert.basic_constraints().unwrap().unwrap();
-        assert!(basic.critical && basic.value.ca && basic.value.path_len_constraint == Some(0));
-        let usage = cert.key_usage().unwrap().unwrap();
-        assert!(usage.critical && usage.value.key_cert_sign() && !usage.value.digital_signature());
-        let ids: Vec<_> = cert.extensions().iter().map(|e| e.oid.to_id_string()).collect();
-        assert!(ids.contains(&"2.5.29.14".into()), "subject key identifier");
-    }
-
-    #[test]
-    fn a_host_is_minted_once_and_again_before_it_expires() {
-        let leaves = leaves();
-        let host: Host = "a.example".parse().unwrap();
-        let now = SystemTime::now();
-        let first = leaves.config(&host, now).unwrap();
-        assert!(Arc::ptr_eq(&first, &leaves.config(&host, now).unwrap()));
-        let later = leaves.config(&host, now + LEAF_LIFETIME - RENEW_BEFORE).unwrap();
-        assert!(!Arc::ptr_eq(&first, &later));
-        assert!(Arc::ptr_eq(&later, &leaves.config(&host, now + LEAF_LIFETIME - RENEW_BEFORE).unwrap()));
-    }
-
-    #[test]
-    fn ten_thousand_hosts_are_not_kept() {
-        let leaves = leaves();
-        for i in 0..3000 {
-            leaves.config(&format!("h{i}.example").parse().unwrap(), SystemTime::now()).unwrap();
-        }
-        assert!(leaves.cache.len() <= KEPT_HOSTS);
-    }
-}
+mod tests;

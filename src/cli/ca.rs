@@ -1,13 +1,15 @@
-//! `locum ca`: shows and exports the certificate that clients have to trust. Its key is never shown.
+//! `locum ca`: shows, exports and rotates the certificate that clients have to trust. Its key is never shown.
 
-use super::{Context, secret, term, told};
+use super::{Context, secret, term, told, when};
 use crate::app;
-use crate::ca::Root;
+use crate::ca::{Authorities, Authority};
 use crate::config::settings::{CaSource, Settings};
+use crate::record::{Event, Record};
 use crate::secrets::Supplies;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 #[derive(Debug, clap::Args)]
 pub struct CaArgs {
@@ -17,40 +19,58 @@ pub struct CaArgs {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// The certificate's fingerprint, name and end
+    /// The certificate's fingerprint and end, and the hosts that it may sign for; while it is rotated, those of both
     Show {
         /// One JSON object
         #[arg(long)]
         json: bool,
     },
-    /// The certificate as PEM
+    /// The certificate as PEM; while it is rotated, both
     Export {
         /// Into a file instead of standard output
         #[arg(long, short, value_name = "FILE")]
         out: Option<PathBuf>,
+    },
+    /// Make a new CA, for the hosts that the config lists now. A running service takes it over within a second
+    ///
+    /// Until the grace is over the old one signs, and what is exported holds both certificates: time for clients to read it
+    /// again. Hosts that the old one doesn't cover are signed for by the new one at once. After the grace only the new one
+    /// counts, and the key of the old one is gone.
+    Rotate {
+        /// How long the old one still signs: 1h, 7d
+        #[arg(long, default_value = "24h", value_name = "SPAN")]
+        grace: String,
+        /// No grace: for a CA whose key may be known to somebody. Clients refuse connections until they have read the new one
+        #[arg(long, conflicts_with = "grace")]
+        now: bool,
     },
 }
 
 pub fn run(args: CaArgs, context: &Context) -> anyhow::Result<ExitCode> {
     let settings = context.settings()?;
     let environment = context.take_secrets(&settings)?;
-    let root = root(&settings, &app::supplies_asking(&settings, environment, Arc::new(secret::MasterPrompt)))?;
+    let supplies = app::supplies_asking(&settings, environment, Arc::new(secret::MasterPrompt));
     match args.command {
-        Command::Show { json } => show(&root, &settings, json),
+        Command::Show { json } => show(&kept(&settings, &supplies)?, &settings, json),
         Command::Export { out: Some(path) } => {
-            super::serve::export_certificate(&root, &path)?;
+            super::serve::export_certificates(&kept(&settings, &supplies)?, &path)?;
             eprintln!("wrote {}", path.display());
         }
-        Command::Export { out: None } => print!("{}", root.certificate_pem()),
+        Command::Export { out: None } => print!("{}", kept(&settings, &supplies)?.bundle()),
+        Command::Rotate { grace, now } => {
+            let began = SystemTime::now();
+            let signs_from = if now { began } else { when::ahead(&grace, &jiff::Zoned::now())?.into() };
+            rotate(&settings, &supplies, began, signs_from)?;
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// The root that a service with these settings uses, made where it has not been yet.
-pub fn root(settings: &Settings, supplies: &Supplies) -> anyhow::Result<Root> {
+/// The CA that a service with these settings uses, made where it has not been yet.
+pub fn kept(settings: &Settings, supplies: &Supplies) -> anyhow::Result<Authorities> {
     app::make_state_dir(&settings.state).map_err(told)?;
-    match app::kept_root(settings, supplies).map_err(told)? {
-        Some((root, _)) => Ok(root),
+    match app::kept_ca(settings, supplies).map_err(told)? {
+        Some((ca, _)) => Ok(ca),
         None => Err(term::Told::failed(
             "the CA is in the memory of the process that uses it",
             "'locum run' hands it to its child; for a service set [ca] export, or [ca] source = \"auto\"",
@@ -58,21 +78,79 @@ pub fn root(settings: &Settings, supplies: &Supplies) -> anyhow::Result<Root> {
     }
 }
 
-fn show(root: &Root, settings: &Settings, json: bool) {
+fn rotate(settings: &Settings, supplies: &Supplies, now: SystemTime, signs_from: SystemTime) -> anyhow::Result<()> {
+    app::make_state_dir(&settings.state).map_err(told)?;
+    let ca = app::rotate_ca(settings, supplies, now, signs_from).map_err(told)?;
+    let mut record = Record::new(now, Event::Config, "ca rotate");
+    record.success = Some(true);
+    record.reason = Some(format!("{ca}, by user {}", rustix::process::getuid().as_raw()));
+    if let Err(e) = app::note(settings, supplies, &record) {
+        eprintln!("locum: warning: it is not in the audit: {e}");
+    }
+    match &ca.next {
+        Some(next) => {
+            println!("new       {}", next.authority.fingerprint());
+            println!("signs     from {} on; until then {}", next.signs_from(), ca.current.fingerprint());
+            println!("may sign  {}", hosts(&next.authority));
+            println!(
+                "\nUntil then clients have to read both certificates: those of 'locum ca export', of [ca] export, or by"
+            );
+            println!(
+                "eval \"$(locum env)\" once more. A program that runs on, and reads them at its start, has to start again."
+            );
+        }
+        None => {
+            println!("new       {}", ca.current.fingerprint());
+            println!("signs     now, and no other does; a running service takes it over within a second");
+            println!("may sign  {}", hosts(&ca.current));
+        }
+    }
+    Ok(())
+}
+
+fn hosts(authority: &Authority) -> String {
+    match authority.permitted() {
+        None => "for any host".into(),
+        Some(hosts) if hosts.is_empty() => "for no host".into(),
+        Some(hosts) => format!("for {}, and what is below them", hosts.join(", ")),
+    }
+}
+
+fn end(authority: &Authority) -> String {
+    jiff::Timestamp::try_from(authority.not_after()).map_or_else(|_| "?".into(), |t| t.strftime("%Y-%m-%d").to_string())
+}
+
+fn show(ca: &Authorities, settings: &Settings, json: bool) {
     let kept = match &settings.ca.source {
         CaSource::File(path) => path.display().to_string(),
         _ => "a store of this machine, encrypted".into(),
     };
-    let end =
-        jiff::Timestamp::try_from(root.not_after()).map_or_else(|_| "?".into(), |t| t.strftime("%Y-%m-%d").to_string());
+    let (fingerprint, expires) = (ca.current.fingerprint(), end(&ca.current));
     if json {
-        let row = serde_json::json!({ "fingerprint_sha256": root.fingerprint(), "expires": end, "kept": kept });
+        let next = ca.next.as_ref().map(|next| {
+            serde_json::json!({
+                "fingerprint_sha256": next.authority.fingerprint(),
+                "expires": end(&next.authority),
+                "hosts": next.authority.permitted(),
+                "signs_from": next.signs_from(),
+            })
+        });
+        let row = serde_json::json!({
+            "fingerprint_sha256": fingerprint, "expires": expires, "kept": kept, "hosts": ca.current.permitted(), "next": next,
+        });
         return println!("{row}");
     }
-    println!("SHA-256   {}", root.fingerprint());
-    println!("expires   {end}");
+    println!("SHA-256   {fingerprint}");
+    println!("expires   {expires}");
+    println!("may sign  {}", hosts(&ca.current));
     println!("key kept  {kept}");
+    if let Some(next) = &ca.next {
+        println!("\nnext      {}", next.authority.fingerprint());
+        println!("expires   {}", end(&next.authority));
+        println!("may sign  {}", hosts(&next.authority));
+        println!("signs     from {} on; 'locum ca export' gives both certificates until then", next.signs_from());
+    }
     println!(
-        "\nWhoever has this CA's key can pose as any site to those who trust it. 'locum ca export' gives the certificate alone."
+        "\nWhoever has this CA's key can pose as any site that it may sign for to those who trust it. 'locum ca export' gives the certificate alone."
     );
 }

@@ -1,7 +1,7 @@
 //! `locum check`: every mistake in the config and in what it names, at once; changes nothing.
 
-use crate::app::MIN_TOKEN;
-use crate::ca::Root;
+use crate::app::{self, MIN_TOKEN};
+use crate::ca::{Authorities, Authority};
 use crate::config::catalog::providers;
 use crate::config::keys::KeySetting;
 use crate::config::settings::{CaSource, Environment, Given};
@@ -87,6 +87,7 @@ fn report(settings: Settings, mistakes: Vec<Mistake>, supplies: &Supplies) -> Re
         note: SAME_USER,
     };
     report.files(&settings);
+    report.ca(&settings, supplies);
     for key in &settings.keys {
         report.value(key, supplies);
         report.warnings.extend(binding_warnings(key, &settings));
@@ -107,11 +108,6 @@ impl Report {
                 self.mistaken(path, &e.why, "upstream_ca holds PEM certificates");
             }
         }
-        if let CaSource::File(path) = &settings.ca.source
-            && let Err(e) = Root::from_file(path)
-        {
-            self.mistaken(path, &e.to_string(), "[ca] source is a PEM file with certificate and key");
-        }
         if let Some(path) = &settings.anomaly.webhook_secret_file {
             match FileSource::new(path).load() {
                 Ok(Some(_)) => {}
@@ -130,6 +126,26 @@ impl Report {
                 Ok(None) => self.mistaken(path, "holds no token", "`locum agent add` makes one"),
                 Err(e) => self.mistaken(path, &e.what, &e.next),
             }
+        }
+    }
+
+    /// Whether the CA that is kept fits. One that is not made yet will.
+    fn ca(&mut self, settings: &Settings, supplies: &Supplies) {
+        let ca: Authorities = match &settings.ca.source {
+            CaSource::File(path) => match Authority::from_file(path) {
+                Ok(ca) => ca.into(),
+                Err(e) => {
+                    return self.mistaken(path, &e.to_string(), "[ca] source is a PEM file with certificate and key");
+                }
+            },
+            _ => match app::look_for_ca(settings, supplies) {
+                Ok(Some(ca)) => ca,
+                Ok(None) => return,
+                Err(e) => return self.warn(None, e.to_string(), e.next()),
+            },
+        };
+        if let Some((what, hint)) = app::ca_misfit(settings, &app::active(settings, supplies), &ca) {
+            self.warn(None, what, hint);
         }
     }
 

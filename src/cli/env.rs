@@ -31,7 +31,7 @@ pub fn run(args: EnvArgs, context: &Context) -> anyhow::Result<ExitCode> {
     let supplies = app::supplies(&settings, environment);
     let pem = match &settings.ca.export {
         Some(path) if path.exists() => std::fs::read_to_string(path)?,
-        _ => ca::root(&settings, &supplies)?.certificate_pem().to_owned(),
+        _ => ca::kept(&settings, &supplies)?.bundle(),
     };
     let token = match &args.token_file {
         Some(path) => {

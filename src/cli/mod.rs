@@ -165,6 +165,10 @@ fn dispatch(command: Command, context: &Context) -> anyhow::Result<ExitCode> {
 
 /// Any error of the app, with its next step.
 pub(crate) fn told(error: app::AppError) -> anyhow::Error {
-    let code = if matches!(error, app::AppError::Unasked(_)) { term::UNAVAILABLE } else { term::FAILED };
+    let code = match error {
+        app::AppError::Unasked(_) | app::AppError::NoStore => term::UNAVAILABLE,
+        app::AppError::NotOurs(_) => term::WRONG_USAGE,
+        _ => term::FAILED,
+    };
     term::Told { what: error.to_string(), next: error.next(), code }.into()
 }

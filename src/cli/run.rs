@@ -3,7 +3,6 @@
 use super::orphans::Orphans;
 use super::{Context, agent, env, term, told};
 use crate::app::{self, App, Plan};
-use crate::ca::Root;
 use crate::config::settings::{CaSource, Settings};
 use crate::name::AgentName;
 use crate::policy::agent::TokenHash;
@@ -14,7 +13,6 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Command, ExitCode, ExitStatus};
 use std::sync::Arc;
-use std::time::SystemTime;
 use tokio::signal::unix::{SignalKind, signal};
 
 #[derive(Debug, clap::Args)]
@@ -52,22 +50,23 @@ fn proxied(args: RunArgs, context: &Context) -> anyhow::Result<ExitCode> {
     context.warn_of_weaknesses();
     let was = env::before(&environment);
     let token = token()?;
-    let root = match settings.ca.source {
-        CaSource::File(_) => None,
-        _ => Some(Root::generate(SystemTime::now(), &app::host_name()).map_err(|e| told(e.into()))?),
-    };
+    if !matches!(settings.ca.source, CaSource::File(_)) {
+        settings.ca.source = CaSource::Memory;
+    }
     let plan = Plan {
         settings,
         environment,
         listen: Some(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0)),
-        root,
         tokens: vec![(TokenHash::of(token.as_bytes()), agent.clone())],
         descendants: true,
     };
     let app = App::build(plan).map_err(told)?;
+    if let Some((what, next)) = app.ca_misfit() {
+        eprintln!("locum: warning: {what}\n  next: {next}");
+    }
 
     let dir = term::private_tempdir("locum-")?;
-    let files = Files::write(dir.path(), app.root().certificate_pem(), &was)?;
+    let files = Files::write(dir.path(), &app.ca().bundle(), &was)?;
     let access = Access { address: app.address(), agent: agent.name.as_str(), token: Some(&token), confined: false };
     let active: Vec<_> = app.active_keys().iter().map(|k| k.name.clone()).collect();
     let mut placeholders = env::placeholders(app.settings(), |k| active.contains(&k.name) && agent.may_use(&k.name));

@@ -1,15 +1,15 @@
 //! `locum serve`: the proxy until it is told to stop.
 
 use super::{Context, term, told};
-use crate::app::{App, Plan, Running, Stored};
-use crate::ca::Root;
+use crate::app::{App, CaNews, Plan, Running, Stored};
+use crate::ca::Authorities;
 use crate::config::settings::Settings;
 use crate::disk::{self, Rights};
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::{JoinError, JoinHandle};
 
@@ -31,11 +31,12 @@ pub fn run(args: ServeArgs, context: &Context) -> anyhow::Result<ExitCode> {
     let environment = context.take_secrets(&settings)?;
     context.warn_of_weaknesses();
     let export = settings.ca.export.clone();
-    let plan = Plan { settings, environment, listen: None, root: None, tokens: Vec::new(), descendants: false };
+    let plan = Plan { settings, environment, listen: None, tokens: Vec::new(), descendants: false };
     let app = App::build(plan).map_err(told)?;
     if let Some(path) = &export {
-        export_certificate(app.root(), path)?;
+        export_certificates(app.ca(), path)?;
     }
+    warn_of_misfit(&app);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     // who reads that it listens may stop it at once, and it drains even then
     let signals = runtime.block_on(async { Signals::heard() })?;
@@ -56,17 +57,41 @@ pub fn run(args: ServeArgs, context: &Context) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Written whole or not at all: who waits for the file finds a certificate in it. The folder may be one that agents write
+/// Written whole or not at all: who waits for the file finds certificates in it. The folder may be one that agents write
 /// into, so nothing that is there is followed.
-pub fn export_certificate(root: &Root, path: &Path) -> anyhow::Result<()> {
+pub fn export_certificates(ca: &Authorities, path: &Path) -> anyhow::Result<()> {
     let fail =
         |e: std::io::Error| term::Told::failed(format!("{}: {e}", path.display()), "see [ca] export in the config");
-    disk::replace(path, root.certificate_pem().as_bytes(), Rights::Public).map_err(fail)
+    disk::replace(path, ca.bundle().as_bytes(), Rights::Public).map_err(fail)
+}
+
+fn warn_of_misfit(app: &App) {
+    if let Some((what, next)) = app.ca_misfit() {
+        eprintln!("locum: warning: {what}\n  next: {next}");
+    }
+}
+
+/// Says what has become of the CA, and has clients find it where it is exported to.
+fn tell_ca(app: &App, news: CaNews) {
+    let ca = app.ca();
+    let what = match (news, &ca.next) {
+        (CaNews::Failed(why), _) => return eprintln!("locum: the CA can't be taken over, all is as it was: {why}"),
+        (CaNews::Rotated, Some(next)) => {
+            format!("is being rotated: {} signs from {} on", next.authority.fingerprint(), next.signs_from())
+        }
+        (CaNews::Rotated | CaNews::Switched, _) => format!("has changed: {} signs now", ca.current.fingerprint()),
+    };
+    let exported = app.settings().ca.export.as_deref().map_or(Ok(()), |path| export_certificates(ca, path));
+    if let Err(e) = exported {
+        eprintln!("locum: the CA's certificate can't be written: {e:#}");
+    }
+    eprintln!("locum: the CA {what}");
+    warn_of_misfit(app);
 }
 
 fn announce(app: &App, export: Option<&Path>) {
     eprintln!("locum listens on http://{}", app.address());
-    match (app.root_kept_in(), export) {
+    match (app.ca_kept_in(), export) {
         (_, Some(path)) => eprintln!("  CA certificate: {}", path.display()),
         (None, None) => eprintln!("  CA: new, in memory ([ca] export writes its certificate to a file)"),
         (Some(place), None) => eprintln!("  CA: {place} ('locum ca export' writes its certificate)"),
@@ -132,8 +157,8 @@ impl Reload {
 
 async fn until_stopped(mut running: Running, mut signals: Signals, context: &Context) -> (Running, Signals) {
     let (mut reload, mut refresh) = (None, None::<JoinHandle<()>>);
-    // what keeps tokens from being taken over is said once, and tried again until it is
-    let mut said = String::new();
+    // what keeps tokens or a CA from being taken over is said once, and tried again until it is
+    let (mut said, mut said_of_ca) = (String::new(), String::new());
     let mut second = tokio::time::interval(Duration::from_secs(1));
     second.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -145,7 +170,10 @@ async fn until_stopped(mut running: Running, mut signals: Signals, context: &Con
             (settings, stored) = Reload::ready(&mut reload) => {
                 reload = None;
                 match stored.map_err(Into::into).and_then(|stored| running.reload(settings, &stored).map_err(told)) {
-                    Ok(()) => eprintln!("locum: reloaded"),
+                    Ok(()) => {
+                        eprintln!("locum: reloaded");
+                        warn_of_misfit(running.app());
+                    }
                     Err(e) => not_reloaded(&e),
                 }
             }
@@ -155,17 +183,14 @@ async fn until_stopped(mut running: Running, mut signals: Signals, context: &Con
                     refresh = Some(tokio::spawn(running.refresh_keys()));
                 }
                 running.close_changed();
-                match running.reload_tokens() {
-                    Ok(true) => {
-                        said.clear();
-                        eprintln!("locum: the agents' tokens have changed and are taken over");
+                take_tokens_over(&mut running, &mut said);
+                match running.tend_ca(SystemTime::now()) {
+                    Some(CaNews::Failed(why)) if why == said_of_ca => {}
+                    Some(news) => {
+                        said_of_ca = if let CaNews::Failed(why) = &news { why.clone() } else { String::new() };
+                        tell_ca(running.app(), news);
                     }
-                    Ok(false) => {}
-                    Err(e) if e.to_string() == said => {}
-                    Err(e) => {
-                        said = e.to_string();
-                        eprintln!("locum: the agents' tokens can't be taken over, all is as it was: {said}");
-                    }
+                    None => {}
                 }
             }
             _ = signals.wipe.recv() => {
@@ -180,6 +205,21 @@ async fn until_stopped(mut running: Running, mut signals: Signals, context: &Con
     }
     eprintln!("locum: draining (told again, it stops at once)");
     (running, signals)
+}
+
+fn take_tokens_over(running: &mut Running, said: &mut String) {
+    match running.reload_tokens() {
+        Ok(true) => {
+            said.clear();
+            eprintln!("locum: the agents' tokens have changed and are taken over");
+        }
+        Ok(false) => {}
+        Err(e) if e.to_string() == *said => {}
+        Err(e) => {
+            *said = e.to_string();
+            eprintln!("locum: the agents' tokens can't be taken over, all is as it was: {said}");
+        }
+    }
 }
 
 fn not_reloaded(e: &anyhow::Error) {

@@ -104,6 +104,16 @@ impl Conn {
         }
     }
 
+    /// Why a handshake that named `host` gets no certificate, where the CA doesn't cover that.
+    pub fn uncovered(&self, host: Host) -> Refusal {
+        match (&self.misdirected, &self.origin) {
+            (Some(inside), Some(tunnel)) => {
+                Refusal::Misdirected { inside: inside.to_string(), tunnel: tunnel.to_string() }
+            }
+            _ => Refusal::NotCovered { host, remedy: self.shared().config.ca_remedy },
+        }
+    }
+
     /// Who asks: the opener of the tunnel, or what the request itself says of its agent.
     pub fn agent(
         &self,

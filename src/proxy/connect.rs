@@ -163,6 +163,11 @@ async fn connected(
     if unread {
         return tunnel::run(worker, client, admitted, origin).await;
     }
+    if !worker.shared.leaves.covers(&origin.host) {
+        let Origin { host, port, .. } = origin;
+        let refusal = Refusal::NotCovered { host: host.clone(), remedy: worker.shared.config.ca_remedy };
+        return refuse(&worker, &mut client, &refusal, admitted.agent.name.clone(), Some((&host, port)), true).await;
+    }
     if client.stream.write_all(ESTABLISHED).await.is_ok() {
         intercept::run(client, Conn::tunnel(worker, admitted, origin), stop).await;
     }

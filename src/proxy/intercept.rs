@@ -3,6 +3,7 @@
 use super::conn::Conn;
 use super::connect::Client;
 use super::serve::serve;
+use crate::ca::CaError;
 use crate::name::{Host, Scheme};
 use rustls::ServerConfig;
 use rustls::server::Acceptor;
@@ -50,6 +51,7 @@ async fn first_bytes(client: &mut Client) -> io::Result<&[u8]> {
 }
 
 async fn tls(client: Client, mut conn: Conn, stop: watch::Receiver<bool>) {
+    let mut uncovered = None;
     let handshake = async {
         let start = LazyConfigAcceptor::new(Acceptor::default(), client.into_stream()).await?;
         let hello = start.client_hello();
@@ -58,7 +60,14 @@ async fn tls(client: Client, mut conn: Conn, stop: watch::Receiver<bool>) {
         let answer_as = conn.answer_as(named);
         let known = |wanted: &[u8]| wanted == b"h2" || wanted == b"http/1.1";
         let alpn_unknown = hello.alpn().is_some_and(|mut offered| !offered.any(known));
-        let config = conn.leaves().config(&answer_as, SystemTime::now()).map_err(io::Error::other)?;
+        let config = match conn.leaves().config(&answer_as, SystemTime::now()) {
+            Ok(config) => config,
+            Err(CaError::NotCovered(host)) => {
+                uncovered = Some(host);
+                conn.leaves().nobody()
+            }
+            Err(e) => return Err(io::Error::other(e)),
+        };
         start.into_stream(if alpn_unknown { without_alpn(&config) } else { config }).await
     };
     let why = match tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake).await {
@@ -69,7 +78,10 @@ async fn tls(client: Client, mut conn: Conn, stop: watch::Receiver<bool>) {
         Ok(Err(e)) => format!("the client's TLS handshake failed: {}", explain(&e)),
         Err(_) => format!("the client's TLS handshake took over {} s", HANDSHAKE_TIMEOUT.as_secs()),
     };
-    conn.record_malformed(why);
+    match uncovered {
+        Some(host) => drop(conn.record(&conn.uncovered(host))),
+        None => conn.record_malformed(why),
+    }
 }
 
 /// For clients that offer protocols we don't name, such as `http/1.0`: they get none, and speak HTTP/1.

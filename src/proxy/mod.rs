@@ -54,11 +54,13 @@ pub use unfolding::Unfolding;
 pub struct Config {
     /// Open connections of all clients together; those beyond are closed at once.
     pub max_connections: usize,
+    /// What the operator does about a host that the CA doesn't cover.
+    pub ca_remedy: &'static str,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { max_connections: 16 * 1024 }
+        Self { max_connections: 16 * 1024, ca_remedy: "" }
     }
 }
 

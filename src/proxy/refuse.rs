@@ -48,6 +48,11 @@ pub enum Refusal {
     Upstream(UpstreamError),
     KeyUnavailable(String),
     AuditUnavailable(String),
+    /// The CA's name constraints leave the host out, so that clients would take no certificate for it.
+    NotCovered {
+        host: Host,
+        remedy: &'static str,
+    },
 }
 
 impl Refusal {
@@ -60,7 +65,9 @@ impl Refusal {
             Refusal::Wait(_) | Refusal::Rest(_) => StatusCode::TOO_MANY_REQUESTS,
             Refusal::Misdirected { .. } => StatusCode::MISDIRECTED_REQUEST,
             Refusal::TooLarge(_) => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-            Refusal::KeyUnavailable(_) | Refusal::AuditUnavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Refusal::KeyUnavailable(_) | Refusal::AuditUnavailable(_) | Refusal::NotCovered { .. } => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Refusal::Upstream(e) => match e {
                 e if e.is_of_address() => StatusCode::FORBIDDEN,
                 UpstreamError::Dial(DialError::Timeout { .. })
@@ -93,6 +100,7 @@ impl Refusal {
             },
             Refusal::KeyUnavailable(_) => "key-unavailable",
             Refusal::AuditUnavailable(_) => "audit-unavailable",
+            Refusal::NotCovered { .. } => "ca-unavailable",
         }
     }
 
@@ -117,6 +125,9 @@ impl Refusal {
             }
             Refusal::Stranger { uid: None } => {
                 "the system does not tell which user connects; make a token with 'locum agent add'".into()
+            }
+            Refusal::NotCovered { host, remedy } => {
+                format!("locum's CA may not sign for {host}, by its name constraints; {remedy}")
             }
             Refusal::Misdirected { inside, tunnel } => format!("asked for {inside} in a tunnel to {tunnel}"),
             Refusal::NotForwarded(why) | Refusal::TooLarge(why) => (*why).to_owned(),
@@ -167,6 +178,7 @@ impl Refusal {
             "upstream-failed" => "The upstream failed",
             "key-unavailable" => "A key is unavailable",
             "audit-unavailable" => "The audit is unavailable",
+            "ca-unavailable" => "The CA does not cover the host",
             _ => "The request was refused",
         }
     }

@@ -57,7 +57,7 @@ impl Files {
     pub fn write(dir: &Path, ours: &str, now: &dyn Fn(&str) -> Option<String>) -> Result<Self, FilesError> {
         let files = Self::below(dir);
         let own = own_ca_files(now);
-        let certificates = certificates(rustls_native_certs::load_native_certs().certs, &own, ours);
+        let certificates = certificates(rustls_native_certs::load_native_certs().certs, &own, &files.bundle, ours);
         put(&files.bundle, pem(&certificates).as_bytes())?;
         put(&files.trust_store, &pkcs12::trust_store(&certificates))?;
         put(&files.wgetrc, wgetrc(&own_wgetrc(now), &files.bundle).as_bytes())?;
@@ -80,13 +80,32 @@ pub fn own_ca_files(now: &dyn Fn(&str) -> Option<String>) -> Vec<PathBuf> {
     out
 }
 
-/// All that a child trusts, each certificate once; ours first, so that it is seen at a glance.
-fn certificates(system: Vec<CertificateDer<'static>>, own: &[PathBuf], ours: &str) -> Vec<CertificateDer<'static>> {
-    let ours = CertificateDer::pem_slice_iter(ours.as_bytes()).filter_map(Result::ok);
-    let own = own.iter().filter_map(|path| read(path).ok());
-    let own = own.flat_map(|text| CertificateDer::pem_slice_iter(&text).filter_map(Result::ok).collect::<Vec<_>>());
+/// All that a child trusts, each certificate once; ours first, so that it is seen at a glance. `bundle` is where they go: of
+/// what a shell was given before, a CA of locum's that has been rotated away is trusted no longer.
+fn certificates(
+    system: Vec<CertificateDer<'static>>,
+    own: &[PathBuf],
+    bundle: &Path,
+    ours: &str,
+) -> Vec<CertificateDer<'static>> {
+    let ours = in_pem(ours.as_bytes());
+    let own = own.iter().filter_map(|path| Some((path, read(path).ok()?)));
+    let own = own.flat_map(|(path, text)| {
+        let is_ours = path == bundle;
+        in_pem(&text).into_iter().filter(move |certificate| !(is_ours && is_of_locum(certificate)))
+    });
     let mut seen = HashSet::new();
-    ours.chain(own).chain(system).filter(|c| seen.insert(c.clone())).collect()
+    ours.into_iter().chain(own).chain(system).filter(|c| seen.insert(c.clone())).collect()
+}
+
+fn in_pem(text: &[u8]) -> Vec<CertificateDer<'static>> {
+    CertificateDer::pem_slice_iter(text).filter_map(Result::ok).collect()
+}
+
+/// Whether it names locum as its maker, as our CA does.
+fn is_of_locum(certificate: &CertificateDer<'_>) -> bool {
+    let Ok((_, parsed)) = x509_parser::parse_x509_certificate(certificate) else { return false };
+    parsed.subject().iter_organization().any(|organization| organization.as_str() == Ok("locum"))
 }
 
 /// PEM as RFC 7468 has it, 64 characters on a line.
@@ -142,6 +161,8 @@ fn put(path: &Path, bytes: &[u8]) -> Result<(), FilesError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ca::{Authority, Scope};
+    use std::time::SystemTime;
 
     fn certificate(fill: u8) -> CertificateDer<'static> {
         CertificateDer::from(vec![fill; 100])
@@ -153,12 +174,32 @@ mod tests {
         let own = dir.path().join("own.pem");
         fs::write(&own, format!("# mine\n{}", pem(&[certificate(2), certificate(3)]))).unwrap();
         let missing = dir.path().join("missing.pem");
-        let all = certificates(vec![certificate(3), certificate(4)], &[own, missing], &pem(&[certificate(1)]));
+        let bundle = dir.path().join("ca-bundle.pem");
+        let all = certificates(vec![certificate(3), certificate(4)], &[own, missing], &bundle, &pem(&[certificate(1)]));
         assert_eq!(all, [1, 2, 3, 4].map(certificate));
         let text = pem(&all);
         assert!(text.lines().all(|l| l.len() <= 64));
         let read: Vec<_> = CertificateDer::pem_slice_iter(text.as_bytes()).map(Result::unwrap).collect();
         assert_eq!(read, all);
+    }
+
+    /// In a shell that has evaluated `locum env` already, the user's own file is the one that is written.
+    #[test]
+    fn a_ca_that_was_rotated_away_is_trusted_no_longer() {
+        let dir = tempfile::tempdir().unwrap();
+        let bundle = Files::below(dir.path()).bundle;
+        let now = |name: &str| (name == "SSL_CERT_FILE").then(|| bundle.display().to_string());
+        let new = || Authority::generate(SystemTime::now(), "test", &Scope::Any).unwrap();
+        let (old, next) = (new(), new());
+        fs::write(&bundle, pem(&[certificate(1)])).unwrap();
+        let trusted = |ours: &str| {
+            Files::write(dir.path(), ours, &now).unwrap();
+            let held = in_pem(&fs::read(&bundle).unwrap());
+            [old.certificate(), next.certificate(), &certificate(1)].map(|c| held.contains(c))
+        };
+        assert_eq!(trusted(old.certificate_pem()), [true, false, true]);
+        assert_eq!(trusted(&format!("{}{}", old.certificate_pem(), next.certificate_pem())), [true, true, true]);
+        assert_eq!(trusted(next.certificate_pem()), [false, true, true]);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod agents;
 mod attacks;
+mod certificates;
 mod clients;
 mod codings;
 mod commands;

@@ -277,3 +277,22 @@ fn many_requests_of_go() {
         crate::clients::load(&[&clients::installed("matrix/bin/go_load"), URL, version], over);
     }
 }
+
+/// Java passes over the constraints of what it trusts, so it is the intermediate's that it heeds.
+#[test]
+#[ignore = "tests/matrix installs what it needs, and runs it"]
+fn java_refuses_what_is_outside_of_the_cas_constraints() {
+    crate::certificates::refuses_what_is_outside(&["java", &program("Tls.java")]);
+}
+
+#[test]
+#[ignore = "tests/matrix installs what it needs, and runs it"]
+fn go_refuses_what_is_outside_of_the_cas_constraints() {
+    crate::certificates::refuses_what_is_outside(&[&clients::installed("matrix/bin/go_tls")]);
+}
+
+#[test]
+#[ignore = "tests/matrix installs what it needs, and runs it"]
+fn chromium_refuses_what_is_outside_of_the_cas_constraints() {
+    crate::certificates::refuses_what_is_outside(&["bash", &program("chromium_tls.sh")]);
+}

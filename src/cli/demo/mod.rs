@@ -9,7 +9,6 @@ use crate::audit::filter::Filter;
 use crate::audit::lines::member;
 use crate::audit::query;
 use crate::audit::verify::{Proofs, verify_all};
-use crate::ca::Root;
 use crate::config::settings::{Environment as Variables, Given, Settings};
 use crate::memory::Environment;
 use anyhow::Context as _;
@@ -21,7 +20,6 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::SystemTime;
 use upstream::{HOST, Upstream};
 
 #[derive(Debug, clap::Args)]
@@ -93,18 +91,17 @@ where = ["header", "body"]
         write_private(&at("locum.toml"), &config)?;
         let given = Given { config: Some(at("locum.toml")), state: Some(at("state")) };
         let settings = Settings::load(&given, &Variables::default())?;
-        let root = Root::generate(SystemTime::now(), "demo")?;
-        let ca = root.certificate().clone();
-        write_private(&at("ca.pem"), root.certificate_pem())?;
         let plan = Plan {
             settings,
             environment: Arc::new(Environment::default()),
             listen: Some(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0)),
-            root: Some(root),
             tokens: Vec::new(),
             descendants: false,
         };
-        let running = App::build(plan).and_then(App::spawn).map_err(told)?;
+        let app = App::build(plan).map_err(told)?;
+        let ca = app.ca().current.certificate().clone();
+        write_private(&at("ca.pem"), &app.ca().bundle())?;
+        let running = app.spawn().map_err(told)?;
         Ok(Self { dir, upstream, running, ca, key })
     }
 

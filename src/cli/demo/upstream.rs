@@ -1,6 +1,6 @@
 //! The demo's upstream: real TLS, HTTP/1.1 and HTTP/2, and an answer that says what it was sent, key and all.
 
-use crate::ca::{Leaves, Root};
+use crate::ca::{Authority, Leaves, Scope};
 use crate::name::Host;
 use bytes::Bytes;
 use http::{Request, Response};
@@ -35,9 +35,9 @@ pub struct Upstream {
 impl Upstream {
     /// Serves on the current runtime, until that ends.
     pub async fn start() -> anyhow::Result<Self> {
-        let root = Arc::new(Root::generate(SystemTime::now(), "demo upstream")?);
-        let ca_pem = root.certificate_pem().to_owned();
-        let leaves = Leaves::new(root, Arc::new(rustls::crypto::aws_lc_rs::default_provider()))?;
+        let ca = Arc::new(Authority::generate(SystemTime::now(), "demo upstream", &Scope::Any)?);
+        let ca_pem = ca.certificate_pem().to_owned();
+        let leaves = Leaves::new(ca, Arc::new(rustls::crypto::aws_lc_rs::default_provider()))?;
         let acceptor = TlsAcceptor::from(leaves.config(&HOST.parse::<Host>()?, SystemTime::now())?);
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;

@@ -7,6 +7,7 @@ pub mod client;
 pub mod clients;
 pub mod coded;
 pub mod exit;
+pub mod forged;
 pub mod locum;
 pub mod pattern;
 pub mod scan;
