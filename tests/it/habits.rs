@@ -60,11 +60,11 @@ fn who_has_said_all_still_gets_the_answer() {
     tunnel.stream.sock.shutdown(Shutdown::Write).expect("a half");
     upstream.await_begun(1);
     drop(gate);
-    feed.send("the whole answer");
+    feed.send("the whole answer!");
     drop(feed);
     let mut answer = String::new();
     tunnel.stream.read_to_string(&mut answer).expect("an answer with its proper end");
-    assert!(answer.starts_with("HTTP/1.1 200 ") && answer.contains("the whole answer"), "{answer}");
+    assert!(answer.starts_with("HTTP/1.1 200 ") && answer.contains("the whole answer!"), "{answer}");
     let records = serve.stop().audit();
     assert!(of(&records, "exchange").iter().all(|r| r["success"] == true), "{records:#?}");
 }

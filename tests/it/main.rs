@@ -15,6 +15,7 @@ mod floors;
 mod following;
 mod grpc;
 mod habits;
+mod hidden_forms;
 mod holders;
 mod keys;
 mod laws;

@@ -27,8 +27,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use stream::Stream;
 
-/// A body of declared length up to this is held and scrubbed whole, so that its length is exact; and so much of a coded one
-/// is held, however long it is.
+/// A body of declared length up to this is held and scrubbed whole, so that its length is exact; of a coded one, which opens
+/// to this much.
 const HELD: u64 = 64 * 1024;
 /// A digest of what holds a key with fewer unknown bits than this could be tried out.
 const BEYOND_TRYING: f32 = 96.0;
@@ -107,11 +107,13 @@ pub(super) async fn rewrite(
     };
     // each message of gRPC says its length before it, so nothing in it may change its own
     let framed = headers::grpc(&parts.headers).is_some();
-    let is_short = inner.size_hint().exact().is_some_and(|n| n <= HELD);
+    let declared = inner.size_hint().exact().filter(|_| !framed);
     match opened {
         // how long a coded body is says how well it was compressed, so only what it opens to counts
-        Some(portions) if !portions.in_lines && !framed => hold::coded(parts, inner, portions, scrubber, answer).await,
-        None if is_short && !framed => hold::plain(parts, inner, scrubber, answer).await,
+        Some(portions) if declared.is_some() && !portions.in_lines => {
+            hold::coded(parts, inner, portions, scrubber, answer).await
+        }
+        None if declared.is_some_and(|n| n <= HELD) => hold::plain(parts, inner, scrubber, answer).await,
         opened => {
             // whether they stay right is known when it is too late
             digests::remove(&mut parts.headers);

@@ -2,6 +2,7 @@
 //! guesses alike, however they are spelled, cut and stored, and whichever part of an answer quotes them.
 
 use crate::support::client::{BOTH, Client, Http, full, none, whole};
+use crate::support::coded::encode;
 use crate::support::locum::of;
 use crate::support::websocket::{Socket, open};
 use crate::support::{Home, Serve, Upstream};
@@ -108,9 +109,12 @@ async fn stored(
     status: u16,
     text: &str,
     cut: usize,
+    coding: &str,
 ) -> (Vec<u8>, Option<HeaderMap>) {
-    let feed = upstream.on("/stored", Response::builder().status(status).header("trailer", "x-quote"));
-    text.as_bytes().chunks(cut).for_each(|piece| feed.send(piece.to_vec()));
+    let head = Response::builder().status(status).header("trailer", "x-quote");
+    let coded = if coding.is_empty() { text.as_bytes().to_vec() } else { encode(coding, text.as_bytes()) };
+    let feed = upstream.on("/stored", if coding.is_empty() { head } else { head.header("content-encoding", coding) });
+    coded.chunks(cut).for_each(|piece| feed.send(piece.to_vec()));
     let quote: String = text.chars().filter(|c| !c.is_control()).collect();
     feed.trailers(HeaderMap::from_iter([("x-quote".parse().expect("a name"), quote.parse().expect("a value"))]));
     let answer = client.get("/stored").await;
@@ -141,18 +145,20 @@ async fn guesses_are_answered_alike_whichever_letter_is_the_keys() {
             for batch in guesses.chunks(90) {
                 let same = quoted(&mut one, batch).await == quoted(&mut other, batch).await;
                 assert!(same, "{}: quoted over {http:?}", shape.name);
-                for (status, cut, between) in [(200, 7, "\n"), (200, 4000, "\""), (401, 31, " ")] {
+                for (status, cut, between, coding) in
+                    [(200, 7, "\n", ""), (200, 4000, "\"", ""), (401, 31, " ", ""), (200, 19, "\n", "gzip")]
+                {
                     let text = batch.join(between);
-                    let told = stored(&mut one, &upstream, status, &text, cut).await;
-                    let same = told == stored(&mut other, &upstream, status, &text, cut).await;
-                    assert!(same, "{}: stored, {status} over {http:?} in pieces of {cut}", shape.name);
+                    let told = stored(&mut one, &upstream, status, &text, cut, coding).await;
+                    let same = told == stored(&mut other, &upstream, status, &text, cut, coding).await;
+                    assert!(same, "{}: stored, {status} over {http:?} in pieces of {cut} {coding}", shape.name);
                 }
             }
         }
         // and that it isn't because nothing is hidden
         let mut client = right.client(&upstream, Http::One).await;
         for text in spelled(shape.key) {
-            let (body, _) = stored(&mut client, &upstream, 200, &format!("\"{text}\""), 9).await;
+            let (body, _) = stored(&mut client, &upstream, 200, &format!("\"{text}\""), 9, "").await;
             let body = String::from_utf8_lossy(&body).into_owned();
             assert!(body.contains("<<") && !body.contains(&text), "{}: {text}: {body}", shape.name);
         }
