@@ -112,6 +112,7 @@ impl App {
         let shared = Shared {
             config: proxy::Config::default(),
             live: ArcSwap::from_pointee(live),
+            changes: watch::Sender::new(()),
             secrets,
             audit: log,
             alerts,

@@ -15,10 +15,12 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// What a request says of itself to the pool: a key is in its head or may come in its body.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct CarriesKey {
     /// The target is a secret as a whole; of headers, those that are marked sensitive are.
     pub in_target: bool,
+    /// Asked whenever the request is about to be sent: a connection may have been long in coming.
+    pub may_go: Arc<dyn Fn() -> bool + Send + Sync>,
 }
 
 /// Random characters of a stand-in, before the digits that number it.
@@ -315,7 +317,7 @@ mod tests {
         let request =
             Request::get(TARGET).header("authorization", secret("Bearer sk-secret")).header("x-plain", "seen");
         let request = request.header("x-two", secret("one-secret")).header("x-two", secret("two-secret"));
-        request.extension(CarriesKey { in_target: true }).body(()).unwrap()
+        request.extension(CarriesKey { in_target: true, may_go: Arc::new(|| true) }).body(()).unwrap()
     }
 
     fn head(request: &Request<()>) -> Vec<u8> {
