@@ -17,6 +17,7 @@
 //!          proxy/conn.rs       the connection that requests come in on; serve.rs serves them
 //!          proxy/intercept.rs  peek the ClientHello, answer with our leaf
 //!          proxy/exchange.rs   one request and its response, top to bottom
+//!          proxy/authorization.rs  whether what was decided when it began still holds
 //!          proxy/upgrade.rs    a WebSocket's handshake; websocket.rs: its messages; frames.rs: its frames
 //!          proxy/kin.rs        who was started by `run`, and so needs no token
 //!          proxy/framing.rs    HTTP/1.1 read more strictly than servers must; strict.rs puts it before hyper

@@ -119,6 +119,7 @@ impl App {
         let shared = Shared {
             config: proxy::Config { ca_remedy: remedy(&settings, ca_kept_in.as_deref()), ..proxy::Config::default() },
             live: ArcSwap::from_pointee(live),
+            changes: watch::Sender::new(()),
             secrets,
             audit: log,
             alerts,

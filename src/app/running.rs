@@ -91,7 +91,7 @@ impl Running {
         }
         let changed = changes(&self.app.active_keys, &active);
         live.keys = shared.secrets.reload(sources(&active, supplies));
-        shared.live.store(Arc::new(live));
+        shared.take_over(live);
         audit::reload(&shared.alerts, &settings);
         // what carried a key that is bound elsewhere now, or gone, carries nothing more
         self.pools.iter().for_each(|pool| pool.close(|_| true));
@@ -121,6 +121,7 @@ impl Running {
             if before.is_some_and(|before| before != now) {
                 let bound = |origin: &Origin| key.rule.covers_host(&origin.host);
                 self.pools.iter().for_each(|pool| pool.close(bound));
+                self.app.shared.note_change();
             }
         }
     }
@@ -135,7 +136,7 @@ impl Running {
         let active: Vec<&KeySetting> = self.app.active_keys.iter().collect();
         let mut live = self.renewed(&self.app.settings, &active)?;
         live.keys = self.app.shared.secrets.table();
-        self.app.shared.live.store(Arc::new(live));
+        self.app.shared.take_over(live);
         self.app.tokens_read = stamp;
         self.note_reload("the agents' tokens".into());
         Ok(true)
@@ -163,6 +164,7 @@ impl Running {
     pub fn wipe(&self) {
         self.app.shared.secrets.wipe();
         memory::wipe_all();
+        self.app.shared.note_change();
         let mut record = Record::new(SystemTime::now(), Event::Key, "wipe");
         record.success = Some(true);
         self.app.shared.audit.append(&record);

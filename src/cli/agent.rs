@@ -38,7 +38,7 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Let an agent's token no longer count, from its next request on
+    /// Let an agent's token no longer count, and end what it has under way
     Revoke { name: AgentName },
 }
 

@@ -290,6 +290,29 @@ impl Rules {
         Ok(())
     }
 
+    /// Judges again one key that was granted to these places of a body. The head has been judged before, with these uses.
+    pub fn decide_for_body(
+        &self,
+        question: Question<'_>,
+        key: &KeyName,
+        places: &[Place],
+        head: &[Use],
+    ) -> Result<Permit, Denial> {
+        let Question { agent, method, .. } = question;
+        if !agent.methods.is_empty() && !agent.methods.contains(method) {
+            return Err(Denial::AgentMethod { method: method.to_string(), agent: agent.name.clone() });
+        }
+        let written = || key.placeholder();
+        let rule = self.by_name.get(key).ok_or_else(|| Denial::UnknownKey { written: written() })?;
+        self.judge(question, rule, &written())?;
+        if let Some(place) = places.iter().find(|place| !rule.places.contains(place)) {
+            let (place, bound) = (place.to_string(), list(&rule.places));
+            return Err(Denial::PlaceNotBound { written: written(), key: key.clone(), place, bound });
+        }
+        let body = self.body_grant(question, rule, head).into_iter().collect();
+        Ok(Permit { body, ..Permit::default() })
+    }
+
     /// Whether this rule lets its key go with this request, whatever the place.
     fn judge(&self, question: Question<'_>, rule: &KeyRule, written: &str) -> Result<(), Denial> {
         let Question { agent, origin, method, path, .. } = question;

@@ -4,7 +4,7 @@ pub mod agent;
 pub mod decide;
 mod denial;
 pub mod forms;
-mod overrides;
+pub mod overrides;
 pub mod rule;
 
 pub use agent::{Agent, Agents};

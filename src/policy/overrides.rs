@@ -78,6 +78,13 @@ pub fn of_path(headers: &HeaderMap, query: &str) -> Option<String> {
     header(headers, &PATH_HEADERS).or_else(|| field(query, |name, _| gives_path(name)))
 }
 
+/// Those headers that give another method or path: all that has to be kept of a head to judge it again.
+pub fn named(headers: &HeaderMap) -> HeaderMap {
+    let gives = |name: &str| METHOD_HEADERS.iter().chain(&PATH_HEADERS).any(|known| same(name, known));
+    let named = headers.iter().filter(|(name, _)| gives(name.as_str()));
+    named.map(|(name, value)| (name.clone(), value.clone())).collect()
+}
+
 /// What a request may not get around: some methods, if there are any limits to those, and paths.
 #[derive(Debug, Clone, Default)]
 pub struct Limits {

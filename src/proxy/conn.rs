@@ -1,5 +1,6 @@
 //! The connection that requests come in on: who opened it, and for which host.
 
+use super::authorization::Caller;
 use super::connect::Admitted;
 use super::kin::Relative;
 use super::refuse::Refusal;
@@ -7,20 +8,19 @@ use super::upgrade::Switch;
 use super::{Live, Shared, Worker, early_scene};
 use crate::ca::Leaves;
 use crate::name::{AgentName, Host, Origin, Scheme};
-use crate::policy::Agent;
-use crate::policy::agent::{AuthError, Proof};
+use crate::policy::agent::AuthError;
 use crate::record::Scene;
 use http::header::{HOST, PROXY_AUTHORIZATION};
-use http::{HeaderMap, HeaderValue, Method, Request, Version};
+use http::{HeaderValue, Method, Request, Version};
+use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::SystemTime;
 
 /// The connection that requests come in on.
 pub(super) struct Conn {
     pub worker: Arc<Worker>,
     /// Who opened the tunnel; without one each request says for itself.
-    opener: Option<Opener>,
+    opener: Option<Arc<Caller>>,
     /// The tunnel's host; without one each request names its own.
     pub origin: Option<Origin>,
     /// The host that the TLS handshake named, where it was not the tunnel's.
@@ -35,38 +35,11 @@ pub(super) struct Conn {
     pub switch: Switch,
 }
 
-/// Who opened a tunnel, as known when the rules were last looked at.
-struct Opener {
-    proof: Proof,
-    known: Mutex<(Weak<Live>, Arc<Agent>)>,
-}
-
-impl Opener {
-    /// The agent as it is now: a revoked token, and a host that may no longer be reached, count for the next request
-    /// of an open tunnel to `origin`.
-    fn agent(&self, live: &Arc<Live>, origin: Option<&Origin>, now: SystemTime) -> Result<Arc<Agent>, Refusal> {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let expired = known.1.expires.is_some_and(|end| end <= now);
-        if expired || !std::ptr::eq(known.0.as_ptr(), Arc::as_ptr(live)) {
-            let agent = live.agents.again(&self.proof, now).map_err(Refusal::Unauthenticated)?;
-            if let Some(origin) = origin {
-                live.rules.admit(&agent, &origin.host, origin.port).map_err(Refusal::Denied)?;
-            }
-            *known = (Arc::downgrade(live), agent);
-        }
-        Ok(known.1.clone())
-    }
-
-    fn name(&self) -> AgentName {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).1.name.clone()
-    }
-}
-
 impl Conn {
     /// The requests of a tunnel to `origin`.
     pub fn tunnel(worker: Arc<Worker>, Admitted { agent, proof, pid }: Admitted, origin: Origin) -> Self {
-        let opener = Opener { proof, known: Mutex::new((Weak::new(), agent)) };
-        Self { opener: Some(opener), origin: Some(origin), pid, ..Self::new(worker) }
+        let opener = Caller::new(agent, proof, &origin);
+        Self { opener: Some(Arc::new(opener)), origin: Some(origin), pid, ..Self::new(worker) }
     }
 
     /// Plain requests, each with its own host and its own credentials.
@@ -114,22 +87,25 @@ impl Conn {
         }
     }
 
-    /// Who asks: the opener of the tunnel, or what the request itself says of its agent.
-    pub fn agent(
+    /// Who asks, the opener of the tunnel or what the request itself says of its agent, and for which host.
+    pub fn caller<B>(
         &self,
         live: &Arc<Live>,
-        headers: &HeaderMap,
+        request: &Request<B>,
         now: SystemTime,
-    ) -> Result<Arc<Agent>, (AgentName, Refusal)> {
+    ) -> Result<(Arc<Caller>, Origin), (AgentName, Refusal)> {
         if let Some(opener) = &self.opener {
-            return opener.agent(live, self.origin.as_ref(), now).map_err(|r| (opener.name(), r));
+            let asked = opener.agent(live, now).and_then(|_| self.origin_of(request));
+            return asked.map(|origin| (opener.clone(), origin)).map_err(|refusal| (opener.name(), refusal));
         }
-        let credentials = headers.get(PROXY_AUTHORIZATION).map(HeaderValue::as_bytes);
-        match (live.agents.authenticate(credentials, now), &self.relative) {
-            (Ok((agent, _)), _) => Ok(agent),
-            (Err(AuthError::Missing), Some(relative)) => Ok(relative.agent.clone()),
-            (Err(e), _) => Err((AgentName::local(), Refusal::Unauthenticated(e))),
-        }
+        let credentials = request.headers().get(PROXY_AUTHORIZATION).map(HeaderValue::as_bytes);
+        let (agent, proof) = match (live.agents.authenticate(credentials, now), &self.relative) {
+            (Ok(known), _) => known,
+            (Err(AuthError::Missing), Some(relative)) => (relative.agent.clone(), relative.proof.clone()),
+            (Err(e), _) => return Err((AgentName::local(), Refusal::Unauthenticated(e))),
+        };
+        let origin = self.origin_of(request).map_err(|refusal| (agent.name.clone(), refusal))?;
+        Ok((Arc::new(Caller::new(agent, proof, &origin)), origin))
     }
 
     /// The host that a request is for, in which tunnel, `Host`, `:authority` and target agree.
@@ -185,7 +161,7 @@ impl Conn {
     }
 
     pub fn record(&self, refusal: &Refusal) -> Arc<Scene> {
-        let agent = self.opener.as_ref().map_or_else(AgentName::local, Opener::name);
+        let agent = self.opener.as_ref().map_or_else(AgentName::local, |opener| opener.name());
         let scene = early_scene(self.shared(), agent, "", self.origin.as_ref());
         self.shared().record_refusal(scene.clone(), refusal);
         scene

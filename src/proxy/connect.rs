@@ -154,11 +154,7 @@ async fn connected(
     port: u16,
     stop: watch::Receiver<bool>,
 ) {
-    let unread = {
-        let live = worker.shared.live.load();
-        live.passthrough.iter().any(|p| p.lists(&host, port))
-            || live.intercept_bound_only && !live.rules.is_bound_host(&host)
-    };
+    let unread = worker.shared.live.load().leaves_unread(&host, port);
     let origin = Origin { scheme: Scheme::Https, host, port };
     if unread {
         return tunnel::run(worker, client, admitted, origin).await;

@@ -2,9 +2,11 @@
 //!
 //! A stream may run for hours. Meanwhile a key gets a new value, or comes to be bound to the host, and the host may say it.
 
-use super::{Live, Worker};
+use super::authorization::Authorization;
+use super::request_body::Fault;
+use super::{Live, Shared, Worker};
 use crate::memory::Opened;
-use crate::name::{KeyName, Origin};
+use crate::name::KeyName;
 use crate::policy::rule::{KeyRule, Scrubbing};
 use crate::rewrite::scrub::{Hits, ScrubKey, Scrubber};
 use crate::secrets::Keys;
@@ -12,13 +14,19 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-/// Follows the keys that are bound to the host of one answer.
+/// Follows the keys that are bound to the host of one answer, and the agent that it goes to.
 pub(super) struct CurrentScrubber {
-    worker: Arc<Worker>,
-    origin: Origin,
+    asked: Asked,
     hits: Arc<Hits>,
     known: Known,
     asking: Option<Asking>,
+}
+
+/// What an answer is to.
+#[derive(Clone)]
+struct Asked {
+    worker: Arc<Worker>,
+    authorization: Arc<Authorization>,
 }
 
 /// What was known when it was last looked at.
@@ -29,22 +37,20 @@ struct Known {
     scrubber: Option<Scrubber>,
 }
 
-type Asking = Pin<Box<dyn Future<Output = Result<Known, String>> + Send>>;
+type Asking = Pin<Box<dyn Future<Output = Result<Known, Fault>> + Send>>;
 
 impl CurrentScrubber {
     /// `keys` are those that were just opened for a request which `live` judged.
     pub fn new(
-        worker: Arc<Worker>,
-        origin: Origin,
+        worker: &Arc<Worker>,
+        authorization: Arc<Authorization>,
         live: Arc<Live>,
         generations: Vec<(KeyName, u64)>,
         keys: &Keys,
     ) -> Self {
-        let hits = Arc::default();
-        let rules = live.rules.bound_to_host(&origin.host);
-        let scrubber = scrubber(&worker, &origin, &live, &rules, keys, &hits);
-        drop(rules);
-        Self { worker, origin, hits, known: Known { live, generations, scrubber }, asking: None }
+        let (asked, hits) = (Asked { worker: worker.clone(), authorization }, Arc::default());
+        let scrubber = scrubber(&asked, &live, keys, &hits);
+        Self { asked, hits, known: Known { live, generations, scrubber }, asking: None }
     }
 
     /// What hides keys as of the last look; `None` for a host without any.
@@ -59,18 +65,19 @@ impl CurrentScrubber {
     /// Looks again. Whether something has changed.
     ///
     /// # Errors
-    /// Why a key that may come back can't be hidden.
-    pub async fn renew(&mut self) -> Result<bool, String> {
+    /// Why a key that may come back can't be hidden, or the agent may have no more of the answer.
+    pub async fn renew(&mut self) -> Result<bool, Fault> {
         std::future::poll_fn(|cx| self.poll_renew(cx)).await
     }
 
     /// [`Self::renew`]; it waits only where a key's source has to be asked.
-    pub fn poll_renew(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, String>> {
+    pub fn poll_renew(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, Fault>> {
         if self.asking.is_none() {
+            self.asked.authorization.agent_holds()?;
             if self.is_current() {
                 return Poll::Ready(Ok(false));
             }
-            self.asking = Some(Box::pin(look(self.worker.clone(), self.origin.clone(), self.hits.clone())));
+            self.asking = Some(Box::pin(look(self.asked.clone(), self.hits.clone())));
         }
         let Some(asking) = &mut self.asking else { return Poll::Ready(Ok(false)) };
         let looked = ready!(asking.as_mut().poll(cx));
@@ -85,48 +92,37 @@ impl CurrentScrubber {
     }
 
     fn is_current(&self) -> bool {
-        let shared = &self.worker.shared;
-        let same_rules = Arc::ptr_eq(&shared.live.load(), &self.known.live);
-        let keys = &self.known.live.keys;
-        same_rules
-            && self.known.generations.iter().all(|(name, generation)| shared.secrets.is_still(keys, name, *generation))
+        let Shared { live, secrets, .. } = &*self.asked.worker.shared;
+        let same_rules = Arc::ptr_eq(&live.load(), &self.known.live);
+        same_rules && self.known.generations.iter().all(|(name, generation)| secrets.is_current(name, *generation))
     }
 }
 
-async fn look(worker: Arc<Worker>, origin: Origin, hits: Arc<Hits>) -> Result<Known, String> {
-    let live = worker.shared.live.load_full();
-    let rules = live.rules.bound_to_host(&origin.host);
-    let names: Vec<&KeyName> = rules.iter().map(|rule| &rule.name).collect();
-    // before the values are had, so that one which changes meanwhile is not taken for the one it changed to
-    let generations = generations(&worker, &names);
-    let keys = worker.shared.secrets.open_to_hide(&live.keys, &names).await;
+async fn look(asked: Asked, hits: Arc<Hits>) -> Result<Known, Fault> {
+    let shared = &asked.worker.shared;
+    let live = shared.live.load_full();
+    let names: Vec<KeyName> = bound(&live, &asked).iter().map(|rule| rule.name.clone()).collect();
+    let keys = shared.secrets.open_to_hide(&live.keys, &names).await;
     if let Some(e) = keys.unhidden() {
-        return Err(format!("what answers could show it: {e}"));
+        return Err(Fault::Key(format!("what answers could show it: {e}")));
     }
-    let scrubber = scrubber(&worker, &origin, &live, &rules, &keys, &hits);
-    drop(rules);
+    let scrubber = scrubber(&asked, &live, &keys, &hits);
+    let generations = names.into_iter().map(|name| (name.clone(), keys.generation(&name))).collect();
     Ok(Known { live, generations, scrubber })
 }
 
-/// What tells later whether the values of these keys are still those of now.
-pub(super) fn generations(worker: &Worker, names: &[&KeyName]) -> Vec<(KeyName, u64)> {
-    names.iter().map(|name| ((*name).clone(), worker.shared.secrets.generation(name))).collect()
+fn bound<'l>(live: &'l Live, asked: &Asked) -> Vec<&'l Arc<KeyRule>> {
+    live.rules.bound_to_host(&asked.authorization.origin.host)
 }
 
-/// What hides these keys in answers of the host; `None` where there are none.
-fn scrubber(
-    worker: &Worker,
-    origin: &Origin,
-    live: &Arc<Live>,
-    rules: &[&Arc<KeyRule>],
-    keys: &Keys,
-    hits: &Arc<Hits>,
-) -> Option<Scrubber> {
-    let rule = |name: &KeyName| rules.iter().find(|rule| rule.name == *name && rule.scrub != Scrubbing::Never);
-    let hidden = || keys.iter().filter(|(name, _)| rule(name).is_some());
+/// What hides the keys of the host in its answers; `None` where there are none.
+fn scrubber(asked: &Asked, live: &Arc<Live>, keys: &Keys, hits: &Arc<Hits>) -> Option<Scrubber> {
+    let rules = bound(live, asked);
     if rules.is_empty() {
         return None;
     }
+    let rule = |name: &KeyName| rules.iter().find(|rule| rule.name == *name && rule.scrub != Scrubbing::Never);
+    let hidden = || keys.iter().filter(|(name, _)| rule(name).is_some());
     let described = |(name, value): (&KeyName, &Arc<Opened>)| {
         Some(ScrubKey {
             key: name.clone(),
@@ -137,6 +133,7 @@ fn scrubber(
         })
     };
     let described = || hidden().filter_map(described).collect();
-    let patterns = worker.patterns.patterns(&origin.host, live, hidden(), described);
+    let host = &asked.authorization.origin.host;
+    let patterns = asked.worker.patterns.patterns(host, live, hidden(), described);
     Some(Scrubber::with(patterns, hits.clone()))
 }

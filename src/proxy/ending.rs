@@ -24,6 +24,8 @@ pub(super) struct Tally {
     pub answered: AtomicBool,
     /// The exchange has ended: who still waits to send a body need not.
     pub over: Notify,
+    /// As above, for whoever still sends one.
+    pub ended: AtomicBool,
     /// The keys that went into it, in the order of their first use.
     used: Mutex<Vec<KeyName>>,
     fault: Mutex<Option<Fault>>,
@@ -174,7 +176,12 @@ impl Ending {
         let kept = self.tally.kept.load(Ordering::Relaxed);
         record.kept = (kept > 0).then_some(kept);
         record.scrubbed = (hidden > 0).then_some(hidden);
+        let fault = self.tally.fault().filter(|fault| !matches!(fault, Fault::Agent(_)));
+        if let Some(fault) = &fault {
+            self.shared.record_refusal(self.scene.clone(), &fault.clone().into());
+        }
         record.error = match std::mem::replace(&mut self.outcome, Outcome::Refused) {
+            Outcome::Open | Outcome::Broken(_) if fault.is_some() => fault.map(|fault| fault.to_string()),
             Outcome::Open if self.shared.cut.load(Ordering::Relaxed) => Some("locum was stopped".into()),
             Outcome::Open => Some("the agent hung up".into()),
             Outcome::Broken(why) => Some(why),
@@ -188,6 +195,7 @@ impl Ending {
 impl Drop for Ending {
     fn drop(&mut self) {
         self.tally.over.notify_one();
+        self.tally.ended.store(true, Ordering::Release);
         if matches!(self.outcome, Outcome::Refused) {
             return;
         }

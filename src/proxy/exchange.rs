@@ -1,10 +1,11 @@
 //! One request and its response, top to bottom.
 
+use super::authorization::{Authorization, Caller, Value};
 use super::conn::Conn;
-use super::current_scrubber::{self, CurrentScrubber};
+use super::current_scrubber::CurrentScrubber;
 use super::ending::{Ending, HTTP_2, Tally};
 use super::refuse::Refusal;
-use super::request_body::{self, Fault, RequestBody};
+use super::request_body::{self, Came, Fault, Plan, RequestBody};
 use super::response_body::{self, Answer, ResponseBody};
 use super::upgrade::Handshake;
 use super::websocket::Relay;
@@ -13,6 +14,7 @@ use crate::name::{AgentName, Host, KeyName, Origin, Scheme};
 use crate::place::Place;
 use crate::policy::agent::Turn;
 use crate::policy::decide::{Mention, Question};
+use crate::policy::overrides;
 use crate::policy::{Agent, Denial, Permit};
 use crate::record::{Event, KeyRef, Operation, Record, Scene};
 use crate::rewrite::BodyKey;
@@ -24,6 +26,7 @@ use crate::upstream::late::CarriesKey;
 use crate::upstream::pool::Wish;
 use bytes::Bytes;
 use http::header::{EXPECT, HOST};
+use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
@@ -62,6 +65,7 @@ fn written_origin(uri: &Uri) -> Option<Origin> {
 /// Who asks, and whom: what a request depends on before its content counts.
 struct Asked {
     live: Arc<Live>,
+    caller: Arc<Caller>,
     agent: Arc<Agent>,
     origin: Origin,
     turn: Turn,
@@ -69,16 +73,35 @@ struct Asked {
 
 impl Asked {
     fn by(conn: &Conn, request: &Request<Incoming>) -> Result<Self, (AgentName, Refusal)> {
-        let live = conn.shared().live.load_full();
-        let agent = conn.agent(&live, request.headers(), SystemTime::now())?;
-        let fail = |refusal| (agent.name.clone(), refusal);
-        let origin = conn.origin_of(request).map_err(fail)?;
-        if conn.origin.is_none() {
-            live.rules.admit(&agent, &origin.host, origin.port).map_err(|d| fail(Refusal::Denied(d)))?;
-        }
+        let (live, now) = (conn.shared().live.load_full(), SystemTime::now());
+        let (caller, origin) = conn.caller(&live, request, now)?;
+        let agent = caller.agent(&live, now).map_err(|refusal| (caller.name(), refusal))?;
         let meter = conn.shared().meters.of(&agent.name);
-        let turn = meter.enter(agent.limits, Instant::now()).map_err(|wait| fail(Refusal::Wait(wait)))?;
-        Ok(Self { live, agent, origin, turn })
+        let turn = meter.enter(agent.limits, Instant::now());
+        let turn = turn.map_err(|wait| (agent.name.clone(), Refusal::Wait(wait)))?;
+        Ok(Self { live, caller, agent, origin, turn })
+    }
+}
+
+/// A head as it was judged by one set of rules.
+struct Judged {
+    live: Arc<Live>,
+    hits: HeadHits,
+    permit: Permit,
+}
+
+impl Judged {
+    fn now(shared: &Shared, caller: &Caller, origin: &Origin, parts: &Parts, has_body: bool) -> Result<Self, Refusal> {
+        let live = shared.live.load_full();
+        let agent = caller.agent(&live, SystemTime::now())?;
+        let hits = head::find(&live.vocabulary, &parts.uri, &parts.headers);
+        let permit = decide(&live, &agent, origin, parts, &hits, has_body).map_err(Refusal::Denied)?;
+        Ok(Self { live, hits, permit })
+    }
+
+    /// Whether it would be judged by the same rules now.
+    fn is_of_now(&self, shared: &Shared) -> bool {
+        Arc::ptr_eq(&self.live, &shared.live.load())
     }
 }
 
@@ -91,39 +114,48 @@ async fn forward(
     start: Instant,
 ) -> Result<Response<ResponseBody>, Refusal> {
     let shared = conn.shared();
+    let Asked { live, caller, origin, turn, .. } = asked;
     let (mut parts, body) = request.into_parts();
-    let http = version(parts.version);
-    let wish = match parts.version {
-        Version::HTTP_2 if headers::grpc(&parts.headers).is_some() => Wish::Http2,
-        Version::HTTP_2 => Wish::Any,
-        _ => Wish::Http1,
-    };
-    let handshake = Handshake::asked(&parts, !body.is_end_stream())?;
-    let wish = if handshake.is_some() { Wish::Alone } else { wish };
+    let (http, has_body) = (version(parts.version), !body.is_end_stream());
+    let handshake = Handshake::asked(&parts, has_body)?;
+    let wish = if handshake.is_some() { Wish::Alone } else { wish(&parts) };
     let chunked = headers::request(&mut parts.headers);
     parts.headers.remove(headers::LOCUM_TOOL);
-    let expects = parts.version == Version::HTTP_11 && !body.is_end_stream() && expects_word(&parts.headers);
+    let expects = parts.version == Version::HTTP_11 && has_body && expects_word(&parts.headers);
     parts.headers.remove(EXPECT);
     parts.uri = origin_form(&parts.uri);
-    asked.live.inject(&asked.origin, &mut parts.headers);
+    live.inject(&origin, &mut parts.headers);
 
-    let hits = head::find(&asked.live.vocabulary, &parts.uri, &parts.headers);
-    let permit = decide(&asked, &parts, &hits, !body.is_end_stream()).map_err(Refusal::Denied)?;
-    let wanted = permit.uses().iter().map(|u| &u.key).chain(permit.body().iter().map(|grant| &grant.rule.name));
+    let judged = Judged::now(shared, &caller, &origin, &parts, has_body)?;
+    let wanted = judged.permit.uses().iter().map(|u| &u.key);
+    let wanted = wanted.chain(judged.permit.body().iter().map(|grant| &grant.rule.name));
     let rest = shared.alerts.rest(scene.agent.as_str(), wanted.map(KeyName::as_str), SystemTime::now());
     if let Some(rest) = rest {
         return Err(Refusal::Rest(rest));
     }
-    // before the values are had, so that one which changes meanwhile is not taken for the one it changed to
-    let hidden: Vec<&KeyName> = permit.scrub().iter().map(|rule| &rule.name).collect();
-    let generations = current_scrubber::generations(&conn.worker, &hidden);
-    let keys =
-        shared.secrets.open(&asked.live.keys, &permit).await.map_err(|e| Refusal::KeyUnavailable(e.to_string()))?;
-    if let Some(e) = keys.unhidden() {
-        return Err(Refusal::KeyUnavailable(format!("what answers could show it: {e}")));
-    }
+    let tally = Arc::new(Tally::default());
+    let mut ending = Ending::new(shared.clone(), scene.clone(), tally.clone(), start, http, turn);
+    let judge = |parts: &Parts| Judged::now(shared, &caller, &origin, parts, has_body);
+    let opened = opened(shared, judged, judge, &parts, Came::Coming(body)).await;
+    let (Judged { live, hits, permit }, keys, came) = opened.map_err(|refusal| ending.refused(refusal))?;
+    let authorization = Arc::new(Authorization {
+        shared: shared.clone(),
+        scene: scene.clone(),
+        caller: caller.clone(),
+        origin: origin.clone(),
+        method: parts.method.clone(),
+        path: parts.uri.path().to_owned(),
+        query: parts.uri.query().unwrap_or_default().to_owned(),
+        overrides: overrides::named(&parts.headers),
+        has_body,
+        live: Arc::downgrade(&live),
+        head: permit.uses().to_vec(),
+        values: permit.keys().iter().map(|key| Value::of(key, &keys)).collect(),
+    });
     head::replace(&mut parts.uri, &mut parts.headers, &hits, |k| keys.get(k).map(|v| v.expose()))
-        .map_err(|e| Refusal::KeyUnavailable(e.to_string()))?;
+        .map_err(|e| ending.refused(Refusal::KeyUnavailable(e.to_string())))?;
+    let bound = permit.scrub().iter().map(|rule| Value::of(&rule.name, &keys));
+    let bound = (handshake.is_some() && !permit.scrub().is_empty()).then(|| bound.collect());
     if !permit.scrub().is_empty() {
         response_body::ask_for_identity(&mut parts.headers);
     }
@@ -131,15 +163,12 @@ async fn forward(
         Handshake::ask(&mut parts.headers, !permit.scrub().is_empty());
     }
 
-    let tally = Arc::new(Tally::default());
-    let Asked { live, agent, origin, turn } = asked;
-    let bound = (handshake.is_some() && !permit.scrub().is_empty()).then(|| generations.clone());
-    let current = CurrentScrubber::new(conn.worker.clone(), origin.clone(), live.clone(), generations, &keys);
-    let mut ending = Ending::new(shared.clone(), scene.clone(), tally.clone(), start, http, turn);
+    let generations = permit.scrub().iter().map(|rule| (rule.name.clone(), keys.generation(&rule.name))).collect();
+    let current = CurrentScrubber::new(&conn.worker, authorization.clone(), live.clone(), generations, &keys);
     ending.keys = permit.keys().to_vec();
     ending.hits = current.hits().clone();
-    let plan = request_body::Plan { shared, scene, permit: &permit, keys: &keys, vocabulary: &live.vocabulary };
-    let prepared = plan.prepare(&mut parts.headers, body, chunked, tally.clone()).await;
+    let plan = Plan { authorization: &authorization, permit: &permit, keys: &keys, vocabulary: &live.vocabulary };
+    let prepared = plan.prepare(&mut parts.headers, came, chunked, tally.clone()).await;
     let (body, body_uses) = prepared.map_err(|fault| ending.refused(fault.into()))?;
 
     let uses = permit.uses().iter().chain(&body_uses);
@@ -155,9 +184,7 @@ async fn forward(
     let in_body = !body_uses.is_empty() || !permit.body().is_empty() && !body.is_held();
     let in_messages_to_come = handshake.is_some() && !permit.messages().is_empty();
     if !permit.uses().is_empty() || in_body || in_messages_to_come {
-        let peer = if permit.on_loopback_only() { Peer::Loopback } else { Peer::Any };
-        let in_target = permit.uses().iter().any(|u| u.place.in_target());
-        parts.extensions.insert(CarriesKey { peer, in_target });
+        parts.extensions.insert(carries_key(&permit, &authorization, &tally));
     }
     let mut request = Request::from_parts(parts, body);
     if expects && !request.body().is_held() {
@@ -174,17 +201,18 @@ async fn forward(
     ending.status = Some(response.status().as_u16());
     tally.answered.store(true, Ordering::Release);
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        let keys = in_messages(&permit, &keys);
+        let authorization_of_relay = authorization.clone();
         let relay = bound.map(|bound| Relay {
-            shared: shared.clone(),
-            scene: scene.clone(),
-            agent,
-            keys: in_messages(&permit, &keys),
+            authorization: authorization_of_relay,
+            keys,
             bound,
+            permit,
             scrubber: current.scrubber().cloned(),
             live,
         });
         // boxed, as it is rare, and every request would carry room for it
-        return Box::pin(conn.switch.make(handshake, &origin, response, relay, tally, ending)).await;
+        return Box::pin(conn.switch.make(handshake, authorization, response, relay, tally, ending)).await;
     }
     if headers::is_coded_for_transfer(response.headers()) {
         let why = "the upstream's response has a transfer coding that was not asked for".into();
@@ -192,6 +220,55 @@ async fn forward(
     }
     headers::response(response.headers_mut());
     response_body::rewrite(response, &method, Answer { current, lease, ending }).await
+}
+
+/// The keys of a request that is all there, but for a long body: whatever was waited for, a body or a source, what was decided
+/// before is decided again if the rules have changed since.
+async fn opened(
+    shared: &Shared,
+    mut judged: Judged,
+    judge: impl Fn(&Parts) -> Result<Judged, Refusal>,
+    parts: &Parts,
+    mut came: Came,
+) -> Result<(Judged, Keys, Came), Refusal> {
+    loop {
+        if !judged.permit.body().is_empty() {
+            request_body::codings(&parts.headers)?;
+            if came.is_to_be_held() {
+                came = came.whole().await?;
+                judged = judge(parts)?;
+                continue;
+            }
+        }
+        let keys = shared.secrets.open(&judged.live.keys, &judged.permit).await;
+        let keys = keys.map_err(|e| Refusal::KeyUnavailable(e.to_string()))?;
+        if !judged.is_of_now(shared) {
+            judged = judge(parts)?;
+            continue;
+        }
+        return match keys.unhidden() {
+            Some(e) => Err(Refusal::KeyUnavailable(format!("what answers could show it: {e}"))),
+            None => Ok((judged, keys, came)),
+        };
+    }
+}
+
+/// Tells the pool that a key goes with a request, which is asked for again when it is about to be sent.
+fn carries_key(permit: &Permit, authorization: &Arc<Authorization>, tally: &Arc<Tally>) -> CarriesKey {
+    let (authorization, tally) = (authorization.clone(), tally.clone());
+    CarriesKey {
+        peer: if permit.on_loopback_only() { Peer::Loopback } else { Peer::Any },
+        in_target: permit.uses().iter().any(|u| u.place.in_target()),
+        may_go: Arc::new(move || authorization.head_holds().inspect_err(|fault| tally.set_fault(fault)).is_ok()),
+    }
+}
+
+fn wish(parts: &Parts) -> Wish {
+    match parts.version {
+        Version::HTTP_2 if headers::grpc(&parts.headers).is_some() => Wish::Http2,
+        Version::HTTP_2 => Wish::Any,
+        _ => Wish::Http1,
+    }
 }
 
 fn expects_word(headers: &HeaderMap) -> bool {
@@ -225,10 +302,17 @@ fn in_messages(permit: &Permit, keys: &Keys) -> Vec<BodyKey> {
         .collect()
 }
 
-fn decide(asked: &Asked, parts: &http::request::Parts, hits: &HeadHits, has_body: bool) -> Result<Permit, Denial> {
+fn decide(
+    live: &Live,
+    agent: &Agent,
+    origin: &Origin,
+    parts: &Parts,
+    hits: &HeadHits,
+    has_body: bool,
+) -> Result<Permit, Denial> {
     let question = Question {
-        agent: &asked.agent,
-        origin: &asked.origin,
+        agent,
+        origin,
         method: &parts.method,
         path: parts.uri.path(),
         query: parts.uri.query().unwrap_or_default(),
@@ -236,7 +320,7 @@ fn decide(asked: &Asked, parts: &http::request::Parts, hits: &HeadHits, has_body
         has_body,
     };
     let mentions = hits.iter().map(|h| Mention { written: &h.written, key: h.key.as_ref(), place: h.place.as_ref() });
-    asked.live.rules.decide(question, mentions)
+    live.rules.decide(question, mentions)
 }
 
 fn set_host(origin: &Origin, headers: &mut HeaderMap) {
@@ -321,6 +405,8 @@ impl From<Fault> for Refusal {
         match fault {
             Fault::Body { status, why } => Refusal::Body { status, why },
             Fault::Key(why) => Refusal::KeyUnavailable(why),
+            Fault::Denied(denial) => Refusal::Denied(denial),
+            Fault::Unauthenticated(e) => Refusal::Unauthenticated(e),
             Fault::Audit(why) => Refusal::AuditUnavailable(why),
             Fault::Agent(why) => Refusal::Malformed(why),
         }

@@ -29,6 +29,19 @@ impl LimitedBody {
     }
 }
 
+/// The same for a body all of which is there.
+pub(super) fn check(body: &[u8], limits: &Limits, headers: &HeaderMap) -> Result<(), Cut> {
+    let watch = BodyWatch::new(limits, headers).map_err(Cut::Forbidden)?;
+    match watch.and_then(|mut watch| watch.push(body)) {
+        Some(by) => Err(forbidden(&by)),
+        None => Ok(()),
+    }
+}
+
+fn forbidden(by: &impl std::fmt::Display) -> Cut {
+    Cut::Forbidden(format!("{by} may stand for another method or path than the request's; leave it out"))
+}
+
 impl Body for LimitedBody {
     type Data = Bytes;
     type Error = Cut;
@@ -39,8 +52,7 @@ impl Body for LimitedBody {
         if let (Some(watch), Some(data)) = (&mut self.watch, frame.data_ref())
             && let Some(by) = watch.push(data)
         {
-            let why = format!("{by} may stand for another method or path than the request's; leave it out");
-            return Poll::Ready(Some(Err(Cut::Forbidden(why))));
+            return Poll::Ready(Some(Err(forbidden(&by))));
         }
         Poll::Ready(Some(Ok(frame)))
     }

@@ -1,5 +1,6 @@
 //! The proxy: from an accepted connection to an exchange with the host that the agent asked for.
 
+mod authorization;
 mod conn;
 mod connect;
 mod current_scrubber;
@@ -29,7 +30,7 @@ mod websocket;
 use crate::audit::alert::Alerts;
 use crate::audit::log::{Commit, Log};
 use crate::ca::Leaves;
-use crate::name::{AgentName, KeyName, Origin};
+use crate::name::{AgentName, Host, KeyName, Origin};
 use crate::policy::agent::Meter;
 use crate::policy::rule::HostPattern;
 use crate::policy::{Agents, Rules};
@@ -44,6 +45,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
+use tokio::sync::watch;
 
 pub use patterns::PatternCache;
 pub use request_body::{HELD, RequestBody};
@@ -96,6 +98,12 @@ impl Live {
         }
     }
 
+    /// Whether a tunnel to this host is not to be read.
+    fn leaves_unread(&self, host: &Host, port: u16) -> bool {
+        self.passthrough.iter().any(|p| p.lists(host, port))
+            || self.intercept_bound_only && !self.rules.is_bound_host(host)
+    }
+
     /// How many bytes of a value are its well-known prefix.
     fn secret_from(&self, key: &KeyName, value: &[u8]) -> usize {
         let known = self.prefixes.get(key).into_iter().flatten();
@@ -107,6 +115,8 @@ impl Live {
 pub struct Shared {
     pub config: Config,
     pub live: ArcSwap<Live>,
+    /// Tells what is under way that rules or keys have changed.
+    pub changes: watch::Sender<()>,
     pub secrets: Secrets,
     pub audit: Log,
     pub alerts: Alerts,
@@ -178,6 +188,17 @@ pub struct Worker {
 }
 
 impl Shared {
+    /// Has what is under way look again at what it was allowed.
+    pub fn note_change(&self) {
+        self.changes.send_replace(());
+    }
+
+    /// Judges by new rules from now on.
+    pub fn take_over(&self, live: Live) {
+        self.live.store(Arc::new(live));
+        self.note_change();
+    }
+
     /// Queues a record that nothing waits for.
     fn append(&self, record: &Record) {
         self.counters.note(record);

@@ -1,17 +1,17 @@
 //! A request's body on its way out: passed as it is, held and rewritten whole, or rewritten while it streams.
 
-use super::Shared;
+mod rewriting;
+
+use super::authorization::{Authorization, BodyKeys};
 use super::ending::Tally;
-use super::exchange::substitutions;
-use super::limited_body::{Cut, LimitedBody};
+use super::limited_body::{self, Cut, LimitedBody};
 use super::pieces::Pieces;
 use super::serve::KEEP_ALIVE;
 use super::unfolding::{Room, Unfolding};
-use crate::audit::log::Commit;
-use crate::name::AgentName;
-use crate::policy::Permit;
+use crate::name::{AgentName, KeyName};
+use crate::policy::agent::AuthError;
 use crate::policy::decide::Use;
-use crate::record::Scene;
+use crate::policy::{Denial, Permit};
 use crate::rewrite::body::BodyRewriter;
 use crate::rewrite::coding::{self, Coding, CodingError};
 use crate::rewrite::digests::{self, DigestFault};
@@ -24,7 +24,7 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
-use std::collections::VecDeque;
+use rewriting::Rewriting;
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -51,6 +51,9 @@ pub enum Fault {
         why: String,
     },
     Key(String),
+    /// A key that it uses, or the agent, may no longer go there.
+    Denied(Denial),
+    Unauthenticated(AuthError),
     Audit(String),
     /// The agent broke off.
     Agent(String),
@@ -60,11 +63,19 @@ impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Fault::Body { why, .. } | Fault::Key(why) | Fault::Audit(why) | Fault::Agent(why) => f.write_str(why),
+            Fault::Denied(denial) => denial.fmt(f),
+            Fault::Unauthenticated(e) => e.fmt(f),
         }
     }
 }
 
 impl std::error::Error for Fault {}
+
+impl From<hyper::Error> for Fault {
+    fn from(e: hyper::Error) -> Self {
+        Fault::Agent(format!("the agent broke off its body: {e}"))
+    }
+}
 
 impl From<BodyFault> for Fault {
     fn from(fault: BodyFault) -> Self {
@@ -89,7 +100,7 @@ fn coding_status(e: &CodingError) -> StatusCode {
 impl From<Cut> for Fault {
     fn from(cut: Cut) -> Self {
         match cut {
-            Cut::Gone(e) => Fault::Agent(format!("the agent broke off its body: {e}")),
+            Cut::Gone(e) => e.into(),
             Cut::Forbidden(why) => Fault::Body { status: StatusCode::FORBIDDEN, why },
         }
     }
@@ -121,97 +132,130 @@ pub struct Expecting {
 /// How long an upstream may take to say that it wants a body: many never do. curl waits as long.
 const CONTINUE: Duration = Duration::from_secs(1);
 
+#[derive(Default)]
 pub struct Held {
     data: Option<Bytes>,
     trailers: Option<HeaderMap>,
+    /// Where keys are in it.
+    used: Option<Used>,
+}
+
+/// The keys that are in a held body.
+struct Used {
+    keys: BodyKeys,
+    names: Vec<KeyName>,
+    tally: Arc<Tally>,
 }
 
 /// Passed on as it comes; placeholders in it are counted and stay.
 pub struct Passing {
     inner: LimitedBody,
     counter: BodyRewriter,
+    authorization: Arc<Authorization>,
     tally: Arc<Tally>,
 }
 
-/// Rewritten while it streams: nothing leaves before the record of the keys in it is written.
-pub struct Rewriting {
-    inner: LimitedBody,
-    engine: Rewriter,
-    ready: VecDeque<Bytes>,
-    trailers: Option<HeaderMap>,
-    ended: bool,
-    recorded: Vec<u64>,
-    committing: Option<Commit>,
-    shared: Arc<Shared>,
-    scene: Arc<Scene>,
-    tally: Arc<Tally>,
-    /// For as long as its codings are open.
-    _room: Option<Room>,
+/// A body as far as it has come.
+pub(super) enum Came {
+    Whole(Bytes, Option<HeaderMap>),
+    Coming(Incoming),
+}
+
+impl Came {
+    /// Whether it is short enough to be held, and has still to come.
+    pub fn is_to_be_held(&self) -> bool {
+        let short = |inner: &Incoming| inner.size_hint().exact().is_some_and(|n| n <= HELD);
+        matches!(self, Came::Coming(inner) if !inner.is_end_stream() && short(inner))
+    }
+
+    /// All of it, once it's there.
+    pub async fn whole(self) -> Result<Self, Fault> {
+        match self {
+            Came::Coming(inner) => gather(inner).await.map(|(data, trailers)| Came::Whole(data, trailers)),
+            whole => Ok(whole),
+        }
+    }
+}
+
+/// The codings of a body that a key may go into.
+pub(super) fn codings(headers: &HeaderMap) -> Result<Vec<Coding>, Fault> {
+    let codings = coding::parse(headers.get_all(CONTENT_ENCODING).iter().map(HeaderValue::as_bytes));
+    codings.map_err(|e| Fault::Body {
+        status: coding_status(&e),
+        why: format!("a key is bound to bodies at this host, so this one has to be read: {e}"),
+    })
 }
 
 /// What a body's way depends on.
 pub(super) struct Plan<'a> {
-    pub shared: &'a Arc<Shared>,
-    pub scene: &'a Arc<Scene>,
+    pub authorization: &'a Arc<Authorization>,
     pub permit: &'a Permit,
     pub keys: &'a Keys,
     pub vocabulary: &'a Arc<Vocabulary>,
 }
 
 impl Plan<'_> {
-    /// Chooses the way, and holds what is to be held. Tells the uses of a held body; a streamed one records its own.
+    /// Chooses the way, and rewrites what is held. Tells the uses of a held body; a streamed one records its own.
     pub async fn prepare(
         &self,
         headers: &mut HeaderMap,
-        inner: Incoming,
+        came: Came,
         chunked: bool,
         tally: Arc<Tally>,
     ) -> Result<(RequestBody, Vec<Use>), Fault> {
+        let engine = BodyRewriter::new(self.vocabulary.clone(), headers.get(CONTENT_TYPE), self.body_keys());
+        let inner = match came {
+            Came::Whole(data, trailers) => {
+                limited_body::check(&data, self.permit.limits(), headers)?;
+                return self.hold(headers, data, trailers, engine, &tally).await;
+            }
+            Came::Coming(inner) => inner,
+        };
         if inner.is_end_stream() {
-            return Ok((RequestBody::Held(Held { data: None, trailers: None }), Vec::new()));
+            return Ok((RequestBody::Held(Held::default()), Vec::new()));
         }
         let inner = LimitedBody::new(inner, self.permit.limits(), headers)?;
         if chunked || inner.size_hint().exact().is_none() {
             // a body without a length goes chunked, even where the method rarely has a body
             headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
         }
-        let engine = BodyRewriter::new(self.vocabulary.clone(), headers.get(CONTENT_TYPE), self.body_keys());
+        let authorization = self.authorization.clone();
         if self.permit.body().is_empty() {
-            let passing = Box::new(Passing { inner, counter: engine, tally });
+            let passing = Box::new(Passing { inner, counter: engine, authorization, tally });
             return Ok((RequestBody::Passing(passing), Vec::new()));
         }
-        let codings =
-            coding::parse(headers.get_all(CONTENT_ENCODING).iter().map(HeaderValue::as_bytes)).map_err(|e| {
-                Fault::Body {
-                    status: coding_status(&e),
-                    why: format!("a key is bound to bodies at this host, so this one has to be read: {e}"),
-                }
-            })?;
-        let opening = Opening { engine, codings, unfolding: &self.shared.unfolding, agent: &self.scene.agent };
-        if inner.size_hint().exact().is_some_and(|n| n <= HELD) {
-            return hold(headers, inner, opening, tally).await;
-        }
-        let (engine, room) = opening.open(Rewriter::new)?;
+        let (engine, room) = self.opening(engine, codings(headers)?).open(Rewriter::new)?;
         headers.remove(CONTENT_LENGTH);
         headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
         if let Some(name) = digests::first(headers) {
             let why = format!("{name} can't be kept right for a long body that may take a key; leave it out");
             return Err(Fault::Body { status: StatusCode::BAD_REQUEST, why });
         }
-        let rewriting = Rewriting {
-            inner,
-            engine,
-            ready: VecDeque::new(),
-            trailers: None,
-            ended: false,
-            recorded: Vec::new(),
-            committing: None,
-            shared: self.shared.clone(),
-            scene: self.scene.clone(),
-            tally,
-            _room: room,
-        };
-        Ok((RequestBody::Rewriting(Box::new(rewriting)), Vec::new()))
+        let keys = BodyKeys::new(authorization, self.permit, self.keys);
+        Ok((RequestBody::Rewriting(Box::new(Rewriting::new(inner, engine, keys, tally, room))), Vec::new()))
+    }
+
+    async fn hold(
+        &self,
+        headers: &mut HeaderMap,
+        data: Bytes,
+        trailers: Option<HeaderMap>,
+        engine: BodyRewriter,
+        tally: &Arc<Tally>,
+    ) -> Result<(RequestBody, Vec<Use>), Fault> {
+        let codings = if self.permit.body().is_empty() { Vec::new() } else { codings(headers)? };
+        let (mut held, uses) = hold(headers, data, trailers, self.opening(engine, codings), tally).await?;
+        if !uses.is_empty() {
+            let keys = BodyKeys::new(self.authorization.clone(), self.permit, self.keys);
+            let names = uses.iter().map(|used| used.key.clone()).collect();
+            held.used = Some(Used { keys, names, tally: tally.clone() });
+        }
+        Ok((RequestBody::Held(held), uses))
+    }
+
+    fn opening(&self, engine: BodyRewriter, codings: Vec<Coding>) -> Opening<'_> {
+        let Authorization { shared, scene, .. } = &**self.authorization;
+        Opening { engine, codings, unfolding: &shared.unfolding, agent: &scene.agent }
     }
 
     fn body_keys(&self) -> Vec<BodyKey> {
@@ -252,15 +296,15 @@ impl Opening<'_> {
     }
 }
 
-/// Works on the body once all of it is there: until then it takes as much memory as it is long, however it comes, and no
-/// room for its codings.
-async fn hold<B: Body<Data = Bytes, Error: Into<Fault>> + Unpin>(
+/// Works on a body all of which is there. Until then it has taken as much memory as it is long, however it came, and no room
+/// for its codings.
+async fn hold(
     headers: &mut HeaderMap,
-    inner: B,
+    came: Bytes,
+    mut trailers: Option<HeaderMap>,
     opening: Opening<'_>,
-    tally: Arc<Tally>,
-) -> Result<(RequestBody, Vec<Use>), Fault> {
-    let (came, mut trailers) = gather(inner).await?;
+    tally: &Tally,
+) -> Result<(Held, Vec<Use>), Fault> {
     let (engine, _room) = opening.open(Rewriter::of_whole)?;
     let (engine, out) = rewritten(engine, came.clone()).await?;
     tally.kept.store(engine.kept(), Ordering::Relaxed);
@@ -274,7 +318,7 @@ async fn hold<B: Body<Data = Bytes, Error: Into<Fault>> + Unpin>(
         headers.insert(CONTENT_LENGTH, HeaderValue::from(data.len()));
     }
     tally.bytes_out.store(data.len() as u64, Ordering::Relaxed);
-    Ok((RequestBody::Held(Held { data: Some(data).filter(|d| !d.is_empty()), trailers }), uses))
+    Ok((Held { data: Some(data).filter(|d| !d.is_empty()), trailers, used: None }, uses))
 }
 
 /// All of a body that is no longer than [`HELD`].
@@ -347,78 +391,39 @@ impl RequestBody {
         (RequestBody::Expecting(Box::new(Expecting { word, body: self })), go)
     }
 
+    /// Tells whoever waits for the answer why there is none; where nobody does, the audit alone.
+    fn note(&self, fault: &Fault) {
+        let (authorization, tally) = match self {
+            RequestBody::Held(_) | RequestBody::Expecting(_) => return,
+            RequestBody::Passing(passing) => (&passing.authorization, &passing.tally),
+            RequestBody::Rewriting(rewriting) => (rewriting.authorization(), &rewriting.tally),
+        };
+        tally.set_fault(fault);
+        if tally.ended.load(Ordering::Acquire) {
+            authorization.record(fault);
+        }
+    }
+
     pub fn is_held(&self) -> bool {
         matches!(self, RequestBody::Held(_))
+    }
+}
+
+impl Held {
+    fn next(&mut self) -> Option<Result<Frame<Bytes>, Fault>> {
+        let Some(data) = self.data.take() else { return self.trailers.take().map(|t| Ok(Frame::trailers(t))) };
+        let Some(Used { keys, names, tally }) = self.used.take() else { return Some(Ok(Frame::data(data))) };
+        let may_leave = keys.hold(&names).inspect_err(|fault| tally.set_fault(fault));
+        Some(may_leave.map(|()| Frame::data(data)))
     }
 }
 
 impl Expecting {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<RequestBody, Fault>> {
         let wanted = ready!(self.word.as_mut().poll(cx));
-        let body = std::mem::replace(&mut self.body, RequestBody::Held(Held { data: None, trailers: None }));
+        let body = std::mem::replace(&mut self.body, RequestBody::Held(Held::default()));
         let unwanted = || Fault::Agent("the upstream answered before the body, which was not sent then".into());
         Poll::Ready(if wanted { Ok(body) } else { Err(unwanted()) })
-    }
-}
-
-impl Rewriting {
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {
-        for _ in 0..TURN {
-            if let Some(commit) = &mut self.committing {
-                let written = ready!(Pin::new(commit).poll(cx));
-                self.committing = None;
-                if let Err(e) = written {
-                    return Poll::Ready(Some(Err(Fault::Audit(e.to_string()))));
-                }
-            }
-            if let Some(data) = self.ready.pop_front() {
-                self.tally.bytes_out.fetch_add(data.len() as u64, Ordering::Relaxed);
-                return Poll::Ready(Some(Ok(Frame::data(data))));
-            }
-            if self.ended {
-                return Poll::Ready(self.trailers.take().map(|t| Ok(Frame::trailers(t))));
-            }
-            let mut out = Vec::new();
-            if !self.engine.step(&mut out)? && out.is_empty() {
-                match ready!(Pin::new(&mut self.inner).poll_frame(cx)) {
-                    Some(Ok(frame)) => match frame.into_data() {
-                        Ok(data) => self.engine.push(data, &mut out)?,
-                        Err(frame) => self.trailers = frame.into_trailers().ok(),
-                    },
-                    Some(Err(cut)) => return Poll::Ready(Some(Err(cut.into()))),
-                    None => self.finish(&mut out)?,
-                }
-            }
-            self.tally.kept.store(self.engine.kept(), Ordering::Relaxed);
-            self.ready.extend(out.into_iter().filter(|data| !data.is_empty()));
-            self.record();
-        }
-        // there is more to do, and others on this thread have waited long enough
-        cx.waker().wake_by_ref();
-        Poll::Pending
-    }
-
-    fn finish(&mut self, out: &mut Vec<Bytes>) -> Result<(), Fault> {
-        self.engine.finish(out)?;
-        self.ended = true;
-        let changed = self.engine.recodes() || !self.engine.uses().is_empty();
-        match self.trailers.as_ref().and_then(digests::first).filter(|_| changed) {
-            None => Ok(()),
-            Some(name) => {
-                let why =
-                    format!("{name} after the body can't be kept right for a long one that has changed; leave it out");
-                Err(Fault::Body { status: StatusCode::BAD_REQUEST, why })
-            }
-        }
-    }
-
-    /// Queues the records of what has been used since the last time: nothing that is ready goes out before they are written.
-    fn record(&mut self) {
-        let records = substitutions(&self.scene, self.engine.uses(), &mut self.recorded);
-        self.engine.uses().iter().for_each(|used| self.tally.use_key(&used.key));
-        if !records.is_empty() {
-            self.committing = Some(self.shared.commit(&records));
-        }
     }
 }
 
@@ -431,21 +436,17 @@ impl Body for RequestBody {
             let body = ready!(expecting.poll(cx))?;
             *self = body;
         }
-        match &mut *self {
+        let polled = match &mut *self {
             RequestBody::Expecting(_) => Poll::Ready(None),
-            RequestBody::Held(held) => Poll::Ready(match held.data.take() {
-                Some(data) => Some(Ok(Frame::data(data))),
-                None => held.trailers.take().map(|t| Ok(Frame::trailers(t))),
-            }),
+            RequestBody::Held(held) => Poll::Ready(held.next()),
             RequestBody::Passing(passing) => passing.poll(cx),
-            RequestBody::Rewriting(rewriting) => {
-                let polled = ready!(rewriting.poll(cx));
-                if let Some(Err(fault)) = &polled {
-                    rewriting.tally.set_fault(fault);
-                }
-                Poll::Ready(polled)
-            }
+            RequestBody::Rewriting(rewriting) => rewriting.poll(cx),
+        };
+        let polled = ready!(polled);
+        if let Some(Err(fault)) = &polled {
+            self.note(fault);
         }
+        Poll::Ready(polled)
     }
 
     fn is_end_stream(&self) -> bool {
@@ -471,17 +472,14 @@ impl Passing {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {
         match ready!(Pin::new(&mut self.inner).poll_frame(cx)) {
             Some(Ok(frame)) => {
+                self.authorization.agent_holds()?;
                 if let Some(data) = frame.data_ref() {
                     self.tally.bytes_out.fetch_add(data.len() as u64, Ordering::Relaxed);
                     self.count(data.clone());
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
-            Some(Err(cut)) => {
-                let fault = Fault::from(cut);
-                self.tally.set_fault(&fault);
-                Poll::Ready(Some(Err(fault)))
-            }
+            Some(Err(cut)) => Poll::Ready(Some(Err(cut.into()))),
             None => Poll::Ready(None),
         }
     }

@@ -1,8 +1,10 @@
-//! A blind copy for hosts that are not to be read: no key can go there.
+//! A blind copy for hosts that are not to be read: no key can go there. It ends once its agent may go on no longer, or its
+//! host is to be read.
 
+use super::authorization::Caller;
 use super::connect::{Admitted, Client, refuse};
 use super::refuse::Refusal;
-use super::{Shared, Worker, early_scene};
+use super::{Live, Shared, Worker, early_scene};
 use crate::name::Origin;
 use crate::record::{Event, Record};
 use crate::upstream::dial::{Dialer, Peer};
@@ -35,7 +37,13 @@ pub(super) async fn run(worker: Arc<Worker>, mut client: Client, by: Admitted, o
         upstream.write_all(&client.read).await?;
         tokio::io::copy_bidirectional_with_sizes(&mut client.stream, &mut upstream, BUFFER, BUFFER).await
     };
-    let copied = copied.await;
+    let caller = Caller::new(by.agent, by.proof, &origin);
+    let is_to_be_read = |live: &Arc<Live>| !live.leaves_unread(&origin.host, origin.port);
+    let ended = caller.ended(&worker.shared, |live| is_to_be_read(live).then_some("it is to be read now"));
+    let copied = tokio::select! {
+        copied = copied => copied,
+        why = ended => Err(std::io::Error::other(format!("ended by a change of the rules: {why}"))),
+    };
     let record = &mut closing.record;
     match copied {
         Ok((up, down)) => {

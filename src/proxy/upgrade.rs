@@ -3,12 +3,13 @@
 //! Only HTTP/1.1 clients can ask: extended CONNECT (RFC 8441) is not advertised to those of HTTP/2, which then open an
 //! HTTP/1.1 connection. Nothing is switched before the upstream has, and said so in the one way that there is.
 
+use super::Live;
+use super::authorization::Authorization;
 use super::ending::{Ending, Tally};
 use super::headers;
 use super::refuse::Refusal;
 use super::response_body::{self, ResponseBody};
 use super::websocket::Relay;
-use crate::name::Origin;
 use crate::upstream::{UpstreamError, pool};
 use aws_lc_rs::digest;
 use base64::Engine as _;
@@ -105,8 +106,9 @@ fn one(headers: &HeaderMap, name: HeaderName) -> Option<&[u8]> {
 /// The upstream's side of a connection that has switched, and how it goes on.
 pub(super) struct Switched {
     upstream: TokioIo<Upgraded>,
-    /// `None` for hosts without keys: what goes there and back is nobody's business.
+    /// `None` for hosts without keys: what goes there and back is nobody's business, as long as there are none.
     relay: Option<Relay>,
+    authorization: Arc<Authorization>,
     tally: Arc<Tally>,
     ending: Ending,
 }
@@ -120,6 +122,9 @@ impl Switched {
         if let Some(relay) = self.relay {
             return relay.run(client, early, self.upstream, stop, self.tally, self.ending).await;
         }
+        let Authorization { shared, caller, origin, .. } = &*self.authorization;
+        let is_bound = |live: &Arc<Live>| live.rules.is_bound_host(&origin.host);
+        let ended = caller.ended(shared, |live| is_bound(live).then_some("a key is bound to its host now"));
         let (mut up, mut down) = (early.len() as u64, 0);
         let mut client = InspectReader::new(client, |read: &[u8]| up += read.len() as u64);
         let mut upstream = InspectReader::new(self.upstream, |read: &[u8]| down += read.len() as u64);
@@ -129,6 +134,7 @@ impl Switched {
         };
         let copied = tokio::select! {
             copied = copied => copied,
+            why = ended => Err(std::io::Error::other(format!("ended by a change of the rules: {why}"))),
             _ = stop.wait_for(|stopped| *stopped) => Err(std::io::Error::other("locum was stopped")),
         };
         self.tally.bytes_out.store(up, Ordering::Relaxed);
@@ -153,12 +159,13 @@ impl Switch {
     pub async fn make(
         &self,
         handshake: Option<Handshake>,
-        origin: &Origin,
+        authorization: Arc<Authorization>,
         mut response: Response<Incoming>,
         relay: Option<Relay>,
         tally: Arc<Tally>,
         mut ending: Ending,
     ) -> Result<Response<ResponseBody>, Refusal> {
+        let origin = authorization.origin.clone();
         let fail = |why: &str| Refusal::Upstream(UpstreamError::Exchange { origin: origin.clone(), why: why.into() });
         let Some(handshake) = handshake else {
             return Err(ending.refused(fail("it switched protocols without being asked to")));
@@ -172,7 +179,7 @@ impl Switch {
         headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
         let scrubber = relay.as_ref().and_then(|relay| relay.scrubber.as_ref());
         let answer = response_body::of_switch(response, scrubber);
-        let switched = Switched { upstream: TokioIo::new(upstream), relay, tally, ending };
+        let switched = Switched { upstream: TokioIo::new(upstream), relay, authorization, tally, ending };
         *self.next.lock().unwrap_or_else(PoisonError::into_inner) = Some(switched);
         self.made.store(true, Ordering::Release);
         Ok(answer)

@@ -4,23 +4,23 @@
 //! as it comes, so nothing waits for its end. Once a rule or a key has changed the connection is closed with 1012: what
 //! was decided for it holds no longer, and the client asks anew.
 
+use super::Live;
+use super::authorization::{Authorization, Value};
 use super::ending::{Ending, Tally};
 use super::exchange::substitutions;
 use super::frames::{self, Fault, HELD, Opcode, Piece, Reader, Writer};
 use super::refuse::Refusal;
 use super::request_body;
-use super::{Live, Shared};
 use crate::memory;
 use crate::name::KeyName;
-use crate::policy::Agent;
-use crate::record::Scene;
+use crate::policy::Permit;
 use crate::rewrite::body::BodyRewriter;
 use crate::rewrite::scrub::{BodyScrub, Mask, Scrubber};
 use crate::rewrite::{BodyFault, BodyKey};
 use bytes::{Bytes, BytesMut};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadHalf, WriteHalf};
 use tokio::sync::watch;
 
@@ -28,21 +28,20 @@ use tokio::sync::watch;
 const READ: usize = 16 * 1024;
 /// How long the other side may take to answer a close frame.
 const CLOSING: Duration = Duration::from_secs(10);
-/// How often a connection on which nothing is said is looked at.
-const WATCH: Duration = Duration::from_secs(5);
+/// Why a connection is closed that goes on by other rules.
+const CHANGED: &str = "a rule or a key has changed";
 /// How long a side may take to hear why it is cut off.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// What was decided when the connection was opened.
 pub(super) struct Relay {
-    pub shared: Arc<Shared>,
-    pub scene: Arc<Scene>,
-    pub agent: Arc<Agent>,
+    pub authorization: Arc<Authorization>,
     pub live: Arc<Live>,
+    pub permit: Permit,
     /// Those that may go into text messages.
     pub keys: Vec<BodyKey>,
-    /// All keys bound to the host, with what tells that their values have changed.
-    pub bound: Vec<(KeyName, u64)>,
+    /// All keys bound to the host.
+    pub bound: Vec<Value>,
     pub scrubber: Option<Scrubber>,
 }
 
@@ -56,7 +55,7 @@ enum End {
     Malformed(Fault),
     Refused(Refusal),
     /// Rules, keys or the agent are not what they were.
-    Changed,
+    Changed(String),
     Stopped,
 }
 
@@ -95,7 +94,7 @@ impl Relay {
             End::Malformed(fault) if of_client => {
                 let refusal = Refusal::Malformed(format!("the WebSocket is malformed: {}", fault.why));
                 ending.broken(refusal.in_full());
-                self.shared.record_refusal(self.scene.clone(), &refusal);
+                self.record(&refusal);
                 (Some((fault.code, 1001)), fault.why.into())
             }
             End::Malformed(fault) => {
@@ -104,11 +103,13 @@ impl Relay {
             }
             End::Refused(refusal) => {
                 ending.broken(refusal.in_full());
-                self.shared.record_refusal(self.scene.clone(), refusal);
+                self.record(refusal);
                 (Some((1008, 1001)), format!("locum: {}", refusal.reason()))
             }
-            End::Changed => {
-                ending.broken("a rule or a key has changed".into());
+            End::Changed(why) => {
+                // a key may be in what has not been written yet
+                up.sink.forget();
+                ending.broken(why.clone());
                 (Some((1012, 1001)), "locum: the rules have changed, connect again".into())
             }
             End::Stopped => {
@@ -126,19 +127,39 @@ impl Relay {
         }
     }
 
+    fn record(&self, refusal: &Refusal) {
+        self.authorization.shared.record_refusal(self.authorization.scene.clone(), refusal);
+    }
+
     /// Resolves once it holds no longer: also where nothing is said, keys are held for no longer than they may be.
-    async fn changed(&self) {
-        while self.still_holds().is_ok() {
-            tokio::time::sleep(WATCH).await;
-        }
+    async fn changed(&self) -> End {
+        let Authorization { shared, caller, .. } = &*self.authorization;
+        End::Changed(caller.ended(shared, |live| self.is_other_than(live).then_some(CHANGED)).await)
     }
 
     /// What was decided at the handshake holds as long as nothing that it was decided by has changed.
     fn still_holds(&self) -> Result<(), End> {
-        let expired = self.agent.expires.is_some_and(|end| end <= SystemTime::now());
-        let changed = |(name, generation): &(KeyName, u64)| self.shared.secrets.generation(name) != *generation;
-        let same_rules = Arc::ptr_eq(&self.shared.live.load(), &self.live);
-        if expired || !same_rules || self.bound.iter().any(changed) { Err(End::Changed) } else { Ok(()) }
+        self.authorization.agent_holds().map_err(|fault| End::Changed(fault.to_string()))?;
+        let changed = self.is_other_than(&self.authorization.shared.live.load());
+        if changed { Err(End::Changed(CHANGED.into())) } else { Ok(()) }
+    }
+
+    fn is_other_than(&self, live: &Arc<Live>) -> bool {
+        let shared = &self.authorization.shared;
+        !Arc::ptr_eq(live, &self.live) || !self.bound.iter().all(|value| value.is_the_last(shared))
+    }
+
+    /// Whether the value of a key may be used without asking for it again.
+    fn is_current(&self, key: &KeyName) -> bool {
+        let value = self.bound.iter().find(|value| value.key == *key);
+        value.is_some_and(|value| self.authorization.shared.secrets.is_current(key, value.generation))
+    }
+
+    /// Asks the sources again, if it is time to, whether the keys are still what they were.
+    async fn ask(&self) -> Result<(), End> {
+        let opened = self.authorization.shared.secrets.open(&self.live.keys, &self.permit).await;
+        opened.map_err(|e| End::Refused(Refusal::KeyUnavailable(e.to_string())))?;
+        self.still_holds()
     }
 }
 
@@ -153,7 +174,7 @@ where
     let (first, of_client) = tokio::select! {
         end = &mut up => (end, true),
         end = &mut down => (end, false),
-        () = relay.changed() => return (End::Changed, false),
+        end = relay.changed() => return (end, false),
         _ = stop.wait_for(|stopped| *stopped) => return (End::Stopped, false),
     };
     if !matches!(first, End::Closed) {
@@ -243,6 +264,14 @@ impl<S: AsyncWrite> Sink<S> {
         self.out = Vec::new();
         self.written = 0;
         self.to.flush().await
+    }
+
+    /// Drops what is not written yet. Where that was begun, nothing can follow it.
+    fn forget(&mut self) {
+        self.closed |= self.written > 0;
+        memory::wipe(&mut self.out);
+        self.out = Vec::new();
+        self.written = 0;
     }
 
     /// Closes, with a word where there is one to say. Whether it could be said.
@@ -340,10 +369,17 @@ impl<'r, C: AsyncRead, U: AsyncWrite> Up<'r, C, U> {
             rewriter: BodyRewriter::of_message(relay.live.vocabulary.clone(), relay.keys.clone()),
             recorded: Vec::new(),
         });
-        let replaced = if whole { text.rewriter.push_whole(piece, out) } else { text.rewriter.push(piece, out) };
-        let replaced = if last { replaced.and_then(|()| text.rewriter.finish(out)) } else { replaced };
-        replaced.map_err(|fault: BodyFault| End::Refused(request_body::Fault::from(fault).into()))?;
-        let records = substitutions(&relay.scene, text.rewriter.uses(), &mut text.recorded);
+        text.rewriter.doubt(|key| !relay.is_current(key));
+        let pushed = if whole { text.rewriter.push_whole(piece, out) } else { text.rewriter.push(piece, out) };
+        pushed.map_err(refused)?;
+        text.settle(relay, out).await?;
+        if last {
+            text.rewriter.finish(out).map_err(refused)?;
+            while text.settle(relay, out).await? {
+                text.rewriter.finish(out).map_err(refused)?;
+            }
+        }
+        let records = substitutions(&relay.authorization.scene, text.rewriter.uses(), &mut text.recorded);
         text.rewriter.uses().iter().for_each(|used| self.tally.use_key(&used.key));
         self.tally.kept.store(self.kept + text.rewriter.kept(), Ordering::Relaxed);
         if last {
@@ -353,8 +389,28 @@ impl<'r, C: AsyncRead, U: AsyncWrite> Up<'r, C, U> {
         if records.is_empty() {
             return Ok(());
         }
-        let written = relay.shared.commit(&records).await;
-        written.map_err(|e| End::Refused(Refusal::AuditUnavailable(e.to_string())))
+        let written = relay.authorization.shared.commit(&records).await;
+        written.map_err(|e| End::Refused(Refusal::AuditUnavailable(e.to_string())))?;
+        relay.still_holds()
+    }
+}
+
+fn refused(fault: BodyFault) -> End {
+    End::Refused(request_body::Fault::from(fault).into())
+}
+
+impl Text {
+    /// Goes on with what waits for a key, which is asked for again. Whether anything has waited.
+    async fn settle(&mut self, relay: &Relay, out: &mut Vec<Bytes>) -> Result<bool, End> {
+        let mut waited = false;
+        while let Some(wanted) = self.rewriter.wanted().cloned() {
+            relay.ask().await?;
+            // it is what it was
+            self.rewriter.renew(wanted);
+            self.rewriter.resume(out).map_err(refused)?;
+            waited = true;
+        }
+        Ok(waited)
     }
 }
 

@@ -52,14 +52,18 @@ pub(super) struct Account {
     keys: Vec<BodyKey>,
     /// For each key.
     spent: Vec<u32>,
+    /// Whether each key is to be asked for again before it is used.
+    doubted: Vec<bool>,
+    /// The one that is, where the body waits for it.
+    wanted: Option<KeyName>,
     uses: Vec<Use>,
     kept: u64,
 }
 
 impl Account {
     pub fn new(keys: Vec<BodyKey>) -> Self {
-        let spent = vec![0; keys.len()];
-        Self { keys, spent, uses: Vec::new(), kept: 0 }
+        let (spent, doubted) = (vec![0; keys.len()], vec![false; keys.len()]);
+        Self { keys, spent, doubted, wanted: None, uses: Vec::new(), kept: 0 }
     }
 
     pub fn places(&self) -> impl Iterator<Item = &Place> {
@@ -72,6 +76,40 @@ impl Account {
 
     pub fn kept(&self) -> u64 {
         self.kept
+    }
+
+    /// Says of each key whether it is to be asked for again before its next use.
+    pub fn doubt(&mut self, is_doubtful: impl Fn(&KeyName) -> bool) {
+        let keys = self.keys.iter().zip(&mut self.doubted);
+        keys.for_each(|(key, doubted)| *doubted = is_doubtful(&key.key));
+    }
+
+    pub fn has_doubts(&self) -> bool {
+        self.doubted.contains(&true)
+    }
+
+    /// The key that a body waits for.
+    pub fn wanted(&self) -> Option<&BodyKey> {
+        let wanted = self.wanted.as_ref()?;
+        self.keys.iter().find(|key| key.key == *wanted)
+    }
+
+    /// What a key is now: what was used of it before counts on.
+    pub fn renew(&mut self, renewed: BodyKey) {
+        self.wanted = None;
+        let keys = self.keys.iter_mut().zip(&mut self.doubted);
+        if let Some((key, doubted)) = keys.into_iter().find(|(key, _)| key.key == renewed.key) {
+            (*key, *doubted) = (renewed, false);
+        }
+    }
+
+    /// Whether the placeholder at this spot has to wait, since its key is to be asked for again.
+    pub fn must_wait(&mut self, hit: &Hit, spot: &Spot) -> bool {
+        let index = self.keys.iter().position(|k| Some(&k.key) == hit.key.as_ref());
+        let key = index.filter(|i| self.doubted.get(*i) == Some(&true)).and_then(|i| self.keys.get(i));
+        let Some(key) = key.filter(|key| allowed(key, spot).is_some()) else { return false };
+        self.wanted = Some(key.key.clone());
+        true
     }
 
     /// A placeholder stays as it is.

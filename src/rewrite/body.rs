@@ -5,6 +5,7 @@ use super::finder::{Behind, Found, Reach, Scan, Spelling, Vocabulary};
 use super::grpc::Messages;
 use super::json::is_space;
 use super::kind::{Declared, Kind, Sight, Spot};
+use crate::name::KeyName;
 use bytes::{Buf, Bytes};
 use http::HeaderValue;
 use std::sync::Arc;
@@ -103,6 +104,32 @@ impl BodyRewriter {
                 Ok(())
             }
             Stage::Watch(stream) => stream.finish(&self.vocabulary, &mut self.account, &mut Vec::new()),
+        };
+        self.remember(done)
+    }
+
+    /// Says of each key whether it has to be asked for again before its next use: a placeholder of such a key waits, and
+    /// all behind it, until [`renew`](Self::renew) has told what the key is now.
+    pub fn doubt(&mut self, is_doubtful: impl Fn(&KeyName) -> bool) {
+        self.account.doubt(is_doubtful);
+    }
+
+    /// The key that is waited for. Until it is renewed nothing may be pushed.
+    pub fn wanted(&self) -> Option<&BodyKey> {
+        self.account.wanted()
+    }
+
+    pub fn renew(&mut self, key: BodyKey) {
+        self.account.renew(key);
+    }
+
+    /// Goes on with what has waited; where the body was being finished, [`finish`](Self::finish) does.
+    pub fn resume(&mut self, out: &mut Vec<Bytes>) -> Result<(), BodyFault> {
+        let done = match &mut self.stage {
+            Stage::Stream(stream) => stream.resume(&self.vocabulary, &mut self.account, out),
+            Stage::Messages(messages) => messages.resume(&self.vocabulary, &mut self.account, out),
+            Stage::Before(_) | Stage::Watch(_) => return Ok(()),
+            Stage::Failed(fault) => return Err(fault.clone()),
         };
         self.remember(done)
     }
@@ -263,11 +290,34 @@ impl Stream {
         account: &mut Account,
         out: &mut Vec<Bytes>,
     ) -> Result<(), BodyFault> {
-        let held = std::mem::take(&mut self.held);
-        self.pass(&held, vocabulary, account, true, out).map(|_| ())
+        self.settle_held(vocabulary, account, true, out)
     }
 
-    /// Decides what it can of `hay`, adds that to `out`, and tells how many bytes of `hay` it was: all, where they are the last.
+    /// Goes on with what has waited for a key.
+    fn resume(
+        &mut self,
+        vocabulary: &Vocabulary,
+        account: &mut Account,
+        out: &mut Vec<Bytes>,
+    ) -> Result<(), BodyFault> {
+        self.settle_held(vocabulary, account, false, out)
+    }
+
+    fn settle_held(
+        &mut self,
+        vocabulary: &Vocabulary,
+        account: &mut Account,
+        last: bool,
+        out: &mut Vec<Bytes>,
+    ) -> Result<(), BodyFault> {
+        let held = std::mem::take(&mut self.held);
+        let done = self.pass(&held, vocabulary, account, last, out)?;
+        self.held = Bytes::copy_from_slice(&held[done..]);
+        Ok(())
+    }
+
+    /// Decides what it can of `hay`, adds that to `out`, and tells how many bytes of `hay` it was: all, where they are the last
+    /// and wait for no key.
     fn pass(
         &mut self,
         hay: &Bytes,
@@ -299,7 +349,13 @@ impl Stream {
                     None
                 }
                 Some(Sight::More) => break start,
-                Some(Sight::Spot(spot)) => account.settle(&hit, &Spot { whole: spot.whole && self.values, ..spot })?,
+                Some(Sight::Spot(spot)) => {
+                    let spot = Spot { whole: spot.whole && self.values, ..spot };
+                    if account.must_wait(&hit, &spot) {
+                        break start;
+                    }
+                    account.settle(&hit, &spot)?
+                }
             };
             from = hit.at.end;
             self.advance(&hay[seen..from]);

@@ -35,6 +35,10 @@ impl Messages {
                 && let Some(length) = frame(&chunk)?
                 && length <= chunk.len()
             {
+                if must_wait(&chunk[..length], vocabulary, account) {
+                    self.held.extend_from_slice(&chunk);
+                    return Ok(());
+                }
                 rewrite(chunk.split_to(length), vocabulary, account, out)?;
                 continue;
             }
@@ -42,10 +46,25 @@ impl Messages {
             let missing = wanted.saturating_sub(self.held.len());
             self.held.extend_from_slice(&chunk.split_to(missing.min(chunk.len())));
             if frame(&self.held)? == Some(self.held.len()) {
+                if must_wait(&self.held, vocabulary, account) {
+                    self.held.extend_from_slice(&chunk);
+                    return Ok(());
+                }
                 rewrite(self.held.split().freeze(), vocabulary, account, out)?;
             }
         }
         Ok(())
+    }
+
+    /// Goes on with the messages that have waited for a key.
+    pub fn resume(
+        &mut self,
+        vocabulary: &Vocabulary,
+        account: &mut Account,
+        out: &mut Vec<Bytes>,
+    ) -> Result<(), BodyFault> {
+        let held = self.held.split().freeze();
+        self.push(held, vocabulary, account, out)
     }
 
     /// A torn message goes on as it is: the upstream will say what it thinks of it.
@@ -67,6 +86,12 @@ fn frame(bytes: &[u8]) -> Result<Option<usize>, BodyFault> {
         return Err(BodyFault::LongMessage { length: length as u64, max: MAX_MESSAGE });
     }
     Ok(Some(PREFIX + length))
+}
+
+/// Whether a message, with its prefix, has to wait since a key in it is to be asked for again.
+fn must_wait(framed: &[u8], vocabulary: &Vocabulary, account: &mut Account) -> bool {
+    let message = framed.get(PREFIX..).unwrap_or_default();
+    account.has_doubts() && vocabulary.all(Spelling::Raw, message).any(|hit| account.must_wait(&hit, &Spot::plain()))
 }
 
 /// One message, with its prefix.

@@ -1,9 +1,10 @@
 //! Coded bodies in portions: opened for the way back, and opened, rewritten and closed again for the way out. What a few bytes
 //! unfold to is never there as a whole, so that neither memory nor one turn of work grows with it.
 
-use super::account::{BodyFault, Use};
+use super::account::{BodyFault, BodyKey, Use};
 use super::body::BodyRewriter;
 use super::coding::{Coding, CodingError, Decoder, Encoder, Limits};
+use crate::name::KeyName;
 use bytes::Bytes;
 
 /// The size of a portion.
@@ -111,6 +112,29 @@ impl Rewriter {
         self.engine.kept()
     }
 
+    /// See [`BodyRewriter::doubt`].
+    pub fn doubt(&mut self, is_doubtful: impl Fn(&KeyName) -> bool) {
+        self.engine.doubt(is_doubtful);
+    }
+
+    /// See [`BodyRewriter::wanted`].
+    pub fn wanted(&self) -> Option<&BodyKey> {
+        self.engine.wanted()
+    }
+
+    /// See [`BodyRewriter::renew`].
+    pub fn renew(&mut self, key: BodyKey) {
+        self.engine.renew(key);
+    }
+
+    /// See [`BodyRewriter::resume`].
+    pub fn resume(&mut self, out: &mut Vec<Bytes>) -> Result<(), BodyFault> {
+        let Some(coded) = &mut self.coded else { return self.engine.resume(out) };
+        let mut rewritten = Vec::new();
+        self.engine.resume(&mut rewritten)?;
+        coded.take(&rewritten, out)
+    }
+
     /// Whether what goes out is not the bytes that came, even if no key was used.
     pub fn recodes(&self) -> bool {
         self.coded.is_some()
@@ -150,12 +174,11 @@ impl Rewriter {
         };
         let mut rewritten = Vec::new();
         self.engine.push(portion, &mut rewritten)?;
-        coded.unflushed |= !rewritten.is_empty();
-        coded.close(&rewritten, out, |_, _| Ok(()))?;
+        coded.take(&rewritten, out)?;
         Ok(true)
     }
 
-    /// The body has ended.
+    /// The body has ended. Where a key is [`wanted`](Self::wanted) after that, it is to be said again once that is renewed.
     pub fn finish(&mut self, out: &mut Vec<Bytes>) -> Result<(), BodyFault> {
         let Some(coded) = &mut self.coded else { return self.engine.finish(out) };
         coded.opened.finish()?;
@@ -163,6 +186,9 @@ impl Rewriter {
         self.engine.finish(&mut rewritten)?;
         if !coded.begun {
             return Ok(());
+        }
+        if self.engine.wanted().is_some() {
+            return coded.take(&rewritten, out);
         }
         coded.close(&rewritten, out, |encoder, made| std::mem::take(encoder).finish(made))
     }
@@ -176,6 +202,12 @@ impl Coded {
         self.opened = Opened::new(&self.codings, Limits::default())?;
         self.opened.feed(body);
         Ok(())
+    }
+
+    /// Closes what will be flushed later.
+    fn take(&mut self, pieces: &[Bytes], out: &mut Vec<Bytes>) -> Result<(), BodyFault> {
+        self.unflushed |= !pieces.is_empty();
+        self.close(pieces, out, |_, _| Ok(()))
     }
 
     fn close(

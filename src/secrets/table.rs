@@ -21,6 +21,9 @@ const CHECK_EVERY: Duration = Duration::from_millis(900);
 /// A source that keeps failing is asked by itself every minute at last.
 const MAX_DOUBLINGS: u32 = 6;
 
+/// No key has it.
+const NO_GENERATION: u64 = u64::MAX;
+
 /// A key and where its value comes from.
 #[derive(Clone)]
 pub struct KeySource {
@@ -52,6 +55,8 @@ struct Held {
     name: KeyName,
     value: Result<Arc<Opened>, SecretError>,
     older: Vec<Arc<Opened>>,
+    /// Of the value, as [`Secrets::generation`] tells it.
+    generation: u64,
 }
 
 /// What is known of one key, without its value.
@@ -131,21 +136,12 @@ impl Secrets {
     }
 
     /// Opens what is only to be hidden in an answer. What can't be had is told by [`Keys::unhidden`].
-    pub async fn open_to_hide(&self, table: &Table, names: &[&KeyName]) -> Keys {
+    pub async fn open_to_hide(&self, table: &Table, names: &[KeyName]) -> Keys {
         let mut keys = Keys(Vec::with_capacity(names.len()));
         for name in names {
             self.try_add(table, &mut keys, name).await;
         }
         keys
-    }
-
-    /// Whether the key's value is still the one of this [generation](Self::generation), and its source need not be asked.
-    pub fn is_still(&self, table: &Table, name: &KeyName, generation: u64) -> bool {
-        let is_fresh = |entry: &Arc<Entry>| {
-            let state = entry.state.load();
-            state.generation == generation && state.is_fresh(self.now())
-        };
-        !self.wiped.load(Ordering::SeqCst) && table.0.get(name).is_some_and(is_fresh)
     }
 
     async fn add(&self, table: &Table, keys: &mut Keys, name: &KeyName) -> Result<(), SecretError> {
@@ -159,10 +155,19 @@ impl Secrets {
         }
     }
 
-    /// A number that changes whenever the key's value does, or the key is removed: what carried it under another
+    /// A number that changes whenever the key's value does, or the key is removed or wiped: what carried it under another
     /// number is to be closed.
     pub fn generation(&self, name: &KeyName) -> u64 {
-        self.table.load().get(name).map_or(u64::MAX, |e| e.state.load().generation)
+        self.table.load().get(name).map_or(NO_GENERATION, |e| e.state.load().generation)
+    }
+
+    /// Whether the value of this generation may be used without asking for it again: it is known to have been the source's
+    /// a moment ago.
+    pub fn is_current(&self, name: &KeyName, generation: u64) -> bool {
+        let table = self.table.load();
+        let Some(entry) = table.get(name) else { return false };
+        let state = entry.state.load();
+        !self.wiped.load(Ordering::SeqCst) && state.generation == generation && state.is_fresh(self.now())
     }
 
     /// Asks every source that may have something new. For a timer, so that keys that nobody uses are noticed as well.
@@ -196,7 +201,8 @@ impl Secrets {
     }
 
     async fn hold(&self, table: &Table, name: &KeyName) -> Held {
-        let nothing = |e| Held { name: name.clone(), value: Err(e), older: Vec::new() };
+        let nothing =
+            |e| Held { name: name.clone(), value: Err(e), older: Vec::new(), generation: self.generation(name) };
         if self.wiped.load(Ordering::SeqCst) {
             return nothing(SecretError::Wiped(name.clone()));
         }
@@ -245,6 +251,11 @@ impl Keys {
     /// The key's value; `None` where it was not asked for or can't be had.
     pub fn get(&self, name: &KeyName) -> Option<&Arc<Opened>> {
         self.held(name)?.value.as_ref().ok()
+    }
+
+    /// Which of the key's values it is, as [`Secrets::generation`] tells: of a key that was not asked for none.
+    pub fn generation(&self, name: &KeyName) -> u64 {
+        self.held(name).map_or(NO_GENERATION, |held| held.generation)
     }
 
     /// Why a key that was asked for can't be had.
@@ -412,7 +423,7 @@ impl State {
                 Err(e.clone())
             }
         };
-        Held { name: name.clone(), value, older }
+        Held { name: name.clone(), value, older, generation: self.generation }
     }
 }
 

@@ -16,12 +16,14 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// What a request says of itself to the pool: a key is in its head or may come in its body.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct CarriesKey {
     /// Whom alone it may be sent to.
     pub peer: Peer,
     /// The target is a secret as a whole; of headers, those that are marked sensitive are.
     pub in_target: bool,
+    /// Asked whenever the request is about to be sent: a connection may have been long in coming.
+    pub may_go: Arc<dyn Fn() -> bool + Send + Sync>,
 }
 
 /// Random characters of a stand-in, before the digits that number it.
@@ -318,7 +320,8 @@ mod tests {
         let request =
             Request::get(TARGET).header("authorization", secret("Bearer sk-secret")).header("x-plain", "seen");
         let request = request.header("x-two", secret("one-secret")).header("x-two", secret("two-secret"));
-        request.extension(CarriesKey { peer: Peer::Any, in_target: true }).body(()).unwrap()
+        let carries = CarriesKey { peer: Peer::Any, in_target: true, may_go: Arc::new(|| true) };
+        request.extension(carries).body(()).unwrap()
     }
 
     fn head(request: &Request<()>) -> Vec<u8> {

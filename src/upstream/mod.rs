@@ -23,6 +23,8 @@ pub enum UpstreamError {
     Exchange { origin: Origin, why: String },
     #[error("{origin} did not begin to answer within {seconds} s")]
     Silent { origin: Origin, seconds: u64 },
+    #[error("the request was withdrawn before it was sent to {origin}")]
+    Withdrawn { origin: Origin },
 }
 
 impl UpstreamError {

@@ -229,6 +229,9 @@ where
     ) -> Result<(Response<Incoming>, Lease<B>), (UpstreamError, Option<Request<B>>)> {
         let fail = |e: &hyper::Error| UpstreamError::Exchange { origin: origin.clone(), why: chain(e) };
         let alone = wish == Wish::Alone;
+        let carries_key = request.extensions().get::<CarriesKey>();
+        let withdrawn = carries_key.is_some_and(|carries| !(carries.may_go)());
+        let withdrawn = withdrawn.then(|| UpstreamError::Withdrawn { origin: origin.clone() });
         match line {
             Line::Http1(line) => {
                 let (ip, due) = (line.ip, line.due.clone());
@@ -241,6 +244,10 @@ where
                         None,
                     ));
                 };
+                if let Some(withdrawn) = withdrawn {
+                    lease.finish();
+                    return Err((withdrawn, None));
+                }
                 *request.version_mut() = http::Version::HTTP_11;
                 due.keep_back(&mut request);
                 match send.try_send_request(request).await {
@@ -254,7 +261,11 @@ where
                     }
                 }
             }
-            Line::Http2(mut send, ip, stream) => {
+            Line::Http2(mut send, ip, mut stream) => {
+                if let Some(withdrawn) = withdrawn {
+                    stream.end_well();
+                    return Err((withdrawn, None));
+                }
                 let target = absolute(origin, request.uri());
                 let path = std::mem::replace(request.uri_mut(), target);
                 let host = request.headers_mut().remove(HOST);

@@ -110,7 +110,11 @@ impl Poster {
         let mut request = Request::post(target.clone()).body(Full::from(body)).map_err(|e| e.to_string())?;
         *request.headers_mut() = headers;
         if self.url.is_cleartext() {
-            request.extensions_mut().insert(CarriesKey { peer: Peer::Loopback, in_target: false });
+            request.extensions_mut().insert(CarriesKey {
+                peer: Peer::Loopback,
+                in_target: false,
+                may_go: Arc::new(|| true),
+            });
         }
         let host = HeaderValue::try_from(origin.authority()).map_err(|e| e.to_string())?;
         request.headers_mut().insert(HOST, host);

@@ -30,6 +30,7 @@ mod support;
 mod tampered;
 mod traffic;
 mod truth;
+mod under_way;
 mod vanishing;
 mod websocket;
 mod written;

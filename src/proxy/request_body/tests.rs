@@ -43,11 +43,9 @@ async fn held(body: Tiny) -> Result<Bytes, Fault> {
     let vocabulary = Arc::new(Vocabulary::new(false, []).unwrap());
     let engine = BodyRewriter::new(vocabulary, None, Vec::new());
     let opening = Opening { engine, codings: Vec::new(), unfolding: &Arc::default(), agent: &AgentName::local() };
-    let held = hold(&mut HeaderMap::new(), body, opening, Arc::default()).await;
-    held.map(|(body, _)| match body {
-        RequestBody::Held(held) => held.data.unwrap_or_default(),
-        _ => panic!("it is not held"),
-    })
+    let (came, trailers) = gather(body).await?;
+    let held = hold(&mut HeaderMap::new(), came, trailers, opening, &Tally::default()).await;
+    held.map(|(held, _)| held.data.unwrap_or_default())
 }
 
 #[tokio::test(start_paused = true)]
@@ -65,12 +63,13 @@ async fn what_comes_in_the_smallest_pieces_takes_no_more_memory_than_its_length(
 #[tokio::test(start_paused = true)]
 async fn who_promises_a_body_and_is_silent_is_not_waited_for_for_ever() {
     for left in [0, 5] {
-        let body = Tiny { left, ends: false, frames: Arc::default() };
+        let (body, start) = (Tiny { left, ends: false, frames: Arc::default() }, tokio::time::Instant::now());
         let waited = tokio::time::timeout(Duration::from_secs(3600), held(body)).await;
         match waited.expect("an hour is too long") {
             Err(Fault::Body { status: StatusCode::REQUEST_TIMEOUT, why }) => assert!(why.contains("75 s"), "{why}"),
             other => panic!("{other:?}"),
         }
+        assert_eq!(start.elapsed().as_secs(), 75);
     }
 }
 

@@ -81,7 +81,7 @@ async fn whole(
             Some(now) => scrubber = now.of_error(parts.status.as_u16() >= 400),
             None => {}
         },
-        Err(why) => return Err(answer.ending.refused(Refusal::KeyUnavailable(why))),
+        Err(fault) => return Err(answer.ending.refused(fault.into())),
     }
     let mut scrub = scrubber.body(Mask::Placeholder);
     let (clean, rest) = (scrub.push(data), scrub.finish());

@@ -67,7 +67,7 @@ pub(super) async fn rewrite(
 ) -> Result<Response<ResponseBody>, Refusal> {
     // the upstream may have thought about its answer for minutes
     let renewed = answer.current.renew().await;
-    renewed.map_err(|why| answer.ending.refused(Refusal::KeyUnavailable(why)))?;
+    renewed.map_err(|fault| answer.ending.refused(fault.into()))?;
     let (mut parts, inner) = response.into_parts();
     let bodiless = *method == Method::HEAD
         || parts.status == StatusCode::NO_CONTENT

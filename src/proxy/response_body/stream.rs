@@ -166,7 +166,8 @@ impl Stream {
                 };
             }
             // what hides keys has to be of now, and not of when the stream began to wait
-            match ready!(self.answer.current.poll_renew(cx)).and_then(|changed| self.renew(changed)) {
+            let renewed = ready!(self.answer.current.poll_renew(cx)).map_err(|fault| fault.to_string());
+            match renewed.and_then(|changed| self.renew(changed)) {
                 Ok(()) => {}
                 Err(why) => return self.broken(why),
             }

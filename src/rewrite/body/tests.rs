@@ -62,6 +62,50 @@ fn held(content_type: &'static str, keys: &[BodyKey], body: &[u8]) -> Told {
     Told { body: out.concat(), uses: uses.join(" "), kept: rewriter.kept(), fault }
 }
 
+/// As [`rewrite`], where each key is asked for again at each use.
+fn rewrite_asking<'c>(
+    content_type: &'static str,
+    keys: Vec<BodyKey>,
+    chunks: impl IntoIterator<Item = &'c [u8]>,
+    mut answer: impl FnMut(BodyKey) -> BodyKey,
+) -> Result<(Vec<u8>, u64), BodyFault> {
+    let declared = HeaderValue::from_static(content_type);
+    let mut rewriter = BodyRewriter::new(vocabulary(), Some(&declared), keys);
+    let mut out = Vec::new();
+    rewriter.doubt(|_| true);
+    for chunk in chunks {
+        rewriter.push(Bytes::copy_from_slice(chunk), &mut out)?;
+        while let Some(wanted) = rewriter.wanted().cloned() {
+            rewriter.renew(answer(wanted));
+            rewriter.resume(&mut out)?;
+            rewriter.doubt(|_| true);
+        }
+    }
+    rewriter.finish(&mut out)?;
+    while let Some(wanted) = rewriter.wanted().cloned() {
+        rewriter.renew(answer(wanted));
+        rewriter.finish(&mut out)?;
+    }
+    Ok((out.concat(), rewriter.uses().iter().map(|used| used.count).sum::<u64>() + rewriter.kept()))
+}
+
+#[test]
+fn a_key_that_is_asked_for_again_is_used_as_it_is_then_and_its_uses_count_on() {
+    let (new, body) = (keys(&[("x", "body", "new")]).remove(0), br#"["<<x_key>>", "<<x_key>>", "say <<x_key>>"]"#);
+    let mut asked = 0;
+    let mut at = body.chunks(14);
+    let told = rewrite_asking(JSON, keys(&[("x", "body", "old")]), &mut at, |key| {
+        asked += 1;
+        if asked == 1 { key } else { new.clone() }
+    });
+    assert_eq!(told, Ok((br#"["old", "new", "say <<x_key>>"]"#.to_vec(), 3)));
+    assert_eq!(asked, 2, "what stays text is not asked for");
+
+    let five = [b"[".to_vec(), [&br#""<<x_key>>","#[..]; 5].concat(), b"1]".to_vec()].concat();
+    let told = rewrite_asking(JSON, keys(&[("x", "body", "old")]), five.chunks(11), |_| new.clone());
+    assert_eq!(told, Err(BodyFault::TooManyUses { key: "x".parse().unwrap(), max: 4 }));
+}
+
 /// Whole, in single bytes, and cut in two at every place: all the same.
 fn everywhere(content_type: &'static str, keys: &[BodyKey], body: &[u8]) -> Told {
     let whole = rewrite(content_type, keys.to_vec(), [body]);

@@ -69,6 +69,31 @@ async fn change(secrets: &Secrets, fake: &Arc<Fake>, value: &str) {
     secrets.refresh().await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_value_is_current_for_a_moment_and_until_it_changes() {
+    let fake = fake(Ok(Some("one")));
+    let secrets = Secrets::new([key(&fake)]);
+    let is_current = |generation| secrets.is_current(&name("tool"), generation);
+    assert!(!is_current(secrets.generation(&name("tool"))), "nobody has asked for it");
+    let mut keys = Keys::default();
+    secrets.try_add(&secrets.table(), &mut keys, &name("tool")).await;
+    let first = keys.generation(&name("tool"));
+    assert!(is_current(first));
+    tokio::time::advance(CHECK_EVERY).await;
+    assert!(!is_current(first), "it is time to ask again");
+    tool(&secrets).await.unwrap();
+    assert!(is_current(first));
+    fake.says(Ok(Some("two")));
+    tokio::time::advance(CHECK_EVERY).await;
+    tool(&secrets).await.unwrap();
+    assert!(!is_current(first), "it has changed");
+    let second = secrets.generation(&name("tool"));
+    assert!(is_current(second) && second != first);
+    secrets.wipe();
+    assert!(!is_current(second) && secrets.generation(&name("tool")) != second);
+    assert!(!secrets.is_current(&name("other"), keys.generation(&name("other"))), "there is none of that name");
+}
+
 /// Exchanges open keys inside spawned tasks.
 #[test]
 fn opening_can_move_between_threads() {

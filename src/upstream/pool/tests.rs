@@ -18,6 +18,7 @@ struct Server {
     address: SocketAddr,
     open: tokio::sync::watch::Receiver<usize>,
     came: Arc<AtomicUsize>,
+    served: Arc<AtomicUsize>,
 }
 
 impl Server {
@@ -27,16 +28,19 @@ impl Server {
         let address = SocketAddr::from(([127, 0, 0, 1], listener.local_addr().unwrap().port()));
         let (count, open) = tokio::sync::watch::channel(0);
         let came: Arc<AtomicUsize> = Arc::default();
-        let coming = came.clone();
+        let served: Arc<AtomicUsize> = Arc::default();
+        let (coming, serving) = (came.clone(), served.clone());
         tokio::spawn(async move {
             let count = Arc::new(count);
             while let Ok((stream, _)) = listener.accept().await {
                 coming.fetch_add(1, Ordering::SeqCst);
                 count.send_modify(|n| *n += 1);
-                let count = count.clone();
+                let (count, serving) = (count.clone(), serving.clone());
                 tokio::spawn(async move {
-                    let answer =
-                        service_fn(|_| async { Ok::<_, Infallible>(Response::new(Full::<Bytes>::from("hello"))) });
+                    let answer = service_fn(|_| {
+                        serving.fetch_add(1, Ordering::SeqCst);
+                        async { Ok::<_, Infallible>(Response::new(Full::<Bytes>::from("hello"))) }
+                    });
                     let stream = TokioIo::new(stream);
                     let _ = if http2 {
                         hyper::server::conn::http2::Builder::new(TokioExecutor::new())
@@ -49,7 +53,7 @@ impl Server {
                 });
             }
         });
-        Self { address, open, came }
+        Self { address, open, came, served }
     }
 
     fn origin(&self) -> Origin {
@@ -106,6 +110,26 @@ async fn what_is_under_way_does_not_idle() {
     exchange(&pool, &server.origin(), Wish::Http2).await;
     assert_eq!(server.came.load(Ordering::SeqCst), 1);
     drop(lease);
+}
+
+/// Which a connection may have been too long in coming for.
+#[tokio::test]
+async fn a_request_that_is_withdrawn_is_not_sent() {
+    for (http2, wish) in [(false, Wish::Http1), (true, Wish::Http2)] {
+        let (server, pool) = (Server::start(http2).await, here());
+        for kept in [false, true] {
+            let mut withdrawn = request();
+            withdrawn.extensions_mut().insert(CarriesKey {
+                peer: Peer::Any,
+                in_target: false,
+                may_go: Arc::new(|| false),
+            });
+            let sent = pool.send(&server.origin(), withdrawn, wish).await;
+            assert!(matches!(sent, Err(UpstreamError::Withdrawn { .. })), "http2: {http2}, kept: {kept}");
+            exchange(&pool, &server.origin(), wish).await;
+        }
+        assert_eq!(server.served.load(Ordering::SeqCst), 2, "http2: {http2}");
+    }
 }
 
 #[tokio::test]
@@ -198,7 +222,11 @@ async fn a_key_in_the_clear_takes_no_kept_connection_that_leads_beyond_this_mach
     };
     let keyed = || {
         let mut request = request();
-        request.extensions_mut().insert(CarriesKey { peer: Peer::Loopback, in_target: false });
+        request.extensions_mut().insert(CarriesKey {
+            peer: Peer::Loopback,
+            in_target: false,
+            may_go: Arc::new(|| true),
+        });
         request
     };
     for (http2, wish) in [(false, Wish::Http1), (true, Wish::Http2), (false, Wish::Alone)] {

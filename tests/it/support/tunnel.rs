@@ -49,6 +49,12 @@ impl Tunnel {
         Self::after(serve, &format!("CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n\r\n"), sni, alpn)
     }
 
+    /// As [`Self::open`], by the agent that has this token.
+    pub fn of_agent(serve: &Serve, authority: &str, token: &str) -> io::Result<Self> {
+        let head = format!("CONNECT {authority} HTTP/1.1\r\nProxy-Authorization: Bearer {token}\r\n\r\n");
+        Self::after(serve, &head, "localhost", b"http/1.1")
+    }
+
     /// As [`Self::open`], with a CONNECT as the test writes it.
     pub fn after(serve: &Serve, connect_head: &str, sni: &str, alpn: &[u8]) -> io::Result<Self> {
         let mut stream = connect(serve.address);

@@ -94,6 +94,8 @@ struct Log {
     begun: usize,
     /// Requests whose body ended, well or badly.
     seen: Vec<Seen>,
+    /// What has come of bodies that are recorded, as far as it is kept.
+    arrived: Vec<u8>,
 }
 
 /// An answer that the test made for one path.
@@ -207,6 +209,11 @@ impl Upstream {
     /// Returns once the heads of `count` requests have come.
     pub fn await_begun(&self, count: usize) {
         drop(self.await_log(|log| log.begun >= count));
+    }
+
+    /// Returns once this much of some body has come.
+    pub fn await_arrived(&self, text: &str) {
+        drop(self.await_log(|log| memchr::memmem::find(&log.arrived, text.as_bytes()).is_some()));
     }
 
     /// The only request there has been.
@@ -353,7 +360,10 @@ async fn record(state: &State, connection: usize, request: Request<Incoming>) ->
             Ok(data) => {
                 length += data.len() as u64;
                 hash.update(&data);
-                kept.extend_from_slice(&data[..data.len().min(KEPT - kept.len())]);
+                let kept_of_it = &data[..data.len().min(KEPT - kept.len())];
+                kept.extend_from_slice(kept_of_it);
+                state.log.lock().expect("the log").arrived.extend_from_slice(kept_of_it);
+                state.changed.notify_all();
             }
             Err(frame) => trailers = frame.into_trailers().ok(),
         }

@@ -114,7 +114,11 @@ pub fn request(authority: &str, path: &str, lines: &str) -> String {
 
 /// Asks for a WebSocket through the proxy: the answer's head, and the open end where it was granted.
 pub fn open(serve: &Serve, authority: &str, lines: &str) -> Result<(String, Peer<Tls>), Told> {
-    let mut tunnel = Tunnel::open(serve, authority, "localhost", b"http/1.1").expect("a tunnel");
+    over(Tunnel::open(serve, authority, "localhost", b"http/1.1").expect("a tunnel"), authority, lines)
+}
+
+/// As [`open`], inside a tunnel that is there.
+pub fn over(mut tunnel: Tunnel, authority: &str, lines: &str) -> Result<(String, Peer<Tls>), Told> {
     tunnel.stream.write_all(request(authority, "/ws", lines).as_bytes()).expect("a request");
     let head = read_head(&mut tunnel.stream);
     if head.starts_with("HTTP/1.1 101 ") {

@@ -74,6 +74,17 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 
     #[test]
+    fn asking_again_makes_no_difference_where_nothing_has_changed(
+        body in bodies(), keys in any_keys(), content_type in content_types(), cut in 1..40usize,
+    ) {
+        let plain = rewrite(content_type, keys.clone(), body.chunks(cut));
+        match rewrite_asking(content_type, keys, body.chunks(cut), |key| key) {
+            Ok((text, _)) => prop_assert_eq!((Some(text), None), (Some(plain.body), plain.fault)),
+            Err(fault) => prop_assert_eq!(Some(fault), plain.fault),
+        }
+    }
+
+    #[test]
     fn cuts_make_no_difference(
         body in bodies(), keys in any_keys(), content_type in content_types(), cuts in proptest::collection::vec(1..40usize, 1..8),
     ) {

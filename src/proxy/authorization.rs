@@ -1,0 +1,262 @@
+//! Whether what was decided when a request began still holds: asked again each time that a key is used, and of what is
+//! passed on unread whenever anything has changed.
+
+use super::refuse::Refusal;
+use super::request_body::Fault;
+use super::{Live, Shared};
+use crate::name::{AgentName, Host, KeyName, Origin};
+use crate::place::Place;
+use crate::policy::decide::{Mention, Question, Use};
+use crate::policy::{Agent, Permit, agent::Proof};
+use crate::record::Scene;
+use crate::rewrite::BodyKey;
+use crate::secrets::Keys;
+use http::{HeaderMap, Method};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::{Duration, SystemTime};
+
+/// The longest that a token's end is slept for: the clock may be set meanwhile, or stand still with the machine.
+const NAP: Duration = Duration::from_secs(60);
+
+/// Who asks for a host, known by what it proved itself with.
+pub(super) struct Caller {
+    proof: Proof,
+    host: Host,
+    port: u16,
+    /// The agent, and the rules that it was last looked up in.
+    known: Mutex<(Weak<Live>, Arc<Agent>)>,
+}
+
+impl Caller {
+    pub fn new(agent: Arc<Agent>, proof: Proof, origin: &Origin) -> Self {
+        let known = Mutex::new((Weak::new(), agent));
+        Self { proof, host: origin.host.clone(), port: origin.port, known }
+    }
+
+    /// The agent as it is now: a token that was revoked or has expired counts at once, and so does a host that may no longer
+    /// be reached. As long as the rules are the same this costs next to nothing.
+    pub fn agent(&self, live: &Arc<Live>, now: SystemTime) -> Result<Arc<Agent>, Refusal> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let expired = known.1.expires.is_some_and(|end| end <= now);
+        if expired || !is(&known.0, live) {
+            let agent = live.agents.again(&self.proof, now).map_err(Refusal::Unauthenticated)?;
+            live.rules.admit(&agent, &self.host, self.port).map_err(Refusal::Denied)?;
+            *known = (Arc::downgrade(live), agent);
+        }
+        Ok(known.1.clone())
+    }
+
+    pub fn name(&self) -> AgentName {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).1.name.clone()
+    }
+
+    /// Resolves once the agent may go on no longer, or the rules say so themselves: tells why.
+    pub async fn ended(&self, shared: &Shared, over: impl Fn(&Arc<Live>) -> Option<&'static str>) -> String {
+        // before the first look, so that no change comes between
+        let mut changes = shared.changes.subscribe();
+        loop {
+            let (live, now) = (shared.live.load_full(), SystemTime::now());
+            let agent = match self.agent(&live, now) {
+                Ok(agent) => agent,
+                Err(refusal) => return refusal.in_full(),
+            };
+            if let Some(why) = over(&live) {
+                return why.into();
+            }
+            let left = agent.expires.map(|end| end.duration_since(now).unwrap_or_default().min(NAP));
+            let expiry = async {
+                match left {
+                    Some(left) => tokio::time::sleep(left).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                _ = changes.changed() => {}
+                () = expiry => {}
+            }
+        }
+    }
+}
+
+/// Whether these are the rules of before. What is weakly held keeps its place in memory, so that no others can have it.
+fn is(before: &Weak<Live>, live: &Arc<Live>) -> bool {
+    std::ptr::eq(before.as_ptr(), Arc::as_ptr(live))
+}
+
+/// What a request was judged by, and what its head may carry.
+pub(super) struct Authorization {
+    pub shared: Arc<Shared>,
+    pub scene: Arc<Scene>,
+    pub caller: Arc<Caller>,
+    pub origin: Origin,
+    pub method: Method,
+    pub path: String,
+    pub query: String,
+    /// Those that stand for another method or path.
+    pub overrides: HeaderMap,
+    pub has_body: bool,
+    pub live: Weak<Live>,
+    /// What the head's placeholders have come to,
+    pub head: Vec<Use>,
+    /// and of which values.
+    pub values: Vec<Value>,
+}
+
+/// Which of a key's values it is.
+#[derive(Debug, Clone)]
+pub(super) struct Value {
+    pub key: KeyName,
+    pub generation: u64,
+}
+
+impl Value {
+    pub fn of(key: &KeyName, keys: &Keys) -> Self {
+        Self { key: key.clone(), generation: keys.generation(key) }
+    }
+
+    pub fn is_the_last(&self, shared: &Shared) -> bool {
+        shared.secrets.generation(&self.key) == self.generation
+    }
+
+    fn check(&self, shared: &Shared) -> Result<(), Fault> {
+        let changed = || format!("key '{}' was changed or wiped before it was sent; ask again", self.key);
+        if self.is_the_last(shared) { Ok(()) } else { Err(Fault::Key(changed())) }
+    }
+}
+
+impl Authorization {
+    /// Whether the agent may still ask, and may still reach this host.
+    pub fn agent_holds(&self) -> Result<(), Fault> {
+        self.agent(&self.shared.live.load_full()).map(drop)
+    }
+
+    /// Whether the head may be sent as it is. For when it is about to be.
+    pub fn head_holds(&self) -> Result<(), Fault> {
+        let live = self.shared.live.load_full();
+        let agent = self.agent(&live)?;
+        if !is(&self.live, &live) {
+            let uses = self.head.iter().map(|used| (used.key.placeholder(), used)).collect::<Vec<_>>();
+            let mentions = uses.iter().flat_map(|(written, used)| {
+                let mention = Mention { written, key: Some(&used.key), place: Some(&used.place) };
+                std::iter::repeat_n(mention, usize::try_from(used.count).unwrap_or(usize::MAX))
+            });
+            live.rules.decide(self.question(&agent), mentions).map_err(Fault::Denied)?;
+        }
+        self.values.iter().try_for_each(|value| value.check(&self.shared))
+    }
+
+    /// Records a fault of the request's body that nobody waits for any more.
+    pub fn record(&self, fault: &Fault) {
+        if !matches!(fault, Fault::Agent(_)) {
+            self.shared.record_refusal(self.scene.clone(), &fault.clone().into());
+        }
+    }
+
+    fn agent(&self, live: &Arc<Live>) -> Result<Arc<Agent>, Fault> {
+        self.caller.agent(live, SystemTime::now()).map_err(|refusal| match refusal {
+            Refusal::Unauthenticated(e) => Fault::Unauthenticated(e),
+            Refusal::Denied(denial) => Fault::Denied(denial),
+            other => Fault::Agent(other.in_full()),
+        })
+    }
+
+    fn question<'q>(&'q self, agent: &'q Agent) -> Question<'q> {
+        let Self { origin, method, path, query, overrides, has_body, .. } = self;
+        Question { agent, origin, method, path, query, headers: overrides, has_body: *has_body }
+    }
+
+    /// Judges a key of the body by the rules of now.
+    fn judge(&self, live: &Arc<Live>, key: &KeyName, places: &[Place]) -> Result<Permit, Fault> {
+        let agent = self.agent(live)?;
+        live.rules.decide_for_body(self.question(&agent), key, places, &self.head).map_err(Fault::Denied)
+    }
+
+    /// What a key of the body is now. Its source is asked if it is time to.
+    async fn renew(self: Arc<Self>, key: BodyKey) -> Result<Renewed, Fault> {
+        loop {
+            let live = self.shared.live.load_full();
+            let permit = self.judge(&live, &key.key, &key.places)?;
+            let opened = self.shared.secrets.open(&live.keys, &permit).await;
+            let keys = opened.map_err(|e| Fault::Key(e.to_string()))?;
+            if let Some(e) = keys.missing(&key.key) {
+                return Err(Fault::Key(e.to_string()));
+            }
+            // a source may take its time, in which rules change
+            if Arc::ptr_eq(&live, &self.shared.live.load()) {
+                let value = Value::of(&key.key, &keys);
+                let max_uses = permit.body().first().map_or(0, |grant| grant.uses_left);
+                let known = Known { value, places: key.places.clone(), live: Arc::downgrade(&live) };
+                let body_key = BodyKey { value: keys.get(&key.key).cloned(), max_uses, ..key };
+                return Ok(Renewed { body_key, known });
+            }
+        }
+    }
+}
+
+/// The keys that a body may use, as they were last asked for.
+pub(super) struct BodyKeys {
+    authorization: Arc<Authorization>,
+    known: Vec<Known>,
+}
+
+/// A value, and the rules by which it might go to these places.
+struct Known {
+    value: Value,
+    places: Vec<Place>,
+    live: Weak<Live>,
+}
+
+/// A key of a body that was asked for again.
+pub(super) struct Renewed {
+    body_key: BodyKey,
+    known: Known,
+}
+
+impl BodyKeys {
+    pub fn new(authorization: Arc<Authorization>, permit: &Permit, keys: &Keys) -> Self {
+        let known = permit.body().iter().map(|grant| Known {
+            value: Value::of(&grant.rule.name, keys),
+            places: grant.rule.body_places().cloned().collect(),
+            live: authorization.live.clone(),
+        });
+        let known = known.collect();
+        Self { authorization, known }
+    }
+
+    pub fn authorization(&self) -> &Arc<Authorization> {
+        &self.authorization
+    }
+
+    /// Whether a key may be used as it is known, and nobody has to be asked.
+    pub fn is_current(&self, key: &KeyName) -> bool {
+        let shared = &self.authorization.shared;
+        let live = shared.live.load();
+        let known = self.known.iter().find(|known| known.value.key == *key);
+        known.is_some_and(|k| is(&k.live, &live) && shared.secrets.is_current(key, k.value.generation))
+    }
+
+    /// Whether what these keys were written into may still leave. For when it is about to.
+    pub fn hold(&self, written: &[KeyName]) -> Result<(), Fault> {
+        let shared = &self.authorization.shared;
+        let live = shared.live.load_full();
+        for key in written {
+            let Some(known) = self.known.iter().find(|known| known.value.key == *key) else { continue };
+            if !is(&known.live, &live) {
+                self.authorization.judge(&live, key, &known.places)?;
+            }
+            known.value.check(shared)?;
+        }
+        self.authorization.agent(&live).map(drop)
+    }
+
+    pub fn ask(&self, key: BodyKey) -> impl Future<Output = Result<Renewed, Fault>> + Send + use<> {
+        self.authorization.clone().renew(key)
+    }
+
+    /// Takes what was asked for: the key as the body is to use it.
+    pub fn take(&mut self, Renewed { body_key, known }: Renewed) -> BodyKey {
+        self.known.retain(|before| before.value.key != known.value.key);
+        self.known.push(known);
+        body_key
+    }
+}
