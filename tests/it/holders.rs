@@ -4,8 +4,8 @@ use crate::support::Home;
 use crate::support::locum::{stdout, told};
 use crate::support::stores::{KEY, SecretService, locum, transcript, with_vault};
 
-const NEW: &str = "tk-9876543210-abcdefghij-QRST";
-const OTHER: &str = "tk-5555555555-abcdefghij-MNOP";
+const NEW: &str = "tk-7a3d5826b1-Yb5NcM1dJh-QRST";
+const OTHER: &str = "tk-0c4f9b1e7a-VyKlC4mD6q-MNOP";
 
 /// What `key list --json` has of one key.
 fn listed(home: &Home, key: &str) -> serde_json::Value {

@@ -35,14 +35,14 @@ async fn what_is_under_way_when_it_stops_is_closed_in_the_audit() {
         let mut client = serve.client(&upstream, http).await;
         let request = client.request("GET", "/endless").header("authorization", "Bearer <<tool_key>>");
         let mut response = client.send(request.body(none()).unwrap()).await.unwrap();
-        feed.send("hello");
-        assert_eq!(response.frame().await.unwrap().unwrap().into_data().unwrap(), "hello");
+        feed.send("hello!");
+        assert_eq!(response.frame().await.unwrap().unwrap().into_data().unwrap(), "hello!");
         let records = cut(serve).await.audit();
         assert!(response.frame().await.is_none_or(|frame| frame.is_err()), "an end that is none");
         let exchanges = of(&records, "exchange");
         let [exchange] = exchanges[..] else { panic!("{http:?}: {records:#?}") };
         assert_eq!((&exchange["error"], &exchange["success"]), (&"locum was stopped".into(), &false.into()));
-        assert_eq!((&exchange["status"], &exchange["bytes_in"]), (&200.into(), &5.into()));
+        assert_eq!((&exchange["status"], &exchange["bytes_in"]), (&200.into(), &6.into()));
         assert!(exchange["duration_ms"].as_f64().is_some_and(|ms| ms > 0.0), "{exchange}");
         assert_eq!(exchange["key_ref"], "<<tool_key>>");
     }

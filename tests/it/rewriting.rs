@@ -84,9 +84,9 @@ fn requests_with_compressed_bodies() {
         assert_eq!((&document["key"], &document["text"]), (&TOOL_KEY.into(), &format!("use {PLACEHOLDER}").into()));
         assert_eq!(document["lines"].as_array().unwrap().len(), lines);
     }
-    // what the client asked for, cut to what can be opened
-    let accepted = got["accepted"].as_str().unwrap();
-    assert_eq!(seen[2].header("accept-encoding").unwrap(), accepted);
+    // whatever the client asked for: how well an answer is compressed tells what is in it
+    assert!(got["accepted"].as_str().is_some_and(|accepted| accepted.contains("gzip")), "{got}");
+    assert_eq!(seen[2].header("accept-encoding").as_deref(), Some("identity"));
     assert_eq!(of(&home.audit(), "substitution").len(), 2);
 }
 

@@ -128,7 +128,7 @@ fn a_key_is_set_listed_rotated_and_removed() {
         }])
     );
     assert_eq!(
-        transcript(&home, &["key", "rotate", "my_tool", "--stdin"], "tk-9876543210-abcdefghij-QRST"),
+        transcript(&home, &["key", "rotate", "my_tool", "--stdin"], "tk-7a3d5826b1-Yb5NcM1dJh-QRST"),
         "my_tool has a new value in the machine-bound store ~/state/machine.store\n  revoke the old one where it was made\n[0]\n"
     );
     let list = transcript(&home, &["key", "list"], "");
@@ -171,7 +171,7 @@ async fn a_real_secret_service_keeps_keys() {
         upstream.seen().pop().expect("a request").header("x-api-key").expect("a key")
     };
     assert_eq!(used().await, KEY);
-    let new = "tk-9876543210-abcdefghij-QRST";
+    let new = "tk-7a3d5826b1-Yb5NcM1dJh-QRST";
     assert_eq!(
         transcript(&serve.home, &["key", "rotate", "tool", "--stdin"], new),
         "tool has a new value in the keyring (Secret Service)\n  revoke the old one where it was made\n[0]\n"
@@ -251,7 +251,7 @@ const FILES: [(&str, &str, &str); 5] = [
     ),
 ];
 
-const KEYS: [&str; 2] = ["sk-proj-0123456789abcdefghij-MNOP", KEY];
+const KEYS: [&str; 2] = ["sk-proj-Gf9Ps2Ua7Ei3oTzQxWnBr-MNOP", KEY];
 
 #[test]
 fn keys_are_moved_out_of_files_into_a_store() {

@@ -218,12 +218,12 @@ async fn an_upload_is_passed_on_as_it_comes() {
         let (_upstream, _serve, mut client) = joined(http, alpn).await;
         let (feed, body) = fed();
         let request = client.request("POST", "/mirror").header("content-type", "application/octet-stream");
-        feed.send(Frame::data(Bytes::from_static(b"0"))).unwrap();
+        feed.send(Frame::data(Bytes::from_static(b"0!"))).unwrap();
         let mut answer = client.send(request.body(body).unwrap()).await.unwrap().into_body();
         for number in 1..20_u8 {
             let frame = answer.frame().await.unwrap().unwrap_or_else(|e| panic!("{http:?} to {alpn:?}: {e}"));
-            assert_eq!(frame.into_data().unwrap().last(), Some(&(b'0' + number - 1)));
-            feed.send(Frame::data(Bytes::from(vec![b'0' + number]))).unwrap();
+            assert_eq!(frame.into_data().unwrap(), [b'0' + number - 1, b'!'][..]);
+            feed.send(Frame::data(Bytes::from(vec![b'0' + number, b'!']))).unwrap();
         }
         drop(feed);
     }

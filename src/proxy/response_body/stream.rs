@@ -27,6 +27,8 @@ pub(in super::super) struct Stream {
     bodiless: bool,
     /// The body that goes out is as long as the one that comes in.
     is_sized: bool,
+    /// Its length was declared.
+    is_declared: bool,
     is_error: bool,
 }
 
@@ -57,6 +59,7 @@ impl Stream {
     /// One that is passed on as it is.
     pub(super) fn new(inner: Incoming, answer: Answer) -> Self {
         let is_error = answer.ending.status.is_some_and(|status| status >= 400);
+        let is_declared = inner.size_hint().exact().is_some();
         Self {
             inner,
             answer,
@@ -67,6 +70,7 @@ impl Stream {
             phase: Phase::Passing,
             bodiless: false,
             is_sized: true,
+            is_declared,
             is_error,
         }
     }
@@ -102,7 +106,7 @@ impl Stream {
 
     /// `framed` are gRPC's messages.
     pub(super) fn scrubbed(mut self, scrubber: &Scrubber, framed: bool) -> Self {
-        self.is_sized &= self.inner.size_hint().exact().is_some() || self.bodiless;
+        self.is_sized &= self.is_declared || self.bodiless;
         self.scrub = match framed {
             true => Scrub::Messages(MessageScrub::new(scrubber)),
             false => Scrub::Text(scrubber.body(self.mask())),
@@ -111,7 +115,7 @@ impl Stream {
     }
 
     fn mask(&self) -> Mask {
-        if self.is_sized { Mask::SameLength } else { Mask::Placeholder }
+        if self.is_sized && self.is_declared { Mask::SameLength } else { Mask::Placeholder }
     }
 
     pub fn body(mut self) -> ResponseBody {

@@ -242,17 +242,26 @@ impl Spelled {
         match form.kind {
             Kind::Base64 => vec![of(BASE64), of(BASE64_URL)],
             Kind::Hex => vec![of(b"0123456789abcdef"), of(b"0123456789ABCDEF")],
-            Kind::Text if atoms.iter().any(is_sign) => {
-                vec![
-                    raw().without_signs(atoms),
-                    raw(),
-                    one(&|byte| json(&[byte])),
-                    one(&|byte| json(&json(&[byte]))),
-                    one(&|byte| percent(byte, false)),
-                    one(&|byte| percent(byte, true)),
-                ]
+            Kind::Text => {
+                let mut all = vec![raw()];
+                if atoms.contains(&b' ') {
+                    all.extend([
+                        one(&|byte| vec![plus(byte)]),
+                        one(&|byte| form_encoded(byte, false)),
+                        one(&|byte| form_encoded(byte, true)),
+                    ]);
+                }
+                if atoms.iter().any(is_sign) {
+                    all.extend([
+                        raw().without_signs(atoms),
+                        one(&|byte| json(&[byte])),
+                        one(&|byte| json(&json(&[byte]))),
+                        one(&|byte| percent(byte, false)),
+                        one(&|byte| percent(byte, true)),
+                    ]);
+                }
+                all
             }
-            Kind::Text => vec![raw()],
         }
     }
 
@@ -341,6 +350,15 @@ fn json(text: &[u8]) -> Vec<u8> {
         b => vec![*b],
     };
     text.iter().flat_map(one).collect()
+}
+
+/// A space as forms write it (WHATWG URL, section 5.2).
+fn plus(byte: u8) -> u8 {
+    if byte == b' ' { b'+' } else { byte }
+}
+
+fn form_encoded(byte: u8, upper: bool) -> Vec<u8> {
+    if byte == b' ' { vec![b'+'] } else { percent(byte, upper) }
 }
 
 /// Percent-encoded but for RFC 3986's unreserved.

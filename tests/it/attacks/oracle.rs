@@ -228,6 +228,6 @@ fn guesses_in_frames_are_answered_alike() {
         upstream.finish();
         heard.push(all);
     }
-    assert!(heard[0].len() > 300);
+    assert!(heard[0].len() > 150, "{}", heard[0].len());
     assert!(heard[0] == heard[1]);
 }
