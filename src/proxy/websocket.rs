@@ -155,6 +155,14 @@ impl Relay {
         value.is_some_and(|value| self.authorization.shared.secrets.is_current(key, value.generation))
     }
 
+    /// The same, where what comes may hold a value that only its source knows yet.
+    async fn holds_now(&self) -> Result<(), End> {
+        match self.bound.iter().all(|value| self.is_current(&value.key)) {
+            true => self.still_holds(),
+            false => self.ask().await,
+        }
+    }
+
     /// Asks the sources again, if it is time to, whether the keys are still what they were.
     async fn ask(&self) -> Result<(), End> {
         let opened = self.authorization.shared.secrets.open(&self.live.keys, &self.permit).await;
@@ -442,7 +450,7 @@ impl<'r, U: AsyncRead, C: AsyncWrite> Down<'r, U, C> {
     }
 
     async fn pass(&mut self) -> Result<(), End> {
-        self.relay.still_holds()?;
+        self.relay.holds_now().await?;
         while let Some(Piece { opcode, payload, last }) =
             self.source.reader.next(&mut self.source.read).map_err(End::Malformed)?
         {

@@ -338,12 +338,12 @@ fn after_a_close_frame_nothing_more_is_said() {
 fn a_cut_is_a_cut_on_the_other_side() {
     // the upstream's
     let upstream = Socket::open(|mut peer| {
-        peer.send(Opcode::Text, false, "half");
+        peer.send(Opcode::Text, false, "half!");
         peer.cut();
     });
     let service = serve(&upstream.authority());
     let (_, mut client) = open(&service, &upstream.authority(), ASK).expect("a WebSocket");
-    assert!(client.next().is_some_and(|piece| &piece.payload[..] == b"half" && !piece.last));
+    assert!(client.next().is_some_and(|piece| &piece.payload[..] == b"half!" && !piece.last));
     assert_eq!(client.next(), None);
     upstream.finish();
     let (exchange, _) = audit(&service.stop());
