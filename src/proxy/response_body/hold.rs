@@ -75,13 +75,10 @@ async fn whole(
     mut scrubber: Scrubber,
     mut answer: Answer,
 ) -> Result<Response<ResponseBody>, Refusal> {
-    match answer.current.renew().await {
-        Ok(false) => {}
-        Ok(true) => match answer.current.scrubber() {
-            Some(now) => scrubber = now.of_error(parts.status.as_u16() >= 400),
-            None => {}
-        },
-        Err(fault) => return Err(answer.ending.refused(fault.into())),
+    // it may have been long in coming
+    let changed = answer.current.renew().await.map_err(|fault| answer.ending.refused(fault.into()))?;
+    if let Some(now) = answer.current.scrubber().filter(|_| changed) {
+        scrubber = now.of_error(parts.status.as_u16() >= 400);
     }
     let mut scrub = scrubber.body(Mask::Placeholder);
     let (clean, rest) = (scrub.push(data), scrub.finish());

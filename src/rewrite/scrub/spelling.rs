@@ -131,7 +131,7 @@ pub(super) fn fold(text: &[u8], at: usize) -> Option<usize> {
 
 /// Where the fold begins that ends at `end`.
 pub(super) fn fold_before(text: &[u8], end: usize) -> Option<usize> {
-    (1..=2 * LONGEST).filter_map(|len| end.checked_sub(len)).filter(|at| fold(text, *at) == Some(end - at)).last()
+    (end.saturating_sub(2 * LONGEST)..end).find(|at| fold(text, *at) == Some(end - at))
 }
 
 fn newline(text: &[u8], at: usize) -> Option<Unit> {

@@ -3,6 +3,7 @@
 
 use foldhash::fast::RandomState;
 use std::collections::HashSet;
+use std::ops::Range;
 
 /// Unknown bits from which on a key is searched for: less could be guessed.
 pub const ENOUGH: f32 = 64.0;
@@ -30,9 +31,7 @@ impl Strength {
     pub fn of(value: &[u8], prefix: usize) -> Self {
         let known = known_beginning(value, prefix.min(value.len()));
         let mut bits = vec![0.0; value.len()];
-        for part in secret_parts(value, known) {
-            rate(value, part, &mut bits);
-        }
+        rate(value, secret_part(value, known), &mut bits);
         let shown = value.len().saturating_sub(SHOWN);
         bits.iter_mut().skip(shown).for_each(|b| *b = 0.0);
         Self { known, bits }
@@ -62,19 +61,19 @@ fn known_beginning(value: &[u8], prefix: usize) -> usize {
 }
 
 /// Where a stranger has to guess: of a JWT the signature, of a URL or of `user:password` the password, else all.
-fn secret_parts(value: &[u8], known: usize) -> Vec<std::ops::Range<usize>> {
+fn secret_part(value: &[u8], known: usize) -> Range<usize> {
     if let Some(from) = jwt_signature(value) {
-        return vec![from..value.len()];
+        return from..value.len();
     }
     if value.starts_with(b"-----BEGIN ") {
         let end = position(value, b"-----END ").unwrap_or(value.len());
-        return vec![known.min(end)..end];
+        return known.min(end)..end;
     }
     if let Some(scheme) = position(value, b"://") {
-        return url_password(value, scheme + 3).into_iter().collect();
+        return url_password(value, scheme + 3).unwrap_or(0..0);
     }
     let user = value.iter().skip(known).position(|b| *b == b':').map_or(known, |at| known + at + 1);
-    vec![user..value.len()]
+    user..value.len()
 }
 
 /// Where the signature of a JWT begins (RFC 7519, section 3): the third part, after a header that is a JSON object.
@@ -87,7 +86,7 @@ fn jwt_signature(value: &[u8]) -> Option<usize> {
 
 /// The password in the authority that begins at `from`, or all behind the authority where there is none: a token in a
 /// path, as in a webhook's URL.
-fn url_password(value: &[u8], from: usize) -> Option<std::ops::Range<usize>> {
+fn url_password(value: &[u8], from: usize) -> Option<Range<usize>> {
     let rest = value.get(from..)?;
     let authority = rest.iter().position(|b| b"/?#".contains(b)).unwrap_or(rest.len());
     match rest.get(..authority)?.iter().rposition(|b| *b == b'@') {
@@ -103,7 +102,7 @@ fn position(value: &[u8], needle: &[u8]) -> Option<usize> {
     value.windows(needle.len()).position(|w| w == needle)
 }
 
-fn rate(value: &[u8], part: std::ops::Range<usize>, bits: &mut [f32]) {
+fn rate(value: &[u8], part: Range<usize>, bits: &mut [f32]) {
     let (Some(text), Some(bits)) = (value.get(part.clone()), bits.get_mut(part)) else { return };
     let class = class_bits(text);
     for (byte, bits) in text.iter().zip(bits.iter_mut()) {
@@ -126,13 +125,13 @@ fn class_bits(text: &[u8]) -> f32 {
     {
         return if has(u8::is_ascii_alphabetic) { 4.0 } else { 3.3 };
     }
-    let classes: [(fn(&u8) -> bool, f32); 4] = [
-        (u8::is_ascii_digit, 10.0),
-        (u8::is_ascii_lowercase, 26.0),
-        (u8::is_ascii_uppercase, 26.0),
-        (|b| !b.is_ascii(), 64.0),
+    let classes = [
+        (has(u8::is_ascii_digit), 10.0),
+        (has(u8::is_ascii_lowercase), 26.0),
+        (has(u8::is_ascii_uppercase), 26.0),
+        (has(|b| !b.is_ascii()), 64.0),
     ];
-    let size: f32 = classes.iter().filter(|(is, _)| has(*is)).map(|(_, size)| size).sum();
+    let size: f32 = classes.iter().filter(|(has, _)| *has).map(|(_, size)| size).sum();
     size.max(2.0).log2()
 }
 

@@ -478,7 +478,7 @@ proptest! {
         let between = &got[before.len()..got.len() - after.len()];
         // of the well-known beginning a part may have passed
         prop_assert!(between.ends_with("<<x_key>>"), "{}: {}", name, got);
-        prop_assert!(beginning.len() > 0 || between == "<<x_key>>", "{}: {}", name, got);
+        prop_assert!(!beginning.is_empty() || between == "<<x_key>>", "{}: {}", name, got);
         let whole = push(&scrubber, Mask::Placeholder, &text, &[]);
         prop_assert_eq!(shown(&whole), format!("{before}<<x_key>>{after}"));
     }
