@@ -86,7 +86,7 @@ pub fn named(headers: &HeaderMap) -> HeaderMap {
 }
 
 /// What a request may not get around: some methods, if there are any limits to those, and paths.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Limits {
     methods: Option<Vec<Method>>,
     paths: bool,

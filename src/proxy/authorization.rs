@@ -6,6 +6,7 @@ use super::request_body::Fault;
 use super::{Live, Shared};
 use crate::name::{AgentName, Host, KeyName, Origin};
 use crate::place::Place;
+use crate::policy::Limits;
 use crate::policy::decide::{Mention, Question, Use};
 use crate::policy::{Agent, Permit, agent::Proof};
 use crate::record::Scene;
@@ -100,6 +101,9 @@ pub(super) struct Authorization {
     pub head: Vec<Use>,
     /// and of which values.
     pub values: Vec<Value>,
+    /// What else was decided, which what has been sent relies on.
+    pub on_loopback_only: bool,
+    pub limits: Limits,
 }
 
 /// Which of a key's values it is.
@@ -127,22 +131,32 @@ impl Value {
 impl Authorization {
     /// Whether the agent may still ask, and may still reach this host.
     pub fn agent_holds(&self) -> Result<(), Fault> {
-        self.agent(&self.shared.live.load_full()).map(drop)
+        self.agent(&self.shared.live.load()).map(drop)
     }
 
     /// Whether the head may be sent as it is. For when it is about to be.
     pub fn head_holds(&self) -> Result<(), Fault> {
         let live = self.shared.live.load_full();
         let agent = self.agent(&live)?;
-        if !is(&self.live, &live) {
-            let uses = self.head.iter().map(|used| (used.key.placeholder(), used)).collect::<Vec<_>>();
-            let mentions = uses.iter().flat_map(|(written, used)| {
-                let mention = Mention { written, key: Some(&used.key), place: Some(&used.place) };
-                std::iter::repeat_n(mention, usize::try_from(used.count).unwrap_or(usize::MAX))
-            });
-            live.rules.decide(self.question(&agent), mentions).map_err(Fault::Denied)?;
-        }
+        self.judge_head(&live, &agent)?;
         self.values.iter().try_for_each(|value| value.check(&self.shared))
+    }
+
+    /// Judges the head again where the rules have changed: it may go, to the same peers and with the same limits to its body.
+    fn judge_head(&self, live: &Arc<Live>, agent: &Agent) -> Result<(), Fault> {
+        if is(&self.live, live) {
+            return Ok(());
+        }
+        let uses = self.head.iter().map(|used| (used.key.placeholder(), used)).collect::<Vec<_>>();
+        let mentions = uses.iter().flat_map(|(written, used)| {
+            let mention = Mention { written, key: Some(&used.key), place: Some(&used.place) };
+            std::iter::repeat_n(mention, usize::try_from(used.count).unwrap_or(usize::MAX))
+        });
+        let permit = live.rules.decide(self.question(agent), mentions).map_err(Fault::Denied)?;
+        if permit.on_loopback_only() && !self.on_loopback_only || self.has_body && *permit.limits() != self.limits {
+            return Err(Fault::Key("the rules have changed; ask again".into()));
+        }
+        Ok(())
     }
 
     /// Records a fault of the request's body that nobody waits for any more.
@@ -168,7 +182,10 @@ impl Authorization {
     /// Judges a key of the body by the rules of now.
     fn judge(&self, live: &Arc<Live>, key: &KeyName, places: &[Place]) -> Result<Permit, Fault> {
         let agent = self.agent(live)?;
-        live.rules.decide_for_body(self.question(&agent), key, places, &self.head).map_err(Fault::Denied)
+        let judged =
+            live.rules.decide_for_body(self.question(&agent), key, places, &self.head).map_err(Fault::Denied)?;
+        self.judge_head(live, &agent)?;
+        Ok(judged)
     }
 
     /// What a key of the body is now. Its source is asked if it is time to.
@@ -232,7 +249,7 @@ impl BodyKeys {
         let shared = &self.authorization.shared;
         let live = shared.live.load();
         let known = self.known.iter().find(|known| known.value.key == *key);
-        known.is_some_and(|k| is(&k.live, &live) && shared.secrets.is_current(key, k.value.generation))
+        known.is_some_and(|k| is(&k.live, &live) && shared.secrets.may_be_used(key, k.value.generation))
     }
 
     /// Whether what these keys were written into may still leave. For when it is about to.

@@ -82,19 +82,21 @@ impl CurrentScrubber {
         let Some(asking) = &mut self.asking else { return Poll::Ready(Ok(false)) };
         let looked = ready!(asking.as_mut().poll(cx));
         self.asking = None;
-        Poll::Ready(looked.map(|known| {
-            let changed = !Arc::ptr_eq(&known.live, &self.known.live) || known.generations != self.known.generations;
-            if changed {
-                self.known = known;
-            }
-            changed
-        }))
+        let known = looked?;
+        let is_bound = |name: &KeyName| known.generations.iter().any(|(now, _)| now == name);
+        if !self.known.generations.iter().all(|(name, _)| is_bound(name)) {
+            let why = "a key that the answer may show is no longer bound to its host; ask again";
+            return Poll::Ready(Err(Fault::Key(why.into())));
+        }
+        let changed = !Arc::ptr_eq(&known.live, &self.known.live) || known.generations != self.known.generations;
+        self.known = known;
+        Poll::Ready(Ok(changed))
     }
 
     fn is_current(&self) -> bool {
         let Shared { live, secrets, .. } = &*self.asked.worker.shared;
         let same_rules = Arc::ptr_eq(&live.load(), &self.known.live);
-        same_rules && self.known.generations.iter().all(|(name, generation)| secrets.is_current(name, *generation))
+        same_rules && self.known.generations.iter().all(|(name, generation)| secrets.is_known(name, *generation))
     }
 }
 

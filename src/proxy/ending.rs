@@ -143,6 +143,11 @@ impl Ending {
         refusal
     }
 
+    /// Whether any key has gone out with the request.
+    pub fn has_carried_a_key(&self) -> bool {
+        !self.keys.is_empty() || self.tally.first_used().is_some()
+    }
+
     /// Whether the request had a placeholder of this key in it.
     fn brought(&self, key: &KeyName) -> bool {
         self.keys.contains(key) || self.tally.has_used(key)

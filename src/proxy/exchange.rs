@@ -151,6 +151,8 @@ async fn forward(
         live: Arc::downgrade(&live),
         head: permit.uses().to_vec(),
         values: permit.keys().iter().map(|key| Value::of(key, &keys)).collect(),
+        on_loopback_only: permit.on_loopback_only(),
+        limits: permit.limits().clone(),
     });
     head::replace(&mut parts.uri, &mut parts.headers, &hits, |k| keys.get(k).map(|v| v.expose()))
         .map_err(|e| ending.refused(Refusal::KeyUnavailable(e.to_string())))?;
@@ -164,7 +166,7 @@ async fn forward(
     }
 
     let generations = permit.scrub().iter().map(|rule| (rule.name.clone(), keys.generation(&rule.name))).collect();
-    let current = CurrentScrubber::new(&conn.worker, authorization.clone(), live.clone(), generations, &keys);
+    let mut current = CurrentScrubber::new(&conn.worker, authorization.clone(), live.clone(), generations, &keys);
     ending.keys = permit.keys().to_vec();
     ending.hits = current.hits().clone();
     let plan = Plan { authorization: &authorization, permit: &permit, keys: &keys, vocabulary: &live.vocabulary };
@@ -201,6 +203,11 @@ async fn forward(
     ending.status = Some(response.status().as_u16());
     tally.answered.store(true, Ordering::Release);
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        let changed = current.renew().await.map_err(|fault| ending.refused(fault.into()))?;
+        if changed {
+            let why = "a rule or a key has changed meanwhile; connect again".into();
+            return Err(ending.refused(Refusal::KeyUnavailable(why)));
+        }
         let keys = in_messages(&permit, &keys);
         let authorization_of_relay = authorization.clone();
         let relay = bound.map(|bound| Relay {

@@ -41,8 +41,10 @@ pub(super) async fn run(worker: Arc<Worker>, mut client: Client, by: Admitted, o
     let is_to_be_read = |live: &Arc<Live>| !live.leaves_unread(&origin.host, origin.port);
     let ended = caller.ended(&worker.shared, |live| is_to_be_read(live).then_some("it is to be read now"));
     let copied = tokio::select! {
-        copied = copied => copied,
+        // before anything is passed on: the rules may have changed since they were asked
+        biased;
         why = ended => Err(std::io::Error::other(format!("ended by a change of the rules: {why}"))),
+        copied = copied => copied,
     };
     let record = &mut closing.record;
     match copied {

@@ -133,8 +133,10 @@ impl Switched {
             tokio::io::copy_bidirectional_with_sizes(&mut client, &mut upstream, BUFFER, BUFFER).await
         };
         let copied = tokio::select! {
-            copied = copied => copied,
+            // before anything is passed on: the rules may have changed since they were asked
+            biased;
             why = ended => Err(std::io::Error::other(format!("ended by a change of the rules: {why}"))),
+            copied = copied => copied,
             _ = stop.wait_for(|stopped| *stopped) => Err(std::io::Error::other("locum was stopped")),
         };
         self.tally.bytes_out.store(up, Ordering::Relaxed);

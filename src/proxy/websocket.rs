@@ -17,6 +17,7 @@ use crate::policy::Permit;
 use crate::rewrite::body::BodyRewriter;
 use crate::rewrite::scrub::{BodyScrub, Mask, Scrubber};
 use crate::rewrite::{BodyFault, BodyKey};
+use crate::secrets::SecretError;
 use bytes::{Bytes, BytesMut};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -152,21 +153,28 @@ impl Relay {
     /// Whether the value of a key may be used without asking for it again.
     fn is_current(&self, key: &KeyName) -> bool {
         let value = self.bound.iter().find(|value| value.key == *key);
-        value.is_some_and(|value| self.authorization.shared.secrets.is_current(key, value.generation))
+        value.is_some_and(|value| self.authorization.shared.secrets.may_be_used(key, value.generation))
     }
 
     /// The same, where what comes may hold a value that only its source knows yet.
     async fn holds_now(&self) -> Result<(), End> {
-        match self.bound.iter().all(|value| self.is_current(&value.key)) {
-            true => self.still_holds(),
-            false => self.ask().await,
+        let secrets = &self.authorization.shared.secrets;
+        if !self.bound.iter().all(|value| secrets.is_known(&value.key, value.generation)) {
+            let names: Vec<KeyName> = self.bound.iter().map(|value| value.key.clone()).collect();
+            let keys = secrets.open_to_hide(&self.live.keys, &names).await;
+            if let Some(e) = keys.unhidden() {
+                return Err(End::Refused(Refusal::KeyUnavailable(e.to_string())));
+            }
         }
+        self.still_holds()
     }
 
     /// Asks the sources again, if it is time to, whether the keys are still what they were.
-    async fn ask(&self) -> Result<(), End> {
+    async fn ask(&self, wanted: &KeyName) -> Result<(), End> {
+        let unavailable = |e: &SecretError| End::Refused(Refusal::KeyUnavailable(e.to_string()));
         let opened = self.authorization.shared.secrets.open(&self.live.keys, &self.permit).await;
-        opened.map_err(|e| End::Refused(Refusal::KeyUnavailable(e.to_string())))?;
+        let keys = opened.map_err(|e| unavailable(&e))?;
+        keys.missing(wanted).map_or(Ok(()), |e| Err(unavailable(e)))?;
         self.still_holds()
     }
 }
@@ -412,7 +420,7 @@ impl Text {
     async fn settle(&mut self, relay: &Relay, out: &mut Vec<Bytes>) -> Result<bool, End> {
         let mut waited = false;
         while let Some(wanted) = self.rewriter.wanted().cloned() {
-            relay.ask().await?;
+            relay.ask(&wanted.key).await?;
             // it is what it was
             self.rewriter.renew(wanted);
             self.rewriter.resume(out).map_err(refused)?;

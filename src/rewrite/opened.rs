@@ -140,6 +140,11 @@ impl Rewriter {
         self.coded.is_some()
     }
 
+    /// Whether something that was pushed is still to leave its coding.
+    pub fn holds_back(&self) -> bool {
+        self.coded.as_ref().is_some_and(|coded| coded.unflushed)
+    }
+
     /// Takes a piece. What it comes to is in `out` once [`step`](Self::step) has said that there is no more.
     pub fn push(&mut self, piece: Bytes, out: &mut Vec<Bytes>) -> Result<(), BodyFault> {
         match &mut self.coded {

@@ -170,6 +170,26 @@ impl Secrets {
         !self.wiped.load(Ordering::SeqCst) && state.generation == generation && state.is_fresh(self.now())
     }
 
+    /// The same, to put it into a request: a source that fails may have taken it back.
+    pub fn may_be_used(&self, name: &KeyName, generation: u64) -> bool {
+        let table = self.table.load();
+        let works = |entry: &Arc<Entry>| entry.state.load().failed.is_none();
+        self.is_current(name, generation) && table.get(name).is_some_and(works)
+    }
+
+    /// The same, to hide it: a source that fails is not asked for each piece of an answer, as long as a value is known.
+    pub fn is_known(&self, name: &KeyName, generation: u64) -> bool {
+        let table = self.table.load();
+        let rests = |entry: &Arc<Entry>| {
+            let state = entry.state.load();
+            state.generation == generation
+                && state.failed.is_some()
+                && state.value.is_some()
+                && !state.is_due(self.now())
+        };
+        self.is_current(name, generation) || !self.wiped.load(Ordering::SeqCst) && table.get(name).is_some_and(rests)
+    }
+
     /// Asks every source that may have something new. For a timer, so that keys that nobody uses are noticed as well.
     pub async fn refresh(&self) {
         let now = self.now();
@@ -386,13 +406,15 @@ impl State {
                 next.failures = self.failures.saturating_add(1);
             }
             Ok(None) => {
-                next.replace(None);
+                next.replace(None, self.asked);
                 next.failed = Some(SecretError::Absent { key: key.name.clone(), looked: key.source.describe() });
             }
             Ok(Some(value)) if next.is(&value) => {}
             Ok(Some(value)) => match past.known(&value) {
-                Some(known) => next.replace(Some(known)),
-                None if past.has_room(value.expose().len(), now) => next.replace(Some(Arc::new(Sealed::seal(value)))),
+                Some(known) => next.replace(Some(known), self.asked),
+                None if past.has_room(value.expose().len(), now) => {
+                    next.replace(Some(Arc::new(Sealed::seal(value))), self.asked);
+                }
                 None => {
                     next.failed = Some(entry.no_room());
                     next.failures = self.failures.saturating_add(1);
@@ -406,8 +428,10 @@ impl State {
         self.value.as_ref().and_then(|v| v.open().ok()).is_some_and(|v| v.expose() == value.expose())
     }
 
-    fn replace(&mut self, value: Option<Arc<Sealed>>) {
-        if std::mem::replace(&mut self.value, value).is_some() {
+    /// `was_asked`: somebody may have been told that there is none.
+    fn replace(&mut self, value: Option<Arc<Sealed>>, was_asked: bool) {
+        let is_new = value.is_some() && was_asked;
+        if std::mem::replace(&mut self.value, value).is_some() || is_new {
             self.generation += 1;
         }
     }

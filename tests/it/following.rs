@@ -2,7 +2,7 @@
 
 use crate::support::client::{BOTH, Client, Http, none};
 use crate::support::locum::of;
-use crate::support::{Home, Serve, Upstream};
+use crate::support::{Home, Serve, Upstream, stores};
 use http::Response;
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
@@ -96,6 +96,56 @@ async fn a_key_that_comes_to_be_bound_is_hidden_in_a_stream_that_began_before_it
         add(&serve, &bound(&upstream));
         feed.send(format!("{OLD}. "));
         assert_eq!(until(&mut response, ". ").await.as_deref(), Ok("<<tool_key>>. "));
+    }
+}
+
+/// Its value has gone to the host, which may show it however the binding reads now.
+#[tokio::test]
+async fn an_answer_ends_once_a_key_that_it_may_show_is_bound_no_longer() {
+    for http in BOTH {
+        let upstream = Upstream::start();
+        let serve = home(&upstream, &bound(&upstream)).serve();
+        let unbound = std::fs::read_to_string(serve.home.config()).expect("the config").replace(&bound(&upstream), "");
+        let feed = upstream.on("/stream", Response::builder());
+        let (gate, waiting) = upstream.hold("/waits", Response::builder().header("x-key", OLD));
+        let mut client = serve.client(&upstream, http).await;
+        let mut response = streamed(&mut client).await;
+        feed.send("before; ");
+        assert!(until(&mut response, "; ").await.is_ok());
+        let mut other = serve.client(&upstream, http).await;
+        let request = other.request("GET", "/waits").header("x-key", "<<tool_key>>").body(none()).expect("a request");
+        let asked = tokio::spawn(async move { other.send(request).await });
+        upstream.await_begun(2);
+        serve.home.write_config(&unbound);
+        reload(&serve);
+        feed.send(format!("{OLD}. "));
+        assert_eq!(until(&mut response, ". ").await, Err(String::new()), "{http:?}");
+        drop((gate, waiting));
+        let answer = asked.await.expect("no panic").expect("an answer");
+        assert_eq!((answer.status().as_u16(), answer.headers().get("x-key")), (503, None), "{http:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_has_no_value_yet_is_hidden_once_it_has_one() {
+    for http in BOTH {
+        let upstream = Upstream::start();
+        let home = home(&upstream, &bound(&upstream));
+        std::fs::remove_file(home.path().join("key")).expect("a file");
+        let table = bound(&upstream).replace("source = \"file:key\"", "source = \"machine\"");
+        let config = std::fs::read_to_string(home.config()).expect("the config").replace(&bound(&upstream), &table);
+        home.write_config(&config);
+        let serve = home.serve();
+        let feed = upstream.on("/stream", Response::builder());
+        let mut client = serve.client(&upstream, http).await;
+        let mut response = streamed(&mut client).await;
+        feed.send("before; ");
+        assert!(until(&mut response, "; ").await.is_ok());
+        let set = stores::locum(&serve.home, &["key", "set", "tool", "--stdin", "--store", "machine"], NEW);
+        assert!(set.status.success(), "{set:?}");
+        await_rotation(&serve, &upstream).await;
+        feed.send(format!("{NEW}. "));
+        assert_eq!(until(&mut response, ". ").await.as_deref(), Ok("<<tool_key>>. "), "{http:?}");
     }
 }
 

@@ -94,7 +94,10 @@ impl Rewriting {
                 self.tally.bytes_out.fetch_add(data.len() as u64, Ordering::Relaxed);
                 return Poll::Ready(Some(Ok(Frame::data(data))));
             }
-            self.leaving.clear();
+            // what is in the coder leaves with a later piece
+            if !self.engine.holds_back() {
+                self.leaving.clear();
+            }
             if self.ended {
                 return Poll::Ready(self.trailers.take().map(|t| Ok(Frame::trailers(t))));
             }

@@ -91,7 +91,7 @@ async fn whole(
         trailers.iter_mut().for_each(digests::remove);
         parts.headers.insert(CONTENT_LENGTH, HeaderValue::from(clean.len()));
     }
-    give_back(&mut answer.lease, Some(&scrubber));
+    give_back(&mut answer);
     answer.ending.bytes_in = clean.len() as u64;
     answer.ending.complete();
     let body = Whole { data: Some(clean), trailers, ending: Some(answer.ending) };

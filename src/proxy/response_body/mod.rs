@@ -15,7 +15,6 @@ use super::request_body::RequestBody;
 use crate::rewrite::coding::{self, Coding, CodingError};
 use crate::rewrite::digests;
 use crate::rewrite::opened::Opened;
-use crate::rewrite::scrub::Scrubber;
 use crate::upstream::pool::{self, Lease};
 use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, HeaderValue};
@@ -82,7 +81,7 @@ pub(super) async fn rewrite(
     if answer.ending.http == HTTP_2 {
         head::detach(&mut parts.headers);
     }
-    if !answer.ending.keys.is_empty() && scrubber.weakest().is_some_and(|bits| bits < BEYOND_TRYING) {
+    if answer.ending.has_carried_a_key() && scrubber.weakest().is_some_and(|bits| bits < BEYOND_TRYING) {
         parts.headers.remove(http::header::ETAG);
         digests::remove(&mut parts.headers);
     }
@@ -147,9 +146,9 @@ fn bad_coding(e: &CodingError) -> String {
 }
 
 /// A connection that a key came back on holds it in its buffers: it does not serve again.
-fn give_back(lease: &mut Lease<RequestBody>, scrubber: Option<&Scrubber>) {
-    if scrubber.is_none_or(|scrubber| scrubber.hits().is_empty()) {
-        lease.finish();
+fn give_back(answer: &mut Answer) {
+    if answer.current.hits().is_empty() {
+        answer.lease.finish();
     }
 }
 

@@ -143,7 +143,7 @@ impl Stream {
     fn end(&mut self) {
         self.phase = Phase::Over;
         self.answer.ending.complete();
-        give_back(&mut self.answer.lease, self.answer.current.scrubber());
+        give_back(&mut self.answer);
     }
 
     /// A cut for the agent too, and never a clean end. What is held back stays so.
@@ -287,7 +287,12 @@ impl Scrub {
 impl Drop for Stream {
     fn drop(&mut self) {
         // hyper doesn't poll a body again once its declared length is out, and often not at all where the head rules it out
-        if self.phase == Phase::Passing && (self.bodiless || self.is_over()) {
+        let is_read = match self.phase {
+            Phase::Passing => self.bodiless || self.is_over(),
+            Phase::Trailers(_) => true,
+            Phase::Over => false,
+        };
+        if is_read {
             self.end();
         }
     }

@@ -57,7 +57,8 @@ fn known_beginning(value: &[u8], prefix: usize) -> usize {
     } else {
         position(value, b"://").map_or(0, |at| at + 3)
     };
-    prefix.max(own)
+    // one that begins so and has nothing behind it is not of that kind
+    Some(prefix.max(own)).filter(|known| known + SHOWN < value.len()).unwrap_or(0)
 }
 
 /// Where a stranger has to guess: of a JWT the signature, of a URL or of `user:password` the password, else all.
@@ -249,7 +250,7 @@ mod tests {
             ("-----BEGIN PRIVATE KEY-----\nMIIE\n-----END PRIVATE KEY-----\n", 0, 27),
             ("https://a:b@c.example", 0, 8),
             ("eyJ.no.jwt at all", 0, 0),
-            ("short", 9, 5),
+            ("short", 9, 0),
         ] {
             assert_eq!(Strength::of(value.as_bytes(), prefix).known, known, "{value}");
         }
