@@ -115,7 +115,9 @@ async fn an_answer_ends_once_a_key_that_it_may_show_is_bound_no_longer() {
         let mut other = serve.client(&upstream, http).await;
         let request = other.request("GET", "/waits").header("x-key", "<<tool_key>>").body(none()).expect("a request");
         let asked = tokio::spawn(async move { other.send(request).await });
-        upstream.await_begun(2);
+        while upstream.begun() < 2 {
+            tokio::task::yield_now().await;
+        }
         serve.home.write_config(&unbound);
         reload(&serve);
         feed.send(format!("{OLD}. "));
