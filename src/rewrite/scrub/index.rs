@@ -308,11 +308,13 @@ impl Spelled {
         let needed = if total >= SURE { SURE } else { total / 2.0 };
         let usual = USUAL.into_iter().filter_map(|width| self.widest_run(width, needed));
         let usual = usual.into_iter().find(|choice| choice.offsets.len() >= CLOSE);
-        let short = self.bits.iter().filter(|b| b.is_finite()).count().min(WIDTHS.first().copied().unwrap_or(0));
+        let own = self.bits.iter().filter(|b| b.is_finite()).count();
+        let short = own.min(WIDTHS.first().copied().unwrap_or(0));
         let others = || [short].into_iter().chain(WIDTHS).filter_map(|width| self.widest_run(width, needed));
         // of equals the narrowest
         let farther = |best: Choice, next: Choice| if next.offsets.len() > best.offsets.len() { next } else { best };
-        usual.or_else(|| others().reduce(farther))
+        // where what is unknown is spread thin, all of it together is one window
+        usual.or_else(|| others().reduce(farther)).or_else(|| self.widest_run(own, f32::MIN))
     }
 
     /// The longest run of offsets whose windows hold so many unknown bits, [`STRIDE`] at most.

@@ -261,6 +261,10 @@ fn guessable_keys_are_hidden_only_where_that_is_asked_for() {
         assert!(got.starts_with("it was <<x_key>>, and <<x_key>>"), "{got}");
         assert_eq!(asked.header(b"hunter"), None);
     }
+    // what is unknown of it is spread over all of it
+    let thin = b"\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x94+\0\0\0d\0\xfe\xff\xff\xff";
+    let asked = Scrubber::new(vec![ScrubKey { even_if_guessable: true, ..scrub_key("x", thin, 0) }]);
+    assert_eq!(asked.header(&[b"a", &thin[..], b"b"].concat()).as_deref(), Some(&b"a<<x_key>>b"[..]));
     for value in ["abc", ""] {
         let asked = Scrubber::new(vec![ScrubKey { even_if_guessable: true, ..scrub_key("x", value.as_bytes(), 0) }]);
         assert_eq!(asked.header(b"abc"), None);
