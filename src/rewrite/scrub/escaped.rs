@@ -9,7 +9,7 @@ pub(super) struct Reading {
     pub values: Vec<u8>,
     pub starts: Vec<usize>,
     /// Which of them are escaped.
-    escaped: Vec<usize>,
+    pub escaped: Vec<usize>,
 }
 
 /// What counts as one stretch.
@@ -139,10 +139,9 @@ fn ends_of_long_lines(text: &[u8]) -> impl Iterator<Item = usize> {
     std::iter::from_fn(move || {
         while let Some(row) = text.get(at..).and_then(<[u8]>::first_chunk::<ROW>) {
             if is_one(row[0]) && is_one(row[ROW - 1]) && row.iter().all(|c| is_one(*c)) {
-                let end = at + memchr::memchr(b'\n', text.get(at..)?)?;
+                let end = at + memchr::memchr2(b'\n', b'\r', text.get(at..)?)?;
                 at = (end / STEP + 1) * STEP;
-                let returned = end > 0 && text.get(end - 1) == Some(&b'\r');
-                return Some(end - usize::from(returned));
+                return Some(end);
             }
             at += STEP;
         }

@@ -151,7 +151,13 @@ impl Holdback {
     fn held_as_meant(&self, text: &[u8], from: usize, end: usize, unfolds: bool, texts: bool) -> usize {
         let is_asked = |shape: &Shape| (shape.kind == Kind::Text) == texts;
         let rule = Rule { alphabet: Alphabet::ANY, unfolds, reach: 0 };
-        let (Reading { values, starts, .. }, _) = rule.read(text, from, end);
+        let (Reading { mut values, starts, escaped }, _) = rule.read(text, from, end);
+        // where a key may have signs of its own, what reads as an escape may be two of its characters
+        for &at in escaped.iter().filter(|_| texts) {
+            if let Some(value) = values.get_mut(at).filter(|value| !Alphabet::VISIBLE.has(**value)) {
+                *value = b'\\';
+            }
+        }
         let place = |at: usize| starts.get(at).copied().unwrap_or(end);
         let mut start = place(self.held(&values, is_asked));
         // a beginning that is read as part of an escape
@@ -185,7 +191,10 @@ fn beginnings_of(form: &Form, buffer: &[u8]) -> Vec<Vec<u8>> {
     }
     let letters = |alphabet: &[u8]| atoms.iter().filter_map(|atom| alphabet.get(usize::from(*atom)).copied()).collect();
     let mut all: Vec<Vec<u8>> = match form.kind {
-        Kind::Text => vec![atoms.to_vec()],
+        Kind::Text => {
+            let as_form = atoms.iter().map(|c| if *c == b' ' { b'+' } else { *c });
+            vec![atoms.to_vec(), as_form.collect()]
+        }
         Kind::Base64 => vec![letters(BASE64), letters(BASE64_URL)],
         Kind::Hex => vec![letters(b"0123456789abcdef"), letters(b"0123456789ABCDEF")],
     };

@@ -6,6 +6,7 @@
 
 use super::forms::{BASE64, BASE64_URL, Form, Kind};
 use super::spelling::LONGEST;
+use super::strength::ENOUGH;
 use std::hash::BuildHasher as _;
 use std::sync::LazyLock;
 use zeroize::{Zeroize, Zeroizing};
@@ -230,6 +231,8 @@ struct Spelled {
     /// The atom that begins at each byte; none within one.
     atoms: Vec<Option<u32>>,
     bits: Vec<f32>,
+    /// The key is, so that fewer bits will have to do.
+    is_guessable: bool,
 }
 
 impl Spelled {
@@ -284,7 +287,8 @@ impl Spelled {
                 });
             }
         }
-        Self { text, atoms: starts, bits }
+        let is_guessable = form.bits.iter().sum::<f32>() < ENOUGH;
+        Self { text, atoms: starts, bits, is_guessable }
     }
 
     /// The same without the windows that look different where escapes are seen through, since the key has a sign of its own.
@@ -305,7 +309,11 @@ impl Spelled {
     fn choose(&self) -> Option<Choice> {
         let total: f32 = self.bits.iter().filter(|b| b.is_finite()).sum();
         // a guessable key that is searched for all the same has no windows that nobody could guess
-        let needed = if total >= SURE { SURE } else { total / 2.0 };
+        let needed = match total >= SURE {
+            true => SURE,
+            false if self.is_guessable => total / 2.0,
+            false => return None,
+        };
         let usual = USUAL.into_iter().filter_map(|width| self.widest_run(width, needed));
         let usual = usual.into_iter().find(|choice| choice.offsets.len() >= CLOSE);
         let own = self.bits.iter().filter(|b| b.is_finite()).count();
@@ -323,10 +331,11 @@ impl Spelled {
             return None;
         }
         let (mut best, mut run) = (0..0, 0);
-        for (at, window) in self.bits.windows(width).enumerate() {
+        // from the end: what stands first in a key is often known to some, as the account in `xoxb-…`
+        for (at, window) in self.bits.windows(width).enumerate().rev() {
             run = if window.iter().sum::<f32>() >= needed { run + 1 } else { 0 };
             if run > best.len() {
-                best = at + 1 - run..at + 1;
+                best = at..at + run;
             }
             if run == STRIDE {
                 break;

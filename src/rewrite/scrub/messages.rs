@@ -61,7 +61,8 @@ impl MessageScrub {
 
     /// The body has ended: what is held back of a message that isn't whole. The client will say what it thinks of it.
     pub fn finish(&mut self) -> Bytes {
-        self.scrub.finish()
+        let rest = self.scrub.finish();
+        if rest.is_empty() { std::mem::take(&mut self.prefix).into() } else { rest }
     }
 
     /// See [`BodyScrub::renew`].

@@ -21,17 +21,29 @@ pub(super) struct Quotes {
 impl Quotes {
     /// `beginnings` are those of the keys, by number.
     pub fn new<'a>(beginnings: impl Iterator<Item = (usize, &'a [u8])>) -> Self {
-        let known = beginnings.filter(|(_, b)| b.len() >= BEGINNING).map(|(key, b)| (key, b.to_vec()));
+        // what any URL begins with is no sign of a key
+        let telling = beginnings.filter(|(_, b)| b.len() >= BEGINNING && !b.ends_with(b"://"));
+        let known = telling.map(|(key, b)| (key, b.to_vec()));
         let (keys, beginnings) = known.unzip();
         Self { beginnings: Beginnings::new(beginnings), keys }
     }
 
     /// Calls `f` with each stretch that looks like a quote, and the key that begins so.
     pub fn each(&self, text: &[u8], mut f: impl FnMut(Range<usize>, usize)) {
+        // what begins within a quote is covered by it, and no run is measured twice
+        let (mut measured, mut covered) = (0, 0);
         self.beginnings.each(text, &mut |found, number| {
-            let run = run(text.get(found.end..).unwrap_or_default());
-            if let Some(&key) = self.keys.get(number).filter(|_| run >= RUN) {
-                f(found.start..found.end + run, key);
+            let within_a_word =
+                found.start.checked_sub(1).and_then(|at| text.get(at)).is_some_and(u8::is_ascii_alphanumeric);
+            if found.start < covered || within_a_word {
+                return;
+            }
+            if found.end > measured {
+                measured = found.end + run(text.get(found.end..).unwrap_or_default());
+            }
+            if let Some(&key) = self.keys.get(number).filter(|_| measured - found.end >= RUN) {
+                covered = measured;
+                f(found.start..measured, key);
             }
         });
     }

@@ -12,6 +12,9 @@ pub const ENOUGH: f32 = 64.0;
 const SHOWN: usize = 4;
 /// A word out of a list of two thousand.
 const WORD: f32 = 11.0;
+/// Shorter ones are as likely by chance.
+const SHORTEST_WORD: usize = 5;
+const PEM: &[u8] = b"-----BEGIN ";
 /// What goes on from the characters before it.
 const CONTINUED: f32 = 0.5;
 /// What stands between the parts of a key.
@@ -52,10 +55,11 @@ impl Strength {
 fn known_beginning(value: &[u8], prefix: usize) -> usize {
     let own = if jwt_signature(value).is_some() {
         3
-    } else if value.starts_with(b"-----BEGIN ") {
-        value.iter().position(|b| *b == b'\n').unwrap_or(0)
+    } else if value.starts_with(PEM) {
+        let label = value.get(PEM.len()..).and_then(|rest| position(rest, b"-----"));
+        label.map_or(0, |at| PEM.len() + at + 5)
     } else {
-        position(value, b"://").map_or(0, |at| at + 3)
+        scheme(value).map_or(0, |at| at + 3)
     };
     // one that begins so and has nothing behind it is not of that kind
     Some(prefix.max(own)).filter(|known| known + SHOWN < value.len()).unwrap_or(0)
@@ -66,15 +70,19 @@ fn secret_part(value: &[u8], known: usize) -> Range<usize> {
     if let Some(from) = jwt_signature(value) {
         return from..value.len();
     }
-    if value.starts_with(b"-----BEGIN ") {
-        let end = position(value, b"-----END ").unwrap_or(value.len());
-        return known.min(end)..end;
+    if value.starts_with(PEM) {
+        return pem_secret(value, known);
     }
-    if let Some(scheme) = position(value, b"://") {
+    if let Some(field) = password_field(value) {
+        return field;
+    }
+    if let Some(scheme) = scheme(value) {
         return url_password(value, scheme + 3).unwrap_or(0..0);
     }
-    let user = value.iter().skip(known).position(|b| *b == b':').map_or(known, |at| known + at + 1);
-    user..value.len()
+    let rest = value.get(known..).unwrap_or_default();
+    let named = |b: &u8| b.is_ascii_alphanumeric() || b"._@+-".contains(b);
+    let user = rest.iter().position(|b| *b == b':').filter(|at| rest.iter().take(*at).all(named));
+    user.map_or(known, |at| known + at + 1)..value.len()
 }
 
 /// Where the signature of a JWT begins (RFC 7519, section 3): the third part, after a header that is a JSON object.
@@ -92,11 +100,41 @@ fn url_password(value: &[u8], from: usize) -> Option<Range<usize>> {
     let authority = rest.iter().position(|b| b"/?#".contains(b)).unwrap_or(rest.len());
     match rest.get(..authority)?.iter().rposition(|b| *b == b'@') {
         Some(at) => {
-            let colon = rest.get(..at)?.iter().position(|b| *b == b':')?;
-            Some(from + colon + 1..from + at)
+            // a token may stand alone, where the user would
+            let colon = rest.get(..at)?.iter().position(|b| *b == b':').map_or(0, |colon| colon + 1);
+            Some(from + colon..from + at)
         }
         None => Some(from + authority..value.len()),
     }
+}
+
+/// Where the `://` of a URL stands, behind nothing but a scheme (RFC 3986, section 3.1).
+fn scheme(value: &[u8]) -> Option<usize> {
+    let at = position(value, b"://")?;
+    let named = |b: &u8| b.is_ascii_alphanumeric() || b"+-.".contains(b);
+    value.get(..at).is_some_and(|scheme| scheme.iter().all(named)).then_some(at)
+}
+
+/// The value of `password` or `pwd` in a connection string: all else in it is no secret.
+fn password_field(value: &[u8]) -> Option<Range<usize>> {
+    let lower = value.to_ascii_lowercase();
+    let field = [&b"password="[..], b"pwd="].iter().find_map(|name| Some(position(&lower, name)? + name.len()))?;
+    let len = value.get(field..)?.iter().position(|b| b";& ".contains(b)).unwrap_or(value.len() - field);
+    Some(field..field + len)
+}
+
+/// The part of a PEM key that is private whatever its kind: not the structure before it, nor the public key beside it.
+fn pem_secret(value: &[u8], known: usize) -> Range<usize> {
+    let end = position(value, b"-----END ").unwrap_or(value.len()).max(known);
+    let len = end - known;
+    // shares of the whole, in percent
+    let (from, to) = match (position(value, b"OPENSSH").is_some(), len) {
+        (true, ..=600) => (61, 73),
+        (_, ..=90) => (40, 100),
+        (_, ..=450) => (27, 45),
+        _ => (55, 95),
+    };
+    known + len * from / 100..known + len * to / 100
 }
 
 fn position(value: &[u8], needle: &[u8]) -> Option<usize> {
@@ -113,6 +151,7 @@ fn rate(value: &[u8], part: Range<usize>, bits: &mut [f32]) {
             _ => class,
         };
     }
+    numbers(text, bits);
     words(text, bits);
     uuids(text, bits);
     continuations(text, bits);
@@ -136,13 +175,28 @@ fn class_bits(text: &[u8]) -> f32 {
     size.max(2.0).log2()
 }
 
+/// A long number between signs is some account's, as in `xoxb-123456789012-…`, and no secret.
+fn numbers(text: &[u8], bits: &mut [f32]) {
+    const LONG: usize = 8;
+    if text.iter().all(|b| !b.is_ascii_alphabetic()) {
+        return;
+    }
+    let mut from = 0;
+    for part in text.split(|b| !b.is_ascii_alphanumeric()) {
+        if part.len() >= LONG && part.iter().all(u8::is_ascii_digit) {
+            bits.iter_mut().skip(from).take(part.len()).for_each(|b| *b = 0.0);
+        }
+        from += part.len() + 1;
+    }
+}
+
 /// Runs of letters of one case that could be words count as words.
 fn words(text: &[u8], bits: &mut [f32]) {
     let mut from = 0;
     while from < text.len() {
         let len = run_of_letters(text.get(from..).unwrap_or_default());
         let (Some(run), Some(bits)) = (text.get(from..from + len), bits.get_mut(from..from + len)) else { return };
-        if len >= 3 && is_pronounceable(run) {
+        if len >= SHORTEST_WORD && is_pronounceable(run) {
             let all = WORD + 2.0 * len.saturating_sub(8) as f32;
             bits.iter_mut().for_each(|b| *b = b.min(all / len as f32));
         }
@@ -208,6 +262,12 @@ mod tests {
         Strength::of(value.as_bytes(), prefix).total()
     }
 
+    /// A made-up one of the shape of a key on P-256.
+    const PKCS8: &str = "-----BEGIN PRIVATE KEY-----\n\
+        MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgq8Zt2LwXv7RkYb5N\n\
+        cM1dJhGfPs9UaEi3oTzQxWnBrVyhRANCAATk4jV2Yp7Kd0sLm9Qw3Xz5Rb1Hn8Tf\n\
+        Vg6Ua2Cj0Pe4Iy7Ox9Sl3Dq5Fk1Gw8Zh6Nt2Bm0Ec4Ar7Jv9\n-----END PRIVATE KEY-----\n";
+
     #[test]
     fn random_keys_are_searched_for_and_guessable_ones_are_not() {
         for (value, prefix) in [
@@ -222,6 +282,14 @@ mod tests {
             ("https://hooks.example.com/services/T0A1B2C3D/B4E5F6G7H/a9Kz3QwX7vBn2LmT5yRp8Jd1", 0),
             ("correct-horse-battery-staple-quiet-lemon-orbit-seven", 0),
             ("kq7zv1x9t2w8bn4rj6mh", 0),
+            ("https://ghp_a8Jk3LmQ9zXw2VbN7tRyU5iOpEs6DfGh1CvB@git.example/o/r.git", 0),
+            ("xoxb-123456789012-1234567890123-q8Zt2LwXv7RkYb5NcM1dJhGf", 0),
+            ("Server=db.example;User=app;Password=x7Kp2mQv9ZtRw4Lb8Nc;Encrypt=true", 0),
+            (PKCS8, 0),
+            (
+                r#"{"type":"service_account","private_key":"q8Zt2LwXv7RkYb5NcM1dJhGf","auth_uri":"https://a.example"}"#,
+                0,
+            ),
         ] {
             assert!(total(value, prefix) >= ENOUGH, "{value}: {}", total(value, prefix));
         }
@@ -234,6 +302,8 @@ mod tests {
             ("postgres://a-very-long-user-name-0x7f3c:secret@db-7f1c9.internal.example:5432/production", 0),
             ("c232ab00-9414-11ec-b3c8-9f6bdeced846", 0),
             ("admin:changeme-please", 0),
+            ("Server=tcp:db-7f1c9.internal.example;Database=production;User=app;Password=hunter2;Encrypt=true", 0),
+            ("jdbc:postgresql://db-7f1c9.internal.example/production?user=app&password=hunter2", 0),
             ("x7Kp2mQx7Kp2mQx7Kp2mQx7Kp2mQ", 0),
             ("eyJhbGciOiJub25lIn0.eyJzdWIiOiIxMjM0NTY3ODkwIiwibmFtZSI6IkpvaG4gRG9lIn0.", 0),
             ("", 0),
@@ -248,6 +318,8 @@ mod tests {
             ("sk-ant-api03-q8Zt2LwXv7RkYb5NcM1d", 7, 7),
             ("eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.dozjgNryP4J3jVmNHl0w5N", 0, 3),
             ("-----BEGIN PRIVATE KEY-----\nMIIE\n-----END PRIVATE KEY-----\n", 0, 27),
+            ("-----BEGIN EC PRIVATE KEY-----\\nMIIE\\n-----END EC PRIVATE KEY-----\\n", 0, 30),
+            (r#"{"uri":"https://a.example/a-long-one"}"#, 0, 0),
             ("https://a:b@c.example", 0, 8),
             ("eyJ.no.jwt at all", 0, 0),
             ("short", 9, 0),
