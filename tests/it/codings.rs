@@ -317,7 +317,7 @@ async fn a_coded_body_that_is_held_is_one_piece_however_it_comes() {
         let (feed, body) = fed();
         let request = client.request("POST", "/x").header("content-encoding", coding);
         let answer = client.begin(request.header("content-length", coded.len()).body(body).unwrap()).await;
-        for pieces in coded.chunks(1000) {
+        for pieces in coded.chunks(300) {
             let frame = |byte: &u8| Frame::data(Bytes::copy_from_slice(&[*byte]));
             pieces.iter().for_each(|byte| feed.send(frame(byte)).unwrap());
             // more tiny frames that wait to be read would end the connection
