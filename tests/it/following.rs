@@ -54,6 +54,13 @@ async fn until(response: &mut Response<Incoming>, end: &str) -> Result<String, S
     }
 }
 
+/// Why the only exchange ended, as its record says it.
+async fn recorded_reason(serve: Serve, client: Client) -> String {
+    drop(client);
+    let records = serve.drained().await.audit();
+    of(&records, "exchange")[0]["error"].as_str().expect("a reason").to_owned()
+}
+
 /// Asks for what brings the key, until its new value is there.
 async fn await_rotation(serve: &Serve, upstream: &Upstream) {
     loop {
@@ -164,9 +171,7 @@ async fn a_stream_that_could_not_be_searched_ends_once_a_key_is_bound() {
         add(&serve, &bound(&upstream));
         feed.send(format!("{OLD}. "));
         assert_eq!(until(&mut response, ". ").await, Err(String::new()));
-        drop(client);
-        let records = serve.drained().await.audit();
-        let error = of(&records, "exchange")[0]["error"].as_str().expect("a reason").to_owned();
+        let error = recorded_reason(serve, client).await;
         assert!(error.contains("a key is bound to the host now"), "{error}");
     }
 }
@@ -185,9 +190,7 @@ async fn a_stream_ends_with_a_reason_once_its_keys_are_wiped() {
         serve.await_said(|line| line.contains("wiped"));
         feed.send(format!("{OLD}. "));
         assert_eq!(until(&mut response, ". ").await, Err(String::new()));
-        drop(client);
-        let records = serve.drained().await.audit();
-        let error = of(&records, "exchange")[0]["error"].as_str().expect("a reason").to_owned();
+        let error = recorded_reason(serve, client).await;
         assert!(error.contains("wiped"), "{error}");
     }
 }
