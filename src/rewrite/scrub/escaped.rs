@@ -171,6 +171,7 @@ mod tests {
             ("%deab%2Fcd", true, vec!["deab/cd"]),
             (&folded, false, vec![]),
             (&folded, true, vec![&*"QUJD".repeat(20)]),
+            (&format!("{folded}%41"), false, vec![&*format!("{}A", "QUJD".repeat(10))]),
         ] {
             assert_eq!(readings(text, unfolds), read, "{text}");
         }

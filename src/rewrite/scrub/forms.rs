@@ -230,3 +230,25 @@ impl Places {
         self.at.get(..self.len).unwrap_or(&[])
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_form_has_all_bits_that_are_unknown() {
+        let (mut buffer, mut forms) = (Vec::with_capacity(room(3)), Vec::new());
+        add(0, b"abc", &Strength { known: 1, bits: vec![8.0, 16.0, 0.0] }, &mut buffer, &mut forms);
+        let bits: Vec<(Kind, Range<usize>, Vec<f32>)> =
+            forms.iter().map(|form| (form.kind, form.known.clone(), form.bits.clone())).collect();
+        let want = [
+            (Kind::Text, 0..1, vec![8.0, 16.0, 0.0]),
+            (Kind::Base64, 0..1, vec![6.0, 10.0, 8.0, 0.0]),
+            (Kind::Base64, 1..1, vec![4.0, 8.0, 12.0, 0.0, 0.0]),
+            (Kind::Base64, 1..2, vec![2.0, 6.0, 12.0, 4.0, 0.0]),
+            (Kind::Hex, 0..2, vec![4.0, 4.0, 8.0, 8.0, 0.0, 0.0]),
+        ];
+        assert_eq!(bits, want);
+        assert_eq!(buffer.capacity(), room(3), "a buffer that grows leaves copies behind");
+    }
+}

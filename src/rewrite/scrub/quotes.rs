@@ -53,3 +53,27 @@ impl Quotes {
 pub(super) fn run(text: &[u8]) -> usize {
     text.iter().take_while(|c| Alphabet::TOKEN.has(**c)).count()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quote_is_a_beginning_at_a_word_s_and_eight_more() {
+        let quotes = Quotes::new([(0, &b"sk-"[..]), (1, b"$xy"), (2, b"ab"), (3, b"ftp://")].into_iter());
+        for (text, want) in [
+            ("sk-abcdefgh", vec![(0..11, 0)]),
+            ("sk-abcdefg", vec![]),
+            ("a sk-abcdefgh.", vec![(2..14, 0)]),
+            ("task-abcdefgh", vec![]),
+            ("sk-abcdefghsk-abcdefgh sk-abcdefgh", vec![(0..22, 0), (23..34, 0)]),
+            ("sk-abcdefgh$xyabcdefgh", vec![(0..11, 0)]),
+            ("sk-_abcdefg:$xyabcdefgh", vec![(0..11, 0), (12..23, 1)]),
+            ("ab_cdefghijkl ftp://abcdefghijkl", vec![]),
+        ] {
+            let mut found = Vec::new();
+            quotes.each(text.as_bytes(), |range, key| found.push((range, key)));
+            assert_eq!(found, want, "{text}");
+        }
+    }
+}

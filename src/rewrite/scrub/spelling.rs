@@ -228,6 +228,10 @@ mod tests {
             assert_eq!(fold_before(text.as_bytes(), 40 + len), Some(40), "{end:?}");
             assert_eq!(fold(&text.as_bytes()[1..], 39), None, "{end:?}");
             assert_eq!(fold(format!(" {}", &text[1..]).as_bytes(), 40), None, "{end:?}");
+            // a line may have a few of its characters escaped
+            let escaped = |signs: usize| format!("{}{}{end}", &line[..20], "%".repeat(signs) + &line[20..]);
+            assert_eq!(fold(escaped(8).as_bytes(), 48), Some(len), "{end:?}");
+            assert_eq!(fold(escaped(9).as_bytes(), 49), None, "{end:?}");
         }
     }
 }

@@ -312,6 +312,62 @@ mod tests {
         }
     }
 
+    /// One sign a byte: known `.`, continued `-`, part of a word `w`, punctuation `_`, random `#`.
+    fn picture(value: &str, prefix: usize) -> String {
+        let sign = |bits: &f32| match *bits {
+            0.0 => '.',
+            b if b <= CONTINUED => '-',
+            b if b < PUNCTUATION => 'w',
+            PUNCTUATION => '_',
+            _ => '#',
+        };
+        Strength::of(value.as_bytes(), prefix).bits.iter().map(sign).collect()
+    }
+
+    #[test]
+    fn each_byte_counts_for_what_a_stranger_can_not_know_of_it() {
+        for (value, prefix, want) in [
+            ("sk-Ab3dEf6hIj9kLm2n", 3, "...############...."),
+            ("xoxb-123456789012-q8Zt2LwXv7", 0, "####_............_######...."),
+            ("xoxb-1234567-q8Zt2LwXv7", 0, "####_##-----_######...."),
+            ("q8Zt2Lw-87654321", 0, "#######_........"),
+            ("123456789012-98765", 0, "##-------##-_#...."),
+            ("pwd=Kq9Zw8Xv7Rt6Yn5;user=a", 0, "....###############......."),
+            ("user=app;password=Kq9Zw8Xv7Rt6Yn5", 0, "..................###########...."),
+            ("Kq9Zw8\u{e9}v7 Rt6Yn5", 0, "##########_##...."),
+            ("Kq9Z-batteries-Xv7R", 0, "####_wwwwwwwww_...."),
+            ("Kq9Z-bttrsbttr-Xv7R", 0, "####_#####----_...."),
+            ("Kq9Z-aeioubaei-Xv7R", 0, "####_#########_...."),
+            ("Kq9Z-bread-strts-Xv7R", 0, "####_wwwww_#####_...."),
+            ("Kq9ZTr4Kq9ZTr4Xv7R", 0, "#######-------...."),
+            ("Kq9Zabcdefg9876Xv7R", 0, "###www-----##--...."),
+            ("d9428888-122b-4fe1-b85c-61cd3cbb3210", 0, "######--.####..###..###.########...."),
+            ("d9428888-122b-1fe1-b85c-61cd3cbb3210", 0, "...................................."),
+            ("app:Kq9Zw8Xv7Rt6Yn5", 0, "....###########...."),
+            ("postgres://a:Kq9Zw8Xv7Rt@h/p", 0, ".............###########...."),
+            ("eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.dozjgNryP4J3", 0, ".....................................wwwww###...."),
+        ] {
+            assert_eq!(picture(value, prefix), want, "{value}");
+        }
+    }
+
+    #[test]
+    fn of_a_pem_key_only_what_is_private_in_every_kind_counts() {
+        // the beginning is 20 and more bytes long, and no part of what is shared out
+        for (label, len, want) in [
+            ("OPENSSH PRIVATE KEY", 400, 35 + 244..35 + 292),
+            ("OPENSSH PRIVATE KEY", 2000, 35 + 1100..35 + 1900),
+            ("PRIVATE KEY", 90, 27 + 36..27 + 90),
+            ("PRIVATE KEY", 200, 27 + 54..27 + 90),
+            ("RSA PRIVATE KEY", 1600, 31 + 880..31 + 1520),
+        ] {
+            let begin = format!("-----BEGIN {label}-----");
+            let value = format!("{begin}{}-----END {label}-----\n", "A".repeat(len));
+            assert_eq!(pem_secret(value.as_bytes(), begin.len()), want, "{label} {len}");
+        }
+        assert_eq!(pem_secret(b"-----BEGIN A-----0123456789", 17), 17 + 4..17 + 10, "no end");
+    }
+
     #[test]
     fn what_all_keys_of_a_kind_begin_with_is_known() {
         for (value, prefix, known) in [
