@@ -5,13 +5,14 @@
 //! fifty exchanges fails, one in a thousand requests is refused. Files have the usual size, and are compressed as usual.
 
 use locum::anomaly::{self, Fact, Watch};
-use locum::audit::filter::{Filter, Wanted};
-use locum::audit::query::Merge;
-use locum::audit::stats::Stats;
-use locum::audit::verify::{Proofs, verify_all};
-use locum::audit::{Care, Config, Durability, Log, alert};
+use locum::audit::read::filter::{Filter, Wanted};
+use locum::audit::read::query::Merge;
+use locum::audit::read::stats::Stats;
+use locum::audit::read::verify::{Proofs, verify_all};
+use locum::audit::tell::alerts;
+use locum::audit::{Care, Config, Durability, Log};
 use locum::name::AgentName;
-use locum::record::{Event, KeyRef, Record, Scene};
+use locum::record::{Event, ExchangeInfo, KeyRef, Record};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -54,7 +55,7 @@ fn main() {
         let (mut stats, mut watch, mut unusual) = (Stats::default(), Watch::new(anomaly::Config::default()), 0);
         let each = |line: &[u8]| {
             stats.add(line);
-            unusual += alert::fact(line).map_or(0, |fact| watch.take(&fact).len());
+            unusual += alerts::fact(line).map_or(0, |fact| watch.take(&fact).len());
             Ok(())
         };
         Merge::new(&dir, Filter::default()).expect("an audit").run(each).expect("its records");
@@ -113,7 +114,7 @@ fn write(dir: &Path, count: u64) -> u64 {
 fn exchange(n: u64, at: SystemTime) -> [Record; 2] {
     let (key, host) = KEYS[(n * 7 % 6) as usize];
     let agent: AgentName = ["coder", "researcher", "reviewer"][(n % 3) as usize].parse().expect("a name");
-    let scene = Arc::new(Scene {
+    let info = Arc::new(ExchangeInfo {
         exchange: format!("{n:016}"),
         agent,
         pid: Some(4711),
@@ -125,7 +126,7 @@ fn exchange(n: u64, at: SystemTime) -> [Record; 2] {
         path: format!("/v1/projects/{}/items/{}", n % 977, n % 31),
     });
     let mut first = Record::new(at, Event::Substitution, format!("api.{key}"));
-    first.scene = Some(scene.clone());
+    first.info = Some(info.clone());
     first.key_ref = key.parse().ok().map(KeyRef::Key);
     (first.place, first.count) = ("header:authorization".parse().ok(), Some(1));
     if n % 1000 == 7 {
@@ -134,7 +135,7 @@ fn exchange(n: u64, at: SystemTime) -> [Record; 2] {
         first.reason = Some(format!("<<{key}_key>>: its host is not bound"));
     }
     let mut second = Record::new(at + Duration::from_millis(400), Event::Exchange, format!("api.{key}"));
-    second.scene = Some(scene);
+    second.info = Some(info);
     second.key_ref.clone_from(&first.key_ref);
     second.status = Some(if n % 50 == 3 { 529 } else { 200 });
     second.success = Some(true);

@@ -2,8 +2,8 @@
 
 use divan::{Bencher, black_box};
 use http::{HeaderValue, Request};
-use locum::memory::{Opened, Sealed, WipingAllocator, wipe_stack};
-use locum::upstream::late::{Due, Late};
+use locum::memory::{Plaintext, Sealed, WipingAllocator, wipe_stack};
+use locum::upstream::head_injection::{HeadInjector, PendingSecrets};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::future::poll_fn;
 use std::io::IoSlice;
@@ -20,14 +20,14 @@ const KEY: &[u8] = b"sk-ant-api03-q8Zt2LwXv7RkYb5NcM1dJhGfPs9UaEi3oTzQxWnBrVyKlC
 /// A key as most are, which lies in secret memory where the system has it.
 #[divan::bench]
 fn open_and_wipe_a_short_key(bencher: Bencher) {
-    let sealed = Sealed::seal(Opened::new(KEY.to_vec()));
+    let sealed = Sealed::seal(Plaintext::new(KEY.to_vec()));
     bencher.bench(|| sealed.open().unwrap());
 }
 
 /// One that is encrypted.
 #[divan::bench]
 fn open_and_wipe_a_long_key(bencher: Bencher) {
-    let sealed = Sealed::seal(Opened::new(KEY.repeat(50)));
+    let sealed = Sealed::seal(Plaintext::new(KEY.repeat(50)));
     bencher.bench(|| sealed.open().unwrap());
 }
 
@@ -92,8 +92,8 @@ impl AsyncWrite for Nowhere {
 #[divan::bench(args = [true, false])]
 fn write_a_head(bencher: Bencher, with_key: bool) {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    let due = Due::new().unwrap();
-    let mut late = Late::new(Nowhere, due.clone());
+    let due = PendingSecrets::new().unwrap();
+    let mut late = HeadInjector::new(Nowhere, due.clone());
     let mut head = vec![b'x'; 512];
     bencher.bench_local(|| {
         let mut value = HeaderValue::from_bytes(KEY).unwrap();

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use divan::counter::BytesCount;
 use divan::{Bencher, black_box};
 use http::{HeaderMap, HeaderName, HeaderValue, Uri};
-use locum::memory::Opened;
+use locum::memory::Plaintext;
 use locum::name::KeyName;
 use locum::rewrite::body::BodyRewriter;
 use locum::rewrite::head;
@@ -64,7 +64,7 @@ fn rewrite(
     body: Vec<u8>,
     place: Option<&str>,
 ) {
-    let value = Arc::new(Opened::new(SECRET.to_vec()));
+    let value = Arc::new(Plaintext::new(SECRET.to_vec()));
     let key = place.map(|p| BodyKey {
         key: name("x"),
         value: Some(value),
@@ -160,7 +160,7 @@ mod held_body_256_kib {
         let (vocabulary, body) = (vocabulary(0), Bytes::from(body));
         let key = || BodyKey {
             key: name("x"),
-            value: Some(Arc::new(Opened::new(SECRET.to_vec()))),
+            value: Some(Arc::new(Plaintext::new(SECRET.to_vec()))),
             places: vec!["body".parse().expect("a place")],
             max_uses: u32::MAX,
         };

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use divan::counter::BytesCount;
 use divan::{Bencher, black_box};
-use locum::memory::Opened;
+use locum::memory::Plaintext;
 use locum::rewrite::coding::{Coding, Decoder, Encoder, Limits};
 use locum::rewrite::scrub::{Mask, ScrubKey, Scrubber};
 use std::sync::Arc;
@@ -30,7 +30,7 @@ fn letters(len: usize, seed: u64) -> String {
 }
 
 fn key(value: String, secret_from: usize) -> ScrubKey {
-    let (key, value) = ("key".parse().unwrap(), Arc::new(Opened::new(value.into_bytes())));
+    let (key, value) = ("key".parse().unwrap(), Arc::new(Plaintext::new(value.into_bytes())));
     ScrubKey { key, placeholder: "<<key_key>>".into(), secret_from, value, even_if_guessable: false }
 }
 

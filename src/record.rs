@@ -76,7 +76,7 @@ impl std::fmt::Display for Event {
 
 /// What all records of one exchange share.
 #[derive(Debug, Clone)]
-pub struct Scene {
+pub struct ExchangeInfo {
     /// 16 characters of lower-case base32, unique.
     pub exchange: String,
     pub agent: AgentName,
@@ -152,7 +152,7 @@ pub struct Record {
     pub at: SystemTime,
     pub event: Event,
     pub operation: Operation,
-    pub scene: Option<Arc<Scene>>,
+    pub info: Option<Arc<ExchangeInfo>>,
     pub key_ref: Option<KeyRef>,
     pub place: Option<Place>,
     pub count: Option<u64>,
@@ -183,7 +183,7 @@ impl Record {
             at,
             event,
             operation: operation.into(),
-            scene: None,
+            info: None,
             key_ref: None,
             place: None,
             count: None,
@@ -214,11 +214,11 @@ impl Record {
             Operation::Key(key) => around(out, "operation", "api.", key.as_str(), ""),
             Operation::Other(text) => word(out, "operation", Some(text)),
         }
-        if let Some(scene) = &self.scene {
-            word(out, "tool", scene.tool.as_deref());
-            word(out, "exchange", Some(&scene.exchange));
-            word(out, "agent", Some(scene.agent.as_str()));
-            number(out, "pid", scene.pid.map(u64::from));
+        if let Some(info) = &self.info {
+            word(out, "tool", info.tool.as_deref());
+            word(out, "exchange", Some(&info.exchange));
+            word(out, "agent", Some(info.agent.as_str()));
+            number(out, "pid", info.pid.map(u64::from));
         }
         match &self.key_ref {
             Some(KeyRef::Key(key)) => around(out, "key_ref", "<<", key.as_str(), "_key>>"),
@@ -231,12 +231,12 @@ impl Record {
             None => {}
         }
         number(out, "count", self.count);
-        if let Some(scene) = &self.scene {
-            word(out, "method", known(&scene.method));
-            word(out, "scheme", known(scene.scheme));
-            word(out, "host", known(&scene.host));
-            number(out, "port", known(&scene.host).map(|_| scene.port.into()));
-            text(out, "path", known(&scene.path), MAX_TEXT);
+        if let Some(info) = &self.info {
+            word(out, "method", known(&info.method));
+            word(out, "scheme", known(info.scheme));
+            word(out, "host", known(&info.host));
+            number(out, "port", known(&info.host).map(|_| info.port.into()));
+            text(out, "path", known(&info.path), MAX_TEXT);
         }
         number(out, "status", self.status.map(u64::from));
         if let Some(success) = self.success {

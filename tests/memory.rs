@@ -26,7 +26,7 @@ fn main() {
 
 #[cfg(target_os = "linux")]
 mod linux {
-    use locum::memory::{Environment, Opened, Sealed, TakeError, Unsealable, wipe_all, wipe_on_panic};
+    use locum::memory::{Environment, Plaintext, Sealed, TakeError, Unsealable, wipe_all, wipe_on_panic};
     use locum::secrets::{FileSource, Source};
     use std::fs::{self, File};
     use std::os::unix::fs::FileExt;
@@ -112,7 +112,7 @@ mod linux {
         wipe_all();
         assert_eq!(sealed.open().unwrap_err(), Unsealable::Wiped);
         assert_eq!(environment.get("A_TEST_API_KEY").unwrap_err(), Unsealable::Wiped);
-        let new = Sealed::seal(Opened::new(b"new".to_vec()));
+        let new = Sealed::seal(Plaintext::new(b"new".to_vec()));
         assert_eq!(new.open().unwrap().expose(), b"new");
     }
 

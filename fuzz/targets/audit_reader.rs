@@ -4,10 +4,10 @@
 
 use libfuzzer_sys::fuzz_target;
 use locum::anomaly::{Config, Watch};
-use locum::audit::alert::fact;
-use locum::audit::filter::{Filter, Wanted};
-use locum::audit::lines::{Line, Lines, members};
-use locum::audit::stats::{By, Stats};
+use locum::audit::tell::alerts::fact;
+use locum::audit::read::filter::{Filter, Wanted};
+use locum::audit::read::lines::{Line, Lines, members};
+use locum::audit::read::stats::{By, Stats};
 use locum::chain::Verifier;
 use locum::record::misleads;
 use std::io::Read;

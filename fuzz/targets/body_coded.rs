@@ -10,7 +10,7 @@ use http::HeaderValue;
 use libfuzzer_sys::fuzz_target;
 use locum::rewrite::body::BodyRewriter;
 use locum::rewrite::coding::{Coding, Decoder, Encoder, Limits};
-use locum::rewrite::opened::Rewriter;
+use locum::rewrite::decoded_body::Rewriter;
 use rewrite::{VALUE, VOCABULARY, keys, rewrite, rewrite_held};
 
 const PLACES: &[&str] = &["body", "body:/f", "body:any"];

@@ -8,7 +8,7 @@
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
 use locum::app::{App, Plan, Running};
-use locum::config::settings::{Environment as Variables, Given, Settings};
+use locum::config::settings::{Environment as Variables, CliPaths, Settings};
 use locum::memory::Environment;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection, StreamOwned};
@@ -90,7 +90,7 @@ impl Stage {
         );
         let at = dir.path().join("locum.toml");
         std::fs::write(&at, config).expect("a file");
-        let given = Given { config: Some(at), state: Some(dir.path().join("state")) };
+        let given = CliPaths { config: Some(at), state: Some(dir.path().join("state")) };
         let plan = Plan {
             settings: Settings::load(&given, &Variables::default()).expect("settings"),
             environment: Arc::new(Environment::default()),

@@ -4,7 +4,7 @@
 
 use bytes::BytesMut;
 use libfuzzer_sys::fuzz_target;
-use locum::proxy::frames::{Fault, Opcode, Reader, Writer, write};
+use locum::proxy::wire::ws_frames::{Fault, Opcode, Reader, Writer, write};
 
 type Whole = Vec<(Opcode, Vec<u8>)>;
 

@@ -10,7 +10,7 @@ use locum::place::Place;
 use locum::policy::decide::{Egress, Mention, Question, Rules};
 use locum::policy::rule::KeyRule;
 use locum::policy::Agent;
-use locum::proxy::framing::Framing;
+use locum::proxy::wire::http1_framing::Framing;
 use locum::rewrite::{Vocabulary, head};
 use std::sync::LazyLock;
 

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use http::HeaderValue;
-use locum::memory::Opened;
+use locum::memory::Plaintext;
 use locum::rewrite::body::BodyRewriter;
 use locum::rewrite::{BodyFault, BodyKey, Vocabulary};
 use std::sync::{Arc, LazyLock};
@@ -27,7 +27,7 @@ pub struct Told {
 pub fn keys(places: &[&str], value: &str) -> Vec<BodyKey> {
     let key = |key: &str| BodyKey {
         key: key.parse().expect("a name"),
-        value: Some(Arc::new(Opened::new(value.as_bytes().to_vec()))),
+        value: Some(Arc::new(Plaintext::new(value.as_bytes().to_vec()))),
         places: places.iter().map(|p| p.parse().expect("a place")).collect(),
         max_uses: u32::MAX,
     };

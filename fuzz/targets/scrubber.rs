@@ -4,7 +4,7 @@
 
 use bytes::Bytes;
 use libfuzzer_sys::fuzz_target;
-use locum::memory::Opened;
+use locum::memory::Plaintext;
 use locum::rewrite::scrub::{Mask, SHORT, ScrubKey, Scrubber};
 use std::sync::Arc;
 
@@ -22,7 +22,7 @@ fuzz_target!(|data: &[u8]| {
         key: "x".parse().expect("a name"),
         placeholder: PLACEHOLDER.into(),
         secret_from,
-        value: Arc::new(Opened::new(key.to_vec())),
+        value: Arc::new(Plaintext::new(key.to_vec())),
         even_if_guessable: true,
     }]);
     scrubber.header(text);

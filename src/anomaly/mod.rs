@@ -52,14 +52,14 @@ pub const UNREQUESTED: &str = "unrequested";
 
 impl<'a> From<&'a Record> for Fact<'a> {
     fn from(record: &'a Record) -> Self {
-        let scene = record.scene.as_deref();
+        let info = record.info.as_deref();
         Fact {
             second: seconds(record.at),
             event: Some(record.event),
             key: record.key_ref.as_ref().and_then(KeyRef::key),
-            exchange: scene.map_or("", |s| &s.exchange),
-            agent: scene.map_or("", |s| s.agent.as_str()),
-            host: scene.map_or("", |s| &s.host),
+            exchange: info.map_or("", |s| &s.exchange),
+            agent: info.map_or("", |s| s.agent.as_str()),
+            host: info.map_or("", |s| &s.host),
             status: record.status.map(u64::from),
             success: record.success,
             bytes_in: record.bytes_in.unwrap_or(0),

@@ -17,14 +17,14 @@ pub const MIN_TOKEN: usize = 16;
 
 /// The tokens that a process was started with.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Given {
+pub(super) struct CliPaths {
     /// Made for the occasion: with any, no others count.
     pub made: Vec<(TokenHash, Arc<Agent>)>,
     /// Of [`PROXY_TOKEN`]. Kept as a hash from the start on, so that a wipe of all secrets lets nobody in.
     pub variable: Option<TokenHash>,
 }
 
-impl Given {
+impl CliPaths {
     pub fn at_start(made: Vec<(TokenHash, Arc<Agent>)>, environment: &Environment) -> Result<Self, AppError> {
         let token = environment.get(PROXY_TOKEN)?;
         if token.as_ref().is_some_and(|token| token.expose().trim_ascii().len() < MIN_TOKEN) {
@@ -36,7 +36,7 @@ impl Given {
 
 /// Who may ask. Any agent in the config, token in the state folder or `LOCUM_PROXY_TOKEN` makes a token necessary, and
 /// it stays so when the last one is revoked.
-pub(super) fn agents(settings: &Settings, given: &Given) -> Result<Agents, AppError> {
+pub(super) fn agents(settings: &Settings, given: &CliPaths) -> Result<Agents, AppError> {
     if !given.made.is_empty() {
         return Ok(Agents::with_tokens(given.made.clone()));
     }

@@ -2,17 +2,17 @@
 
 use super::AppError;
 use super::authority::{self, Entry};
-use crate::audit::alert::Alerts;
-use crate::audit::log::{self, Care, Log};
-use crate::audit::public;
-use crate::audit::sign::Signer;
-use crate::audit::webhook::{Delivery, Headers, Outbox, Post};
+use crate::audit::public_key;
+use crate::audit::tell::alerts::Alerts;
+use crate::audit::tell::webhook::{Delivery, Headers, Outbox, Post};
+use crate::audit::write::log::{self, Care, Log};
+use crate::audit::write::sign::Signer;
 use crate::ca::{CaError, keep};
 use crate::config::Settings;
 use crate::config::audit::Action;
-use crate::memory::Opened;
+use crate::memory::Plaintext;
 use crate::record::{Event, Record};
-use crate::secrets::{FileSource, Source as _, Supplies};
+use crate::secrets::{FileSource, SecretBackends, Source as _};
 use crate::upstream::dial::Dialer;
 use crate::upstream::post::Poster;
 use crate::upstream::tls::Tls;
@@ -28,7 +28,7 @@ pub(super) const WEBHOOK_SECRET: &str = "LOCUM_WEBHOOK_SECRET";
 const GOODBYE: Duration = Duration::from_secs(5);
 
 /// Begins a file of the audit.
-pub(super) fn open(settings: &Settings, supplies: &Supplies, now: SystemTime) -> Result<Log, AppError> {
+pub(super) fn open(settings: &Settings, backends: &SecretBackends, now: SystemTime) -> Result<Log, AppError> {
     let config = log::Config {
         dir: settings.audit.dir.clone(),
         durability: settings.audit.durability,
@@ -36,14 +36,15 @@ pub(super) fn open(settings: &Settings, supplies: &Supplies, now: SystemTime) ->
         exchanges: settings.audit.exchanges,
         about: concat!("locum ", env!("CARGO_PKG_VERSION")).into(),
     };
-    let signer = signer(settings, supplies).unwrap_or_else(|why| {
+    let signer = signer(settings, backends).unwrap_or_else(|why| {
         tracing::warn!("the audit's heads are not signed, so a whole rewrite shows only against an anchor: {why}");
         None
     });
     let public = signer.as_ref().map(Signer::public);
     let log = Log::open_with(config, Care { signer, keeping: settings.audit.keeping.clone() }, now)?;
     // only now, as it is a promise that there are records
-    if let Some(Err(why)) = public.map(|public| public::remember(&public::path(&settings.state), &public, now)) {
+    if let Some(Err(why)) = public.map(|public| public_key::remember(&public_key::path(&settings.state), &public, now))
+    {
         tracing::warn!("the key that the audit's heads are signed by can't be noted, so they are not checked: {why}");
     }
     Ok(log)
@@ -53,8 +54,8 @@ pub(super) fn open(settings: &Settings, supplies: &Supplies, now: SystemTime) ->
 ///
 /// # Errors
 /// When the audit can't be written.
-pub fn note(settings: &Settings, supplies: &Supplies, record: &Record) -> Result<(), AppError> {
-    let log = open(settings, supplies, record.at)?;
+pub fn note(settings: &Settings, backends: &SecretBackends, record: &Record) -> Result<(), AppError> {
+    let log = open(settings, backends, record.at)?;
     log.append(record);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(AppError::Thread)?;
     Ok(runtime.block_on(log.close(Record::new(SystemTime::now(), Event::Stop, "locum")))?)
@@ -62,15 +63,15 @@ pub fn note(settings: &Settings, supplies: &Supplies, record: &Record) -> Result
 
 /// Signs with the key that this machine's first working store has, made where there is none yet. It is kept wherever the
 /// CA is: a new key for each start would vouch for nothing.
-fn signer(settings: &Settings, supplies: &Supplies) -> Result<Option<Signer>, String> {
+fn signer(settings: &Settings, backends: &SecretBackends) -> Result<Option<Signer>, String> {
     // a second seed does no harm, as its public key is noted too; without any, files would look as if they were cut
-    let entry = Entry::find(supplies, SEED_ENTRY).anywhere().ok_or("no store of this machine can keep their key")?;
+    let entry = Entry::find(backends, SEED_ENTRY).anywhere().ok_or("no store of this machine can keep their key")?;
     let seed = keep::take_or_make(&entry, &authority::lock(settings), make_seed).map_err(|e| e.to_string())?;
     Signer::from_seed(seed.expose()).map(Some).map_err(|e| e.to_string())
 }
 
-fn make_seed() -> Result<Opened, CaError> {
-    let mut seed = Opened::new(vec![0; 32]);
+fn make_seed() -> Result<Plaintext, CaError> {
+    let mut seed = Plaintext::new(vec![0; 32]);
     aws_lc_rs::rand::fill(seed.bytes_mut()).map_err(|_| CaError::Unfit("no randomness from the system".into()))?;
     Ok(seed)
 }
@@ -78,11 +79,11 @@ fn make_seed() -> Result<Opened, CaError> {
 /// What watches `log`, and what has to run for the webhook to hear of it.
 pub(super) fn alerts(
     settings: &Settings,
-    supplies: &Supplies,
+    backends: &SecretBackends,
     log: &Log,
     tls: &Tls,
 ) -> Result<(Alerts, Option<Webhook>), AppError> {
-    let (outbox, webhook) = webhook(settings, supplies, log, tls)?.unzip();
+    let (outbox, webhook) = webhook(settings, backends, log, tls)?.unzip();
     let refuse = settings.anomaly.action == Action::Refuse;
     Ok((Alerts::new(settings.anomaly.limits.clone(), refuse, log.clone(), outbox), webhook))
 }
@@ -100,13 +101,13 @@ pub(super) struct Webhook {
 
 fn webhook(
     settings: &Settings,
-    supplies: &Supplies,
+    backends: &SecretBackends,
     log: &Log,
     tls: &Tls,
 ) -> Result<Option<(Outbox, Webhook)>, AppError> {
     let Some(url) = settings.anomaly.webhook.clone() else { return Ok(None) };
-    let secret = secret(settings, supplies)?;
-    let (outbox, delivery) = Delivery::new(secret.as_ref().map(Opened::expose), log.clone());
+    let secret = secret(settings, backends)?;
+    let (outbox, delivery) = Delivery::new(secret.as_ref().map(Plaintext::expose), log.clone());
     // the operator named it, so it may well be in a private network
     let anywhere = ["0.0.0.0/0", "::/0"].into_iter().filter_map(|net| net.parse().ok()).collect();
     let proxy = settings.proxy.upstream_proxy.clone().map(std::sync::Arc::new);
@@ -114,9 +115,9 @@ fn webhook(
     Ok(Some((outbox, Webhook { delivery, poster: Poster::new(url, dialer, tls.clone()) })))
 }
 
-fn secret(settings: &Settings, supplies: &Supplies) -> Result<Option<Opened>, AppError> {
+fn secret(settings: &Settings, backends: &SecretBackends) -> Result<Option<Plaintext>, AppError> {
     let Some(path) = &settings.anomaly.webhook_secret_file else {
-        return Ok(supplies.environment.get(WEBHOOK_SECRET).ok().flatten());
+        return Ok(backends.environment.get(WEBHOOK_SECRET).ok().flatten());
     };
     let fail = |why: String| AppError::WebhookSecret { path: path.clone(), why };
     match FileSource::new(path).load() {

@@ -1,14 +1,14 @@
 //! The CA: in the store of this machine that has it, else in the first that works; and whether it fits the settings.
 
 use super::{AppError, active};
-use crate::ca::keep::{self, Shelf};
+use crate::ca::keep::{self, CaStorage};
 use crate::ca::{Authorities, Authority, CaError, Scope, Subtree};
 use crate::config::keys::KeySetting;
 use crate::config::settings::{CaSource, Egress, Intercept, Settings};
 use crate::disk::{self, Rights};
-use crate::memory::Opened;
+use crate::memory::Plaintext;
 use crate::policy::rule::HostPattern;
-use crate::secrets::{SourceError, Store, Supplies};
+use crate::secrets::{SecretBackends, SourceError, Store};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -53,10 +53,10 @@ impl Found {
 
 impl Entry {
     /// Asks one store after the other, up to the first that has it.
-    pub fn find(supplies: &Supplies, name: &'static str) -> Found {
-        let vault = supplies.vault.clone().filter(|vault| vault.exists()).map(|vault| vault as Arc<dyn Store>);
+    pub fn find(backends: &SecretBackends, name: &'static str) -> Found {
+        let vault = backends.vault.clone().filter(|vault| vault.exists()).map(|vault| vault as Arc<dyn Store>);
         let mut found = Found { holder: None, free: None, unasked: None };
-        for store in [supplies.keyring.clone(), vault, supplies.machine.clone()].into_iter().flatten() {
+        for store in [backends.keyring.clone(), vault, backends.machine.clone()].into_iter().flatten() {
             match store.get(name) {
                 Ok(Some(_)) => {
                     found.holder = Some(Self { store, name });
@@ -72,12 +72,12 @@ impl Entry {
     }
 }
 
-impl Shelf for Entry {
+impl CaStorage for Entry {
     fn describe(&self) -> String {
         self.store.describe()
     }
 
-    fn take(&self) -> Result<Option<Opened>, String> {
+    fn take(&self) -> Result<Option<Plaintext>, String> {
         self.store.get(self.name).map_err(|e| e.to_string())
     }
 
@@ -93,40 +93,40 @@ pub(super) fn lock(settings: &Settings) -> PathBuf {
 
 /// The CA that a service with these settings signs with, made where there is none yet, and where it is kept; `None`
 /// where it is to be in that service's memory alone.
-pub fn kept_ca(settings: &Settings, supplies: &Supplies) -> Result<Option<(Authorities, String)>, AppError> {
+pub fn kept_ca(settings: &Settings, backends: &SecretBackends) -> Result<Option<(Authorities, String)>, AppError> {
     match &settings.ca.source {
         CaSource::Memory => return Ok(None),
         CaSource::File(path) => return Ok(Some((Authority::from_file(path)?.into(), path.display().to_string()))),
         CaSource::Auto => {}
     }
-    let Some(entry) = Entry::find(supplies, CA_ENTRY).for_sure().map_err(AppError::Unasked)? else { return Ok(None) };
+    let Some(entry) = Entry::find(backends, CA_ENTRY).for_sure().map_err(AppError::Unasked)? else { return Ok(None) };
     let now = SystemTime::now();
-    let kept = keep::load_or_make(&entry, &lock(settings), now, || new_ca(settings, supplies, now))?;
+    let kept = keep::load_or_make(&entry, &lock(settings), now, || new_ca(settings, backends, now))?;
     Ok(Some((kept, entry.describe())))
 }
 
 /// The same where it is in a store, without any being made.
-pub fn look_for_ca(settings: &Settings, supplies: &Supplies) -> Result<Option<Authorities>, AppError> {
+pub fn look_for_ca(settings: &Settings, backends: &SecretBackends) -> Result<Option<Authorities>, AppError> {
     if settings.ca.source != CaSource::Auto {
         return Ok(None);
     }
-    let Some(entry) = Entry::find(supplies, CA_ENTRY).holder else { return Ok(None) };
+    let Some(entry) = Entry::find(backends, CA_ENTRY).holder else { return Ok(None) };
     Ok(keep::look(&entry)?.map(|kept| kept.at(SystemTime::now())))
 }
 
 /// Makes a CA that fits these settings, which is to sign from `signs_from` on. A service that runs takes it over.
 pub fn rotate_ca(
     settings: &Settings,
-    supplies: &Supplies,
+    backends: &SecretBackends,
     now: SystemTime,
     signs_from: SystemTime,
 ) -> Result<Authorities, AppError> {
     if settings.ca.source != CaSource::Auto {
         return Err(AppError::NotOurs(settings.ca.source.clone()));
     }
-    let entry = Entry::find(supplies, CA_ENTRY).for_sure().map_err(AppError::Unasked)?;
+    let entry = Entry::find(backends, CA_ENTRY).for_sure().map_err(AppError::Unasked)?;
     let entry = entry.ok_or(AppError::NoStore)?;
-    let make = || new_ca(settings, supplies, now);
+    let make = || new_ca(settings, backends, now);
     let rotated = keep::rotate(&entry, &lock(settings), now, signs_from, make)?;
     let path = stamp_path(settings);
     let fail = |e: std::io::Error| AppError::State { path: path.clone(), why: e.to_string() };
@@ -134,8 +134,8 @@ pub fn rotate_ca(
     Ok(rotated)
 }
 
-fn new_ca(settings: &Settings, supplies: &Supplies, now: SystemTime) -> Result<Authority, CaError> {
-    Authority::generate(now, &host_name(), &scope(settings, &active(settings, supplies)))
+fn new_ca(settings: &Settings, backends: &SecretBackends, now: SystemTime) -> Result<Authority, CaError> {
+    Authority::generate(now, &host_name(), &scope(settings, &active(settings, backends)))
 }
 
 /// Changes with each rotation, for services that run. It holds what clients were to trust then.

@@ -4,7 +4,7 @@ use super::audit::WEBHOOK_SECRET;
 use crate::config::keys::KeySetting;
 use crate::config::settings::Settings;
 use crate::memory::Environment;
-use crate::secrets::{self, KeySource, Source, Supplies, entry_name};
+use crate::secrets::{self, KeySource, SecretBackends, Source, entry_name};
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,13 +13,13 @@ use std::time::Duration;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The stores of this machine, and what came by the environment. Nobody is asked for a password.
-pub fn supplies(settings: &Settings, environment: Arc<Environment>) -> Supplies {
-    Supplies::build(stores(settings, None), environment)
+pub fn backends(settings: &Settings, environment: Arc<Environment>) -> SecretBackends {
+    SecretBackends::build(stores(settings, None), environment)
 }
 
-/// As [`supplies`], for a command with a person in front of it.
-pub fn supplies_asking(settings: &Settings, environment: Arc<Environment>, prompt: Arc<dyn Source>) -> Supplies {
-    Supplies::build(stores(settings, Some(prompt)), environment)
+/// As [`backends`], for a command with a person in front of it.
+pub fn supplies_asking(settings: &Settings, environment: Arc<Environment>, prompt: Arc<dyn Source>) -> SecretBackends {
+    SecretBackends::build(stores(settings, Some(prompt)), environment)
 }
 
 fn stores(settings: &Settings, prompt: Option<Arc<dyn Source>>) -> secrets::Config {
@@ -29,8 +29,8 @@ fn stores(settings: &Settings, prompt: Option<Arc<dyn Source>>) -> secrets::Conf
 
 /// The keys that something may have a value for. One with a table of its own always is; one of the catalog once its
 /// variable was set or a store has it.
-pub fn active<'s>(settings: &'s Settings, supplies: &Supplies) -> Vec<&'s KeySetting> {
-    active_with(settings, supplies, &Stored::list(supplies))
+pub fn active<'s>(settings: &'s Settings, backends: &SecretBackends) -> Vec<&'s KeySetting> {
+    active_with(settings, backends, &Stored::list(backends))
 }
 
 /// What the stores of this machine hold, by name.
@@ -38,14 +38,18 @@ pub struct Stored(HashSet<String>);
 
 impl Stored {
     /// Blocks, for as long as a keyring may take to answer.
-    pub fn list(supplies: &Supplies) -> Self {
+    pub fn list(backends: &SecretBackends) -> Self {
         // a store that can't be listed now is told of when a key of its own is asked for
-        Self(supplies.stores().filter_map(|store| store.list().ok()).flatten().collect())
+        Self(backends.stores().filter_map(|store| store.list().ok()).flatten().collect())
     }
 }
 
-pub(super) fn active_with<'s>(settings: &'s Settings, supplies: &Supplies, stored: &Stored) -> Vec<&'s KeySetting> {
-    let taken: HashSet<&str> = supplies.environment.names().collect();
+pub(super) fn active_with<'s>(
+    settings: &'s Settings,
+    backends: &SecretBackends,
+    stored: &Stored,
+) -> Vec<&'s KeySetting> {
+    let taken: HashSet<&str> = backends.environment.names().collect();
     let has_value = |key: &KeySetting| {
         stored.0.contains(&entry_name(&key.name)) || key.env.iter().any(|name| taken.contains(name.as_str()))
     };
@@ -53,10 +57,10 @@ pub(super) fn active_with<'s>(settings: &'s Settings, supplies: &Supplies, store
 }
 
 /// The sources of these keys.
-pub fn sources(active: &[&KeySetting], supplies: &Supplies) -> Vec<KeySource> {
+pub fn sources(active: &[&KeySetting], backends: &SecretBackends) -> Vec<KeySource> {
     let source = |key: &&KeySetting| KeySource {
         name: key.name.clone(),
-        source: supplies.source(&key.source, &key.name, &key.env),
+        source: backends.source(&key.source, &key.name, &key.env),
     };
     active.iter().map(source).collect()
 }

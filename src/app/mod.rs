@@ -16,9 +16,10 @@ use crate::config::settings::{CaSource, Settings};
 use crate::memory::{self, Environment};
 use crate::policy::Agent;
 use crate::policy::agent::{Proof, TokenHash};
-use crate::proxy::kin::Kin;
-use crate::proxy::{self, ExchangeIds, Live, PatternCache, Shared, Worker, listen};
-use crate::secrets::{Secrets, Supplies};
+use crate::proxy::accept::descendants::Descendants;
+use crate::proxy::accept::listen;
+use crate::proxy::{self, ExchangeIds, Ruleset, ScrubCache, Shared, Worker};
+use crate::secrets::{SecretBackends, Secrets};
 use crate::upstream::dial::Dialer;
 use crate::upstream::pool::Pool;
 use crate::upstream::tls::{self, Tls};
@@ -35,13 +36,13 @@ pub use agents::{MIN_TOKEN, PROXY_TOKEN, named_agents};
 pub use audit::note;
 pub use authority::{ca_misfit, host_name, kept_ca, look_for_ca, rotate_ca};
 pub use error::AppError;
-pub use keys::{Stored, active, secret_variables, sources, supplies, supplies_asking};
+pub use keys::{Stored, active, backends, secret_variables, sources, supplies_asking};
 pub use machine::{make_state_dir, random};
 pub use rotation::CaNews;
 pub use rules::rules;
 pub use running::{Cutter, DRAIN, Running};
 
-use agents::Given;
+use agents::CliPaths;
 use running::Ends;
 
 /// What differs between the ways to run.
@@ -62,11 +63,11 @@ pub struct App {
     shared: Arc<Shared>,
     settings: Settings,
     active_keys: Vec<KeySetting>,
-    supplies: Supplies,
+    backends: SecretBackends,
     dialer: Dialer,
     tls: Tls,
     listener: TcpListener,
-    given: Given,
+    given: CliPaths,
     /// When the file of tokens was last changed, as it was last read.
     tokens_read: Option<SystemTime>,
     webhook: Option<audit::Webhook>,
@@ -80,16 +81,16 @@ impl App {
     /// Sets everything up in the order in which a mistake is cheapest to mend.
     pub fn build(plan: Plan) -> Result<Self, AppError> {
         let Plan { settings, environment, listen, tokens, descendants } = plan;
-        let kin = tokens.first().filter(|_| descendants).cloned();
+        let descendants = tokens.first().filter(|_| descendants).cloned();
         let now = SystemTime::now();
         machine::raise_descriptor_limit();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let tls = Tls::new(tls::roots(&settings.proxy.upstream_ca)?, provider.clone())?;
         make_state_dir(&settings.state)?;
-        let supplies = supplies(&settings, environment);
-        let active_keys = active(&settings, &supplies);
+        let backends = backends(&settings, environment);
+        let active_keys = active(&settings, &backends);
         let ca_read = authority::ca_stamp(&settings);
-        let (ca, ca_kept_in) = match kept_ca(&settings, &supplies)? {
+        let (ca, ca_kept_in) = match kept_ca(&settings, &backends)? {
             Some((ca, place)) => (ca, Some(place)),
             None => {
                 let scope = authority::scope(&settings, &active_keys);
@@ -98,19 +99,19 @@ impl App {
         };
         let leaves = Leaves::new(ca.current.clone(), provider)?;
         leaves.sign_by(ca.current.clone(), ca.next.as_ref().map(|next| next.authority.clone()));
-        let secrets = Secrets::new(sources(&active_keys, &supplies));
-        let given = Given::at_start(tokens, &supplies.environment)?;
+        let secrets = Secrets::new(sources(&active_keys, &backends));
+        let given = CliPaths::at_start(tokens, &backends.environment)?;
         let tokens_read = running::token_stamp(&settings);
-        let live = Live { keys: secrets.table(), ..rules::live(&settings, &active_keys, &given)? };
+        let ruleset = Ruleset { keys: secrets.table(), ..rules::ruleset(&settings, &active_keys, &given)? };
         let active_keys = active_keys.into_iter().cloned().collect();
         let address = listen.unwrap_or(settings.proxy.listen);
-        if !address.ip().is_loopback() && !live.agents.need_token() {
+        if !address.ip().is_loopback() && !ruleset.agents.need_token() {
             return Err(AppError::Open { address });
         }
         let listener = machine::bind(address).map_err(|source| AppError::Listen { address, source })?;
         let own = listener.local_addr().map_err(|source| AppError::Listen { address, source })?;
-        let log = audit::open(&settings, &supplies, now)?;
-        let (alerts, webhook) = audit::alerts(&settings, &supplies, &log, &tls)?;
+        let log = audit::open(&settings, &backends, now)?;
+        let (alerts, webhook) = audit::alerts(&settings, &backends, &log, &tls)?;
         let dialer = Dialer {
             private_addresses: settings.proxy.private_addresses.clone().into(),
             proxy: settings.proxy.upstream_proxy.clone().map(Arc::new),
@@ -118,7 +119,7 @@ impl App {
         };
         let shared = Shared {
             config: proxy::Config { ca_remedy: remedy(&settings, ca_kept_in.as_deref()), ..proxy::Config::default() },
-            live: ArcSwap::from_pointee(live),
+            ruleset: ArcSwap::from_pointee(ruleset),
             changes: watch::Sender::new(()),
             secrets,
             audit: log,
@@ -129,8 +130,8 @@ impl App {
             ids: ExchangeIds::new(random()?),
             counters: proxy::Counters::default(),
             meters: proxy::Meters::default(),
-            unfolding: Arc::default(),
-            kin: kin.map(|(hash, agent)| Arc::new(Kin::new(agent, Proof::of(hash)))),
+            decode_budget: Arc::default(),
+            descendants: descendants.map(|(hash, agent)| Arc::new(Descendants::new(agent, Proof::of(hash)))),
         };
         let shared = Arc::new(shared);
         Ok(Self {
@@ -140,7 +141,7 @@ impl App {
             shared,
             settings,
             active_keys,
-            supplies,
+            backends,
             dialer,
             tls,
             listener,
@@ -205,7 +206,7 @@ impl App {
             let worker = Worker {
                 shared: self.shared.clone(),
                 pool: Pool::new(self.dialer.clone(), self.tls.clone()),
-                patterns: PatternCache::default(),
+                patterns: ScrubCache::default(),
             };
             pools.push(worker.pool.clone());
             let (worker, stopped, mut is_cut) = (Arc::new(worker), stopped.clone(), is_cut.clone());

@@ -40,10 +40,10 @@ impl Running {
     }
 
     fn read_ca(&mut self) {
-        let (settings, supplies) = (self.app.settings.clone(), self.app.supplies.clone());
+        let (settings, backends) = (self.app.settings.clone(), self.app.backends.clone());
         let read = move || {
             let stamp = authority::ca_stamp(&settings);
-            Ok((authority::kept_ca(&settings, &supplies)?.map(|(ca, _)| ca), stamp))
+            Ok((authority::kept_ca(&settings, &backends)?.map(|(ca, _)| ca), stamp))
         };
         self.reading = std::thread::Builder::new().name("ca".into()).spawn(read).ok();
     }

@@ -1,22 +1,22 @@
 //! What a request is judged by, made of the settings.
 
-use super::agents::{self, Given};
+use super::agents::{self, CliPaths};
 use super::{AppError, active};
 use crate::config::keys::KeySetting;
 use crate::config::settings::{Egress, Intercept, Settings};
 use crate::policy::{Rules, decide};
-use crate::proxy::Live;
+use crate::proxy::Ruleset;
 use crate::rewrite::Vocabulary;
-use crate::secrets::{Supplies, Table};
+use crate::secrets::{SecretBackends, Table};
 use std::sync::Arc;
 
 /// The rules that a service with these settings would follow, without anything being opened or bound.
-pub fn rules(settings: &Settings, supplies: &Supplies) -> Result<Live, AppError> {
-    live(settings, &active(settings, supplies), &Given::at_start(Vec::new(), &supplies.environment)?)
+pub fn rules(settings: &Settings, backends: &SecretBackends) -> Result<Ruleset, AppError> {
+    ruleset(settings, &active(settings, backends), &CliPaths::at_start(Vec::new(), &backends.environment)?)
 }
 
 /// Whoever serves by it adds the table of keys: until then none can be had.
-pub(super) fn live(settings: &Settings, active: &[&KeySetting], given: &Given) -> Result<Live, AppError> {
+pub(super) fn ruleset(settings: &Settings, active: &[&KeySetting], given: &CliPaths) -> Result<Ruleset, AppError> {
     let lookalikes = active.iter().filter_map(|k| Some((k.rule.placeholder.clone()?, k.name.clone())));
     let vocabulary = Vocabulary::new(settings.proxy.braces, lookalikes)?;
     let egress = decide::Egress {
@@ -26,7 +26,7 @@ pub(super) fn live(settings: &Settings, active: &[&KeySetting], given: &Given) -
         connect_ports: settings.proxy.connect_ports.clone(),
         cleartext: settings.proxy.cleartext,
     };
-    Ok(Live {
+    Ok(Ruleset {
         rules: Rules::new(active.iter().map(|k| k.rule.clone()), egress),
         agents: agents::agents(settings, given)?,
         vocabulary: Arc::new(vocabulary),

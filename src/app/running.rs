@@ -10,7 +10,7 @@ use crate::config::tokens;
 use crate::memory;
 use crate::name::{KeyName, Origin};
 use crate::policy::Agents;
-use crate::proxy::{Live, RequestBody, Shared};
+use crate::proxy::{RequestBody, Ruleset, Shared};
 use crate::record::{Event, Previous, Record};
 use crate::upstream::pool::Pool;
 use std::collections::HashMap;
@@ -77,21 +77,21 @@ impl Running {
 
     /// Asks the stores what they hold, for [`Self::reload`]. Blocks, and borrows nothing: it may take its time elsewhere.
     pub fn listing(&self) -> impl FnOnce() -> Stored + Send + 'static {
-        let supplies = self.app.supplies.clone();
-        move || Stored::list(&supplies)
+        let backends = self.app.backends.clone();
+        move || Stored::list(&backends)
     }
 
     /// Takes new settings over, whole or not at all. Listener, CA and audit stay as they were at the start.
     pub fn reload(&mut self, settings: Settings, stored: &Stored) -> Result<(), AppError> {
-        let App { shared, supplies, .. } = &self.app;
-        let active = active_with(&settings, supplies, stored);
-        let mut live = self.renewed(&settings, &active)?;
-        if !self.app.address().ip().is_loopback() && !live.agents.need_token() {
+        let App { shared, backends, .. } = &self.app;
+        let active = active_with(&settings, backends, stored);
+        let mut ruleset = self.renewed(&settings, &active)?;
+        if !self.app.address().ip().is_loopback() && !ruleset.agents.need_token() {
             return Err(AppError::Open { address: self.app.address() });
         }
         let changed = changes(&self.app.active_keys, &active);
-        live.keys = shared.secrets.reload(sources(&active, supplies));
-        shared.take_over(live);
+        ruleset.keys = shared.secrets.reload(sources(&active, backends));
+        shared.take_over(ruleset);
         audit::reload(&shared.alerts, &settings);
         // what carried a key that is bound elsewhere now, or gone, carries nothing more
         self.pools.iter().for_each(|pool| pool.close(|_| true));
@@ -134,9 +134,9 @@ impl Running {
             return Ok(false);
         }
         let active: Vec<&KeySetting> = self.app.active_keys.iter().collect();
-        let mut live = self.renewed(&self.app.settings, &active)?;
-        live.keys = self.app.shared.secrets.table();
-        self.app.shared.take_over(live);
+        let mut ruleset = self.renewed(&self.app.settings, &active)?;
+        ruleset.keys = self.app.shared.secrets.table();
+        self.app.shared.take_over(ruleset);
         self.app.tokens_read = stamp;
         self.note_reload("the agents' tokens".into());
         Ok(true)
@@ -144,13 +144,13 @@ impl Running {
 
     /// The rules by these settings and the tokens that there are now. Where tokens were needed they still are: a file that is
     /// gone revokes what was in it, and lets nobody in.
-    fn renewed(&self, settings: &Settings, active: &[&KeySetting]) -> Result<Live, AppError> {
-        let mut live = rules::live(settings, active, &self.app.given)?;
-        if self.app.shared.live.load().agents.need_token() && !live.agents.need_token() {
+    fn renewed(&self, settings: &Settings, active: &[&KeySetting]) -> Result<Ruleset, AppError> {
+        let mut ruleset = rules::ruleset(settings, active, &self.app.given)?;
+        if self.app.shared.ruleset.load().agents.need_token() && !ruleset.agents.need_token() {
             tracing::warn!("no agent is left, so nobody may ask; to do without tokens start the service again");
-            live.agents = Agents::with_tokens(Vec::new());
+            ruleset.agents = Agents::with_tokens(Vec::new());
         }
-        Ok(live)
+        Ok(ruleset)
     }
 
     fn note_reload(&self, changed: String) {

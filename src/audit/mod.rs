@@ -1,26 +1,14 @@
 //! The audit on disk: `log` appends to it, `query` and `stats` read it, `verify` checks it, `tidy` keeps it small. What a record says
 //! is `record`'s business, and how lines vouch for each other `chain`'s.
 
-pub mod alert;
-mod batch;
-mod file;
-pub mod filter;
-mod folder;
-mod last_use;
-pub mod lines;
-pub mod log;
-pub mod public;
-pub mod query;
-pub mod sign;
-pub mod stats;
-pub mod tidy;
-pub mod verify;
-pub mod webhook;
-mod writer;
+pub mod public_key;
+pub mod read;
+pub mod tell;
+pub mod write;
 
-pub use folder::{AuditFile, files};
-pub use last_use::last_uses;
-pub use log::{Care, Commit, Config, Durability, Log};
+pub use read::folder::{AuditFile, files};
+pub use read::last_use::last_uses;
+pub use write::log::{Care, Commit, Config, Durability, Log};
 
 use std::io;
 use std::path::{Path, PathBuf};

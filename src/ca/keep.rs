@@ -4,17 +4,17 @@ use super::CaError;
 use super::authority::Authority;
 use super::rotation::{Authorities, Next};
 use crate::disk;
-use crate::memory::Opened;
+use crate::memory::Plaintext;
 use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 /// Where the CA can be put: a keyring, a vault, a file bound to the machine.
-pub trait Shelf {
+pub trait CaStorage {
     fn describe(&self) -> String;
     /// What was put there, or `None`.
-    fn take(&self) -> Result<Option<Opened>, String>;
+    fn take(&self) -> Result<Option<Plaintext>, String>;
     fn put(&self, pem: &[u8]) -> Result<(), String>;
 }
 
@@ -22,7 +22,7 @@ pub trait Shelf {
 ///
 /// # Errors
 /// When the shelf can't be read, or holds something else.
-pub fn look(shelf: &dyn Shelf) -> Result<Option<Authorities>, CaError> {
+pub fn look(shelf: &dyn CaStorage) -> Result<Option<Authorities>, CaError> {
     let kept = shelf.take().map_err(|why| fail(shelf, why))?;
     kept.map(|kept| Authorities::from_pem(kept.expose(), &shelf.describe())).transpose()
 }
@@ -33,12 +33,12 @@ pub fn look(shelf: &dyn Shelf) -> Result<Option<Authorities>, CaError> {
 /// # Errors
 /// When the shelf can't be read or written, or holds something else.
 pub fn load_or_make(
-    shelf: &dyn Shelf,
+    shelf: &dyn CaStorage,
     lock: &Path,
     now: SystemTime,
     make: impl FnOnce() -> Result<Authority, CaError>,
 ) -> Result<Authorities, CaError> {
-    let make = || Ok(Opened::new(make()?.to_pem_with_key().as_bytes().to_vec()));
+    let make = || Ok(Plaintext::new(make()?.to_pem_with_key().as_bytes().to_vec()));
     let kept = Authorities::from_pem(take_or_make(shelf, lock, make)?.expose(), &shelf.describe())?;
     if !kept.is_due(now) {
         return Ok(kept);
@@ -58,7 +58,7 @@ pub fn load_or_make(
 /// # Errors
 /// When the shelf can't be read or written, or holds something else.
 pub fn rotate(
-    shelf: &dyn Shelf,
+    shelf: &dyn CaStorage,
     lock: &Path,
     now: SystemTime,
     signs_from: SystemTime,
@@ -74,7 +74,7 @@ pub fn rotate(
     Ok(rotated)
 }
 
-fn fail(shelf: &dyn Shelf, why: String) -> CaError {
+fn fail(shelf: &dyn CaStorage, why: String) -> CaError {
     CaError::File { path: shelf.describe(), why }
 }
 
@@ -87,10 +87,10 @@ fn turn(lock: &Path) -> Result<File, CaError> {
 /// # Errors
 /// When the shelf can't be read or written, or nothing can be made.
 pub fn take_or_make(
-    shelf: &dyn Shelf,
+    shelf: &dyn CaStorage,
     lock: &Path,
-    make: impl FnOnce() -> Result<Opened, CaError>,
-) -> Result<Opened, CaError> {
+    make: impl FnOnce() -> Result<Plaintext, CaError>,
+) -> Result<Plaintext, CaError> {
     let fail = |why| fail(shelf, why);
     if let Some(kept) = shelf.take().map_err(fail)? {
         return Ok(kept);
@@ -114,12 +114,12 @@ mod tests {
     #[derive(Default)]
     struct Memory(Mutex<Option<Vec<u8>>>);
 
-    impl Shelf for Memory {
+    impl CaStorage for Memory {
         fn describe(&self) -> String {
             "memory".into()
         }
-        fn take(&self) -> Result<Option<Opened>, String> {
-            Ok(self.0.lock().unwrap().clone().map(Opened::new))
+        fn take(&self) -> Result<Option<Plaintext>, String> {
+            Ok(self.0.lock().unwrap().clone().map(Plaintext::new))
         }
         fn put(&self, pem: &[u8]) -> Result<(), String> {
             *self.0.lock().unwrap() = Some(pem.to_vec());

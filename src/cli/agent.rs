@@ -65,12 +65,12 @@ pub fn of_name(name: Option<&AgentName>, settings: &Settings) -> anyhow::Result<
             true => format!("add a table [agent.{name}] to the config, or make a token with 'locum agent add {name}'"),
             false => format!("there is {}", known.join(", ")),
         };
-        return Err(term::Told::failed(format!("there is no agent '{name}'"), next));
+        return Err(term::CliError::failed(format!("there is no agent '{name}'"), next));
     };
     let agent = all.swap_remove(at);
     if agent.expires.is_some_and(|end| end <= SystemTime::now()) {
         let next = format!("'locum agent add {name}' makes a new one");
-        return Err(term::Told::failed(format!("the token of agent '{name}' has expired"), next));
+        return Err(term::CliError::failed(format!("the token of agent '{name}' has expired"), next));
     }
     Ok(agent)
 }
@@ -83,7 +83,10 @@ fn add(
 ) -> anyhow::Result<ExitCode> {
     for key in keys.iter().flatten() {
         if !settings.keys.iter().any(|k| k.name == *key) {
-            return Err(term::Told::failed(format!("there is no key '{key}'"), "'locum check' lists those there are"));
+            return Err(term::CliError::failed(
+                format!("there is no key '{key}'"),
+                "'locum check' lists those there are",
+            ));
         }
     }
     let expires = expires.map(|said| when::ahead(said, &jiff::Zoned::now())).transpose()?.map(SystemTime::from);
@@ -195,7 +198,7 @@ fn revoke(settings: &Settings, name: &AgentName) -> anyhow::Result<ExitCode> {
             true => "its token is in the file that the config names: remove the token_file line, then SIGHUP",
             false => "'locum agent list' shows those that have one",
         };
-        return Err(term::Told::failed(format!("no token was made for {name}"), next));
+        return Err(term::CliError::failed(format!("no token was made for {name}"), next));
     }
     println!("{name}: its token no longer counts; a running service takes that over within a second");
     if left == 0 && settings.agents.is_empty() {

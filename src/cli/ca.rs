@@ -5,7 +5,7 @@ use crate::app;
 use crate::ca::{Authorities, Authority};
 use crate::config::settings::{CaSource, Settings};
 use crate::record::{Event, Record};
-use crate::secrets::Supplies;
+use crate::secrets::SecretBackends;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -49,42 +49,47 @@ enum Command {
 pub fn run(args: CaArgs, context: &Context) -> anyhow::Result<ExitCode> {
     let settings = context.settings()?;
     let environment = context.take_secrets(&settings)?;
-    let supplies = app::supplies_asking(&settings, environment, Arc::new(secret::MasterPrompt));
+    let backends = app::supplies_asking(&settings, environment, Arc::new(secret::MasterPrompt));
     match args.command {
-        Command::Show { json } => show(&kept(&settings, &supplies)?, &settings, json),
+        Command::Show { json } => show(&kept(&settings, &backends)?, &settings, json),
         Command::Export { out: Some(path) } => {
-            super::serve::export_certificates(&kept(&settings, &supplies)?, &path)?;
+            super::serve::export_certificates(&kept(&settings, &backends)?, &path)?;
             eprintln!("wrote {}", path.display());
         }
-        Command::Export { out: None } => print!("{}", kept(&settings, &supplies)?.bundle()),
+        Command::Export { out: None } => print!("{}", kept(&settings, &backends)?.bundle()),
         Command::Rotate { grace, now } => {
             let began = SystemTime::now();
             let signs_from = if now { began } else { when::ahead(&grace, &jiff::Zoned::now())?.into() };
-            rotate(&settings, &supplies, began, signs_from)?;
+            rotate(&settings, &backends, began, signs_from)?;
         }
     }
     Ok(ExitCode::SUCCESS)
 }
 
 /// The CA that a service with these settings uses, made where it has not been yet.
-pub fn kept(settings: &Settings, supplies: &Supplies) -> anyhow::Result<Authorities> {
+pub fn kept(settings: &Settings, backends: &SecretBackends) -> anyhow::Result<Authorities> {
     app::make_state_dir(&settings.state).map_err(told)?;
-    match app::kept_ca(settings, supplies).map_err(told)? {
+    match app::kept_ca(settings, backends).map_err(told)? {
         Some((ca, _)) => Ok(ca),
-        None => Err(term::Told::failed(
+        None => Err(term::CliError::failed(
             "the CA is in the memory of the process that uses it",
             "'locum run' hands it to its child; for a service set [ca] export, or [ca] source = \"auto\"",
         )),
     }
 }
 
-fn rotate(settings: &Settings, supplies: &Supplies, now: SystemTime, signs_from: SystemTime) -> anyhow::Result<()> {
+fn rotate(
+    settings: &Settings,
+    backends: &SecretBackends,
+    now: SystemTime,
+    signs_from: SystemTime,
+) -> anyhow::Result<()> {
     app::make_state_dir(&settings.state).map_err(told)?;
-    let ca = app::rotate_ca(settings, supplies, now, signs_from).map_err(told)?;
+    let ca = app::rotate_ca(settings, backends, now, signs_from).map_err(told)?;
     let mut record = Record::new(now, Event::Config, "ca rotate");
     record.success = Some(true);
     record.reason = Some(format!("{ca}, by user {}", rustix::process::getuid().as_raw()));
-    if let Err(e) = app::note(settings, supplies, &record) {
+    if let Err(e) = app::note(settings, backends, &record) {
         eprintln!("locum: warning: it is not in the audit: {e}");
     }
     match &ca.next {

@@ -4,14 +4,14 @@ use crate::app::{self, MIN_TOKEN};
 use crate::ca::{Authorities, Authority};
 use crate::config::catalog::providers;
 use crate::config::keys::KeySetting;
-use crate::config::settings::{CaSource, Environment, Given};
+use crate::config::settings::{CaSource, CliPaths, Environment};
 use crate::config::{At, Mistake, Settings};
-use crate::memory::Opened;
+use crate::memory::Plaintext;
 use crate::name::{Host, Origin, Scheme};
 use crate::place::Place;
 use crate::policy::rule::Scrubbing;
 use crate::rewrite::scrub::strength::{ENOUGH, Strength};
-use crate::secrets::{FileSource, Source as _, SourceError, Supplies};
+use crate::secrets::{FileSource, SecretBackends, Source as _, SourceError};
 use crate::upstream::{dial, tls};
 use serde::Serialize;
 use std::fmt::{self, Write as _};
@@ -62,13 +62,13 @@ struct Report {
 /// `weaknesses` is what this system doesn't protect.
 pub fn run(
     args: &CheckArgs,
-    given: &Given,
+    given: &CliPaths,
     env: &Environment,
-    supplies: &Supplies,
+    backends: &SecretBackends,
     weaknesses: &[String],
 ) -> anyhow::Result<ExitCode> {
     let (settings, mistakes) = Settings::read(given, env);
-    let mut report = report(settings, mistakes, supplies);
+    let mut report = report(settings, mistakes, backends);
     let hint = "a container may need its limit of locked memory, or its seccomp profile, raised".to_owned();
     report.warnings.extend(weaknesses.iter().map(|what| Warning { at: None, what: what.clone(), hint: hint.clone() }));
     let text = if args.json { serde_json::to_string_pretty(&report)? + "\n" } else { report.to_string() };
@@ -76,7 +76,7 @@ pub fn run(
     Ok(if report.ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn report(settings: Settings, mistakes: Vec<Mistake>, supplies: &Supplies) -> Report {
+fn report(settings: Settings, mistakes: Vec<Mistake>, backends: &SecretBackends) -> Report {
     let mut report = Report {
         ok: false,
         config: settings.file.clone(),
@@ -87,9 +87,9 @@ fn report(settings: Settings, mistakes: Vec<Mistake>, supplies: &Supplies) -> Re
         note: SAME_USER,
     };
     report.files(&settings);
-    report.ca(&settings, supplies);
+    report.ca(&settings, backends);
     for key in &settings.keys {
-        report.value(key, supplies);
+        report.value(key, backends);
         report.warnings.extend(binding_warnings(key, &settings));
     }
     if !report.keys.iter().any(|k| k.found) {
@@ -130,7 +130,7 @@ impl Report {
     }
 
     /// Whether the CA that is kept fits. One that is not made yet will.
-    fn ca(&mut self, settings: &Settings, supplies: &Supplies) {
+    fn ca(&mut self, settings: &Settings, backends: &SecretBackends) {
         let ca: Authorities = match &settings.ca.source {
             CaSource::File(path) => match Authority::from_file(path) {
                 Ok(ca) => ca.into(),
@@ -138,13 +138,13 @@ impl Report {
                     return self.mistaken(path, &e.to_string(), "[ca] source is a PEM file with certificate and key");
                 }
             },
-            _ => match app::look_for_ca(settings, supplies) {
+            _ => match app::look_for_ca(settings, backends) {
                 Ok(Some(ca)) => ca,
                 Ok(None) => return,
                 Err(e) => return self.warn(None, e.to_string(), e.next()),
             },
         };
-        if let Some((what, hint)) = app::ca_misfit(settings, &app::active(settings, supplies), &ca) {
+        if let Some((what, hint)) = app::ca_misfit(settings, &app::active(settings, backends), &ca) {
             self.warn(None, what, hint);
         }
     }
@@ -162,8 +162,8 @@ impl Report {
     }
 
     /// Asks the key's source. What a key of the catalog lacks is nobody's mistake while no table names it.
-    fn value(&mut self, key: &KeySetting, supplies: &Supplies) {
-        let source = supplies.source(&key.source, &key.name, &key.env);
+    fn value(&mut self, key: &KeySetting, backends: &SecretBackends) {
+        let source = backends.source(&key.source, &key.name, &key.env);
         let found = match (source.load(), &key.at) {
             (Ok(Some(value)), _) => {
                 self.suits(key, value);
@@ -185,7 +185,7 @@ impl Report {
     }
 
     /// What only the value shows.
-    fn suits(&mut self, key: &KeySetting, value: Opened) {
+    fn suits(&mut self, key: &KeySetting, value: Plaintext) {
         let at = key.at.as_ref();
         let holds = |text: &str| value.expose().windows(text.len()).any(|w| w == text.as_bytes());
         if holds(&key.rule.name.placeholder()) {
@@ -314,10 +314,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("locum.toml");
         fs::write(&path, text).unwrap();
-        let given = Given { config: Some(path), state: Some(dir.path().join("state")) };
+        let given = CliPaths { config: Some(path), state: Some(dir.path().join("state")) };
         let environment = Arc::new(memory::Environment::from(variables));
         let (settings, mistakes) = Settings::read(&given, &Environment::default());
-        report(settings, mistakes, &Supplies { environment, ..Supplies::default() })
+        report(settings, mistakes, &SecretBackends { environment, ..SecretBackends::default() })
     }
 
     const BRAVE: (&str, &str) = ("BRAVE_API_KEY", "BSAq8Zt2LwXv7RkYb5Nc");

@@ -28,15 +28,15 @@ pub fn run(args: EnvArgs, context: &Context) -> anyhow::Result<ExitCode> {
     let settings = context.settings()?;
     let environment = context.take_secrets(&settings)?;
     let was = before(&environment);
-    let supplies = app::supplies(&settings, environment);
+    let backends = app::backends(&settings, environment);
     let pem = match &settings.ca.export {
         Some(path) if path.exists() => std::fs::read_to_string(path)?,
-        _ => ca::kept(&settings, &supplies)?.bundle(),
+        _ => ca::kept(&settings, &backends)?.bundle(),
     };
     let token = match &args.token_file {
         Some(path) => {
             let text = std::fs::read_to_string(path).map_err(|e| {
-                term::Told::failed(format!("{}: {e}", path.display()), "name the file that holds the agent's token")
+                term::CliError::failed(format!("{}: {e}", path.display()), "name the file that holds the agent's token")
             })?;
             Some(text.trim().to_owned())
         }
@@ -47,7 +47,7 @@ pub fn run(args: EnvArgs, context: &Context) -> anyhow::Result<ExitCode> {
     let files = Files::write(&dir, &pem, &was)?;
     let access =
         Access { address: settings.proxy.listen, agent: &args.agent, token: token.as_deref(), confined: false };
-    let active: Vec<&KeyName> = app::active(&settings, &supplies).into_iter().map(|k| &k.name).collect();
+    let active: Vec<&KeyName> = app::active(&settings, &backends).into_iter().map(|k| &k.name).collect();
     let placeholders = placeholders(&settings, |k| active.contains(&&k.name));
     let shell = args.shell.unwrap_or_else(|| Shell::of_path(&was("SHELL").unwrap_or_default()));
     print!("{}", shell.write(&trust_env::changes(&access, &files, &stands(&placeholders), &was)));

@@ -2,9 +2,9 @@
 
 use super::{Context, agent, term, told};
 use crate::app;
-use crate::audit::filter::{Filter, Wanted};
-use crate::audit::lines::member;
-use crate::audit::query::Merge;
+use crate::audit::read::filter::{Filter, Wanted};
+use crate::audit::read::lines::member;
+use crate::audit::read::query::Merge;
 use crate::config::settings::Settings;
 use crate::name::{AgentName, KeyName, Origin, Scheme};
 use crate::place::Place;
@@ -51,7 +51,7 @@ pub fn run(args: ExplainArgs, context: &Context) -> anyhow::Result<ExitCode> {
 }
 
 fn wrong(what: impl Into<String>, next: &str) -> anyhow::Error {
-    term::Told { what: what.into(), next: next.into(), code: term::WRONG_USAGE }.into()
+    term::CliError { what: what.into(), next: next.into(), code: term::WRONG_USAGE }.into()
 }
 
 /// All that the audit has of one exchange.
@@ -83,7 +83,7 @@ fn exchange(id: &str, dir: &Path) -> anyhow::Result<ExitCode> {
     if found > 0 {
         return Ok(ExitCode::SUCCESS);
     }
-    Err(term::Told::failed(
+    Err(term::CliError::failed(
         format!("the audit in {} has no exchange '{}'", dir.display(), id.escape_debug()),
         "the id is in the refusal, as `exchange`",
     ))
@@ -115,7 +115,7 @@ fn request(
     let mut headers = headers(&args.header)?;
     let agent = agent::of_name(args.agent.as_ref(), settings)?;
     let environment = context.take_secrets(settings)?;
-    let live = app::rules(settings, &app::supplies(settings, environment)).map_err(told)?;
+    let live = app::rules(settings, &app::backends(settings, environment)).map_err(told)?;
 
     live.inject(&origin, &mut headers);
     println!("{method} {origin}");
@@ -145,7 +145,7 @@ fn request(
 fn permitted(
     args: &ExplainArgs,
     permit: &Permit,
-    live: &crate::proxy::Live,
+    live: &crate::proxy::Ruleset,
     headers: &HeaderMap,
 ) -> anyhow::Result<ExitCode> {
     replaced(permit.uses().iter().map(|u| (&u.key, &u.place, u.count)));
@@ -179,10 +179,10 @@ fn evades(body: &[u8], permit: &Permit, headers: &HeaderMap) -> Result<(), Strin
 }
 
 /// The body through the engine that a request goes through, with stand-ins for the keys' values.
-fn body_of(body: &[u8], permit: &Permit, live: &crate::proxy::Live, headers: &HeaderMap) -> Result<(), BodyFault> {
+fn body_of(body: &[u8], permit: &Permit, live: &crate::proxy::Ruleset, headers: &HeaderMap) -> Result<(), BodyFault> {
     let keys = permit.body().iter().map(|grant| BodyKey {
         key: grant.rule.name.clone(),
-        value: Some(Arc::new(crate::memory::Opened::new(b"0".to_vec()))),
+        value: Some(Arc::new(crate::memory::Plaintext::new(b"0".to_vec()))),
         places: grant.rule.body_places().cloned().collect(),
         max_uses: grant.uses_left,
     });
@@ -214,7 +214,7 @@ fn denied(denial: &Denial) {
 fn read_body(body: &str) -> anyhow::Result<Vec<u8>> {
     match body.strip_prefix('@') {
         Some(path) => {
-            std::fs::read(path).map_err(|e| term::Told::failed(format!("{path}: {e}"), "name a file after '@'"))
+            std::fs::read(path).map_err(|e| term::CliError::failed(format!("{path}: {e}"), "name a file after '@'"))
         }
         None => Ok(body.as_bytes().to_vec()),
     }

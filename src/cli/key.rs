@@ -9,7 +9,7 @@ use crate::config::keys::KeySetting;
 use crate::config::settings::{Environment as Variables, Settings};
 use crate::memory::Environment;
 use crate::name::KeyName;
-use crate::secrets::{Secrets, SourceSpec, Store, Supplies, entry_name};
+use crate::secrets::{SecretBackends, Secrets, SourceSpec, Store, entry_name};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -100,19 +100,19 @@ pub fn run(args: KeyArgs, context: &Context) -> anyhow::Result<ExitCode> {
     let settings = context.settings()?;
     app::make_state_dir(&settings.state).map_err(told)?;
     let environment = context.take_secrets(&settings)?;
-    let supplies = app::supplies_asking(&settings, environment.clone(), Arc::new(secret::MasterPrompt));
+    let backends = app::supplies_asking(&settings, environment.clone(), Arc::new(secret::MasterPrompt));
     match args.command {
-        Command::Set(args) => set(args, &settings, &supplies, &environment, context),
+        Command::Set(args) => set(args, &settings, &backends, &environment, context),
         // without names it is all of them, as the arguments see to
-        Command::Rotate { names, stdin, .. } => rotate(&names, stdin, &settings, &supplies, &environment),
-        Command::List { json } => list(&settings, &supplies, json),
-        Command::Remove { name } => remove(&name, &settings, &supplies, context),
+        Command::Rotate { names, stdin, .. } => rotate(&names, stdin, &settings, &backends, &environment),
+        Command::List { json } => list(&settings, &backends, json),
+        Command::Remove { name } => remove(&name, &settings, &backends, context),
         Command::Migrate { files, dry_run, store } => {
-            let stores = Stores { supplies: &supplies, chosen: stores::choose(store, &supplies)? };
+            let stores = Stores { backends: &backends, chosen: stores::choose(store, &backends)? };
             migrate::migrate(&files, dry_run, &settings, &stores)
         }
         Command::Import { from: From::Env, store } => {
-            let stores = Stores { supplies: &supplies, chosen: stores::choose(store, &supplies)? };
+            let stores = Stores { backends: &backends, chosen: stores::choose(store, &backends)? };
             migrate::import(&environment, &settings, &stores)
         }
     }
@@ -121,7 +121,7 @@ pub fn run(args: KeyArgs, context: &Context) -> anyhow::Result<ExitCode> {
 fn set(
     args: SetArgs,
     settings: &Settings,
-    supplies: &Supplies,
+    backends: &SecretBackends,
     environment: &Environment,
     context: &Context,
 ) -> anyhow::Result<ExitCode> {
@@ -129,10 +129,10 @@ fn set(
     let known = of_name(settings, name);
     if known.is_none() && args.host.is_empty() {
         let what = format!("'{name}' is no provider that locum knows, so it needs to be told where the key may go");
-        return Err(term::Told::failed(what, format!("locum key set {name} --host api.example.com")));
+        return Err(term::CliError::failed(what, format!("locum key set {name} --host api.example.com")));
     }
-    let named = known.filter(|_| args.store.is_none()).map(|k| stores::named(k, supplies)).transpose()?.flatten();
-    let store = named.map_or_else(|| stores::choose(args.store, supplies), Ok)?;
+    let named = known.filter(|_| args.store.is_none()).map(|k| stores::named(k, backends)).transpose()?.flatten();
+    let store = named.map_or_else(|| stores::choose(args.store, backends), Ok)?;
     let binding = Binding {
         source: args.store.map(|kind| format!("{kind:?}").to_ascii_lowercase()),
         hosts: args.host,
@@ -153,7 +153,7 @@ fn set(
     }
     if !binding.is_empty() {
         let file = edit::bind(context.given(), &variables, name, &binding)
-            .map_err(|e| term::Told::failed(e, "the key is stored, but not where it may go: run the same again"))?;
+            .map_err(|e| term::CliError::failed(e, "the key is stored, but not where it may go: run the same again"))?;
         println!("where it may go is in {}", file.display());
     }
     if args.store.is_none() {
@@ -168,7 +168,7 @@ fn of_name<'s>(settings: &'s Settings, name: &KeyName) -> Option<&'s KeySetting>
 }
 
 fn edit_failed(e: &EditError) -> anyhow::Error {
-    term::Told::failed(e, "nothing has been changed; mend the option, or the file by hand")
+    term::CliError::failed(e, "nothing has been changed; mend the option, or the file by hand")
 }
 
 /// A variable hides what is in the stores.
@@ -191,14 +191,14 @@ fn rotate(
     names: &[KeyName],
     stdin: bool,
     settings: &Settings,
-    supplies: &Supplies,
+    backends: &SecretBackends,
     environment: &Environment,
 ) -> anyhow::Result<ExitCode> {
     if stdin && names.len() != 1 {
-        return Err(term::Told::failed("--stdin gives one value", "name one key"));
+        return Err(term::CliError::failed("--stdin gives one value", "name one key"));
     }
     // before the first is changed: which of them can be
-    let targets = targets(names, settings, supplies)?;
+    let targets = targets(names, settings, backends)?;
     for Target { name, setting, store } in targets {
         let value = if stdin { secret::from_stdin()? } else { secret::prompt(&format!("new value of '{name}'"))? };
         stores::put(&*store, name, value.expose())?;
@@ -213,28 +213,35 @@ fn rotate(
 }
 
 /// Those that are named, each of which has to be in a store; else all that are.
-fn targets<'s>(names: &'s [KeyName], settings: &'s Settings, supplies: &Supplies) -> anyhow::Result<Vec<Target<'s>>> {
+fn targets<'s>(
+    names: &'s [KeyName],
+    settings: &'s Settings,
+    backends: &SecretBackends,
+) -> anyhow::Result<Vec<Target<'s>>> {
     let mut targets = Vec::new();
     if names.is_empty() {
         for setting in settings.keys.iter().filter(|k| stores::is_kept(&k.source)) {
             // one whose store this machine hasn't keeps no other from its new value
-            if let Err(e) = stores::named(setting, supplies) {
+            if let Err(e) = stores::named(setting, backends) {
                 eprintln!("note: {} is left as it is: {e}", setting.name);
                 continue;
             }
-            let store = kept_in(&setting.name, Some(setting), supplies)?;
+            let store = kept_in(&setting.name, Some(setting), backends)?;
             targets.extend(store.map(|store| Target { name: &setting.name, setting: Some(setting), store }));
         }
         if targets.is_empty() {
-            return Err(term::Told::failed("no store of this machine holds a key", "'locum key set NAME' stores one"));
+            return Err(term::CliError::failed(
+                "no store of this machine holds a key",
+                "'locum key set NAME' stores one",
+            ));
         }
         return Ok(targets);
     }
     for name in names {
         let setting = of_name(settings, name);
-        let store = kept_in(name, setting, supplies)?.ok_or_else(|| {
+        let store = kept_in(name, setting, backends)?.ok_or_else(|| {
             let next = format!("'locum key set {name}' stores it; one from a variable or a file is changed there");
-            term::Told::failed(format!("no store that counts for it holds '{name}'"), next)
+            term::CliError::failed(format!("no store that counts for it holds '{name}'"), next)
         })?;
         targets.push(Target { name, setting, store });
     }
@@ -245,24 +252,24 @@ fn targets<'s>(names: &'s [KeyName], settings: &'s Settings, supplies: &Supplies
 fn kept_in(
     name: &KeyName,
     setting: Option<&KeySetting>,
-    supplies: &Supplies,
+    backends: &SecretBackends,
 ) -> anyhow::Result<Option<Arc<dyn Store>>> {
-    match setting.map(|k| stores::named(k, supplies)).transpose()?.flatten() {
+    match setting.map(|k| stores::named(k, backends)).transpose()?.flatten() {
         Some(store) => Ok(stores::holds(&*store, name)?.then_some(store)),
-        None => Ok(stores::holders(name, supplies)?.into_iter().next()),
+        None => Ok(stores::holders(name, backends)?.into_iter().next()),
     }
 }
 
-fn list(settings: &Settings, supplies: &Supplies, json: bool) -> anyhow::Result<ExitCode> {
-    let active = app::active(settings, supplies);
-    let secrets = Secrets::new(app::sources(&active, supplies));
+fn list(settings: &Settings, backends: &SecretBackends, json: bool) -> anyhow::Result<ExitCode> {
+    let active = app::active(settings, backends);
+    let secrets = Secrets::new(app::sources(&active, backends));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let survey = runtime.block_on(secrets.survey());
     let row = |key: &&KeySetting| {
         let found = survey.iter().find(|s| s.name == key.name);
         let masked = found.and_then(|s| s.masked.as_ref().ok()).cloned();
         let store = match key.source {
-            SourceSpec::Auto => supplies.holder(&key.name, &key.env),
+            SourceSpec::Auto => backends.holder(&key.name, &key.env),
             _ => found.map(|s| s.source.clone()),
         };
         (
@@ -308,11 +315,16 @@ fn joined<T: ToString>(items: &[T]) -> Vec<String> {
     items.iter().map(T::to_string).collect()
 }
 
-fn remove(name: &KeyName, settings: &Settings, supplies: &Supplies, context: &Context) -> anyhow::Result<ExitCode> {
-    let (holders, variables) = (stores::holders(name, supplies)?, Variables::of_process());
+fn remove(
+    name: &KeyName,
+    settings: &Settings,
+    backends: &SecretBackends,
+    context: &Context,
+) -> anyhow::Result<ExitCode> {
+    let (holders, variables) = (stores::holders(name, backends)?, Variables::of_process());
     // a config that can't do without it must not cost the value
     edit::check_unbind(context.given(), &variables, name).map_err(|e| {
-        term::Told::failed(e, "nothing has been changed; take the key's name out of what else has it in the config")
+        term::CliError::failed(e, "nothing has been changed; take the key's name out of what else has it in the config")
     })?;
     for store in &holders {
         store.delete(&entry_name(name)).map_err(|e| stores::unavailable(&e))?;
@@ -320,7 +332,10 @@ fn remove(name: &KeyName, settings: &Settings, supplies: &Supplies, context: &Co
     }
     let unbound = edit::unbind(context.given(), &variables, name).map_err(|e| {
         let next = "no store has its value any more; take its table out of the file by hand";
-        term::Told::failed(e, if holders.is_empty() { "nothing has been changed; mend the file by hand" } else { next })
+        term::CliError::failed(
+            e,
+            if holders.is_empty() { "nothing has been changed; mend the file by hand" } else { next },
+        )
     })?;
     if unbound {
         println!("[key.{name}] is no longer in the config");
@@ -330,7 +345,10 @@ fn remove(name: &KeyName, settings: &Settings, supplies: &Supplies, context: &Co
             Some(source) => format!("its source is {source}: take it away there"),
             None => "'locum key list' shows those there are".into(),
         };
-        return Err(term::Told::failed(format!("neither a store of this machine nor the config has '{name}'"), next));
+        return Err(term::CliError::failed(
+            format!("neither a store of this machine nor the config has '{name}'"),
+            next,
+        ));
     }
     if let Some(url) = of_name(settings, name).and_then(|k| k.revoke_url.as_deref()) {
         println!("revoke it at {url}");

@@ -2,11 +2,11 @@
 
 use super::stores::{self, Stores};
 use super::{secret, term};
+use crate::config::key_scan::{self, Spot, Wanted};
 use crate::config::keys::KeySetting;
 use crate::config::settings::Settings;
-use crate::config::spots::{self, Spot, Wanted};
 use crate::disk::{self, Rights};
-use crate::memory::{Environment, Opened};
+use crate::memory::{Environment, Plaintext};
 use crate::name::KeyName;
 use crate::secrets::{SourceSpec, Store, entry_name};
 use std::collections::BTreeMap;
@@ -51,7 +51,7 @@ pub fn migrate(files: &[PathBuf], dry_run: bool, settings: &Settings, stores: &S
     if moving.is_empty() {
         let next =
             "it is known by its name, such as OPENAI_API_KEY: 'locum key set NAME --host HOST' makes others known";
-        return Err(term::Told::failed("no key that locum knows is in there, so nothing has been changed", next));
+        return Err(term::CliError::failed("no key that locum knows is in there, so nothing has been changed", next));
     }
     let mut missing = Vec::new();
     for key in moving.values() {
@@ -90,7 +90,7 @@ fn gather<'a>(sources: &'a [Document], settings: &'a Settings) -> anyhow::Result
         match moving.get(&setting.name) {
             Some(other) if other.value != value => {
                 let what = format!("{} and {here} have different values for '{}'", other.first, setting.name);
-                return Err(term::Told::failed(what, "nothing has been changed; take one of them out"));
+                return Err(term::CliError::failed(what, "nothing has been changed; take one of them out"));
             }
             Some(_) => {}
             None => drop(moving.insert(&setting.name, Moving { setting, value, first: here })),
@@ -104,13 +104,13 @@ fn is_stored(key: &Moving, stores: &Stores, store: &dyn Store, undo: &str) -> an
     let name = &key.setting.name;
     let value_in = |store: &dyn Store| store.get(&entry_name(name)).map_err(|e| stores::unavailable(&e));
     let others = match key.setting.source {
-        SourceSpec::Auto => stores::holders(name, stores.supplies)?,
+        SourceSpec::Auto => stores::holders(name, stores.backends)?,
         _ => Vec::new(),
     };
     for store in others.iter().map(|other| &**other).chain([store]) {
         if value_in(store)?.is_some_and(|there| there.expose() != key.value) {
             let what = format!("{} has another value for '{name}' than the {}", key.first, store.describe());
-            return Err(term::Told::failed(
+            return Err(term::CliError::failed(
                 what,
                 format!("nothing has been changed; {undo}, or 'locum key remove {name}'"),
             ));
@@ -122,7 +122,7 @@ fn is_stored(key: &Moving, stores: &Stores, store: &dyn Store, undo: &str) -> an
 impl Document {
     fn read(named: &Path, wanted: &[Wanted]) -> anyhow::Result<Self> {
         let failed =
-            |why: String| term::Told::failed(format!("{}: {why}", named.display()), "nothing has been changed");
+            |why: String| term::CliError::failed(format!("{}: {why}", named.display()), "nothing has been changed");
         let path = named.canonicalize().map_err(|e| failed(e.to_string()))?;
         let mut file = File::open(&path).map_err(|e| failed(e.to_string()))?;
         let found = file.metadata().map_err(|e| failed(e.to_string()))?;
@@ -135,7 +135,7 @@ impl Document {
         let mut bytes = Vec::with_capacity(usize::try_from(found.len()).unwrap_or_default() + 1);
         file.read_to_end(&mut bytes).map_err(|e| failed(e.to_string()))?;
         let text = String::from_utf8(bytes).map_err(|_| failed("it is not UTF-8".into()))?;
-        let spots = spots::find(&text, wanted);
+        let spots = key_scan::find(&text, wanted);
         Ok(Self { named: named.into(), path, found, text, spots })
     }
 
@@ -169,10 +169,10 @@ impl Document {
         if dry_run || parts.is_empty() {
             return Ok(());
         }
-        let done = self.replace(&spots::replaced(&self.text, &parts));
+        let done = self.replace(&key_scan::replaced(&self.text, &parts));
         done.map_err(|e| {
             let what = format!("{} can't be replaced: {e}", self.named.display());
-            term::Told::failed(what, "it is as it was, and its keys are in the store; run the same command again")
+            term::CliError::failed(what, "it is as it was, and its keys are in the store; run the same command again")
         })
     }
 
@@ -210,7 +210,7 @@ pub fn import(environment: &Environment, settings: &Settings, stores: &Stores) -
     if coming.is_empty() {
         let next = "set one such as OPENAI_API_KEY, or use 'locum key set NAME'";
         return Err(elsewhere.into_iter().next().map_or_else(
-            || term::Told::failed("no variable of a key that locum knows is set", next),
+            || term::CliError::failed("no variable of a key that locum knows is set", next),
             anyhow::Error::from,
         ));
     }
@@ -234,7 +234,7 @@ pub fn import(environment: &Environment, settings: &Settings, stores: &Stores) -
     Ok(ExitCode::SUCCESS)
 }
 
-fn is_placeholder(value: &Opened, settings: &Settings) -> bool {
+fn is_placeholder(value: &Plaintext, settings: &Settings) -> bool {
     KeyName::is_placeholder(value.expose()) || is_shown(value.expose(), settings)
 }
 

@@ -9,7 +9,7 @@ pub mod env;
 pub mod explain;
 pub mod key;
 mod migrate;
-mod orphans;
+mod reaper;
 pub mod run;
 mod secret;
 pub mod serve;
@@ -19,7 +19,7 @@ pub mod vault;
 pub mod when;
 
 use crate::app;
-use crate::config::settings::{Environment as Variables, Given, Settings};
+use crate::config::settings::{CliPaths, Environment as Variables, Settings};
 use crate::memory::{self, Environment, Hardened};
 use clap::{CommandFactory, Parser, Subcommand};
 use std::path::PathBuf;
@@ -72,13 +72,13 @@ enum Command {
 
 /// What commands have in common: where things are, and the settings once they are needed.
 pub struct Context {
-    given: Given,
+    given: CliPaths,
     hardened: Hardened,
 }
 
 impl Context {
     /// What the command line says of where things are.
-    pub fn given(&self) -> &Given {
+    pub fn given(&self) -> &CliPaths {
         &self.given
     }
 
@@ -105,7 +105,7 @@ impl Context {
         Settings::load(&self.given, &Variables::of_process()).map_err(|mistakes| {
             let n = mistakes.0.len();
             let what = format!("the config has {n} mistake{}:\n{mistakes}", if n == 1 { "" } else { "s" });
-            term::Told::failed(what, "'locum check' tells when it is right")
+            term::CliError::failed(what, "'locum check' tells when it is right")
         })
     }
 
@@ -127,7 +127,7 @@ pub fn run() -> ExitCode {
     };
     memory::wipe_on_panic();
     crate::telemetry::start();
-    let context = Context { given: Given { config: cli.config, state: cli.state }, hardened: memory::harden() };
+    let context = Context { given: CliPaths { config: cli.config, state: cli.state }, hardened: memory::harden() };
     match dispatch(cli.command, &context) {
         Ok(code) => code,
         Err(e) => term::report(&e),
@@ -142,8 +142,8 @@ fn dispatch(command: Command, context: &Context) -> anyhow::Result<ExitCode> {
         Command::Check(args) => {
             let variables = Variables::of_process();
             let (settings, _) = Settings::read(&context.given, &variables);
-            let supplies = app::supplies(&settings, context.take_secrets(&settings)?);
-            check::run(&args, &context.given, &variables, &supplies, &context.weaknesses())
+            let backends = app::backends(&settings, context.take_secrets(&settings)?);
+            check::run(&args, &context.given, &variables, &backends, &context.weaknesses())
         }
         Command::Ca(args) => ca::run(args, context),
         Command::Serve(args) => serve::run(args, context),
@@ -170,5 +170,5 @@ pub(crate) fn told(error: app::AppError) -> anyhow::Error {
         app::AppError::NotOurs(_) => term::WRONG_USAGE,
         _ => term::FAILED,
     };
-    term::Told { what: error.to_string(), next: error.next(), code }.into()
+    term::CliError { what: error.to_string(), next: error.next(), code }.into()
 }

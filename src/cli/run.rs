@@ -1,6 +1,6 @@
 //! `locum run`: a proxy for one command, with everything that the command needs to use it, and nothing left behind.
 
-use super::orphans::Orphans;
+use super::reaper::Reaper;
 use super::{Context, agent, env, term, told};
 use crate::app::{self, App, Plan};
 use crate::config::settings::{CaSource, Settings};
@@ -35,10 +35,10 @@ const NOT_FOUND: u8 = 127;
 
 pub fn run(args: RunArgs, context: &Context) -> anyhow::Result<ExitCode> {
     let result = proxied(args, context);
-    result.map_err(|e| match e.downcast::<term::Told>() {
-        Ok(told) if told.code == term::FAILED => term::Told { code: OWN_FAILURE, ..told }.into(),
+    result.map_err(|e| match e.downcast::<term::CliError>() {
+        Ok(told) if told.code == term::FAILED => term::CliError { code: OWN_FAILURE, ..told }.into(),
         Ok(told) => told.into(),
-        Err(e) => term::Told { what: format!("{e:#}"), next: String::new(), code: OWN_FAILURE }.into(),
+        Err(e) => term::CliError { what: format!("{e:#}"), next: String::new(), code: OWN_FAILURE }.into(),
     })
 }
 
@@ -128,7 +128,7 @@ fn respect_own(settings: &mut Settings) -> anyhow::Result<()> {
         && let Some(own) = trust_env::own_proxy(&env::now)
     {
         let proxy = own.parse().map_err(|e| {
-            term::Told::failed(
+            term::CliError::failed(
                 format!("your HTTPS_PROXY can't be gone through: {e}"),
                 "unset it, or set [proxy] upstream_proxy",
             )
@@ -156,7 +156,7 @@ async fn child(command: Command) -> io::Result<ExitStatus> {
     let mut usr1 = signal(SignalKind::user_defined1())?;
     let mut usr2 = signal(SignalKind::user_defined2())?;
     let mut ended = signal(SignalKind::child())?;
-    let mut orphans = Orphans::adopt();
+    let mut orphans = Reaper::adopt();
     let mut child = tokio::process::Command::from(command).spawn()?;
     let pid = child.id();
     loop {
@@ -192,7 +192,7 @@ fn not_started(program: &OsString, error: &io::Error) -> anyhow::Error {
         _ => (OWN_FAILURE, ""),
     };
     let what = format!("{} can't be started: {error}", program.to_string_lossy());
-    term::Told { what, next: next.into(), code }.into()
+    term::CliError { what, next: next.into(), code }.into()
 }
 
 fn exit_code(status: ExitStatus) -> ExitCode {

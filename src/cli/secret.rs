@@ -1,7 +1,7 @@
 //! Reads a secret from a person or a pipe: never from an argument, never shown.
 
 use super::term;
-use crate::memory::{Opened, wipe};
+use crate::memory::{Plaintext, wipe};
 use crate::secrets::{MAX_VALUE, Source, SourceError};
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 use std::fs::{File, OpenOptions};
@@ -11,35 +11,35 @@ use std::io::{self, Read, Write};
 const TERMINAL_LINE: usize = 4095;
 
 /// From standard input to its end, without the line feed that `echo` adds.
-pub fn from_stdin() -> anyhow::Result<Opened> {
+pub fn from_stdin() -> anyhow::Result<Plaintext> {
     checked(read_to_end(&mut io::stdin().lock())?)
 }
 
 /// From the terminal, without echo.
-pub fn prompt(question: &str) -> anyhow::Result<Opened> {
+pub fn prompt(question: &str) -> anyhow::Result<Plaintext> {
     let asked = ask(question).map_err(|_| {
-        term::Told::failed("there is no terminal to ask on", "give the value on standard input, with --stdin")
+        term::CliError::failed("there is no terminal to ask on", "give the value on standard input, with --stdin")
     })?;
     if asked.expose().len() >= TERMINAL_LINE {
         let what = format!("a terminal's line ends at {TERMINAL_LINE} bytes, and the value may go on");
-        return Err(term::Told::failed(what, "give the value on standard input, with --stdin"));
+        return Err(term::CliError::failed(what, "give the value on standard input, with --stdin"));
     }
     checked(asked)
 }
 
-pub fn checked(secret: Opened) -> anyhow::Result<Opened> {
+pub fn checked(secret: Plaintext) -> anyhow::Result<Plaintext> {
     if secret.expose().is_empty() {
-        return Err(term::Told::failed("nothing was given", "give the value, and no empty line"));
+        return Err(term::CliError::failed("nothing was given", "give the value, and no empty line"));
     }
     if secret.expose().iter().any(|b| *b < 0x20 || *b == 0x7f) {
         let next = "a key is one line without control characters";
-        return Err(term::Told::failed("the value holds a control character", next));
+        return Err(term::CliError::failed("the value holds a control character", next));
     }
     Ok(secret)
 }
 
 /// The buffer has its full size from the start: one that grows leaves copies behind.
-fn read_to_end(input: &mut impl Read) -> anyhow::Result<Opened> {
+fn read_to_end(input: &mut impl Read) -> anyhow::Result<Plaintext> {
     let mut buffer = vec![0; MAX_VALUE + 2];
     let mut len = 0;
     loop {
@@ -54,7 +54,7 @@ fn read_to_end(input: &mut impl Read) -> anyhow::Result<Opened> {
         }
         if len == buffer.len() {
             wipe(&mut buffer);
-            return Err(term::Told::failed(
+            return Err(term::CliError::failed(
                 format!("the value is over {MAX_VALUE} bytes"),
                 "a key is one line of text",
             ));
@@ -63,11 +63,11 @@ fn read_to_end(input: &mut impl Read) -> anyhow::Result<Opened> {
     Ok(trimmed(buffer, len))
 }
 
-fn trimmed(buffer: Vec<u8>, len: usize) -> Opened {
+fn trimmed(buffer: Vec<u8>, len: usize) -> Plaintext {
     let text = &buffer[..len];
     let text = text.strip_suffix(b"\n").unwrap_or(text);
     let len = text.strip_suffix(b"\r").unwrap_or(text).len();
-    let mut secret = Opened::new(buffer);
+    let mut secret = Plaintext::new(buffer);
     secret.truncate(len);
     secret
 }
@@ -95,7 +95,7 @@ impl Drop for Silence<'_> {
     }
 }
 
-fn ask(question: &str) -> io::Result<Opened> {
+fn ask(question: &str) -> io::Result<Plaintext> {
     let terminal = OpenOptions::new().read(true).write(true).open("/dev/tty")?;
     // before it asks: what is given at once would be shown, and the change would drop what came before it
     let silence = Silence::on(&terminal)?;
@@ -122,7 +122,7 @@ impl Source for MasterPrompt {
         "prompt".into()
     }
 
-    fn load(&self) -> Result<Option<Opened>, SourceError> {
+    fn load(&self) -> Result<Option<Plaintext>, SourceError> {
         Ok(ask("master password of the vault").ok().filter(|secret| !secret.expose().is_empty()))
     }
 }

@@ -61,7 +61,7 @@ pub fn run(args: ServeArgs, context: &Context) -> anyhow::Result<ExitCode> {
 /// into, so nothing that is there is followed.
 pub fn export_certificates(ca: &Authorities, path: &Path) -> anyhow::Result<()> {
     let fail =
-        |e: std::io::Error| term::Told::failed(format!("{}: {e}", path.display()), "see [ca] export in the config");
+        |e: std::io::Error| term::CliError::failed(format!("{}: {e}", path.display()), "see [ca] export in the config");
     disk::replace(path, ca.bundle().as_bytes(), Rights::Public).map_err(fail)
 }
 
@@ -241,7 +241,11 @@ fn healthcheck(mut address: SocketAddr) -> anyhow::Result<ExitCode> {
     };
     match ask() {
         Ok(true) => Ok(ExitCode::SUCCESS),
-        Ok(false) => Err(term::Told::failed(format!("what answers on {address} is not locum"), "see [proxy] listen")),
-        Err(e) => Err(term::Told::failed(format!("nothing answers on {address}: {e}"), "start it with 'locum serve'")),
+        Ok(false) => {
+            Err(term::CliError::failed(format!("what answers on {address} is not locum"), "see [proxy] listen"))
+        }
+        Err(e) => {
+            Err(term::CliError::failed(format!("nothing answers on {address}: {e}"), "start it with 'locum serve'"))
+        }
     }
 }

@@ -3,7 +3,7 @@
 use super::term;
 use crate::config::keys::KeySetting;
 use crate::name::KeyName;
-use crate::secrets::{SourceError, SourceSpec, Store, Supplies, entry_name};
+use crate::secrets::{SecretBackends, SourceError, SourceSpec, Store, entry_name};
 use std::sync::Arc;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -15,7 +15,7 @@ pub enum Kind {
 
 /// Where keys are put: each into the store that its source names, else into the one that was chosen.
 pub struct Stores<'a> {
-    pub supplies: &'a Supplies,
+    pub backends: &'a SecretBackends,
     pub chosen: Arc<dyn Store>,
 }
 
@@ -23,7 +23,7 @@ impl Stores<'_> {
     /// # Errors
     /// As [`named`].
     pub fn of(&self, setting: &KeySetting) -> anyhow::Result<Arc<dyn Store>> {
-        Ok(named(setting, self.supplies)?.unwrap_or_else(|| self.chosen.clone()))
+        Ok(named(setting, self.backends)?.unwrap_or_else(|| self.chosen.clone()))
     }
 }
 
@@ -33,7 +33,7 @@ pub fn unavailable(e: &SourceError) -> anyhow::Error {
 }
 
 fn missing(what: impl ToString, next: &str) -> anyhow::Error {
-    term::Told { what: what.to_string(), next: next.into(), code: term::UNAVAILABLE }.into()
+    term::CliError { what: what.to_string(), next: next.into(), code: term::UNAVAILABLE }.into()
 }
 
 /// Whether a store is where the value is from.
@@ -42,18 +42,18 @@ pub fn is_kept(source: &SourceSpec) -> bool {
 }
 
 /// That its value is from somewhere else.
-pub fn elsewhere(setting: &KeySetting) -> term::Told {
+pub fn elsewhere(setting: &KeySetting) -> term::CliError {
     let (name, source) = (&setting.name, &setting.source);
     let what = format!("the config takes '{name}' from {source}, and no store");
     let next = format!("nothing has been changed; change it there, or take `source` out of [key.{name}]");
-    term::Told { what, next, code: term::FAILED }
+    term::CliError { what, next, code: term::FAILED }
 }
 
 /// The store that the key's source names; `None` where that is left open.
 ///
 /// # Errors
 /// When the value is from no store, or from one that this machine hasn't.
-pub fn named(setting: &KeySetting, supplies: &Supplies) -> anyhow::Result<Option<Arc<dyn Store>>> {
+pub fn named(setting: &KeySetting, backends: &SecretBackends) -> anyhow::Result<Option<Arc<dyn Store>>> {
     let kind = match setting.source {
         SourceSpec::Auto => return Ok(None),
         SourceSpec::Keyring => Kind::Keyring,
@@ -61,18 +61,18 @@ pub fn named(setting: &KeySetting, supplies: &Supplies) -> anyhow::Result<Option
         SourceSpec::Machine => Kind::Machine,
         SourceSpec::Env(_) | SourceSpec::File(_) | SourceSpec::Exec(_) => return Err(elsewhere(setting).into()),
     };
-    of_kind(kind, supplies).map(Some)
+    of_kind(kind, backends).map(Some)
 }
 
 /// The store that is asked for, or the first that works.
 ///
 /// # Errors
 /// When there is none.
-pub fn choose(kind: Option<Kind>, supplies: &Supplies) -> anyhow::Result<Arc<dyn Store>> {
+pub fn choose(kind: Option<Kind>, backends: &SecretBackends) -> anyhow::Result<Arc<dyn Store>> {
     if let Some(kind) = kind {
-        return of_kind(kind, supplies);
+        return of_kind(kind, backends);
     }
-    let keyring = supplies.keyring.clone().filter(|keyring| match keyring.probe() {
+    let keyring = backends.keyring.clone().filter(|keyring| match keyring.probe() {
         Ok(()) => true,
         Err(e) => {
             eprintln!("note: {e}, so another store is used");
@@ -80,31 +80,31 @@ pub fn choose(kind: Option<Kind>, supplies: &Supplies) -> anyhow::Result<Arc<dyn
         }
     });
     keyring
-        .or_else(|| vault(supplies))
-        .or_else(|| supplies.machine.clone())
+        .or_else(|| vault(backends))
+        .or_else(|| backends.machine.clone())
         .ok_or_else(|| missing("no store works here", "set a variable instead"))
 }
 
-fn of_kind(kind: Kind, supplies: &Supplies) -> anyhow::Result<Arc<dyn Store>> {
+fn of_kind(kind: Kind, backends: &SecretBackends) -> anyhow::Result<Arc<dyn Store>> {
     let (store, what, next) = match kind {
-        Kind::Keyring => (supplies.keyring.clone(), "there is no keyring here", "use --store vault or machine"),
-        Kind::Vault => (vault(supplies), "there is no vault yet", "make one with 'locum vault init'"),
-        Kind::Machine => (supplies.machine.clone(), "there is no machine-bound store", "use --store vault"),
+        Kind::Keyring => (backends.keyring.clone(), "there is no keyring here", "use --store vault or machine"),
+        Kind::Vault => (vault(backends), "there is no vault yet", "make one with 'locum vault init'"),
+        Kind::Machine => (backends.machine.clone(), "there is no machine-bound store", "use --store vault"),
     };
     store.ok_or_else(|| missing(what, next))
 }
 
-fn vault(supplies: &Supplies) -> Option<Arc<dyn Store>> {
-    supplies.vault.clone().filter(|vault| vault.exists()).map(|vault| vault as Arc<dyn Store>)
+fn vault(backends: &SecretBackends) -> Option<Arc<dyn Store>> {
+    backends.vault.clone().filter(|vault| vault.exists()).map(|vault| vault as Arc<dyn Store>)
 }
 
 /// The stores that hold this key, in the order in which they count.
 ///
 /// # Errors
 /// When one can't be read, since it may hold it.
-pub fn holders(name: &KeyName, supplies: &Supplies) -> anyhow::Result<Vec<Arc<dyn Store>>> {
+pub fn holders(name: &KeyName, backends: &SecretBackends) -> anyhow::Result<Vec<Arc<dyn Store>>> {
     let mut holders = Vec::new();
-    for store in supplies.stores() {
+    for store in backends.stores() {
         if store.is_there() && holds(&*store, name)? {
             holders.push(store);
         }

@@ -12,25 +12,25 @@ pub const UNAVAILABLE: u8 = 4;
 
 /// An error for a person: what, what to do next, and the exit code that a script sees.
 #[derive(Debug)]
-pub struct Told {
+pub struct CliError {
     pub what: String,
     pub next: String,
     pub code: u8,
 }
 
-impl Told {
+impl CliError {
     pub fn failed(what: impl fmt::Display, next: impl fmt::Display) -> anyhow::Error {
         Self { what: what.to_string(), next: next.to_string(), code: FAILED }.into()
     }
 }
 
-impl fmt::Display for Told {
+impl fmt::Display for CliError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.what)
     }
 }
 
-impl std::error::Error for Told {}
+impl std::error::Error for CliError {}
 
 /// A folder for the time of a command, for nobody else to look into.
 ///
@@ -43,7 +43,7 @@ pub fn private_tempdir(prefix: &str) -> std::io::Result<tempfile::TempDir> {
 
 /// Prints an error in two lines, and gives the exit code.
 pub fn report(error: &anyhow::Error) -> ExitCode {
-    let told = error.downcast_ref::<Told>();
+    let told = error.downcast_ref::<CliError>();
     let mut stderr = std::io::stderr().lock();
     let label = if stderr.is_terminal() { "\x1b[31merror\x1b[0m" } else { "error" };
     let what = told.map_or_else(|| format!("{error:#}"), |t| t.what.clone());

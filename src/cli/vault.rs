@@ -2,7 +2,7 @@
 
 use super::{Context, secret, term, told};
 use crate::app;
-use crate::memory::Opened;
+use crate::memory::Plaintext;
 use crate::secrets::{Kdf, MIN_PASSWORD, Source, SourceError, Vault};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -31,10 +31,10 @@ pub fn run(args: VaultArgs, context: &Context) -> anyhow::Result<ExitCode> {
     let kdf = if args.pbkdf2 { Kdf::PBKDF2 } else { Kdf::ARGON2ID };
     let new = matches!(args.command, Command::Init);
     let prompt: Arc<dyn Source> = if new { Arc::new(NewPassword::default()) } else { Arc::new(secret::MasterPrompt) };
-    let supplies = app::supplies_asking(&settings, environment, prompt);
-    let Some(vault) = &supplies.vault else { return Ok(ExitCode::FAILURE) };
+    let backends = app::supplies_asking(&settings, environment, prompt);
+    let Some(vault) = &backends.vault else { return Ok(ExitCode::FAILURE) };
     let failed = |e: SourceError| -> anyhow::Error {
-        term::Told { what: e.to_string(), next: e.next, code: term::UNAVAILABLE }.into()
+        term::CliError { what: e.to_string(), next: e.next, code: term::UNAVAILABLE }.into()
     };
     match args.command {
         Command::Init => {
@@ -45,7 +45,7 @@ pub fn run(args: VaultArgs, context: &Context) -> anyhow::Result<ExitCode> {
         Command::Passwd => {
             require(vault)?;
             vault
-                .passwd(chosen().map_err(|e| term::Told::failed(e, "nothing has been changed"))?, kdf)
+                .passwd(chosen().map_err(|e| term::CliError::failed(e, "nothing has been changed"))?, kdf)
                 .map_err(failed)?;
             println!(
                 "{} has a new password; copies of the old file still open with the old one",
@@ -61,11 +61,11 @@ fn require(vault: &Vault) -> anyhow::Result<()> {
         return Ok(());
     }
     let what = format!("there is no vault at {}", vault.path().display());
-    Err(term::Told { what, next: "make one with 'locum vault init'".into(), code: term::UNAVAILABLE }.into())
+    Err(term::CliError { what, next: "make one with 'locum vault init'".into(), code: term::UNAVAILABLE }.into())
 }
 
 /// Asked twice, since nobody sees what is typed.
-fn chosen() -> Result<Opened, String> {
+fn chosen() -> Result<Plaintext, String> {
     let first = secret::prompt("new master password").map_err(|e| e.to_string())?;
     if first.expose().len() < MIN_PASSWORD {
         return Err(format!("a password has {MIN_PASSWORD} characters at least"));
@@ -83,7 +83,7 @@ impl Source for NewPassword {
         "prompt".into()
     }
 
-    fn load(&self) -> Result<Option<Opened>, SourceError> {
+    fn load(&self) -> Result<Option<Plaintext>, SourceError> {
         let mut failed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(e) = &*failed {
             return Err(e.clone());

@@ -1,6 +1,6 @@
 //! Times as people say them: `2h`, `yesterday`, `2026-11-21`, `2026-11-21 14:30`. Knows the zone, not what the time is for.
 
-use super::term::{Told, WRONG_USAGE};
+use super::term::{CliError, WRONG_USAGE};
 use anyhow::Context;
 use jiff::civil::{Date, DateTime};
 use jiff::{Span, Timestamp, ToSpan, Zoned};
@@ -25,7 +25,7 @@ pub fn ahead(said: &str, now: &Zoned) -> anyhow::Result<Timestamp> {
         return Ok(at);
     }
     let what = format!("'{}' is not to come", said.escape_debug());
-    Err(Told { what, next: "say it like 30d, 12h or 2027-01-31".into(), code: WRONG_USAGE }.into())
+    Err(CliError { what, next: "say it like 30d, 12h or 2027-01-31".into(), code: WRONG_USAGE }.into())
 }
 
 fn range(said: &str, now: &Zoned) -> anyhow::Result<(Timestamp, Timestamp)> {
@@ -54,7 +54,7 @@ fn range(said: &str, now: &Zoned) -> anyhow::Result<(Timestamp, Timestamp)> {
     let Ok(span) = ago.parse::<Span>() else {
         let what = format!("'{}' is no time", said.escape_debug());
         let next = "say it like 2h, 3 days ago, yesterday, 14:30, 2026-11-21 or '2026-11-21 14:30'".into();
-        return Err(Told { what, next, code: WRONG_USAGE }.into());
+        return Err(CliError { what, next, code: WRONG_USAGE }.into());
     };
     let at = now.checked_sub(span.abs()).with_context(|| format!("'{said}' is too long ago"))?.timestamp();
     Ok((at, at))

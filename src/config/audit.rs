@@ -3,7 +3,7 @@
 use super::reader::Reader;
 use crate::anomaly;
 use crate::audit::Durability;
-use crate::audit::tidy::Keeping;
+use crate::audit::write::tidy::Keeping;
 use crate::upstream::post::PostUrl;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;

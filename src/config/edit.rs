@@ -1,6 +1,6 @@
 //! Writes a binding into the config file, and leaves everything else in it as it was, comments too.
 
-use super::settings::{Environment, Given, Settings};
+use super::settings::{CliPaths, Environment, Settings};
 use super::{Mistakes, settings};
 use crate::disk::{self, Rights};
 use crate::name::KeyName;
@@ -45,7 +45,7 @@ pub enum EditError {
 ///
 /// # Errors
 /// As [`bind`].
-pub fn check(given: &Given, env: &Environment, key: &KeyName, binding: &Binding) -> Result<(), EditError> {
+pub fn check(given: &CliPaths, env: &Environment, key: &KeyName, binding: &Binding) -> Result<(), EditError> {
     let named = named(given, env)?;
     edited(&named, given, env, |document| binding.write(document, key)).map(drop)
 }
@@ -54,7 +54,7 @@ pub fn check(given: &Given, env: &Environment, key: &KeyName, binding: &Binding)
 ///
 /// # Errors
 /// When the file can't be read or written, or would be wrong; then it is as it was.
-pub fn bind(given: &Given, env: &Environment, key: &KeyName, binding: &Binding) -> Result<PathBuf, EditError> {
+pub fn bind(given: &CliPaths, env: &Environment, key: &KeyName, binding: &Binding) -> Result<PathBuf, EditError> {
     edit(given, env, |document| binding.write(document, key))
 }
 
@@ -62,7 +62,7 @@ pub fn bind(given: &Given, env: &Environment, key: &KeyName, binding: &Binding) 
 ///
 /// # Errors
 /// As [`bind`].
-pub fn unbind(given: &Given, env: &Environment, key: &KeyName) -> Result<bool, EditError> {
+pub fn unbind(given: &CliPaths, env: &Environment, key: &KeyName) -> Result<bool, EditError> {
     let mut found = false;
     if is_there(given, env) {
         edit(given, env, |document| {
@@ -77,7 +77,7 @@ pub fn unbind(given: &Given, env: &Environment, key: &KeyName) -> Result<bool, E
 ///
 /// # Errors
 /// As [`bind`].
-pub fn check_unbind(given: &Given, env: &Environment, key: &KeyName) -> Result<(), EditError> {
+pub fn check_unbind(given: &CliPaths, env: &Environment, key: &KeyName) -> Result<(), EditError> {
     if !is_there(given, env) {
         return Ok(());
     }
@@ -88,7 +88,7 @@ pub fn check_unbind(given: &Given, env: &Environment, key: &KeyName) -> Result<(
     edited(&named(given, env)?, given, env, taken_out).map(drop)
 }
 
-fn is_there(given: &Given, env: &Environment) -> bool {
+fn is_there(given: &CliPaths, env: &Environment) -> bool {
     settings::config_path(given, env).is_some_and(|(path, _)| path.exists())
 }
 
@@ -132,7 +132,7 @@ fn implicit() -> Table {
 }
 
 fn edit(
-    given: &Given,
+    given: &CliPaths,
     env: &Environment,
     change: impl FnOnce(&mut DocumentMut) -> Result<(), NoTable>,
 ) -> Result<PathBuf, EditError> {
@@ -151,14 +151,14 @@ fn edit(
     Ok(named)
 }
 
-fn named(given: &Given, env: &Environment) -> Result<PathBuf, EditError> {
+fn named(given: &CliPaths, env: &Environment) -> Result<PathBuf, EditError> {
     settings::config_path(given, env).map(|(path, _)| path).ok_or(EditError::NoPlace)
 }
 
 /// The text with the change in it, where that differs and reads without a mistake.
 fn edited(
     path: &Path,
-    given: &Given,
+    given: &CliPaths,
     env: &Environment,
     change: impl FnOnce(&mut DocumentMut) -> Result<(), NoTable>,
 ) -> Result<Option<String>, EditError> {
@@ -205,10 +205,10 @@ mod tests {
         fs::metadata(dir.join("locum.toml")).unwrap().permissions().mode() & 0o777
     }
 
-    fn given(dir: &Path) -> Given {
+    fn given(dir: &Path) -> CliPaths {
         let state = dir.join("state");
         fs::DirBuilder::new().mode(0o700).create(&state).unwrap();
-        Given { config: Some(dir.join("locum.toml")), state: Some(state) }
+        CliPaths { config: Some(dir.join("locum.toml")), state: Some(state) }
     }
 
     #[test]

@@ -4,10 +4,10 @@ pub mod audit;
 pub mod catalog;
 pub mod edit;
 pub mod file;
+pub mod key_scan;
 pub mod keys;
 mod reader;
 pub mod settings;
-pub mod spots;
 pub mod tokens;
 
 use serde::Serialize;

@@ -110,7 +110,7 @@ pub struct VaultSettings {
 
 /// What the command line says about places.
 #[derive(Debug, Clone, Default)]
-pub struct Given {
+pub struct CliPaths {
     pub config: Option<PathBuf>,
     pub state: Option<PathBuf>,
 }
@@ -165,7 +165,7 @@ impl Settings {
     ///
     /// # Errors
     /// Everything that is wrong in them, in the order in which it is written.
-    pub fn load(given: &Given, env: &Environment) -> Result<Self, Mistakes> {
+    pub fn load(given: &CliPaths, env: &Environment) -> Result<Self, Mistakes> {
         let (settings, mistakes) = Self::read(given, env);
         if mistakes.is_empty() { Ok(settings) } else { Err(Mistakes(mistakes)) }
     }
@@ -174,13 +174,13 @@ impl Settings {
     ///
     /// # Errors
     /// As [`Self::load`].
-    pub fn trial(path: &Path, text: &str, given: &Given, env: &Environment) -> Result<Self, Mistakes> {
+    pub fn trial(path: &Path, text: &str, given: &CliPaths, env: &Environment) -> Result<Self, Mistakes> {
         let (settings, mistakes) = Self::of(Some((path.into(), text.into())), given, env, Vec::new());
         if mistakes.is_empty() { Ok(settings) } else { Err(Mistakes(mistakes)) }
     }
 
     /// The settings as far as they can be read, and what is wrong with the rest, for which a default stands in.
-    pub fn read(given: &Given, env: &Environment) -> (Self, Vec<Mistake>) {
+    pub fn read(given: &CliPaths, env: &Environment) -> (Self, Vec<Mistake>) {
         let mut mistakes = Vec::new();
         let file = config_path(given, env);
         let file = file.and_then(|(path, named)| read(&path, named, &mut mistakes).map(|text| (path, text)));
@@ -189,7 +189,7 @@ impl Settings {
 
     fn of(
         file: Option<(PathBuf, String)>,
-        given: &Given,
+        given: &CliPaths,
         env: &Environment,
         mut mistakes: Vec<Mistake>,
     ) -> (Self, Vec<Mistake>) {
@@ -205,7 +205,7 @@ impl Settings {
 }
 
 /// Where the config would be, and whether the user named it, so that it has to be there.
-pub fn config_path(given: &Given, env: &Environment) -> Option<(PathBuf, bool)> {
+pub fn config_path(given: &CliPaths, env: &Environment) -> Option<(PathBuf, bool)> {
     let named = given.config.as_deref().or_else(|| env.path("LOCUM_CONFIG"));
     match named {
         Some(path) => Some((path.to_path_buf(), true)),
@@ -213,7 +213,7 @@ pub fn config_path(given: &Given, env: &Environment) -> Option<(PathBuf, bool)> 
     }
 }
 
-pub(super) fn state_path(given: &Given, env: &Environment, mistakes: &mut Vec<Mistake>) -> PathBuf {
+pub(super) fn state_path(given: &CliPaths, env: &Environment, mistakes: &mut Vec<Mistake>) -> PathBuf {
     let path = given.state.clone().or_else(|| env.base("XDG_STATE_HOME", ".local/state").map(|d| d.join("locum")));
     let Some(path) = path else {
         let at = At::Variable("HOME".into());

@@ -5,7 +5,7 @@
 //! A second exec would show the same values for longer, cost a second start, and change nothing in what is left.
 #![allow(unsafe_code)] // walks and overwrites the C environment
 
-use super::{Opened, Sealed, Unsealable};
+use super::{Plaintext, Sealed, Unsealable};
 use std::collections::BTreeMap;
 
 /// The variables that were taken, by name.
@@ -39,7 +39,7 @@ impl Environment {
     }
 
     /// The value that the variable had, if it was taken and not empty.
-    pub fn get(&self, name: &str) -> Result<Option<Opened>, Unsealable> {
+    pub fn get(&self, name: &str) -> Result<Option<Plaintext>, Unsealable> {
         match self.0.get(name) {
             Some(sealed) if !sealed.is_empty() => sealed.open().map(Some),
             _ => Ok(None),
@@ -54,7 +54,7 @@ impl Environment {
 
 impl<const N: usize> From<[(&str, &str); N]> for Environment {
     fn from(pairs: [(&str, &str); N]) -> Self {
-        let seal = |v: &str| Sealed::seal(Opened::new(v.as_bytes().to_vec()));
+        let seal = |v: &str| Sealed::seal(Plaintext::new(v.as_bytes().to_vec()));
         Self(pairs.into_iter().map(|(n, v)| (n.to_owned(), seal(v))).collect())
     }
 }
@@ -99,14 +99,14 @@ mod system {
 
     /// # Safety
     /// No other thread may exist.
-    pub(super) unsafe fn take(name: &str) -> Option<Opened> {
+    pub(super) unsafe fn take(name: &str) -> Option<Plaintext> {
         // SAFETY: nobody changes the environment meanwhile; each entry is a C string that stays where it is, since
         // `remove_var` only takes pointers out of the list.
         unsafe {
             let entries = entries_of(name);
             let value = entries.first().map(|e| {
                 let entry = CStr::from_ptr(*e).to_bytes();
-                Opened::new(entry[name.len() + 1..].to_vec())
+                Plaintext::new(entry[name.len() + 1..].to_vec())
             });
             std::env::remove_var(name);
             for entry in entries {
@@ -158,11 +158,11 @@ mod system {
 
     /// # Safety
     /// None is needed here: the system guards its environment.
-    pub(super) unsafe fn take(name: &str) -> Option<Opened> {
+    pub(super) unsafe fn take(name: &str) -> Option<Plaintext> {
         let value = std::env::var(name).ok()?;
         // SAFETY: safe on Windows at any time.
         unsafe { std::env::remove_var(name) };
-        Some(Opened::new(value.into_bytes()))
+        Some(Plaintext::new(value.into_bytes()))
     }
 }
 

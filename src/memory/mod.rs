@@ -23,19 +23,19 @@ use zeroize::Zeroizing;
 ///
 /// ```compile_fail
 /// fn clone<T: Clone>() {}
-/// clone::<locum::memory::Opened>();
+/// clone::<locum::memory::Plaintext>();
 /// ```
 /// ```compile_fail
 /// fn display<T: std::fmt::Display>() {}
-/// display::<locum::memory::Opened>();
+/// display::<locum::memory::Plaintext>();
 /// ```
 /// ```compile_fail
 /// fn serialize<T: serde::Serialize>() {}
-/// serialize::<locum::memory::Opened>();
+/// serialize::<locum::memory::Plaintext>();
 /// ```
-pub struct Opened(Zeroizing<Vec<u8>>);
+pub struct Plaintext(Zeroizing<Vec<u8>>);
 
-impl Opened {
+impl Plaintext {
     /// Takes the bytes over; the vector must not have been grown since it held the secret (growing leaves copies).
     pub fn new(bytes: Vec<u8>) -> Self {
         Self(Zeroizing::new(bytes))
@@ -59,8 +59,8 @@ impl Opened {
     }
 }
 
-impl fmt::Debug for Opened {
+impl fmt::Debug for Plaintext {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Opened(…)")
+        f.write_str("Plaintext(…)")
     }
 }

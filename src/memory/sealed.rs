@@ -4,7 +4,7 @@
 
 use super::pages::{HEAD, LEN, Pages, Protection};
 use super::wiping::wipe_raw;
-use super::{Opened, wipe};
+use super::{Plaintext, wipe};
 use aes_gcm::aead::inout::InOutBuf;
 use aes_gcm::{AeadInOut, Aes256Gcm, KeyInit};
 use std::fmt;
@@ -72,12 +72,12 @@ pub fn wipe_on_panic() {
 }
 
 impl Sealed {
-    pub fn seal(secret: Opened) -> Self {
+    pub fn seal(secret: Plaintext) -> Self {
         KEEP.seal(secret)
     }
 
     /// A copy in the clear, which wipes itself.
-    pub fn open(&self) -> Result<Opened, Unsealable> {
+    pub fn open(&self) -> Result<Plaintext, Unsealable> {
         // Allocated before the lock, so that nothing under it can panic.
         let mut bytes = Zeroizing::new(vec![0; self.len]);
         let room = self.keep.read();
@@ -91,7 +91,7 @@ impl Sealed {
                 wipe_stack();
             }
         }
-        Ok(Opened(bytes))
+        Ok(Plaintext(bytes))
     }
 
     pub fn len(&self) -> usize {
@@ -138,7 +138,7 @@ impl Keep {
         Self(RwLock::new(room))
     }
 
-    fn seal(&'static self, secret: Opened) -> Sealed {
+    fn seal(&'static self, secret: Plaintext) -> Sealed {
         let len = secret.expose().len();
         let mut room = self.write();
         if let Some(first) = room.copy_in(secret.expose()) {
@@ -266,8 +266,8 @@ mod tests {
         [Protection::Secret, Protection::Locked, Protection::Unlocked].into_iter().map(keep)
     }
 
-    fn opened(bytes: &[u8]) -> Opened {
-        Opened::new(bytes.to_vec())
+    fn opened(bytes: &[u8]) -> Plaintext {
+        Plaintext::new(bytes.to_vec())
     }
 
     #[test]

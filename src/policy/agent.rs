@@ -51,9 +51,9 @@ struct Bucket {
 
 /// One request under way; dropped when it has ended.
 #[derive(Debug)]
-pub struct Turn(Arc<Meter>);
+pub struct ConcurrencyPermit(Arc<Meter>);
 
-impl Drop for Turn {
+impl Drop for ConcurrencyPermit {
     fn drop(&mut self) {
         self.0.under_way.fetch_sub(1, Ordering::Relaxed);
     }
@@ -68,9 +68,9 @@ pub enum Wait {
 
 impl Meter {
     /// Counts a request in, if the limits let it.
-    pub fn enter(self: &Arc<Self>, limits: Limits, now: Instant) -> Result<Turn, Wait> {
+    pub fn enter(self: &Arc<Self>, limits: Limits, now: Instant) -> Result<ConcurrencyPermit, Wait> {
         let before = self.under_way.fetch_add(1, Ordering::Relaxed);
-        let turn = Turn(self.clone());
+        let turn = ConcurrencyPermit(self.clone());
         if limits.concurrent.is_some_and(|most| before >= most) {
             return Err(Wait::Concurrent);
         }

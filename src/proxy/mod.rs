@@ -1,40 +1,18 @@
 //! The proxy: from an accepted connection to an exchange with the host that the agent asked for.
 
-mod authorization;
-mod conn;
-mod connect;
-mod current_scrubber;
-mod ending;
-mod exchange;
-pub mod frames;
-pub mod framing;
-mod headers;
-mod intercept;
-pub mod kin;
-mod limited_body;
-pub mod listen;
-mod patterns;
-mod peer;
-mod pieces;
-mod refuse;
-mod request_body;
-mod response_body;
-mod serve;
-mod strict;
-mod tunnel;
-mod unfolding;
-mod upgrade;
-mod watched;
-mod websocket;
+pub mod accept;
+pub mod exchange;
+pub mod refusal;
+pub mod wire;
 
-use crate::audit::alert::Alerts;
-use crate::audit::log::{Commit, Log};
+use crate::audit::tell::alerts::Alerts;
+use crate::audit::write::log::{Commit, Log};
 use crate::ca::Leaves;
 use crate::name::{AgentName, Host, KeyName, Origin};
 use crate::policy::agent::Meter;
 use crate::policy::rule::HostPattern;
 use crate::policy::{Agents, Rules};
-use crate::record::{Event, KeyRef, Operation, Record, Scene};
+use crate::record::{Event, ExchangeInfo, KeyRef, Operation, Record};
 use crate::rewrite::Vocabulary;
 use crate::secrets::{Secrets, Table};
 use crate::upstream::pool::Pool;
@@ -47,9 +25,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 use tokio::sync::watch;
 
-pub use patterns::PatternCache;
-pub use request_body::{HELD, RequestBody};
-pub use unfolding::Unfolding;
+pub use exchange::decode_budget::DecodeBudget;
+pub use exchange::request_body::{HELD, RequestBody};
+pub use exchange::scrub_cache::ScrubCache;
 
 /// What does not change while the proxy runs.
 #[derive(Debug, Clone)]
@@ -67,7 +45,7 @@ impl Default for Config {
 }
 
 /// What a reload replaces, as a whole: each request is judged by one consistent set.
-pub struct Live {
+pub struct Ruleset {
     pub rules: Rules,
     pub agents: Agents,
     pub vocabulary: Arc<Vocabulary>,
@@ -83,7 +61,7 @@ pub struct Live {
     pub keys: Table,
 }
 
-impl Live {
+impl Ruleset {
     /// Adds what the bindings of this host inject, where the client sends no such header itself.
     pub fn inject(&self, origin: &Origin, headers: &mut HeaderMap) {
         if !self.rules.injects {
@@ -114,7 +92,7 @@ impl Live {
 /// What all connections share.
 pub struct Shared {
     pub config: Config,
-    pub live: ArcSwap<Live>,
+    pub ruleset: ArcSwap<Ruleset>,
     /// Tells what is under way that rules or keys have changed.
     pub changes: watch::Sender<()>,
     pub secrets: Secrets,
@@ -127,9 +105,9 @@ pub struct Shared {
     pub ids: ExchangeIds,
     pub counters: Counters,
     pub meters: Meters,
-    pub unfolding: Arc<Unfolding>,
+    pub decode_budget: Arc<DecodeBudget>,
     /// Those who need no token, where there are any.
-    pub kin: Option<Arc<kin::Kin>>,
+    pub descendants: Option<Arc<accept::descendants::Descendants>>,
 }
 
 /// What each agent has asked lately: kept over reloads, so that a reload gives nobody a new allowance.
@@ -184,7 +162,7 @@ impl Counters {
 pub struct Worker {
     pub shared: Arc<Shared>,
     pub pool: Arc<Pool<RequestBody>>,
-    pub patterns: PatternCache,
+    pub patterns: ScrubCache,
 }
 
 impl Shared {
@@ -194,8 +172,8 @@ impl Shared {
     }
 
     /// Judges by new rules from now on.
-    pub fn take_over(&self, live: Live) {
-        self.live.store(Arc::new(live));
+    pub fn take_over(&self, ruleset: Ruleset) {
+        self.ruleset.store(Arc::new(ruleset));
         self.note_change();
     }
 
@@ -217,9 +195,9 @@ impl Shared {
     }
 
     /// Writes a refusal that belongs to no exchange with a key: nothing waits for it.
-    fn record_refusal(&self, scene: Arc<Scene>, refusal: &refuse::Refusal) {
-        let mut record = Record::new(SystemTime::now(), Event::Refusal, scene.host.clone());
-        if let refuse::Refusal::Denied(denial) = refusal {
+    fn record_refusal(&self, info: Arc<ExchangeInfo>, refusal: &refusal::Refusal) {
+        let mut record = Record::new(SystemTime::now(), Event::Refusal, info.host.clone());
+        if let refusal::Refusal::Denied(denial) = refusal {
             record.key_ref = denial.written().map(|text| KeyRef::Written(text.to_owned()));
             if let Some(key) = denial.key() {
                 record.operation = Operation::Key(key.clone());
@@ -229,7 +207,7 @@ impl Shared {
         record.success = Some(false);
         record.error = Some(refusal.reason().into());
         record.reason = Some(refusal.in_full());
-        record.scene = Some(scene);
+        record.info = Some(info);
         self.append(&record);
     }
 }
@@ -257,8 +235,8 @@ impl ExchangeIds {
 }
 
 /// The scene of a connection that never became a request: what is not known of it is empty.
-fn early_scene(shared: &Shared, agent: AgentName, method: &str, origin: Option<&Origin>) -> Arc<Scene> {
-    Arc::new(Scene {
+fn early_info(shared: &Shared, agent: AgentName, method: &str, origin: Option<&Origin>) -> Arc<ExchangeInfo> {
+    Arc::new(ExchangeInfo {
         exchange: shared.ids.next(),
         agent,
         pid: None,

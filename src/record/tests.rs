@@ -5,8 +5,8 @@ use proptest::prelude::*;
 use serde_json::Value;
 use std::time::{Duration, UNIX_EPOCH};
 
-fn scene() -> Scene {
-    Scene {
+fn info() -> ExchangeInfo {
+    ExchangeInfo {
         exchange: "abcdefghij234567".into(),
         agent: AgentName::local(),
         pid: Some(42),
@@ -32,7 +32,7 @@ fn parsed(record: &Record) -> Value {
 #[test]
 fn a_substitution_reads_as_the_contract_says() {
     let mut r = Record::new(UNIX_EPOCH + Duration::from_micros(1_234_567), Event::Substitution, "api.openai");
-    r.scene = Some(Arc::new(scene()));
+    r.info = Some(Arc::new(info()));
     r.key_ref = Some(KeyRef::Key("openai".parse().unwrap()));
     r.place = Some("header:authorization".parse().unwrap());
     r.count = Some(1);
@@ -102,8 +102,8 @@ proptest! {
     ) {
         let [path, tool, host, method, error, reason]: [String; 6] = texts.try_into().unwrap();
         let mut r = Record::new(UNIX_EPOCH, Event::Exchange, host.clone());
-        r.scene = Some(Arc::new(Scene {
-            path: path.clone(), tool: Some(tool.clone()), host: host.clone(), method: method.clone(), ..scene()
+        r.info = Some(Arc::new(ExchangeInfo {
+            path: path.clone(), tool: Some(tool.clone()), host: host.clone(), method: method.clone(), ..info()
         }));
         r.error = Some(error.clone());
         r.reason = Some(reason.clone());

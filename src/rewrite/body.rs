@@ -1,13 +1,21 @@
 //! A request's body in pieces, its placeholders replaced on the way. Content codings are taken off before and put on after it.
 
-use super::account::{Account, BodyFault, BodyKey, Use};
+pub mod escape;
+pub mod form;
+pub mod format;
+pub mod grpc;
+pub mod json;
+pub mod ledger;
+pub mod multipart;
+
 use super::finder::{Behind, Found, Reach, Scan, Spelling, Vocabulary};
-use super::grpc::Messages;
-use super::json::is_space;
-use super::kind::{Declared, Kind, Sight, Spot};
 use crate::name::KeyName;
 use bytes::{Buf, Bytes};
+use format::{BodyFormat, Declared, Location, Match};
+use grpc::Messages;
 use http::HeaderValue;
+use json::is_space;
+use ledger::{BodyFault, BodyKey, UsageLedger, Use};
 use std::sync::Arc;
 
 /// So many bytes of a new piece are first put behind what was held back, to see what becomes of it.
@@ -19,7 +27,7 @@ const SEAM: usize = 256;
 pub struct BodyRewriter {
     vocabulary: Arc<Vocabulary>,
     declared: Declared,
-    account: Account,
+    account: UsageLedger,
     ahead: Option<Candidates>,
     stage: Stage,
 }
@@ -46,7 +54,7 @@ impl BodyRewriter {
     }
 
     fn of(vocabulary: Arc<Vocabulary>, declared: Declared, keys: Vec<BodyKey>) -> Self {
-        let account = Account::new(keys);
+        let account = UsageLedger::new(keys);
         let stage = match account.places().next() {
             None => Stage::Watch(Stream::watch(Spelling::Raw)),
             Some(_) => Stage::Before(Candidates::new(&declared, &account)),
@@ -164,7 +172,7 @@ impl BodyRewriter {
             (true, Some(false)) if self.declared.denies_json() => (declared, false),
             (true, Some(whole)) => (json, whole),
         };
-        let kind = std::mem::replace(kind, Kind::Plain);
+        let kind = std::mem::replace(kind, BodyFormat::Plain);
         self.stage = if !self.account.places().any(|p| kind.has(p, values)) {
             Stage::Watch(Stream::watch(kind.spelling()))
         } else if self.declared == Declared::Grpc && !begins_json {
@@ -185,16 +193,16 @@ impl BodyRewriter {
 
 /// What a body may be until its first byte is known.
 struct Candidates {
-    json: Kind,
-    declared: Kind,
+    json: BodyFormat,
+    declared: BodyFormat,
     /// The first byte that is no space.
     first: Option<u8>,
 }
 
 impl Candidates {
-    fn new(declared: &Declared, account: &Account) -> Self {
-        let json = Kind::json(declared, account.places());
-        Self { json, declared: Kind::declared(declared, account.places()), first: None }
+    fn new(declared: &Declared, account: &UsageLedger) -> Self {
+        let json = BodyFormat::json(declared, account.places());
+        Self { json, declared: BodyFormat::declared(declared, account.places()), first: None }
     }
 
     /// These bytes have gone by.
@@ -215,7 +223,7 @@ impl Candidates {
         self.first.is_some_and(begins_json)
     }
 
-    fn chosen(&self) -> &Kind {
+    fn chosen(&self) -> &BodyFormat {
         if self.begins_json() { &self.json } else { &self.declared }
     }
 }
@@ -233,7 +241,7 @@ fn is_lead(byte: u8) -> bool {
 struct Stream {
     spelling: Spelling,
     /// `None` where placeholders are counted and nothing more.
-    kind: Option<Kind>,
+    kind: Option<BodyFormat>,
     /// Whether its values are values, or mere text.
     values: bool,
     behind: Behind,
@@ -242,7 +250,7 @@ struct Stream {
 }
 
 impl Stream {
-    fn new(kind: Kind, values: bool) -> Self {
+    fn new(kind: BodyFormat, values: bool) -> Self {
         let spelling = kind.spelling();
         Self { spelling, kind: Some(kind), values, behind: Behind::default(), held: Bytes::new() }
     }
@@ -255,7 +263,7 @@ impl Stream {
         &mut self,
         mut chunk: Bytes,
         vocabulary: &Vocabulary,
-        account: &mut Account,
+        account: &mut UsageLedger,
         out: &mut Vec<Bytes>,
     ) -> Result<(), BodyFault> {
         let mut take = SEAM;
@@ -287,7 +295,7 @@ impl Stream {
     fn finish(
         &mut self,
         vocabulary: &Vocabulary,
-        account: &mut Account,
+        account: &mut UsageLedger,
         out: &mut Vec<Bytes>,
     ) -> Result<(), BodyFault> {
         self.settle_held(vocabulary, account, true, out)
@@ -297,7 +305,7 @@ impl Stream {
     fn resume(
         &mut self,
         vocabulary: &Vocabulary,
-        account: &mut Account,
+        account: &mut UsageLedger,
         out: &mut Vec<Bytes>,
     ) -> Result<(), BodyFault> {
         self.settle_held(vocabulary, account, false, out)
@@ -306,7 +314,7 @@ impl Stream {
     fn settle_held(
         &mut self,
         vocabulary: &Vocabulary,
-        account: &mut Account,
+        account: &mut UsageLedger,
         last: bool,
         out: &mut Vec<Bytes>,
     ) -> Result<(), BodyFault> {
@@ -322,7 +330,7 @@ impl Stream {
         &mut self,
         hay: &Bytes,
         vocabulary: &Vocabulary,
-        account: &mut Account,
+        account: &mut UsageLedger,
         last: bool,
         out: &mut Vec<Bytes>,
     ) -> Result<usize, BodyFault> {
@@ -348,13 +356,13 @@ impl Stream {
                     account.keep();
                     None
                 }
-                Some(Sight::More) => break start,
-                Some(Sight::Spot(spot)) => {
-                    let spot = Spot { whole: spot.whole && self.values, ..spot };
-                    if account.must_wait(&hit, &spot) {
+                Some(Match::More) => break start,
+                Some(Match::Location(location)) => {
+                    let location = Location { whole: location.whole && self.values, ..location };
+                    if account.must_wait(&hit, &location) {
                         break start;
                     }
-                    account.settle(&hit, &spot)?
+                    account.settle(&hit, &location)?
                 }
             };
             from = hit.at.end;

@@ -1,6 +1,6 @@
 //! Placeholders in a request's target and headers: found all at once, replaced once policy has agreed. Bodies are not its concern.
 
-use super::dress::{self, Misfit, Unfit};
+use super::body::escape::{self, Misfit, Unfit};
 use super::finder::{Spelling, Vocabulary, decode};
 use crate::name::KeyName;
 use crate::place::Place;
@@ -194,7 +194,7 @@ fn replace_in_header<'v>(
     value: &impl Fn(&KeyName) -> Option<&'v [u8]>,
 ) -> Result<(), Unfit> {
     let old = slot.as_deref().map(HeaderValue::as_bytes).unwrap_or_default();
-    let new = splice(old, Spelling::Raw, group, value, |v, _| dress::header(v))?;
+    let new = splice(old, Spelling::Raw, group, value, |v, _| escape::header(v))?;
     put(slot, new, group)
 }
 
@@ -210,7 +210,7 @@ fn replace_in_basic<'v>(
         if at.start < user && v.contains(&b':') {
             return Err(Misfit::Colon);
         }
-        dress::header(v)
+        escape::header(v)
     })?;
     let clear = zeroize::Zeroizing::new(clear);
     let mut new = vec![0; scheme.len() + clear.len().div_ceil(3) * 4];
@@ -239,7 +239,7 @@ fn replace_in_target<'v>(
     let path = old.find('?').unwrap_or(old.len());
     let new = splice(old.as_bytes(), Spelling::Percent, group, value, |v, at| {
         // Unreserved, so written as they are, and yet a step up the path.
-        if at.start < path && v.iter().all(|b| *b == b'.') { Err(Misfit::Dots) } else { Ok(dress::percent(v)) }
+        if at.start < path && v.iter().all(|b| *b == b'.') { Err(Misfit::Dots) } else { Ok(escape::percent(v)) }
     })?;
     let target = PathAndQuery::from_maybe_shared(Bytes::from(new)).map_err(|_| group.unfit(Misfit::Long))?;
     let mut parts = uri.clone().into_parts();

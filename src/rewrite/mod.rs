@@ -109,24 +109,17 @@
 //! - Compressed gRPC messages: refused where a `body:any` binding exists, since they could hold a placeholder.
 //! - Placeholders that span two values, or a value and its name.
 
-mod account;
 pub mod body;
 pub mod coding;
+pub mod decoded_body;
 pub mod digests;
-mod dress;
 mod finder;
-mod form;
-mod grpc;
 pub mod head;
-mod json;
-mod kind;
-mod multipart;
-pub mod opened;
 pub mod scrub;
 
 #[cfg(test)]
 mod tests;
 
-pub use account::{BodyFault, BodyKey, Use};
-pub use dress::{Misfit, Unfit};
+pub use body::escape::{Misfit, Unfit};
+pub use body::ledger::{BodyFault, BodyKey, Use};
 pub use finder::{LookalikeError, MAX_LOOKALIKE, MIN_LOOKALIKE, Vocabulary};

@@ -58,7 +58,7 @@ pub mod strength;
 pub use body::BodyScrub;
 pub use messages::{MessageScrub, Unreadable};
 
-use crate::memory::{self, Opened};
+use crate::memory::{self, Plaintext};
 use crate::name::KeyName;
 use alphabet::Alphabet;
 use cover::Cover;
@@ -83,7 +83,7 @@ pub struct ScrubKey {
     pub placeholder: String,
     /// Length of the well-known beginning, in bytes: 7 for `sk-ant-`, 0 if there is none.
     pub secret_from: usize,
-    pub value: Arc<Opened>,
+    pub value: Arc<Plaintext>,
     /// Hide it though it can be guessed.
     pub even_if_guessable: bool,
 }
@@ -125,7 +125,7 @@ pub struct Patterns {
 struct Hidden {
     name: KeyName,
     placeholder: String,
-    value: Arc<Opened>,
+    value: Arc<Plaintext>,
     /// The fewest bits by which one of its values is unknown to a stranger.
     bits: f32,
 }
@@ -178,7 +178,7 @@ impl Patterns {
     }
 
     /// Whether they are those of just these keys, with these values.
-    pub fn are_of<'a>(&self, keys: impl Iterator<Item = (&'a KeyName, &'a Arc<Opened>)>) -> bool {
+    pub fn are_of<'a>(&self, keys: impl Iterator<Item = (&'a KeyName, &'a Arc<Plaintext>)>) -> bool {
         let own = self.keys.iter().map(|k| (&k.name, k.value.expose()));
         own.eq(keys.map(|(name, value)| (name, value.expose())))
     }

@@ -2,10 +2,10 @@
 //! begin like it.
 
 use super::body::BodyRewriter;
-use super::dress::Misfit;
+use super::body::escape::Misfit;
 use super::finder::Vocabulary;
 use super::{BodyFault, BodyKey, Use};
-use crate::memory::Opened;
+use crate::memory::Plaintext;
 use crate::place::Place;
 use bytes::Bytes;
 use std::sync::Arc;
@@ -39,7 +39,7 @@ fn told(mut rewriter: BodyRewriter, mut pieces: Vec<Bytes>) -> Told {
 fn keys(value: &[u8], max_uses: u32) -> Vec<BodyKey> {
     vec![BodyKey {
         key: "x".parse().unwrap(),
-        value: Some(Arc::new(Opened::new(value.to_vec()))),
+        value: Some(Arc::new(Plaintext::new(value.to_vec()))),
         places: vec![Place::Ws],
         max_uses,
     }]

@@ -2,31 +2,26 @@
 //!
 //! Which key a request may have is decided elsewhere; how a value is written into it as well.
 
-mod auto;
-mod disk;
-mod env;
-mod exec;
-mod file;
-mod keyring;
 mod past;
+mod sources;
 mod spec;
 mod store;
+mod stores;
 mod table;
 mod value;
-mod vault;
 
-pub use auto::PassedOver;
-pub use env::EnvSource;
-pub use exec::ExecSource;
-pub use file::FileSource;
-pub use keyring::Keyring;
+pub use sources::auto::PassedOver;
+pub use sources::env::EnvSource;
+pub use sources::exec::ExecSource;
+pub use sources::file::FileSource;
 pub use spec::{SourceSpec, SpecError};
 pub use store::{Store, StoreSource, entry_name};
+pub use stores::keyring::Keyring;
+pub use stores::local_vault::{Kdf, Lock, MIN_PASSWORD, Vault};
 pub use table::{KeySource, Keys, Secrets, Survey, Table};
 pub use value::MAX_VALUE;
-pub use vault::{Kdf, Lock, MIN_PASSWORD, Vault};
 
-use crate::memory::{Environment, Opened};
+use crate::memory::{Environment, Plaintext};
 use crate::name::KeyName;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -40,7 +35,7 @@ pub trait Source: Send + Sync {
     fn describe(&self) -> String;
 
     /// The value, or `None` where there is none, so that the next source may be asked.
-    fn load(&self) -> Result<Option<Opened>, SourceError>;
+    fn load(&self) -> Result<Option<Plaintext>, SourceError>;
 
     /// How long a loaded value is good for. Asked before each `load` and about once a second, so it has to be cheap.
     fn freshness(&self) -> Freshness {
@@ -116,7 +111,7 @@ pub struct Config {
 
 /// What the sources of this process draw on. A store that is `None` doesn't exist here.
 #[derive(Clone, Default)]
-pub struct Supplies {
+pub struct SecretBackends {
     /// The variables that were taken out of the environment at the start.
     pub environment: Arc<Environment>,
     pub keyring: Option<Arc<dyn Store>>,
@@ -126,7 +121,7 @@ pub struct Supplies {
     pub passed_over: Arc<PassedOver>,
 }
 
-impl Supplies {
+impl SecretBackends {
     /// All stores that this machine has. Nothing is opened yet.
     pub fn build(config: Config, environment: Arc<Environment>) -> Self {
         let passed_over: Arc<PassedOver> = Arc::default();
@@ -134,7 +129,7 @@ impl Supplies {
             vec![Arc::new(EnvSource::new(environment.clone(), "LOCUM_MASTER_PASSWORD"))];
         passwords.extend(config.password_file.map(|path| Arc::new(FileSource::new(path)) as Arc<dyn Source>));
         passwords.extend(config.prompt);
-        let password = Arc::new(auto::Auto::new(passwords, passed_over.clone()));
+        let password = Arc::new(sources::auto::Auto::new(passwords, passed_over.clone()));
         let keyring = Keyring::of_system(config.patience, config.state.join("keyring.notice"));
         Self {
             environment,
@@ -180,7 +175,7 @@ impl Supplies {
     }
 
     fn auto(&self, name: &KeyName, variables: Vec<String>) -> Arc<dyn Source> {
-        Arc::new(auto::Auto::new(self.in_turn(name, variables), self.passed_over.clone()))
+        Arc::new(sources::auto::Auto::new(self.in_turn(name, variables), self.passed_over.clone()))
     }
 
     fn in_turn(&self, name: &KeyName, variables: Vec<String>) -> Vec<Arc<dyn Source>> {
@@ -199,7 +194,7 @@ impl Source for NoStore {
         self.0.into()
     }
 
-    fn load(&self) -> Result<Option<Opened>, SourceError> {
+    fn load(&self) -> Result<Option<Plaintext>, SourceError> {
         Err(SourceError::new(format!("there is no {} here", self.0), "choose another `source` for the key"))
     }
 }
@@ -208,26 +203,26 @@ impl Source for NoStore {
 mod tests {
     use super::*;
 
-    fn loaded(supplies: &Supplies, spec: &SourceSpec) -> Result<Option<String>, SourceError> {
-        let value = supplies.source(spec, &"tool".parse().unwrap(), &[]).load()?;
+    fn loaded(backends: &SecretBackends, spec: &SourceSpec) -> Result<Option<String>, SourceError> {
+        let value = backends.source(spec, &"tool".parse().unwrap(), &[]).load()?;
         Ok(value.map(|v| String::from_utf8(v.expose().to_vec()).unwrap()))
     }
 
     /// Without a keyring, which would be the one of whoever runs the tests.
-    fn supplies(dir: &tempfile::TempDir, environment: Environment) -> Supplies {
+    fn backends(dir: &tempfile::TempDir, environment: Environment) -> SecretBackends {
         let config = Config {
             state: dir.path().join("state"),
             password_file: Some(dir.path().join("password")),
             prompt: None,
             patience: Duration::from_secs(1),
         };
-        Supplies { keyring: None, ..Supplies::build(config, environment.into()) }
+        SecretBackends { keyring: None, ..SecretBackends::build(config, environment.into()) }
     }
 
     #[test]
     fn auto_asks_the_environment_then_the_vault_then_the_machines_store() {
         let dir = tempfile::tempdir().unwrap();
-        let s = supplies(&dir, Environment::default());
+        let s = backends(&dir, Environment::default());
         std::fs::write(dir.path().join("password"), "correct horse\n").unwrap();
         assert_eq!(loaded(&s, &SourceSpec::Auto), Ok(None));
         s.machine.as_ref().unwrap().set("key/tool", b"of the machine").unwrap();
@@ -236,7 +231,7 @@ mod tests {
         vault.init(Kdf::ARGON2ID).unwrap();
         vault.set("key/tool", b"of the vault").unwrap();
         assert_eq!(loaded(&s, &SourceSpec::Auto), Ok(Some("of the vault".into())));
-        let env = supplies(&dir, Environment::from([("TOOL_API_KEY", "of the environment")]));
+        let env = backends(&dir, Environment::from([("TOOL_API_KEY", "of the environment")]));
         assert_eq!(loaded(&env, &SourceSpec::Auto), Ok(Some("of the environment".into())));
         for (spec, value) in [(SourceSpec::Vault, "of the vault"), (SourceSpec::Machine, "of the machine")] {
             assert_eq!(loaded(&env, &spec), Ok(Some(value.into())));
@@ -246,9 +241,9 @@ mod tests {
     #[test]
     fn a_locked_vault_is_passed_over_and_a_missing_store_named() {
         let dir = tempfile::tempdir().unwrap();
-        let open = supplies(&dir, Environment::from([("LOCUM_MASTER_PASSWORD", "correct horse")]));
+        let open = backends(&dir, Environment::from([("LOCUM_MASTER_PASSWORD", "correct horse")]));
         open.vault.as_ref().unwrap().init(Kdf::ARGON2ID).unwrap();
-        let locked = supplies(&dir, Environment::default());
+        let locked = backends(&dir, Environment::default());
         assert!(loaded(&locked, &SourceSpec::Auto).unwrap_err().what.contains("is locked"));
         locked.machine.as_ref().unwrap().set("key/tool", b"of the machine").unwrap();
         assert_eq!(loaded(&locked, &SourceSpec::Auto), Ok(Some("of the machine".into())));

@@ -2,7 +2,7 @@
 //!
 //! All entries of one key share them, whichever reload they are from. Time is an argument.
 
-use crate::memory::{Opened, Sealed};
+use crate::memory::{Plaintext, Sealed};
 use arc_swap::ArcSwap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,7 +26,7 @@ struct Used {
 
 impl Past {
     /// This value as it is sealed already, where it was in use lately: one that comes back is no new one.
-    pub fn known(&self, value: &Opened) -> Option<Arc<Sealed>> {
+    pub fn known(&self, value: &Plaintext) -> Option<Arc<Sealed>> {
         let is = |used: &&Used| used.value.open().is_ok_and(|known| known.expose() == value.expose());
         self.0.load().iter().find(is).map(|used| used.value.clone())
     }
@@ -52,7 +52,7 @@ impl Past {
     }
 
     /// Those that are still to be hidden besides `current`, newest first.
-    pub fn opened(&self, current: Option<&Arc<Sealed>>, now: Duration) -> Vec<Arc<Opened>> {
+    pub fn opened(&self, current: Option<&Arc<Sealed>>, now: Duration) -> Vec<Arc<Plaintext>> {
         let all = self.0.load();
         let is_current = |used: &Used| current.is_some_and(|current| Arc::ptr_eq(current, &used.value));
         let old = all.iter().filter(|used| now < used.until && !is_current(used));

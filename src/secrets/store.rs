@@ -1,7 +1,7 @@
 //! Where keys can be put and not only read: small named secrets in the keyring, the vault or the machine's store.
 
 use super::{Freshness, Source, SourceError, value};
-use crate::memory::Opened;
+use crate::memory::Plaintext;
 use crate::name::KeyName;
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ pub trait Store: Send + Sync {
     /// As errors and tables say it: `keyring (Secret Service)`.
     fn describe(&self) -> String;
 
-    fn get(&self, name: &str) -> Result<Option<Opened>, SourceError>;
+    fn get(&self, name: &str) -> Result<Option<Plaintext>, SourceError>;
 
     /// Whole and durable when it returns, or as it was before.
     fn set(&self, name: &str, value: &[u8]) -> Result<(), SourceError>;
@@ -59,7 +59,7 @@ impl Source for StoreSource {
         self.store.describe()
     }
 
-    fn load(&self) -> Result<Option<Opened>, SourceError> {
+    fn load(&self) -> Result<Option<Plaintext>, SourceError> {
         match self.store.get(&self.entry)? {
             Some(raw) => value::clean(raw, &self.describe()),
             None => Ok(None),

@@ -2,7 +2,7 @@
 
 use super::past::{MAX_VALUES, Past};
 use super::{Freshness, SecretError, Source, SourceError};
-use crate::memory::{Opened, Sealed};
+use crate::memory::{Plaintext, Sealed};
 use crate::name::KeyName;
 use crate::policy::Permit;
 use arc_swap::ArcSwap;
@@ -53,8 +53,8 @@ pub struct Keys(Vec<Held>);
 
 struct Held {
     name: KeyName,
-    value: Result<Arc<Opened>, SecretError>,
-    older: Vec<Arc<Opened>>,
+    value: Result<Arc<Plaintext>, SecretError>,
+    older: Vec<Arc<Plaintext>>,
     /// Of the value, as [`Secrets::generation`] tells it.
     generation: u64,
 }
@@ -269,7 +269,7 @@ impl Secrets {
 
 impl Keys {
     /// The key's value; `None` where it was not asked for or can't be had.
-    pub fn get(&self, name: &KeyName) -> Option<&Arc<Opened>> {
+    pub fn get(&self, name: &KeyName) -> Option<&Arc<Plaintext>> {
         self.held(name)?.value.as_ref().ok()
     }
 
@@ -291,7 +291,7 @@ impl Keys {
     }
 
     /// Every value to be hidden, old ones too.
-    pub fn iter(&self) -> impl Iterator<Item = (&KeyName, &Arc<Opened>)> {
+    pub fn iter(&self) -> impl Iterator<Item = (&KeyName, &Arc<Plaintext>)> {
         self.0.iter().flat_map(|h| h.value.iter().chain(&h.older).map(|v| (&h.name, v)))
     }
 
@@ -424,7 +424,7 @@ impl State {
         next
     }
 
-    fn is(&self, value: &Opened) -> bool {
+    fn is(&self, value: &Plaintext) -> bool {
         self.value.as_ref().and_then(|v| v.open().ok()).is_some_and(|v| v.expose() == value.expose())
     }
 

@@ -1,13 +1,13 @@
 //! What may be a key's value, whatever source it came from.
 
 use super::SourceError;
-use crate::memory::Opened;
+use crate::memory::Plaintext;
 
 /// The longest value, in bytes.
 pub const MAX_VALUE: usize = 64 * 1024;
 
 /// Takes the line end off that editors and `echo` leave; `None` where nothing remains. `place` is for the error.
-pub(super) fn clean(mut value: Opened, place: &str) -> Result<Option<Opened>, SourceError> {
+pub(super) fn clean(mut value: Plaintext, place: &str) -> Result<Option<Plaintext>, SourceError> {
     let bytes = value.expose();
     let bytes = bytes.strip_suffix(b"\n").map_or(bytes, |line| line.strip_suffix(b"\r").unwrap_or(line));
     let len = bytes.len();
@@ -35,7 +35,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn cleaned(bytes: &[u8]) -> Result<Option<Vec<u8>>, String> {
-        clean(Opened::new(bytes.to_vec()), "here").map(|v| v.map(|v| v.expose().to_vec())).map_err(|e| e.what)
+        clean(Plaintext::new(bytes.to_vec()), "here").map(|v| v.map(|v| v.expose().to_vec())).map_err(|e| e.what)
     }
 
     #[test]

@@ -1,12 +1,10 @@
 //! The far side of the proxy: dialling, verified TLS and kept connections.
 
 pub mod dial;
-pub mod late;
+pub mod head_injection;
 pub mod pool;
 pub mod post;
-pub mod read_ahead;
 pub mod tls;
-pub mod when_ready;
 
 use crate::name::Origin;
 

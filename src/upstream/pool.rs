@@ -9,9 +9,9 @@ mod tests;
 
 use super::UpstreamError;
 use super::dial::{Dialer, Peer};
-use super::late::{CarriesKey, Due, Late};
+use super::head_injection::{CarriesKey, HeadInjector, PendingSecrets};
 use super::tls::{Offer, Tls, TlsFailure};
-use super::when_ready::WhenReady;
+use crate::io::read_gate::ReadGate;
 use crate::name::{Origin, Scheme};
 use foldhash::fast::RandomState;
 use http::header::{HOST, TRANSFER_ENCODING};
@@ -127,7 +127,7 @@ struct Idle<B> {
 /// An HTTP/1.1 connection.
 struct One<B> {
     send: http1::SendRequest<B>,
-    due: Due,
+    due: PendingSecrets,
     ip: IpAddr,
     life: Arc<()>,
 }
@@ -384,8 +384,8 @@ where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let failed = |e: &dyn StdError| UpstreamError::Exchange { origin: origin.clone(), why: chain(e) };
-        let due = Due::new().map_err(|e| failed(&e))?;
-        let stream = TokioIo::new(Late::new(WhenReady::new(stream), due.clone()));
+        let due = PendingSecrets::new().map_err(|e| failed(&e))?;
+        let stream = TokioIo::new(HeadInjector::new(ReadGate::new(stream), due.clone()));
         let (send, connection) = http1::Builder::new().handshake(stream).await.map_err(|e| failed(&e))?;
         tokio::spawn(async move {
             // how it ended reaches whoever waits on it

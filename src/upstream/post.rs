@@ -1,7 +1,7 @@
 //! Posts a few bytes to a URL that the operator named, and tells the answer's status. Nothing that an agent asked for.
 
 use super::dial::{Dialer, Peer};
-use super::late::CarriesKey;
+use super::head_injection::CarriesKey;
 use super::pool::{Pool, Wish};
 use super::tls::Tls;
 use crate::name::{Host, Origin, Scheme};

@@ -1,7 +1,7 @@
 //! TLS towards the upstream: which roots, versions and protocols are demanded. Verification can't be switched off.
 
 use super::UpstreamError;
-use super::read_ahead::ReadAhead;
+use crate::io::read_ahead::ReadAhead;
 use crate::name::{Host, Origin};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;

@@ -6,7 +6,7 @@ use crate::support::locum::{TOOL_KEY, of, stdout, told};
 use crate::support::websocket::{Socket, open};
 use crate::support::{Client, Home, Http, Serve, Upstream};
 use bytes::Bytes;
-use locum::proxy::frames::Opcode;
+use locum::proxy::wire::ws_frames::Opcode;
 use std::sync::mpsc;
 
 const JSON: &str = "application/json";

@@ -6,7 +6,7 @@ use crate::support::tunnel::Tunnel;
 use crate::support::websocket::{Peer, Served, Socket, grant, open, request};
 use crate::support::{Home, Serve, Upstream, clients};
 use base64::Engine as _;
-use locum::proxy::frames::Opcode;
+use locum::proxy::wire::ws_frames::Opcode;
 use serde_json::Value;
 use std::io::{Read as _, Write as _};
 use std::sync::mpsc;

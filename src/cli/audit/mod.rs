@@ -5,11 +5,11 @@ mod row;
 mod stats;
 mod verify;
 
-use super::term::Told;
+use super::term::CliError;
 use super::when;
 use crate::audit::AuditError;
-use crate::audit::filter::{Filter, Wanted};
-use crate::audit::query::{Merge, time_stamp};
+use crate::audit::read::filter::{Filter, Wanted};
+use crate::audit::read::query::{Merge, time_stamp};
 use crate::config::Settings;
 use crate::record::Event;
 use progress::ProgressBar;
@@ -146,7 +146,7 @@ pub fn run(args: AuditArgs, settings: &Settings) -> anyhow::Result<ExitCode> {
         // `| head` has seen enough.
         Err(error) if is_broken_pipe(&error) => Ok(ExitCode::SUCCESS),
         Err(error) => Err(match error.downcast_ref::<AuditError>() {
-            Some(audit) => Told::failed(audit, audit.hint()),
+            Some(audit) => CliError::failed(audit, audit.hint()),
             None => error,
         }),
         done => done,

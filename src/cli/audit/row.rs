@@ -1,6 +1,6 @@
 //! A record as a person reads it, and as a spreadsheet does.
 
-use crate::audit::lines::{Value, members};
+use crate::audit::read::lines::{Value, members};
 use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::io::{self, Write};

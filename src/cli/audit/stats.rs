@@ -3,9 +3,9 @@
 use super::row::{local_time, size};
 use super::{Damage, StatsArgs, print_table};
 use crate::anomaly::{self, Finding, Watch};
-use crate::audit::alert;
-use crate::audit::lines::member;
-use crate::audit::stats::{By, Group, Stats};
+use crate::audit::read::lines::member;
+use crate::audit::read::stats::{By, Group, Stats};
+use crate::audit::tell::alerts;
 use crate::config::Settings;
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, Write};
@@ -101,7 +101,7 @@ impl Unusual {
     }
 
     fn add(&mut self, line: &[u8]) {
-        let Some(fact) = alert::fact(line) else { return };
+        let Some(fact) = alerts::fact(line) else { return };
         for finding in self.watch.take(&fact) {
             *self.counts.entry(finding.kind.as_str()).or_default() += 1;
             let at = member(line, "timestamp").map(|at| at.text().into_owned()).unwrap_or_default();

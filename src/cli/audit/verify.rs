@@ -3,12 +3,12 @@
 use super::progress::ProgressBar;
 use super::{VerifyArgs, print_table};
 use crate::audit;
-use crate::audit::public::{self, PublicKey};
-use crate::audit::query::Progress;
-use crate::audit::sign::Checker;
-use crate::audit::verify::{Proofs, Report, Verdict, verify_files};
+use crate::audit::public_key::{self, PublicKey};
+use crate::audit::read::query::Progress;
+use crate::audit::read::verify::{Proofs, Report, Verdict, verify_files};
+use crate::audit::write::sign::Checker;
 use crate::chain::Head;
-use crate::cli::term::{Told, WRONG_USAGE};
+use crate::cli::term::{CliError, WRONG_USAGE};
 use crate::config::Settings;
 use std::fmt::Write as _;
 use std::io::{self, Write};
@@ -25,7 +25,7 @@ pub(super) fn verify(args: &VerifyArgs, settings: &Settings, out: &mut impl Writ
     let report = verify_files(&files, &Proofs { anchors, checker: Checker::new(&keys) }, &progress);
     drop(bar);
     if report.files.is_empty() {
-        emptied(dir, &public::known(&public::path(&settings.state))?)?;
+        emptied(dir, &public_key::known(&public_key::path(&settings.state))?)?;
     }
     if args.json {
         for verdict in &report.files {
@@ -53,7 +53,7 @@ pub(super) fn verify(args: &VerifyArgs, settings: &Settings, out: &mut impl Writ
         let _ = write!(what, "\n  no record has the anchor {anchor}: its file was cut, rewritten or removed");
     }
     let keep = format!("keep the folder {} as it is, and compare it with a backup", dir.display());
-    Err(Told::failed(what, keep))
+    Err(CliError::failed(what, keep))
 }
 
 /// Where there is no file, there must never have been one.
@@ -61,7 +61,10 @@ fn emptied(dir: &Path, known: &[PublicKey]) -> anyhow::Result<()> {
     let Some(since) = known.iter().filter_map(|key| key.since).min() else { return Ok(()) };
     let since = String::from_utf8_lossy(&since).into_owned();
     let what = format!("records have been signed here since {since}, and {} holds none", dir.display());
-    Err(Told::failed(what, "the files were removed or moved, or [audit] dir was another then: compare with a backup"))
+    Err(CliError::failed(
+        what,
+        "the files were removed or moved, or [audit] dir was another then: compare with a backup",
+    ))
 }
 
 /// What the result rests on, and what would make it firmer.
@@ -73,7 +76,7 @@ fn footer(report: &Report, keys: &[PublicKey], state: &Path, out: &mut impl Writ
             out,
             "signatures: not checked, there is no key in {} (--signed-by KEY names one); a whole rewrite shows only \
              against an anchor",
-            public::path(state).display()
+            public_key::path(state).display()
         )?,
         keys => {
             let keys: Vec<String> = keys.iter().map(PublicKey::hex).collect();
@@ -90,7 +93,7 @@ fn keys(args: &VerifyArgs, state: &Path) -> anyhow::Result<Vec<PublicKey>> {
         PublicKey::parse(hex).ok_or_else(no_key)
     });
     let named = named.collect::<Result<Vec<_>, _>>()?;
-    if named.is_empty() { Ok(public::known(&public::path(state))?) } else { Ok(named) }
+    if named.is_empty() { Ok(public_key::known(&public_key::path(state))?) } else { Ok(named) }
 }
 
 /// A head, or the heads in a file: any word of 64 hexadecimal digits is one, so what `verify` printed can be kept as it is.
@@ -106,7 +109,7 @@ fn heads(said: &str) -> anyhow::Result<Vec<Head>> {
 }
 
 fn wrong(what: String, next: &str) -> anyhow::Error {
-    Told { what, next: next.into(), code: WRONG_USAGE }.into()
+    CliError { what, next: next.into(), code: WRONG_USAGE }.into()
 }
 
 fn as_json(verdict: &Verdict) -> serde_json::Value {

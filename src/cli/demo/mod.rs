@@ -5,11 +5,11 @@ mod upstream;
 
 use super::{Context, term, told};
 use crate::app::{self, App, Plan, Running};
-use crate::audit::filter::Filter;
-use crate::audit::lines::member;
-use crate::audit::query;
-use crate::audit::verify::{Proofs, verify_all};
-use crate::config::settings::{Environment as Variables, Given, Settings};
+use crate::audit::read::filter::Filter;
+use crate::audit::read::lines::member;
+use crate::audit::read::query;
+use crate::audit::read::verify::{Proofs, verify_all};
+use crate::config::settings::{CliPaths, Environment as Variables, Settings};
 use crate::memory::Environment;
 use anyhow::Context as _;
 use client::{Call, call};
@@ -89,7 +89,7 @@ where = ["header", "body"]
             at("key").display()
         );
         write_private(&at("locum.toml"), &config)?;
-        let given = Given { config: Some(at("locum.toml")), state: Some(at("state")) };
+        let given = CliPaths { config: Some(at("locum.toml")), state: Some(at("state")) };
         let settings = Settings::load(&given, &Variables::default())?;
         let plan = Plan {
             settings,

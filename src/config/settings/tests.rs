@@ -12,7 +12,7 @@ fn settings(text: &str, variables: &[(&str, &str)]) -> (Settings, Vec<String>) {
     let (mut mistakes, path) = (Vec::new(), Path::new("/etc/locum.toml"));
     let env = env(&[&[("HOME", "/home/u")], variables].concat());
     let written = Written::read(path, text, &mut mistakes);
-    let state = state_path(&Given::default(), &env, &mut mistakes);
+    let state = state_path(&CliPaths::default(), &env, &mut mistakes);
     let settings = build(written, Some(path.into()), state, &env, &mut mistakes);
     (settings, mistakes.iter().map(ToString::to_string).collect())
 }
@@ -189,7 +189,7 @@ fn a_variable_outranks_the_file() {
 #[test]
 fn places_follow_the_command_line_then_variables_then_xdg() {
     let found = |given: Option<&str>, variables: &[(&str, &str)]| {
-        let given = Given { config: given.map(PathBuf::from), state: None };
+        let given = CliPaths { config: given.map(PathBuf::from), state: None };
         config_path(&given, &env(variables)).map(|(p, named)| (p.display().to_string(), named))
     };
     let all = [("HOME", "/h"), ("XDG_CONFIG_HOME", "/x"), ("LOCUM_CONFIG", "/l")];
@@ -199,7 +199,7 @@ fn places_follow_the_command_line_then_variables_then_xdg() {
     assert_eq!(found(None, &[("HOME", "/h"), ("XDG_CONFIG_HOME", "rel")]).unwrap().0, "/h/.config/locum/locum.toml");
     assert_eq!(found(None, &[]), None);
     let mut wrong = Vec::new();
-    let state = |v: &[(&str, &str)], wrong: &mut Vec<Mistake>| state_path(&Given::default(), &env(v), wrong);
+    let state = |v: &[(&str, &str)], wrong: &mut Vec<Mistake>| state_path(&CliPaths::default(), &env(v), wrong);
     assert_eq!(state(&[("HOME", "/h")], &mut wrong), Path::new("/h/.local/state/locum"));
     assert_eq!(state(&[("XDG_STATE_HOME", "/s")], &mut wrong), Path::new("/s/locum"));
     assert!(wrong.is_empty());
@@ -215,7 +215,7 @@ fn files_that_others_could_write_are_refused_with_the_way_out() {
     let (file, state) = (dir.path().join("locum.toml"), dir.path().join("state"));
     std::fs::write(&file, "[proxy]\nbraces = true\n").unwrap();
     std::fs::create_dir(&state).unwrap();
-    let given = Given { config: Some(file.clone()), state: Some(state.clone()) };
+    let given = CliPaths { config: Some(file.clone()), state: Some(state.clone()) };
     for (file_mode, state_mode, said) in [
         (0o644, 0o700, ""),
         (0o666, 0o700, "chmod go-w "),
@@ -235,11 +235,11 @@ fn files_that_others_could_write_are_refused_with_the_way_out() {
 fn a_named_file_has_to_be_there_and_a_default_one_does_not() {
     let dir = tempfile::tempdir().unwrap();
     let missing = dir.path().join("none.toml");
-    let given = Given { config: Some(missing.clone()), state: None };
+    let given = CliPaths { config: Some(missing.clone()), state: None };
     let home = env(&[("HOME", dir.path().to_str().unwrap())]);
     let e = Settings::load(&given, &home).unwrap_err();
     assert_eq!(e.0[0].at, At::File(Arc::from(missing.as_path())));
-    assert_eq!(Settings::load(&Given::default(), &home).unwrap().file, None);
+    assert_eq!(Settings::load(&CliPaths::default(), &home).unwrap().file, None);
 }
 
 proptest::proptest! {

@@ -2,16 +2,16 @@
 
 mod laws;
 
+use super::escape::Misfit;
 use super::*;
-use crate::memory::Opened;
+use crate::memory::Plaintext;
 use crate::place::Place;
-use crate::rewrite::dress::Misfit;
 
 /// Name, places parted by `|`, and value; an empty value can't be had.
 fn keys(texts: &[(&str, &str, &str)]) -> Vec<BodyKey> {
     let key = |(key, places, value): &(&str, &str, &str)| BodyKey {
         key: key.parse().unwrap(),
-        value: (!value.is_empty()).then(|| Arc::new(Opened::new(value.as_bytes().to_vec()))),
+        value: (!value.is_empty()).then(|| Arc::new(Plaintext::new(value.as_bytes().to_vec()))),
         places: places.split('|').map(|p| p.parse::<Place>().unwrap()).collect(),
         max_uses: 4,
     };

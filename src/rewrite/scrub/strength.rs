@@ -345,7 +345,11 @@ mod tests {
             ("d9428888-122b-1fe1-b85c-61cd3cbb3210", 0, "...................................."),
             ("app:Kq9Zw8Xv7Rt6Yn5", 0, "....###########...."),
             ("postgres://a:Kq9Zw8Xv7Rt@h/p", 0, ".............###########...."),
-            ("eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.dozjgNryP4J3", 0, ".....................................wwwww###...."),
+            (
+                "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.dozjgNryP4J3",
+                0,
+                ".....................................wwwww###....",
+            ),
         ] {
             assert_eq!(picture(value, prefix), want, "{value}");
         }

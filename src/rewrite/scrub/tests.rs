@@ -11,7 +11,7 @@ const ODD: &str = r#"p@ss/w+rd="x7"\&<Kq9z> %41'~7vT2"#;
 const BACKSLASHES: &str = r#"\\K9"\%w<<%\ <Zq7Rk2WnX5tB"#;
 
 fn scrub_key(name: &str, value: &[u8], secret_from: usize) -> ScrubKey {
-    let (key, value) = (name.parse::<KeyName>().unwrap(), Arc::new(Opened::new(value.to_vec())));
+    let (key, value) = (name.parse::<KeyName>().unwrap(), Arc::new(Plaintext::new(value.to_vec())));
     ScrubKey { placeholder: key.placeholder(), key, secret_from, value, even_if_guessable: false }
 }
 

@@ -18,10 +18,10 @@ impl Source for Fake {
         "the fake".into()
     }
 
-    fn load(&self) -> Result<Option<Opened>, SourceError> {
+    fn load(&self) -> Result<Option<Plaintext>, SourceError> {
         self.asked.fetch_add(1, Ordering::SeqCst);
         let says = self.says.lock().unwrap().0.clone();
-        says.map(|v| v.map(|v| Opened::new(v.into_bytes()))).map_err(|e| SourceError::new(e, "mend it"))
+        says.map(|v| v.map(|v| Plaintext::new(v.into_bytes()))).map_err(|e| SourceError::new(e, "mend it"))
     }
 
     fn freshness(&self) -> Freshness {

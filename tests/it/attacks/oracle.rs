@@ -10,7 +10,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE};
 use http::{HeaderMap, Response};
 use http_body_util::BodyExt as _;
-use locum::proxy::frames::Opcode;
+use locum::proxy::wire::ws_frames::Opcode;
 
 /// A kind of key: the table of its config, the variable that it comes by, how keys of it begin, and one of them.
 struct Shape {

@@ -101,7 +101,7 @@ fn frames_of_a_bound_host_are_read_on_every_port() {
         assert_eq!(client.said(), "you said <<tool_key>>", "{mode}");
         client.text("<<tool_key>>");
         assert_eq!(client.said(), "<<tool_key>>");
-        client.send(locum::proxy::frames::Opcode::Close, true, 1000_u16.to_be_bytes());
+        client.send(locum::proxy::wire::ws_frames::Opcode::Close, true, 1000_u16.to_be_bytes());
         assert_eq!(client.closed().map(|(code, _)| code), Some(1000));
         socket.finish();
         let records = serve.stop().audit();

@@ -6,7 +6,7 @@ use super::wire::read_head;
 use super::{HANGS, Serve};
 use base64::Engine as _;
 use bytes::BytesMut;
-use locum::proxy::frames::{self, Opcode, Piece, Reader, Writer};
+use locum::proxy::wire::ws_frames::{self, Opcode, Piece, Reader, Writer};
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
@@ -39,7 +39,7 @@ impl<S: Read + Write> Peer<S> {
 
     pub fn send(&mut self, opcode: Opcode, last: bool, payload: impl AsRef<[u8]>) {
         let mut out = Vec::new();
-        frames::write(&mut out, opcode, last, [payload.as_ref()].into_iter(), self.key);
+        ws_frames::write(&mut out, opcode, last, [payload.as_ref()].into_iter(), self.key);
         self.send_raw(&out);
     }
 

@@ -8,7 +8,7 @@ use crate::support::wire::{connect, read_head};
 use crate::support::{HANGS, Home, Http, Upstream};
 use bytes::Bytes;
 use http_body::Frame;
-use locum::proxy::frames::Opcode;
+use locum::proxy::wire::ws_frames::Opcode;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;

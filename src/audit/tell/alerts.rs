@@ -1,0 +1,177 @@
+//! What is unusual in the records of this process, while they are made: a record, a line in the log, a notice for the webhook,
+//! and where the operator wants it rest for a key or an agent. What is unusual, `anomaly` decides.
+
+use super::webhook::{Notice, Outbox};
+use crate::anomaly::{Config, Fact, Finding, Severity, UNREQUESTED, Watch};
+use crate::audit::read::lines::{Value, members, seconds};
+use crate::audit::write::log::Log;
+use crate::record::{Event, KeyRef, Record, key_of};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
+
+/// Watches the records of one process.
+#[derive(Debug)]
+pub struct Alerts {
+    watch: Mutex<Watch>,
+    /// Whether what is unusual has to rest.
+    refuse: AtomicBool,
+    log: Log,
+    outbox: Option<Outbox>,
+}
+
+/// Who has to rest, and for how many seconds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cooldown {
+    pub who: String,
+    pub seconds: u64,
+}
+
+impl Alerts {
+    pub fn new(config: Config, refuse: bool, log: Log, outbox: Option<Outbox>) -> Self {
+        Alerts { watch: Mutex::new(Watch::new(config)), refuse: refuse.into(), log, outbox }
+    }
+
+    /// Takes other limits over; what was seen so far counts on.
+    pub fn set(&self, config: Config, refuse: bool) {
+        self.watch().set(config);
+        self.refuse.store(refuse, Ordering::Relaxed);
+    }
+
+    /// Takes a record that goes into the audit.
+    pub fn note(&self, record: &Record) {
+        let found = self.watch().take(&Fact::from(record));
+        for finding in found {
+            self.tell(record, finding);
+        }
+    }
+
+    /// Whether a request by this agent with one of these keys has to wait.
+    pub fn rest<'k>(&self, agent: &str, keys: impl IntoIterator<Item = &'k str>, now: SystemTime) -> Option<Cooldown> {
+        if !self.refuse.load(Ordering::Relaxed) {
+            return None;
+        }
+        let mut keys = keys.into_iter().peekable();
+        keys.peek()?;
+        let watch = self.watch();
+        let keys = keys.map(|key| (watch.key_rests(key, now), "key", key));
+        let (seconds, what, name) = keys.chain([(watch.agent_rests(agent, now), "agent", agent)]).max()?;
+        (seconds > 0).then(|| Cooldown { who: format!("{what} {name}"), seconds })
+    }
+
+    /// Sends where the audit ended, and nothing more.
+    pub fn finish(&self) {
+        if let Some(outbox) = &self.outbox {
+            outbox.finish();
+        }
+    }
+
+    fn watch(&self) -> MutexGuard<'_, Watch> {
+        self.watch.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tell(&self, cause: &Record, finding: Finding) {
+        let severity = finding.severity.as_str();
+        match finding.severity {
+            Severity::Low => tracing::info!(severity, "unusual: {finding}"),
+            Severity::Medium | Severity::High => tracing::warn!(severity, "unusual: {finding}"),
+        }
+        let mut record = Record::new(cause.at, Event::Anomaly, cause.operation.clone());
+        record.info = cause.info.clone();
+        record.key_ref = finding.key.as_ref().map(|key| KeyRef::Written(format!("<<{key}_key>>")));
+        record.count = Some(finding.seen);
+        record.reason = Some(format!("{}, {severity}: {finding}", finding.kind.as_str()));
+        self.log.append(&record);
+        let Some(outbox) = &self.outbox else { return };
+        let exchange = cause.info.as_ref().map(|info| info.exchange.clone()).unwrap_or_default();
+        outbox.send(Notice { at: cause.at, exchange, finding });
+    }
+}
+
+/// What an old record says, for a watch over what has been.
+pub fn fact(line: &[u8]) -> Option<Fact<'_>> {
+    let mut fact = Fact::default();
+    let mut stamped = false;
+    for (name, value) in members(line) {
+        match (name, value) {
+            (b"timestamp", Value::Text(text)) => {
+                fact.second = seconds(text)?;
+                stamped = true;
+            }
+            (b"event", Value::Text(text)) => {
+                fact.event = Event::ALL.into_iter().find(|event| event.as_str().as_bytes() == text);
+            }
+            (b"key_ref", Value::Text(text)) => fact.key = key_of(text_of(text)),
+            (b"exchange", Value::Text(text)) => fact.exchange = text_of(text),
+            (b"agent", Value::Text(text)) => fact.agent = text_of(text),
+            (b"host", Value::Text(text)) => fact.host = text_of(text),
+            (b"status", value) => fact.status = value.number(),
+            (b"success", Value::Bare(bare)) => fact.success = Some(bare == b"true"),
+            (b"bytes_in", value) => fact.bytes_in = value.number().unwrap_or(0),
+            (b"count", value) => fact.count = value.number().unwrap_or(0),
+            (b"error", Value::Text(text)) => fact.unrequested = text == UNREQUESTED.as_bytes(),
+            _ => {}
+        }
+    }
+    stamped.then_some(fact)
+}
+
+/// Names hold nothing that is escaped; a text that isn't one only has to be told from others.
+fn text_of(raw: &[u8]) -> &str {
+    std::str::from_utf8(raw).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::anomaly::Kind;
+    use crate::audit::read::lines::member;
+    use crate::audit::read::query::Merge;
+    use crate::audit::tell::webhook::tests::{config, log, used};
+    use std::time::{Duration, UNIX_EPOCH};
+
+    #[tokio::test]
+    async fn a_finding_is_recorded_and_makes_others_wait_where_that_is_wanted() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = log(dir.path());
+        let alerts = Alerts::new(config(), false, log.clone(), None);
+        let at = |second| UNIX_EPOCH + Duration::from_secs(second);
+        (0..3).for_each(|second| alerts.note(&used(second)));
+        assert_eq!(alerts.rest("local", ["openai"], at(3)), None);
+        alerts.set(config(), true);
+        let rest = |seconds| Some(Cooldown { who: "key openai".into(), seconds });
+        assert_eq!(alerts.rest("local", ["openai"], at(3)), rest(59));
+        assert_eq!(alerts.rest("other", ["brave", "openai"], at(61)), rest(1));
+        assert_eq!(alerts.rest("local", ["openai"], at(62)), None);
+        assert_eq!(alerts.rest("local", ["brave"], at(3)), None);
+        assert_eq!(alerts.rest("local", [], at(3)), None);
+        log.flush().await.unwrap();
+        let mut reasons = Vec::new();
+        let each = |line: &[u8]| {
+            let event = member(line, "event").unwrap().text().into_owned();
+            reasons.push((event, member(line, "reason").unwrap().text().into_owned()));
+            Ok(())
+        };
+        Merge::new(&dir.path().join("audit"), Default::default()).unwrap().run(each).unwrap();
+        let text = "rate, medium: key openai was used 3 times in a minute, more than 2";
+        assert_eq!(reasons.last().unwrap(), &("anomaly".into(), text.into()));
+    }
+
+    #[test]
+    fn an_old_record_says_what_the_live_one_did() {
+        let mut record = used(1000);
+        record.event = Event::Exchange;
+        (record.status, record.success, record.bytes_in) = (Some(500), Some(true), Some(20_000_000));
+        let (mut members, mut line) = (Vec::new(), Vec::new());
+        record.write_members(&mut members);
+        crate::chain::link(&crate::chain::Head::ZERO, 0, &members, &mut line);
+        let (live, old) = (Fact::from(&record), fact(&line).unwrap());
+        assert_eq!(format!("{live:?}"), format!("{old:?}"));
+        let kinds: Vec<Kind> = Watch::new(Config::default()).take(&old).iter().map(|f| f.kind).collect();
+        assert_eq!(kinds, [Kind::LargeResponse]);
+        assert!(fact(b"nonsense").is_none());
+        // a host may be called as operations of keys are
+        (record.operation, record.key_ref) = ("api.example".into(), None);
+        assert_eq!(Fact::from(&record).key, None);
+    }
+}

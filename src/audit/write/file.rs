@@ -1,0 +1,194 @@
+//! One file of the audit: begun with mode and lock, appended to in whole lines, watched for hands other than ours. Decides nothing about when.
+
+use crate::audit::AuditError;
+use crate::chain::{self, Head};
+use crate::record::{Previous, Record};
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+pub const EXTENSION: &str = ".jsonl";
+
+/// Added to the name of a file that was compressed.
+pub const COMPRESSED: &str = ".zst";
+
+/// The path is asked about no more often: a renamed folder loses nothing, it only moves what is written.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Lines that are written at once; a failure costs no more than this much work.
+const CHUNK: usize = 64 * 1024;
+
+#[derive(Debug)]
+pub struct ChainFile {
+    file: File,
+    path: PathBuf,
+    head: Head,
+    seq: u64,
+    /// Up to the end of the last whole line.
+    len: u64,
+    inode: (u64, u64),
+    looked: SystemTime,
+    /// Linked lines on their way to the file, kept for its capacity.
+    lines: Vec<u8>,
+}
+
+impl ChainFile {
+    /// Begins a file in `dir` whose first record is `first`; its name sorts by `first.at` and tells our pid.
+    pub fn begin(dir: &Path, first: &Record, members: &mut Vec<u8>) -> Result<Self, AuditError> {
+        let (file, path) = create(dir, first.at)?;
+        // Others take an unlocked file for one whose process has ended.
+        file.lock().or_else(unsupported).map_err(AuditError::io("lock", &path))?;
+        let meta = file.metadata().map_err(AuditError::io("read", &path))?;
+        let inode = (meta.dev(), meta.ino());
+        let mut begun =
+            ChainFile { file, path, head: Head::ZERO, seq: 0, len: 0, inode, looked: first.at, lines: Vec::new() };
+        members.clear();
+        first.write_members(members);
+        match begun.write(std::iter::once(members.as_slice())) {
+            (1, Ok(())) => Ok(begun),
+            (_, result) => {
+                let error = result.err().unwrap_or_else(|| io::ErrorKind::WriteZero.into());
+                // An empty file would only be asked about later.
+                let _ = std::fs::remove_file(&begun.path);
+                Err(AuditError::io("write", dir)(error))
+            }
+        }
+    }
+
+    /// Links and appends each of `records` (members without braces); tells how many are in the file whole. After an error
+    /// the file ends with a whole line, or `is_torn` says that it couldn't be made to.
+    pub fn write<'a>(&mut self, records: impl Iterator<Item = &'a [u8]>) -> (usize, io::Result<()>) {
+        let (mut written, mut linked) = (0, 0);
+        let (mut head, mut seq) = (self.head, self.seq);
+        self.lines.clear();
+        let mut records = records.peekable();
+        while let Some(members) = records.next() {
+            head = chain::link(&head, seq, members, &mut self.lines);
+            seq += 1;
+            linked += 1;
+            if self.lines.len() < CHUNK && records.peek().is_some() {
+                continue;
+            }
+            if let Err(error) = self.file.write_all(&self.lines) {
+                // If this fails as well, `disturbed` finds the torn line by the file's size.
+                let _ = self.file.set_len(self.len);
+                return (written, Err(error));
+            }
+            (self.head, self.seq) = (head, seq);
+            self.len += self.lines.len() as u64;
+            written = linked;
+            self.lines.clear();
+        }
+        (written, Ok(()))
+    }
+
+    pub fn sync(&self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+
+    /// Whether somebody took the file away, cut it or wrote to it: then what follows belongs into another.
+    pub fn disturbed(&mut self, now: SystemTime) -> Option<&'static str> {
+        match self.file.metadata() {
+            Ok(meta) if meta.nlink() == 0 => return Some("was removed"),
+            Ok(meta) if meta.len() != self.len => return Some("was cut, torn or written to by another"),
+            Ok(_) => {}
+            Err(_) => return Some("can't be read any more"),
+        }
+        if now.duration_since(self.looked).is_ok_and(|age| age < LOOK) {
+            return None;
+        }
+        self.looked = now;
+        match std::fs::symlink_metadata(&self.path) {
+            Ok(meta) if (meta.dev(), meta.ino()) == self.inode => None,
+            _ => Some("was moved or replaced"),
+        }
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub fn name(&self) -> String {
+        file_name(&self.path)
+    }
+
+    /// Its name and head, for another file to tell.
+    pub fn standing(&self) -> Previous {
+        Previous { file: self.name(), head: self.head.to_string() }
+    }
+
+    pub fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// How many records it holds.
+    pub fn records(&self) -> u64 {
+        self.seq
+    }
+}
+
+/// Makes the audit's folder, or sees that one that is there belongs to nobody else.
+pub fn make_dir(dir: &Path) -> Result<(), AuditError> {
+    DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(AuditError::io("make the folder", dir))?;
+    let meta = std::fs::metadata(dir).map_err(AuditError::io("read", dir))?;
+    let mode = meta.permissions().mode() & 0o777;
+    if mode & 0o077 != 0 {
+        return Err(AuditError::Open { path: dir.to_owned(), mode });
+    }
+    Ok(())
+}
+
+fn create(dir: &Path, at: SystemTime) -> Result<(File, PathBuf), AuditError> {
+    let mut at = jiff::Timestamp::try_from(at).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
+    loop {
+        let path = dir.join(format!("{}-{}{EXTENSION}", at.strftime("%Y%m%dT%H%M%S.%6fZ"), std::process::id()));
+        match OpenOptions::new().append(true).create_new(true).mode(0o600).open(&path) {
+            Ok(file) => return Ok((file, path)),
+            // In containers every locum has the same pid.
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => at += Duration::from_micros(1),
+            // The folder is what the user can do something about.
+            Err(e) => return Err(AuditError::io("begin a file in", dir)(e)),
+        }
+    }
+}
+
+fn unsupported(error: io::Error) -> io::Result<()> {
+    if error.kind() == io::ErrorKind::Unsupported { Ok(()) } else { Err(error) }
+}
+
+pub fn file_name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// Whether a process may still write to `file`; where the disk knows no locks, nobody can tell.
+pub fn is_live(file: &File) -> bool {
+    match file.try_lock_shared() {
+        Ok(()) => {
+            let _ = file.unlock();
+            false
+        }
+        Err(TryLockError::WouldBlock | TryLockError::Error(_)) => true,
+    }
+}
+
+/// How a file ends: the hash of its last whole line, and how many bytes of a torn one follow.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Ending {
+    pub head: Option<Head>,
+    pub torn: u64,
+}
+
+/// Reads the end of `file` without the rest of it.
+pub fn ending(file: &mut File) -> io::Result<Ending> {
+    const REACH: u64 = 64 * 1024;
+    let len = file.seek(SeekFrom::End(0))?;
+    file.seek(SeekFrom::Start(len.saturating_sub(REACH)))?;
+    let mut tail = Vec::new();
+    file.take(REACH).read_to_end(&mut tail)?;
+    let whole = memchr::memrchr(b'\n', &tail).unwrap_or(0);
+    let start = memchr::memrchr(b'\n', &tail[..whole]).map_or(0, |at| at + 1);
+    let torn = if whole == 0 { tail.len() } else { tail.len() - whole - 1 } as u64;
+    Ok(Ending { head: chain::parts(&tail[start..whole]).map(|parts| parts.head), torn })
+}

@@ -1,0 +1,4 @@
+//! Streams around streams: what one adds to reading, while writing only passes through.
+
+pub mod read_ahead;
+pub mod read_gate;

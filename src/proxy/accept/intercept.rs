@@ -1,0 +1,102 @@
+//! Inside a tunnel: the first bytes tell TLS from HTTP; TLS is answered with our leaf for the tunnel's host.
+
+use super::connect::Client;
+use crate::ca::CaError;
+use crate::name::{Host, Scheme};
+use crate::proxy::exchange::conn::Conn;
+use crate::proxy::exchange::serve::serve;
+use rustls::ServerConfig;
+use rustls::server::Acceptor;
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+use tokio::io::AsyncReadExt as _;
+use tokio::sync::watch;
+use tokio_rustls::LazyConfigAcceptor;
+
+/// From the end of CONNECT to the end of the handshake.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(15);
+/// The first byte of a TLS record that holds a handshake message (RFC 8446, section 5.1).
+const TLS_HANDSHAKE: u8 = 0x16;
+
+/// Serves what comes through the tunnel.
+pub(crate) async fn run(mut client: Client, mut conn: Conn, stop: watch::Receiver<bool>) {
+    let mut stopping = stop.clone();
+    let first = tokio::select! {
+        first = tokio::time::timeout(HANDSHAKE_TIMEOUT, first_bytes(&mut client)) => first,
+        _ = stopping.wait_for(|stopped| *stopped) => return,
+    };
+    let Ok(Ok(first)) = first else { return };
+    match first {
+        [] => {}
+        [TLS_HANDSHAKE, ..] => tls(client, conn, stop).await,
+        [b'A'..=b'Z', ..] => {
+            let http2 = first.starts_with(b"PRI");
+            conn.set_scheme(Scheme::Http);
+            serve(conn, client.into_stream(), http2, stop).await;
+        }
+        _ => {
+            let why = "neither TLS nor HTTP came through the tunnel; [proxy] passthrough lets a host's bytes by unread";
+            conn.record_malformed(why.into());
+        }
+    }
+}
+
+/// What came first, without taking it: at least one byte, or nothing where the client left.
+async fn first_bytes(client: &mut Client) -> io::Result<&[u8]> {
+    if client.read.is_empty() {
+        client.stream.read_buf(&mut client.read).await?;
+    }
+    Ok(&client.read)
+}
+
+async fn tls(client: Client, mut conn: Conn, stop: watch::Receiver<bool>) {
+    let mut uncovered = None;
+    let handshake = async {
+        let start = LazyConfigAcceptor::new(Acceptor::default(), client.into_stream()).await?;
+        let hello = start.client_hello();
+        // some other host is asked for: it is told so over TLS, in words, and reaches nothing
+        let named = hello.server_name().map(str::parse::<Host>).transpose().map_err(io::Error::other)?;
+        let answer_as = conn.answer_as(named);
+        let known = |wanted: &[u8]| wanted == b"h2" || wanted == b"http/1.1";
+        let alpn_unknown = hello.alpn().is_some_and(|mut offered| !offered.any(known));
+        let config = match conn.leaves().config(&answer_as, SystemTime::now()) {
+            Ok(config) => config,
+            Err(CaError::NotCovered(host)) => {
+                uncovered = Some(host);
+                conn.leaves().nobody()
+            }
+            Err(e) => return Err(io::Error::other(e)),
+        };
+        start.into_stream(if alpn_unknown { without_alpn(&config) } else { config }).await
+    };
+    let why = match tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake).await {
+        Ok(Ok(stream)) => {
+            let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+            return serve(conn, stream, http2, stop).await;
+        }
+        Ok(Err(e)) => format!("the client's TLS handshake failed: {}", explain(&e)),
+        Err(_) => format!("the client's TLS handshake took over {} s", HANDSHAKE_TIMEOUT.as_secs()),
+    };
+    match uncovered {
+        Some(host) => drop(conn.record(&conn.uncovered(host))),
+        None => conn.record_malformed(why),
+    }
+}
+
+/// For clients that offer protocols we don't name, such as `http/1.0`: they get none, and speak HTTP/1.
+fn without_alpn(config: &ServerConfig) -> Arc<ServerConfig> {
+    let mut config = config.clone();
+    config.alpn_protocols.clear();
+    Arc::new(config)
+}
+
+fn explain(e: &io::Error) -> String {
+    use rustls::AlertDescription::{BadCertificate, CertificateUnknown, UnknownCA};
+    match e.get_ref().and_then(|e| e.downcast_ref::<rustls::Error>()) {
+        Some(rustls::Error::AlertReceived(UnknownCA | BadCertificate | CertificateUnknown)) => {
+            "it does not trust locum's CA (`locum ca export` gives the certificate, `locum env` the variables)".into()
+        }
+        _ => e.to_string(),
+    }
+}

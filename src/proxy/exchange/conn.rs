@@ -1,0 +1,184 @@
+//! The connection that requests come in on: who opened it, and for which host.
+
+use super::authorization::Caller;
+use super::websocket::handshake::Switch;
+use crate::ca::Leaves;
+use crate::name::{AgentName, Host, Origin, Scheme};
+use crate::policy::agent::AuthError;
+use crate::proxy::accept::connect::Admitted;
+use crate::proxy::accept::descendants::Descendant;
+use crate::proxy::refusal::Refusal;
+use crate::proxy::{Ruleset, Shared, Worker, early_info};
+use crate::record::ExchangeInfo;
+use http::header::{HOST, PROXY_AUTHORIZATION};
+use http::{HeaderValue, Method, Request, Version};
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::time::SystemTime;
+
+/// The connection that requests come in on.
+pub(crate) struct Conn {
+    pub worker: Arc<Worker>,
+    /// Who opened the tunnel; without one each request says for itself.
+    opener: Option<Arc<Caller>>,
+    /// The tunnel's host; without one each request names its own.
+    pub origin: Option<Origin>,
+    /// The host that the TLS handshake named, where it was not the tunnel's.
+    misdirected: Option<Host>,
+    /// Who asks where a request without a tunnel brings no token.
+    descendant: Option<Descendant>,
+    /// The client's process, where it was asked for.
+    pub pid: Option<u32>,
+    /// Exchanges that are not through.
+    pub under_way: Arc<AtomicUsize>,
+    /// What comes after HTTP, once a request has asked for it.
+    pub switch: Switch,
+}
+
+impl Conn {
+    /// The requests of a tunnel to `origin`.
+    pub fn tunnel(worker: Arc<Worker>, Admitted { agent, proof, pid }: Admitted, origin: Origin) -> Self {
+        let opener = Caller::new(agent, proof, &origin);
+        Self { opener: Some(Arc::new(opener)), origin: Some(origin), pid, ..Self::new(worker) }
+    }
+
+    /// Plain requests, each with its own host and its own credentials.
+    pub fn absolute(worker: Arc<Worker>, descendant: Option<Descendant>) -> Self {
+        let pid = descendant.as_ref().map(|r| r.pid);
+        Self { descendant, pid, ..Self::new(worker) }
+    }
+
+    fn new(worker: Arc<Worker>) -> Self {
+        let (under_way, switch) = (Arc::default(), Switch::default());
+        Self { worker, opener: None, origin: None, misdirected: None, descendant: None, pid: None, under_way, switch }
+    }
+
+    pub fn set_scheme(&mut self, scheme: Scheme) {
+        if let Some(origin) = &mut self.origin {
+            origin.scheme = scheme;
+        }
+    }
+
+    pub fn leaves(&self) -> &Leaves {
+        &self.shared().leaves
+    }
+
+    /// The host to answer a handshake as, which named `named`: another than the tunnel's is noted.
+    pub fn answer_as(&mut self, named: Option<Host>) -> Host {
+        let own = self.origin.as_ref().map(|o| o.host.clone());
+        match (named, own) {
+            (Some(named), Some(own)) if named != own => {
+                self.misdirected = Some(named.clone());
+                named
+            }
+            (Some(named), None) => named,
+            (_, Some(own)) => own,
+            (None, None) => Host::Ip(std::net::Ipv4Addr::UNSPECIFIED.into()),
+        }
+    }
+
+    /// Why a handshake that named `host` gets no certificate, where the CA doesn't cover that.
+    pub fn uncovered(&self, host: Host) -> Refusal {
+        match (&self.misdirected, &self.origin) {
+            (Some(inside), Some(tunnel)) => {
+                Refusal::Misdirected { inside: inside.to_string(), tunnel: tunnel.to_string() }
+            }
+            _ => Refusal::NotCovered { host, remedy: self.shared().config.ca_remedy },
+        }
+    }
+
+    /// Who asks, the opener of the tunnel or what the request itself says of its agent, and for which host.
+    pub fn caller<B>(
+        &self,
+        ruleset: &Arc<Ruleset>,
+        request: &Request<B>,
+        now: SystemTime,
+    ) -> Result<(Arc<Caller>, Origin), (AgentName, Refusal)> {
+        if let Some(opener) = &self.opener {
+            let asked = opener.agent(ruleset, now).and_then(|_| self.origin_of(request));
+            return asked.map(|origin| (opener.clone(), origin)).map_err(|refusal| (opener.name(), refusal));
+        }
+        let credentials = request.headers().get(PROXY_AUTHORIZATION).map(HeaderValue::as_bytes);
+        let (agent, proof) = match (ruleset.agents.authenticate(credentials, now), &self.descendant) {
+            (Ok(known), _) => known,
+            (Err(AuthError::Missing), Some(descendant)) => (descendant.agent.clone(), descendant.proof.clone()),
+            (Err(e), _) => return Err((AgentName::local(), Refusal::Unauthenticated(e))),
+        };
+        let origin = self.origin_of(request).map_err(|refusal| (agent.name.clone(), refusal))?;
+        Ok((Arc::new(Caller::new(agent, proof, &origin)), origin))
+    }
+
+    /// The host that a request is for, in which tunnel, `Host`, `:authority` and target agree.
+    pub fn origin_of<B>(&self, request: &Request<B>) -> Result<Origin, Refusal> {
+        let malformed = |why: &str| Refusal::Malformed(why.to_owned());
+        if *request.method() == Method::CONNECT {
+            return Err(Refusal::NotForwarded("CONNECT comes first on a connection, and not inside a tunnel"));
+        }
+        let uri = request.uri();
+        let scheme = match uri.scheme_str() {
+            Some("http") => Some(Scheme::Http),
+            Some("https") => Some(Scheme::Https),
+            Some(_) => return Err(malformed("the target's scheme is neither http nor https")),
+            None => None,
+        };
+        let origin = match &self.origin {
+            Some(origin) => origin.clone(),
+            None => {
+                let authority = uri.authority().ok_or_else(|| malformed("the target names no host"))?;
+                if scheme != Some(Scheme::Http) {
+                    return Err(Refusal::NotForwarded("https:// goes through CONNECT"));
+                }
+                Origin::parse(Scheme::Http, authority.as_str()).map_err(|e| Refusal::Malformed(e.to_string()))?
+            }
+        };
+        if let Some(inside) = &self.misdirected {
+            return Err(Refusal::Misdirected { inside: inside.to_string(), tunnel: origin.to_string() });
+        }
+        if scheme.is_some_and(|s| s != origin.scheme) {
+            return Err(malformed("the target's scheme is not the connection's"));
+        }
+        let mut hosts = request.headers().get_all(HOST).iter();
+        let host = hosts.next();
+        if hosts.next().is_some() {
+            return Err(malformed("two Host headers"));
+        }
+        if host.is_none() && uri.authority().is_none() && request.version() != Version::HTTP_10 {
+            return Err(malformed("no Host header"));
+        }
+        let named = host.map(HeaderValue::as_bytes).into_iter().chain(uri.authority().map(|a| a.as_str().as_bytes()));
+        for name in named {
+            if !names(name, &origin) {
+                let inside = String::from_utf8_lossy(name).into_owned();
+                return Err(Refusal::Misdirected { inside, tunnel: origin.to_string() });
+            }
+        }
+        Ok(origin)
+    }
+
+    /// Records a tunnel that never came to a request.
+    pub fn record_malformed(&self, why: String) {
+        self.record(&Refusal::Malformed(why));
+    }
+
+    pub fn record(&self, refusal: &Refusal) -> Arc<ExchangeInfo> {
+        let agent = self.opener.as_ref().map_or_else(AgentName::local, |opener| opener.name());
+        let info = early_info(self.shared(), agent, "", self.origin.as_ref());
+        self.shared().record_refusal(info.clone(), refusal);
+        info
+    }
+
+    pub fn shared(&self) -> &Arc<Shared> {
+        &self.worker.shared
+    }
+}
+
+/// Whether an authority as written is `origin`'s.
+fn names(written: &[u8], origin: &Origin) -> bool {
+    if let Host::Dns(name) = &origin.host
+        && origin.port == origin.scheme.default_port()
+        && written.eq_ignore_ascii_case(name.as_bytes())
+    {
+        return true;
+    }
+    std::str::from_utf8(written).is_ok_and(|w| Origin::parse(origin.scheme, w).is_ok_and(|o| o == *origin))
+}

@@ -1,0 +1,173 @@
+//! A body that is rewritten while it streams: each key is asked for again when its placeholder comes, and recorded before it
+//! leaves.
+
+use super::limited::LimitedBody;
+use super::{Fault, TURN};
+use crate::audit::write::log::Commit;
+use crate::name::KeyName;
+use crate::proxy::exchange::authorization::{Authorization, BodyKeys, Renewed};
+use crate::proxy::exchange::decode_budget::Reservation;
+use crate::proxy::exchange::outcome::BodyProgress;
+use crate::proxy::exchange::substitutions;
+use crate::record::Operation;
+use crate::rewrite::decoded_body::Rewriter;
+use crate::rewrite::digests;
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode};
+use http_body::{Body as _, Frame};
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll, ready};
+
+/// Rewritten while it streams: nothing leaves before the record of the keys in it is written, and no key is used before it
+/// was asked whether it still may be.
+pub struct Rewriting {
+    inner: LimitedBody,
+    engine: Rewriter,
+    ready: VecDeque<Bytes>,
+    trailers: Option<HeaderMap>,
+    ended: bool,
+    recorded: Vec<u64>,
+    committing: Option<Commit>,
+    keys: BodyKeys,
+    /// For the key that the engine waits for.
+    asking: Option<Asking>,
+    /// All of it has come.
+    at_end: bool,
+    /// The keys in what is ready.
+    leaving: Vec<KeyName>,
+    pub(crate) progress: Arc<BodyProgress>,
+    /// For as long as its codings are open.
+    _room: Option<Reservation>,
+}
+
+type Asking = Pin<Box<dyn Future<Output = Result<Renewed, Fault>> + Send>>;
+
+impl Rewriting {
+    pub(crate) fn new(
+        inner: LimitedBody,
+        engine: Rewriter,
+        keys: BodyKeys,
+        progress: Arc<BodyProgress>,
+        reservation: Option<Reservation>,
+    ) -> Self {
+        let (ready, recorded, leaving) = Default::default();
+        let (trailers, committing, asking) = (None, None, None);
+        let (ended, at_end, _room) = (false, false, reservation);
+        Self {
+            inner,
+            engine,
+            ready,
+            trailers,
+            ended,
+            recorded,
+            committing,
+            keys,
+            asking,
+            at_end,
+            leaving,
+            progress,
+            _room,
+        }
+    }
+
+    pub(crate) fn authorization(&self) -> &Arc<Authorization> {
+        self.keys.authorization()
+    }
+
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {
+        for _ in 0..TURN {
+            if let Some(commit) = &mut self.committing {
+                let written = ready!(Pin::new(commit).poll(cx));
+                self.committing = None;
+                if let Err(e) = written {
+                    return Poll::Ready(Some(Err(Fault::Audit(e.to_string()))));
+                }
+            }
+            if let Some(data) = self.ready.pop_front() {
+                // it may have waited for long until the upstream took more
+                if !self.leaving.is_empty() {
+                    self.keys.hold(&self.leaving)?;
+                }
+                self.progress.bytes_out.fetch_add(data.len() as u64, Ordering::Relaxed);
+                return Poll::Ready(Some(Ok(Frame::data(data))));
+            }
+            // what is in the coder leaves with a later piece
+            if !self.engine.holds_back() {
+                self.leaving.clear();
+            }
+            if self.ended {
+                return Poll::Ready(self.trailers.take().map(|t| Ok(Frame::trailers(t))));
+            }
+            let mut out = Vec::new();
+            ready!(self.advance(cx, &mut out))?;
+            self.progress.kept.store(self.engine.kept(), Ordering::Relaxed);
+            self.ready.extend(out.into_iter().filter(|data| !data.is_empty()));
+            self.record();
+        }
+        // there is more to do, and others on this thread have waited long enough
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// Goes on by one piece: with what waits for a key, with what is left of the last, or with the next.
+    fn advance(&mut self, cx: &mut Context<'_>, out: &mut Vec<Bytes>) -> Poll<Result<(), Fault>> {
+        let keys = &self.keys;
+        if let Some(wanted) = self.engine.wanted() {
+            let asking = self.asking.get_or_insert_with(|| Box::pin(keys.ask(wanted.clone())));
+            let renewed = ready!(asking.as_mut().poll(cx));
+            self.asking = None;
+            self.engine.renew(self.keys.take(renewed?));
+            return Poll::Ready(if self.at_end { self.finish(out) } else { Ok(self.engine.resume(out)?) });
+        }
+        self.engine.doubt(|key| !keys.is_current(key));
+        if self.engine.step(out)? || !out.is_empty() {
+            return Poll::Ready(Ok(()));
+        }
+        let frame = ready!(Pin::new(&mut self.inner).poll_frame(cx));
+        self.keys.authorization().agent_holds()?;
+        match frame {
+            None => self.finish(out)?,
+            Some(Err(cut)) => return Poll::Ready(Err(cut.into())),
+            Some(Ok(frame)) => match frame.into_data() {
+                Ok(data) => self.engine.push(data, out)?,
+                Err(frame) => self.trailers = frame.into_trailers().ok(),
+            },
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn finish(&mut self, out: &mut Vec<Bytes>) -> Result<(), Fault> {
+        self.engine.finish(out)?;
+        self.at_end = true;
+        if self.engine.wanted().is_some() {
+            return Ok(());
+        }
+        self.ended = true;
+        let changed = self.engine.recodes() || !self.engine.uses().is_empty();
+        match self.trailers.as_ref().and_then(digests::first).filter(|_| changed) {
+            None => Ok(()),
+            Some(name) => {
+                let why =
+                    format!("{name} after the body can't be kept right for a long one that has changed; leave it out");
+                Err(Fault::Body { status: StatusCode::BAD_REQUEST, why })
+            }
+        }
+    }
+
+    /// Queues the records of what has been used since the last time: nothing that is ready goes out before they are written.
+    fn record(&mut self) {
+        let Authorization { shared, info, .. } = &**self.keys.authorization();
+        let records = substitutions(info, self.engine.uses(), &mut self.recorded);
+        self.engine.uses().iter().for_each(|used| self.progress.use_key(&used.key));
+        if !records.is_empty() {
+            self.committing = Some(shared.commit(&records));
+            self.leaving.extend(records.into_iter().filter_map(|record| match record.operation {
+                Operation::Key(key) => Some(key),
+                _ => None,
+            }));
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! Where in a JSON text a placeholder stands: whether it is a whole string value, and at which pointer.
+
+mod lexemes;
+mod path;
+mod tokens;
+
+pub(crate) use tokens::Texts;
+
+use super::format::{EscapeStyle, Location, Match};
+use path::Path;
+use std::ops::Range;
+use tokens::Tokens;
+
+/// So much space after a string is waited for, to see what follows it.
+const MAX_SPACE: usize = 4096;
+
+/// JSON as far as it is valid to the letter.
+#[derive(Debug)]
+pub(crate) struct Walker {
+    tokens: Tokens,
+}
+
+impl Walker {
+    /// `pointers` are those that bindings ask for.
+    pub fn new<'p>(texts: Texts, pointers: impl Iterator<Item = &'p str>) -> Self {
+        Self { tokens: Tokens::new(texts, Path::new(pointers)) }
+    }
+
+    pub fn advance(&mut self, bytes: &[u8]) {
+        self.tokens.advance(bytes);
+    }
+
+    /// Whether all that has gone by is JSON, and may end here.
+    pub fn is_whole(&self) -> bool {
+        self.tokens.is_whole()
+    }
+
+    /// Whether it was no JSON after all.
+    pub fn is_lost(&self) -> bool {
+        self.tokens.is_lost()
+    }
+
+    pub fn sight(&self, hay: &[u8], at: &Range<usize>, last: bool) -> Match<'_> {
+        let Some(whole) = self.whole_value(hay, at.end, last) else { return Match::More };
+        let pointer = self.tokens.pointer().filter(|_| whole);
+        Match::Location(Location { whole, field: None, pointer, dress: EscapeStyle::Json })
+    }
+
+    /// Whether what ends at `end` is all of a string, and the string a value. `None` where the bytes end before that is known.
+    fn whole_value(&self, hay: &[u8], end: usize, last: bool) -> Option<bool> {
+        if !self.tokens.in_fresh_value() {
+            return Some(false);
+        }
+        match hay.get(end) {
+            Some(b'"') => {}
+            None if !last => return None,
+            _ => return Some(false),
+        }
+        let after = hay.get(end + 1..).unwrap_or_default();
+        match after.iter().take(MAX_SPACE).position(|b| !is_space(*b)) {
+            Some(at) => Some(self.tokens.may_follow(&after[..at], after[at])),
+            None if after.len() >= MAX_SPACE => Some(false),
+            None => last.then(|| self.tokens.may_end()),
+        }
+    }
+}
+
+pub(crate) fn is_space(b: u8) -> bool {
+    matches!(b, b' ' | b'\t' | b'\n' | b'\r')
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,232 @@
+//! Coded bodies in portions: opened for the way back, and opened, rewritten and closed again for the way out. What a few bytes
+//! unfold to is never there as a whole, so that neither memory nor one turn of work grows with it.
+
+use super::body::BodyRewriter;
+use super::body::ledger::{BodyFault, BodyKey, Use};
+use super::coding::{Coding, CodingError, Decoder, Encoder, Limits};
+use crate::name::KeyName;
+use bytes::Bytes;
+
+/// The size of a portion.
+pub const PORTION: usize = 64 * 1024;
+
+/// A coded body being opened.
+#[derive(Debug)]
+pub struct DecodedBody {
+    decoder: Decoder,
+    /// What has come and is not opened yet.
+    coded: Bytes,
+    /// More may come out of what has come.
+    more: bool,
+}
+
+impl DecodedBody {
+    /// A response, which is passed on as it opens: to how much is for the agent to judge, as if it opened it itself. Only what
+    /// comes between stacked codings is seen by nobody, and held to limits.
+    pub fn response(codings: &[Coding]) -> Result<Self, CodingError> {
+        let none = Limits { ratio: u64::MAX, free: u64::MAX, total: u64::MAX };
+        Self::new(codings, if codings.len() > 1 { Limits::default() } else { none })
+    }
+
+    fn new(codings: &[Coding], limits: Limits) -> Result<Self, CodingError> {
+        Ok(Self { decoder: Decoder::new(codings, limits)?, coded: Bytes::new(), more: false })
+    }
+
+    /// Brings more of the coded body.
+    pub fn feed(&mut self, coded: Bytes) {
+        self.coded = if self.coded.is_empty() { coded } else { [&self.coded[..], &coded].concat().into() };
+        self.more = true;
+    }
+
+    /// The next portion; `None` once all that can be known from what has come has been given.
+    pub fn portion(&mut self) -> Result<Option<Bytes>, CodingError> {
+        if !self.more {
+            return Ok(None);
+        }
+        let mut out = Vec::new();
+        self.more = !self.decoder.decode(&mut self.coded, &mut out, PORTION)?;
+        Ok((!out.is_empty()).then(|| out.into()))
+    }
+
+    /// Whether the body was complete.
+    pub fn finish(&self) -> Result<(), CodingError> {
+        self.decoder.finish()
+    }
+}
+
+/// A request's body rewritten inside its codings, if it has any.
+pub struct Rewriter {
+    engine: BodyRewriter,
+    /// The body is there as a whole, and comes in one piece.
+    whole: bool,
+    coded: Option<Box<Coded>>,
+}
+
+struct Coded {
+    codings: Vec<Coding>,
+    opened: DecodedBody,
+    /// A whole body that is opened a first time, to be judged; after that it is opened anew, so that it is never there unfolded.
+    ahead: Option<Bytes>,
+    encoder: Encoder,
+    /// What came in one piece leaves as one, before the next comes.
+    flushes: bool,
+    /// Something has been put in that has not been flushed.
+    unflushed: bool,
+    /// Something has come at all: a body of no bytes is complete in any coding, and stays one.
+    begun: bool,
+}
+
+impl Rewriter {
+    /// `codings` in the order of the header.
+    pub fn new(engine: BodyRewriter, codings: &[Coding]) -> Result<Self, BodyFault> {
+        if codings.is_empty() {
+            return Ok(Self { engine, whole: false, coded: None });
+        }
+        let coded = Coded {
+            codings: codings.to_vec(),
+            opened: DecodedBody::new(codings, Limits::default())?,
+            ahead: None,
+            encoder: Encoder::new(codings)?,
+            flushes: true,
+            unflushed: false,
+            begun: false,
+        };
+        Ok(Self { engine, whole: false, coded: Some(Box::new(coded)) })
+    }
+
+    /// For a body that is there as a whole and comes in one piece: it is judged to its end before any of it is rewritten, and
+    /// nothing has to be flushed before its end.
+    pub fn of_whole(engine: BodyRewriter, codings: &[Coding]) -> Result<Self, BodyFault> {
+        let mut rewriter = Self::new(engine, codings)?;
+        rewriter.whole = true;
+        rewriter.coded.iter_mut().for_each(|coded| coded.flushes = false);
+        Ok(rewriter)
+    }
+
+    pub fn uses(&self) -> &[Use] {
+        self.engine.uses()
+    }
+
+    /// How many placeholders were left as they are.
+    pub fn kept(&self) -> u64 {
+        self.engine.kept()
+    }
+
+    /// See [`BodyRewriter::doubt`].
+    pub fn doubt(&mut self, is_doubtful: impl Fn(&KeyName) -> bool) {
+        self.engine.doubt(is_doubtful);
+    }
+
+    /// See [`BodyRewriter::wanted`].
+    pub fn wanted(&self) -> Option<&BodyKey> {
+        self.engine.wanted()
+    }
+
+    /// See [`BodyRewriter::renew`].
+    pub fn renew(&mut self, key: BodyKey) {
+        self.engine.renew(key);
+    }
+
+    /// See [`BodyRewriter::resume`].
+    pub fn resume(&mut self, out: &mut Vec<Bytes>) -> Result<(), BodyFault> {
+        let Some(coded) = &mut self.coded else { return self.engine.resume(out) };
+        let mut rewritten = Vec::new();
+        self.engine.resume(&mut rewritten)?;
+        coded.take(&rewritten, out)
+    }
+
+    /// Whether what goes out is not the bytes that came, even if no key was used.
+    pub fn recodes(&self) -> bool {
+        self.coded.is_some()
+    }
+
+    /// Whether something that was pushed is still to leave its coding.
+    pub fn holds_back(&self) -> bool {
+        self.coded.as_ref().is_some_and(|coded| coded.unflushed)
+    }
+
+    /// Takes a piece. What it comes to is in `out` once [`step`](Self::step) has said that there is no more.
+    pub fn push(&mut self, piece: Bytes, out: &mut Vec<Bytes>) -> Result<(), BodyFault> {
+        match &mut self.coded {
+            None if self.whole => self.engine.push_whole(piece, out),
+            None => self.engine.push(piece, out),
+            Some(coded) => {
+                coded.begun |= !piece.is_empty();
+                coded.ahead = self.whole.then(|| piece.clone());
+                coded.opened.feed(piece);
+                Ok(())
+            }
+        }
+    }
+
+    /// Rewrites one portion of what a piece unfolds to. `false`: there is no more, and all that can go on is in `out`.
+    pub fn step(&mut self, out: &mut Vec<Bytes>) -> Result<bool, BodyFault> {
+        let Some(coded) = &mut self.coded else { return Ok(false) };
+        if let Some(body) = coded.ahead.take() {
+            let matters = coded.opened.portion()?.is_some_and(|portion| self.engine.read_ahead(&portion));
+            if matters {
+                coded.ahead = Some(body);
+            } else {
+                coded.again(body)?;
+            }
+            return Ok(true);
+        }
+        let Some(portion) = coded.opened.portion()? else {
+            if std::mem::take(&mut coded.unflushed) && coded.flushes {
+                coded.close(&[], out, Encoder::flush)?;
+            }
+            return Ok(false);
+        };
+        let mut rewritten = Vec::new();
+        self.engine.push(portion, &mut rewritten)?;
+        coded.take(&rewritten, out)?;
+        Ok(true)
+    }
+
+    /// The body has ended. Where a key is [`wanted`](Self::wanted) after that, it is to be said again once that is renewed.
+    pub fn finish(&mut self, out: &mut Vec<Bytes>) -> Result<(), BodyFault> {
+        let Some(coded) = &mut self.coded else { return self.engine.finish(out) };
+        coded.opened.finish()?;
+        let mut rewritten = Vec::new();
+        self.engine.finish(&mut rewritten)?;
+        if !coded.begun {
+            return Ok(());
+        }
+        if self.engine.wanted().is_some() {
+            return coded.take(&rewritten, out);
+        }
+        coded.close(&rewritten, out, |encoder, made| std::mem::take(encoder).finish(made))
+    }
+}
+
+impl Coded {
+    /// Opens a body from its beginning.
+    fn again(&mut self, body: Bytes) -> Result<(), CodingError> {
+        // the windows of the first time go before there are others
+        self.opened = DecodedBody::new(&[], Limits::default())?;
+        self.opened = DecodedBody::new(&self.codings, Limits::default())?;
+        self.opened.feed(body);
+        Ok(())
+    }
+
+    /// Closes what will be flushed later.
+    fn take(&mut self, pieces: &[Bytes], out: &mut Vec<Bytes>) -> Result<(), BodyFault> {
+        self.unflushed |= !pieces.is_empty();
+        self.close(pieces, out, |_, _| Ok(()))
+    }
+
+    fn close(
+        &mut self,
+        pieces: &[Bytes],
+        out: &mut Vec<Bytes>,
+        then: impl FnOnce(&mut Encoder, &mut Vec<u8>) -> Result<(), CodingError>,
+    ) -> Result<(), BodyFault> {
+        let mut made = Vec::new();
+        for piece in pieces {
+            self.encoder.encode(piece, &mut made)?;
+        }
+        then(&mut self.encoder, &mut made)?;
+        out.extend((!made.is_empty()).then(|| made.into()));
+        Ok(())
+    }
+}

@@ -1,0 +1,49 @@
+//! Keys that came by the process's environment, which was emptied of them at the start.
+
+use crate::memory::{Environment, Plaintext};
+use crate::name::KeyName;
+use crate::secrets::{Source, SourceError, value};
+use std::sync::Arc;
+
+pub struct EnvSource {
+    environment: Arc<Environment>,
+    variable: String,
+}
+
+impl EnvSource {
+    pub fn new(environment: Arc<Environment>, variable: impl Into<String>) -> Self {
+        Self { environment, variable: variable.into() }
+    }
+}
+
+impl Source for EnvSource {
+    fn describe(&self) -> String {
+        format!("environment {}", self.variable)
+    }
+
+    fn load(&self) -> Result<Option<Plaintext>, SourceError> {
+        let lost = |e| SourceError::new(format!("{}: {e}", self.describe()), "restart locum with the variable set");
+        match self.environment.get(&self.variable).map_err(lost)? {
+            // what an agent has in this place, from a file or from a `locum run` around this one, is no value
+            Some(raw) if KeyName::is_placeholder(raw.expose()) => Ok(None),
+            Some(raw) => value::clean(raw, &self.describe()),
+            None => Ok(None),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_variable_gives_its_value_or_none() {
+        let env = Arc::new(Environment::from([("A", "sk-1\n"), ("B", ""), ("C", "a\nb"), ("E", "<<a_key>>")]));
+        let load = |name| EnvSource::new(env.clone(), name).load().map(|v| v.map(|v| v.expose().to_vec()));
+        assert_eq!(load("A"), Ok(Some(b"sk-1".to_vec())));
+        assert_eq!(load("B"), Ok(None));
+        assert_eq!(load("D"), Ok(None));
+        assert_eq!(load("E"), Ok(None));
+        assert!(load("C").unwrap_err().what.contains("environment C"));
+    }
+}

@@ -1,0 +1,6 @@
+//! Where the value of a key can be read from.
+
+pub mod auto;
+pub mod env;
+pub mod exec;
+pub mod file;
