@@ -65,6 +65,7 @@ pub mod config;
 pub mod disk;
 pub mod io;
 pub mod memory;
+pub mod metrics;
 pub mod name;
 pub mod place;
 pub mod policy;

@@ -11,6 +11,7 @@ use crate::ca::{CaError, keep};
 use crate::config::Settings;
 use crate::config::audit::Action;
 use crate::memory::Plaintext;
+use crate::proxy::Recorder;
 use crate::record::{Event, Record};
 use crate::secrets::{FileSource, SecretBackends, Source as _};
 use crate::upstream::dial::Dialer;
@@ -85,12 +86,12 @@ pub(super) fn alerts(
 ) -> Result<(Alerts, Option<Webhook>), AppError> {
     let (outbox, webhook) = webhook(settings, backends, log, tls)?.unzip();
     let refuse = settings.anomaly.action == Action::Refuse;
-    Ok((Alerts::new(settings.anomaly.limits.clone(), refuse, log.clone(), outbox), webhook))
+    Ok((Alerts::new(settings.anomaly.limits.clone(), refuse, outbox), webhook))
 }
 
 /// Takes the limits of new settings over.
-pub(super) fn reload(alerts: &Alerts, settings: &Settings) {
-    alerts.set(settings.anomaly.limits.clone(), settings.anomaly.action == Action::Refuse);
+pub(super) fn reload(recorder: &Recorder, settings: &Settings) {
+    recorder.watch_by(settings.anomaly.limits.clone(), settings.anomaly.action == Action::Refuse);
 }
 
 /// The webhook, before it is served.
@@ -155,8 +156,8 @@ impl Webhook {
 
 impl Served {
     /// Lets what is under way arrive; a webhook that is dead keeps nobody.
-    pub fn finish(self, alerts: &Alerts) {
-        alerts.finish();
+    pub fn finish(self, recorder: &Recorder) {
+        recorder.finish_alerts();
         if self.0.recv_timeout(GOODBYE) == Err(mpsc::RecvTimeoutError::Timeout) {
             tracing::warn!("the webhook is not reached, and may not know where the audit ended");
         }

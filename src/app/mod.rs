@@ -14,11 +14,13 @@ use crate::ca::{Authorities, Authority, Leaves};
 use crate::config::keys::KeySetting;
 use crate::config::settings::{CaSource, Settings};
 use crate::memory::{self, Environment};
+use crate::metrics::Counts;
 use crate::policy::Agent;
 use crate::policy::agent::{Proof, TokenHash};
 use crate::proxy::accept::descendants::Descendants;
 use crate::proxy::accept::listen;
-use crate::proxy::{self, ExchangeIds, Ruleset, ScrubCache, Shared, Worker};
+use crate::proxy::exchange::worker::Worker;
+use crate::proxy::{self, Recorder, Ruleset, Shared};
 use crate::secrets::{SecretBackends, Secrets};
 use crate::upstream::dial::Dialer;
 use crate::upstream::pool::Pool;
@@ -27,7 +29,7 @@ use arc_swap::ArcSwap;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::sync::atomic::AtomicUsize;
 use std::time::SystemTime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -122,13 +124,9 @@ impl App {
             ruleset: ArcSwap::from_pointee(ruleset),
             changes: watch::Sender::new(()),
             secrets,
-            audit: log,
-            alerts,
-            cut: AtomicBool::new(false),
+            recorder: Arc::new(Recorder::new(log, alerts, random()?)),
             leaves,
             open: AtomicUsize::new(0),
-            ids: ExchangeIds::new(random()?),
-            counters: proxy::Counters::default(),
             meters: proxy::Meters::default(),
             decode_budget: Arc::default(),
             descendants: descendants.map(|(hash, agent)| Arc::new(Descendants::new(agent, Proof::of(hash)))),
@@ -183,12 +181,12 @@ impl App {
         &self.active_keys
     }
 
-    pub fn counts(&self) -> proxy::Counts {
-        self.shared.counters.read()
+    pub fn counts(&self) -> Counts {
+        self.shared.recorder.counts()
     }
 
     pub fn audit_path(&self) -> Option<PathBuf> {
-        self.shared.audit.path()
+        self.shared.recorder.path()
     }
 
     /// Starts a runtime per core; all accept from the one listener.
@@ -206,7 +204,7 @@ impl App {
             let worker = Worker {
                 shared: self.shared.clone(),
                 pool: Pool::new(self.dialer.clone(), self.tls.clone()),
-                patterns: ScrubCache::default(),
+                scrub_cache: Default::default(),
             };
             pools.push(worker.pool.clone());
             let (worker, stopped, mut is_cut) = (Arc::new(worker), stopped.clone(), is_cut.clone());

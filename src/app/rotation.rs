@@ -66,7 +66,7 @@ impl Running {
         let mut record = Record::new(SystemTime::now(), Event::Config, format!("ca {what}"));
         record.success = Some(true);
         record.reason = Some(ca.to_string());
-        self.app.shared.audit.append(&record);
+        self.app.shared.recorder.append(&record);
         self.app.ca = ca;
     }
 }

@@ -15,7 +15,6 @@ use crate::record::{Event, Previous, Record};
 use crate::upstream::pool::Pool;
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::sync::mpsc::RecvTimeoutError;
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
@@ -55,7 +54,7 @@ pub struct Cutter {
 impl Cutter {
     /// Cuts every exchange that is under way; each tells the audit so.
     pub fn cut(&self) {
-        self.shared.cut.store(true, Ordering::Relaxed);
+        self.shared.recorder.cut();
         self.cut.send_replace(true);
     }
 }
@@ -92,7 +91,7 @@ impl Running {
         let changed = changes(&self.app.active_keys, &active);
         ruleset.keys = shared.secrets.reload(sources(&active, backends));
         shared.take_over(ruleset);
-        audit::reload(&shared.alerts, &settings);
+        audit::reload(&shared.recorder, &settings);
         // what carried a key that is bound elsewhere now, or gone, carries nothing more
         self.pools.iter().for_each(|pool| pool.close(|_| true));
         self.app.active_keys = active.into_iter().cloned().collect();
@@ -103,7 +102,7 @@ impl Running {
 
     /// Resolves when all that has happened so far is in the audit.
     pub async fn flush_audit(&self) -> Result<(), AuditError> {
-        self.app.shared.audit.flush().await
+        self.app.shared.recorder.flush().await
     }
 
     /// Asks the sources that may have something new, so that a changed key is in use within a second or so. It borrows
@@ -157,7 +156,7 @@ impl Running {
         let mut record = Record::new(SystemTime::now(), Event::Config, "reload");
         record.success = Some(true);
         record.reason = Some(changed);
-        self.app.shared.audit.append(&record);
+        self.app.shared.recorder.append(&record);
     }
 
     /// Drops all keys from memory; nothing is replaced until the next reload. What came by the environment is gone for good.
@@ -167,7 +166,7 @@ impl Running {
         self.app.shared.note_change();
         let mut record = Record::new(SystemTime::now(), Event::Key, "wipe");
         record.success = Some(true);
-        self.app.shared.audit.append(&record);
+        self.app.shared.recorder.append(&record);
     }
 
     /// For whoever will not wait until it has drained.
@@ -197,11 +196,11 @@ impl Running {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let stop = Record::new(SystemTime::now(), Event::Stop, "locum");
         let shared = &self.app.shared;
-        let closed = runtime.map_or(Ok(()), |runtime| runtime.block_on(shared.audit.close(stop)));
+        let closed = runtime.map_or(Ok(()), |runtime| runtime.block_on(shared.recorder.close(stop)));
         if let Some(webhook) = self.webhook {
-            webhook.finish(&shared.alerts);
+            webhook.finish(&shared.recorder);
         }
-        closed.map(|()| shared.audit.head())
+        closed.map(|()| shared.recorder.head())
     }
 }
 

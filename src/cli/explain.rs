@@ -188,7 +188,7 @@ fn body_of(body: &[u8], permit: &Permit, live: &crate::proxy::Ruleset, headers: 
     });
     let mut engine = BodyRewriter::new(live.vocabulary.clone(), headers.get("content-type"), keys.collect());
     let (body, mut out) = (Bytes::copy_from_slice(body), Vec::new());
-    let held = body.len() as u64 <= crate::proxy::HELD;
+    let held = body.len() as u64 <= crate::proxy::Limits::default().held_body;
     let pushed = if held { engine.push_whole(body, &mut out) } else { engine.push(body, &mut out) };
     let done = pushed.and_then(|()| engine.finish(&mut out));
     replaced(engine.uses().iter().map(|u| (&u.key, &u.place, u.count)));

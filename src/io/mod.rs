@@ -1,4 +1,5 @@
-//! Streams around streams: what one adds to reading, while writing only passes through.
+//! Buffers and streams: bodies in pieces, and what is put around a stream to change how it is read.
 
+pub mod body_buffer;
 pub mod read_ahead;
 pub mod read_gate;

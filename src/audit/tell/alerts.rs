@@ -4,7 +4,6 @@
 use super::webhook::{Notice, Outbox};
 use crate::anomaly::{Config, Fact, Finding, Severity, UNREQUESTED, Watch};
 use crate::audit::read::lines::{Value, members, seconds};
-use crate::audit::write::log::Log;
 use crate::record::{Event, KeyRef, Record, key_of};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -16,7 +15,6 @@ pub struct Alerts {
     watch: Mutex<Watch>,
     /// Whether what is unusual has to rest.
     refuse: AtomicBool,
-    log: Log,
     outbox: Option<Outbox>,
 }
 
@@ -28,8 +26,8 @@ pub struct Cooldown {
 }
 
 impl Alerts {
-    pub fn new(config: Config, refuse: bool, log: Log, outbox: Option<Outbox>) -> Self {
-        Alerts { watch: Mutex::new(Watch::new(config)), refuse: refuse.into(), log, outbox }
+    pub fn new(config: Config, refuse: bool, outbox: Option<Outbox>) -> Self {
+        Alerts { watch: Mutex::new(Watch::new(config)), refuse: refuse.into(), outbox }
     }
 
     /// Takes other limits over; what was seen so far counts on.
@@ -38,16 +36,19 @@ impl Alerts {
         self.refuse.store(refuse, Ordering::Relaxed);
     }
 
-    /// Takes a record that goes into the audit.
-    pub fn note(&self, record: &Record) {
+    /// Takes a record that goes into the audit: the records of what is unusual about it go there too.
+    pub fn note(&self, record: &Record) -> Vec<Record> {
         let found = self.watch().take(&Fact::from(record));
-        for finding in found {
-            self.tell(record, finding);
-        }
+        found.into_iter().map(|finding| self.tell(record, finding)).collect()
     }
 
     /// Whether a request by this agent with one of these keys has to wait.
-    pub fn rest<'k>(&self, agent: &str, keys: impl IntoIterator<Item = &'k str>, now: SystemTime) -> Option<Cooldown> {
+    pub fn cooldown<'k>(
+        &self,
+        agent: &str,
+        keys: impl IntoIterator<Item = &'k str>,
+        now: SystemTime,
+    ) -> Option<Cooldown> {
         if !self.refuse.load(Ordering::Relaxed) {
             return None;
         }
@@ -70,7 +71,7 @@ impl Alerts {
         self.watch.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn tell(&self, cause: &Record, finding: Finding) {
+    fn tell(&self, cause: &Record, finding: Finding) -> Record {
         let severity = finding.severity.as_str();
         match finding.severity {
             Severity::Low => tracing::info!(severity, "unusual: {finding}"),
@@ -81,10 +82,11 @@ impl Alerts {
         record.key_ref = finding.key.as_ref().map(|key| KeyRef::Written(format!("<<{key}_key>>")));
         record.count = Some(finding.seen);
         record.reason = Some(format!("{}, {severity}: {finding}", finding.kind.as_str()));
-        self.log.append(&record);
-        let Some(outbox) = &self.outbox else { return };
-        let exchange = cause.info.as_ref().map(|info| info.exchange.clone()).unwrap_or_default();
-        outbox.send(Notice { at: cause.at, exchange, finding });
+        if let Some(outbox) = &self.outbox {
+            let exchange = cause.info.as_ref().map(|info| info.exchange.clone()).unwrap_or_default();
+            outbox.send(Notice { at: cause.at, exchange, finding });
+        }
+        record
     }
 }
 
@@ -134,17 +136,17 @@ mod tests {
     async fn a_finding_is_recorded_and_makes_others_wait_where_that_is_wanted() {
         let dir = tempfile::tempdir().unwrap();
         let log = log(dir.path());
-        let alerts = Alerts::new(config(), false, log.clone(), None);
+        let alerts = Alerts::new(config(), false, None);
         let at = |second| UNIX_EPOCH + Duration::from_secs(second);
-        (0..3).for_each(|second| alerts.note(&used(second)));
-        assert_eq!(alerts.rest("local", ["openai"], at(3)), None);
+        (0..3).for_each(|second| alerts.note(&used(second)).iter().for_each(|found| log.append(found)));
+        assert_eq!(alerts.cooldown("local", ["openai"], at(3)), None);
         alerts.set(config(), true);
         let rest = |seconds| Some(Cooldown { who: "key openai".into(), seconds });
-        assert_eq!(alerts.rest("local", ["openai"], at(3)), rest(59));
-        assert_eq!(alerts.rest("other", ["brave", "openai"], at(61)), rest(1));
-        assert_eq!(alerts.rest("local", ["openai"], at(62)), None);
-        assert_eq!(alerts.rest("local", ["brave"], at(3)), None);
-        assert_eq!(alerts.rest("local", [], at(3)), None);
+        assert_eq!(alerts.cooldown("local", ["openai"], at(3)), rest(59));
+        assert_eq!(alerts.cooldown("other", ["brave", "openai"], at(61)), rest(1));
+        assert_eq!(alerts.cooldown("local", ["openai"], at(62)), None);
+        assert_eq!(alerts.cooldown("local", ["brave"], at(3)), None);
+        assert_eq!(alerts.cooldown("local", [], at(3)), None);
         log.flush().await.unwrap();
         let mut reasons = Vec::new();
         let each = |line: &[u8]| {

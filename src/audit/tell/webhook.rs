@@ -230,8 +230,8 @@ pub(crate) mod tests {
         let dir = tempfile::tempdir().unwrap();
         let log = log(dir.path());
         let (outbox, delivery) = Delivery::new(Some(b"secret"), log.clone());
-        let alerts = Alerts::new(config(), false, log, Some(outbox));
-        (0..uses).for_each(|second| alerts.note(&used(second)));
+        let alerts = Alerts::new(config(), false, Some(outbox));
+        (0..uses).for_each(|second| alerts.note(&used(second)).iter().for_each(|found| log.append(found)));
         drop(alerts);
         let (hook, start) = (Hook::default(), tokio::time::Instant::now());
         *hook.answers.borrow_mut() = answers;

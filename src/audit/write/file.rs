@@ -119,7 +119,7 @@ impl ChainFile {
         Previous { file: self.name(), head: self.head.to_string() }
     }
 
-    pub fn len(&self) -> u64 {
+    pub(crate) fn len(&self) -> u64 {
         self.len
     }
 

@@ -1,21 +1,20 @@
 //! Inside a tunnel: the first bytes tell TLS from HTTP; TLS is answered with our leaf for the tunnel's host.
 
-use super::connect::Client;
+use super::client::Client;
 use crate::ca::CaError;
 use crate::name::{Host, Scheme};
 use crate::proxy::exchange::conn::Conn;
 use crate::proxy::exchange::serve::serve;
+use crate::proxy::limits::HANDSHAKE_TIMEOUT;
 use rustls::ServerConfig;
 use rustls::server::Acceptor;
 use std::io;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 use tokio::io::AsyncReadExt as _;
 use tokio::sync::watch;
 use tokio_rustls::LazyConfigAcceptor;
 
-/// From the end of CONNECT to the end of the handshake.
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(15);
 /// The first byte of a TLS record that holds a handshake message (RFC 8446, section 5.1).
 const TLS_HANDSHAKE: u8 = 0x16;
 

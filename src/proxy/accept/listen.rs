@@ -1,7 +1,7 @@
 //! Accepts connections, bounds how many there are, hands them over, and drains.
 
 use super::connect;
-use crate::proxy::Worker;
+use crate::proxy::exchange::worker::Worker;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -39,7 +39,7 @@ pub async fn serve(worker: Arc<Worker>, listener: TcpListener, stop: watch::Rece
             },
             _ = sweep.tick() => {
                 worker.pool.sweep(Instant::now());
-                worker.patterns.sweep();
+                worker.scrub_cache.sweep();
             }
             _ = stopping.wait_for(|stopped| *stopped) => break,
         }
@@ -67,7 +67,7 @@ struct Place(Arc<Worker>);
 impl Place {
     fn take(worker: &Arc<Worker>) -> Option<Self> {
         let open = &worker.shared.open;
-        if open.fetch_add(1, Ordering::Relaxed) >= worker.shared.config.max_connections {
+        if open.fetch_add(1, Ordering::Relaxed) >= worker.shared.config.limits.connections {
             open.fetch_sub(1, Ordering::Relaxed);
             return None;
         }

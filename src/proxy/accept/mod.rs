@@ -1,7 +1,10 @@
 //! From an accepted connection to requests: which agent is there, for which host, and in which protocol.
 
-pub mod connect;
+pub(crate) mod admit;
+pub(crate) mod client;
+mod connect;
 pub mod descendants;
-pub mod intercept;
+mod first_head;
+mod intercept;
 pub mod listen;
-pub mod tunnel;
+mod tunnel;

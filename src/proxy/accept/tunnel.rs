@@ -1,19 +1,20 @@
 //! A blind copy for hosts that are not to be read: no key can go there. It ends once its agent may go on no longer, or its
 //! host is to be read.
 
-use super::connect::{Admitted, Client, refuse};
+use super::admit::Admitted;
+use super::client::Client;
 use crate::name::Origin;
 use crate::proxy::exchange::authorization::Caller;
+use crate::proxy::exchange::worker::Worker;
+use crate::proxy::limits::TUNNEL_BUFFER;
 use crate::proxy::refusal::Refusal;
-use crate::proxy::{Ruleset, Shared, Worker, early_info};
+use crate::proxy::{Recorder, Ruleset};
 use crate::record::{Event, Record};
+use crate::upstream::UpstreamError;
 use crate::upstream::dial::{Dialer, Peer};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 use tokio::io::AsyncWriteExt;
-
-/// Each way; larger ones save system calls, and idle tunnels hold them.
-const BUFFER: usize = 64 * 1024;
 
 /// Connects, says so, and copies until both sides have ended. Recorded when it ends.
 pub(crate) async fn run(worker: Arc<Worker>, mut client: Client, by: Admitted, origin: Origin) {
@@ -21,21 +22,22 @@ pub(crate) async fn run(worker: Arc<Worker>, mut client: Client, by: Admitted, o
     let mut upstream = match dialer.dial(&origin, Peer::Any).await {
         Ok(upstream) => upstream,
         Err(e) => {
-            let refusal = Refusal::Upstream(e.into());
+            let refusal = Refusal::from(UpstreamError::from(e));
             let target = Some((&origin.host, origin.port));
-            return refuse(&worker, &mut client, &refusal, by.agent.name.clone(), target, true).await;
+            return client.refuse(&worker.shared.recorder, &refusal, by.agent.name.clone(), target, true).await;
         }
     };
     let mut record = Record::new(SystemTime::now(), Event::Tunnel, origin.host.to_string());
-    record.info = Some(early_info(&worker.shared, by.agent.name.clone(), "CONNECT", Some(&origin)));
+    let recorder = worker.shared.recorder.clone();
+    record.info = Some(Arc::new(recorder.exchange(by.agent.name.clone(), "CONNECT", Some(&origin))));
     record.upstream_ip = upstream.peer_addr().ok().map(|a| a.ip());
     (record.error, record.success) = (Some("locum was stopped".into()), Some(false));
-    let mut closing = Closing { shared: worker.shared.clone(), record, start: Instant::now() };
+    let mut closing = Closing { recorder, record, start: Instant::now() };
     let early = client.read.len() as u64;
     let copied = async {
         client.stream.write_all(b"HTTP/1.1 200 Connection Established\r\n\r\n").await?;
         upstream.write_all(&client.read).await?;
-        tokio::io::copy_bidirectional_with_sizes(&mut client.stream, &mut upstream, BUFFER, BUFFER).await
+        tokio::io::copy_bidirectional_with_sizes(&mut client.stream, &mut upstream, TUNNEL_BUFFER, TUNNEL_BUFFER).await
     };
     let caller = Caller::new(by.agent, by.proof, &origin);
     let is_to_be_read = |ruleset: &Arc<Ruleset>| !ruleset.leaves_unread(&origin.host, origin.port);
@@ -58,7 +60,7 @@ pub(crate) async fn run(worker: Arc<Worker>, mut client: Client, by: Admitted, o
 
 /// Writes the record when it is dropped, be it at the tunnel's end or at ours.
 struct Closing {
-    shared: Arc<Shared>,
+    recorder: Arc<Recorder>,
     record: Record,
     start: Instant,
 }
@@ -66,6 +68,6 @@ struct Closing {
 impl Drop for Closing {
     fn drop(&mut self) {
         self.record.duration_ms = Some(self.start.elapsed().as_secs_f64() * 1e3);
-        self.shared.append(&self.record);
+        self.recorder.append(&self.record);
     }
 }

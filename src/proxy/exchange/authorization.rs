@@ -1,23 +1,20 @@
 //! Whether what was decided when a request began still holds: asked again each time that a key is used, and of what is
 //! passed on unread whenever anything has changed.
 
-use super::request_body::Fault;
 use crate::name::{AgentName, Host, KeyName, Origin};
 use crate::place::Place;
 use crate::policy::Limits;
 use crate::policy::decide::{Mention, Question, Use};
 use crate::policy::{Agent, Permit, agent::Proof};
-use crate::proxy::refusal::Refusal;
+use crate::proxy::limits::EXPIRY_NAP;
+use crate::proxy::refusal::{Refusal, RefusalKind};
 use crate::proxy::{Ruleset, Shared};
 use crate::record::ExchangeInfo;
 use crate::rewrite::BodyKey;
 use crate::secrets::Keys;
 use http::{HeaderMap, Method};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::time::{Duration, SystemTime};
-
-/// The longest that a token's end is slept for: the clock may be set meanwhile, or stand still with the machine.
-const NAP: Duration = Duration::from_secs(60);
+use std::time::SystemTime;
 
 /// Who asks for a host, known by what it proved itself with.
 pub(crate) struct Caller {
@@ -39,9 +36,9 @@ impl Caller {
     pub fn agent(&self, ruleset: &Arc<Ruleset>, now: SystemTime) -> Result<Arc<Agent>, Refusal> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let expired = known.1.expires.is_some_and(|end| end <= now);
-        if expired || !is(&known.0, ruleset) {
-            let agent = ruleset.agents.again(&self.proof, now).map_err(Refusal::Unauthenticated)?;
-            ruleset.rules.admit(&agent, &self.host, self.port).map_err(Refusal::Denied)?;
+        if expired || !ruleset.is(&known.0) {
+            let agent = ruleset.agents.again(&self.proof, now)?;
+            ruleset.rules.admit(&agent, &self.host, self.port)?;
             *known = (Arc::downgrade(ruleset), agent);
         }
         Ok(known.1.clone())
@@ -59,12 +56,12 @@ impl Caller {
             let (ruleset, now) = (shared.ruleset.load_full(), SystemTime::now());
             let agent = match self.agent(&ruleset, now) {
                 Ok(agent) => agent,
-                Err(refusal) => return refusal.in_full(),
+                Err(refusal) => return refusal.in_full().to_owned(),
             };
             if let Some(why) = over(&ruleset) {
                 return why.into();
             }
-            let left = agent.expires.map(|end| end.duration_since(now).unwrap_or_default().min(NAP));
+            let left = agent.expires.map(|end| end.duration_since(now).unwrap_or_default().min(EXPIRY_NAP));
             let expiry = async {
                 match left {
                     Some(left) => tokio::time::sleep(left).await,
@@ -77,11 +74,6 @@ impl Caller {
             }
         }
     }
-}
-
-/// Whether these are the rules of before. What is weakly held keeps its place in memory, so that no others can have it.
-fn is(before: &Weak<Ruleset>, ruleset: &Arc<Ruleset>) -> bool {
-    std::ptr::eq(before.as_ptr(), Arc::as_ptr(ruleset))
 }
 
 /// What a request was judged by, and what its head may carry.
@@ -122,20 +114,20 @@ impl Value {
         shared.secrets.generation(&self.key) == self.generation
     }
 
-    fn check(&self, shared: &Shared) -> Result<(), Fault> {
+    fn check(&self, shared: &Shared) -> Result<(), Refusal> {
         let changed = || format!("key '{}' was changed or wiped before it was sent; ask again", self.key);
-        if self.is_the_last(shared) { Ok(()) } else { Err(Fault::Key(changed())) }
+        if self.is_the_last(shared) { Ok(()) } else { Err(Refusal::key_unavailable(changed())) }
     }
 }
 
 impl Authorization {
     /// Whether the agent may still ask, and may still reach this host.
-    pub fn agent_holds(&self) -> Result<(), Fault> {
+    pub fn agent_holds(&self) -> Result<(), Refusal> {
         self.agent(&self.shared.ruleset.load()).map(drop)
     }
 
     /// Whether the head may be sent as it is. For when it is about to be.
-    pub fn head_holds(&self) -> Result<(), Fault> {
+    pub fn head_holds(&self) -> Result<(), Refusal> {
         let ruleset = self.shared.ruleset.load_full();
         let agent = self.agent(&ruleset)?;
         self.judge_head(&ruleset, &agent)?;
@@ -143,8 +135,8 @@ impl Authorization {
     }
 
     /// Judges the head again where the rules have changed: it may go, to the same peers and with the same limits to its body.
-    fn judge_head(&self, ruleset: &Arc<Ruleset>, agent: &Agent) -> Result<(), Fault> {
-        if is(&self.ruleset, ruleset) {
+    fn judge_head(&self, ruleset: &Arc<Ruleset>, agent: &Agent) -> Result<(), Refusal> {
+        if ruleset.is(&self.ruleset) {
             return Ok(());
         }
         let uses = self.head.iter().map(|used| (used.key.placeholder(), used)).collect::<Vec<_>>();
@@ -152,26 +144,22 @@ impl Authorization {
             let mention = Mention { written, key: Some(&used.key), place: Some(&used.place) };
             std::iter::repeat_n(mention, usize::try_from(used.count).unwrap_or(usize::MAX))
         });
-        let permit = ruleset.rules.decide(self.question(agent), mentions).map_err(Fault::Denied)?;
+        let permit = ruleset.rules.decide(self.question(agent), mentions)?;
         if permit.on_loopback_only() && !self.on_loopback_only || self.has_body && *permit.limits() != self.limits {
-            return Err(Fault::Key("the rules have changed; ask again".into()));
+            return Err(Refusal::key_unavailable("the rules have changed; ask again"));
         }
         Ok(())
     }
 
-    /// Records a fault of the request's body that nobody waits for any more.
-    pub fn record(&self, fault: &Fault) {
-        if !matches!(fault, Fault::Agent(_)) {
-            self.shared.record_refusal(self.info.clone(), &fault.clone().into());
+    /// Records why the request's body goes no further, where nobody waits for it any more.
+    pub fn record(&self, refusal: &Refusal) {
+        if refusal.kind() != RefusalKind::BrokenOff {
+            self.shared.recorder.refusal(self.info.clone(), refusal);
         }
     }
 
-    fn agent(&self, ruleset: &Arc<Ruleset>) -> Result<Arc<Agent>, Fault> {
-        self.caller.agent(ruleset, SystemTime::now()).map_err(|refusal| match refusal {
-            Refusal::Unauthenticated(e) => Fault::Unauthenticated(e),
-            Refusal::Denied(denial) => Fault::Denied(denial),
-            other => Fault::Agent(other.in_full()),
-        })
+    fn agent(&self, ruleset: &Arc<Ruleset>) -> Result<Arc<Agent>, Refusal> {
+        self.caller.agent(ruleset, SystemTime::now())
     }
 
     fn question<'q>(&'q self, agent: &'q Agent) -> Question<'q> {
@@ -180,23 +168,22 @@ impl Authorization {
     }
 
     /// Judges a key of the body by the rules of now.
-    fn judge(&self, ruleset: &Arc<Ruleset>, key: &KeyName, places: &[Place]) -> Result<Permit, Fault> {
+    fn judge(&self, ruleset: &Arc<Ruleset>, key: &KeyName, places: &[Place]) -> Result<Permit, Refusal> {
         let agent = self.agent(ruleset)?;
-        let judged =
-            ruleset.rules.decide_for_body(self.question(&agent), key, places, &self.head).map_err(Fault::Denied)?;
+        let judged = ruleset.rules.decide_for_body(self.question(&agent), key, places, &self.head)?;
         self.judge_head(ruleset, &agent)?;
         Ok(judged)
     }
 
     /// What a key of the body is now. Its source is asked if it is time to.
-    async fn renew(self: Arc<Self>, key: BodyKey) -> Result<Renewed, Fault> {
+    async fn renew(self: Arc<Self>, key: BodyKey) -> Result<Renewed, Refusal> {
         loop {
             let ruleset = self.shared.ruleset.load_full();
             let permit = self.judge(&ruleset, &key.key, &key.places)?;
             let opened = self.shared.secrets.open(&ruleset.keys, &permit).await;
-            let keys = opened.map_err(|e| Fault::Key(e.to_string()))?;
+            let keys = opened.map_err(|e| Refusal::key_unavailable(e.to_string()))?;
             if let Some(e) = keys.missing(&key.key) {
-                return Err(Fault::Key(e.to_string()));
+                return Err(Refusal::key_unavailable(e.to_string()));
             }
             // a source may take its time, in which rules change
             if Arc::ptr_eq(&ruleset, &self.shared.ruleset.load()) {
@@ -249,16 +236,16 @@ impl BodyKeys {
         let shared = &self.authorization.shared;
         let ruleset = shared.ruleset.load();
         let known = self.known.iter().find(|known| known.value.key == *key);
-        known.is_some_and(|k| is(&k.ruleset, &ruleset) && shared.secrets.may_be_used(key, k.value.generation))
+        known.is_some_and(|k| ruleset.is(&k.ruleset) && shared.secrets.may_be_used(key, k.value.generation))
     }
 
     /// Whether what these keys were written into may still leave. For when it is about to.
-    pub fn hold(&self, written: &[KeyName]) -> Result<(), Fault> {
+    pub fn hold(&self, written: &[KeyName]) -> Result<(), Refusal> {
         let shared = &self.authorization.shared;
         let ruleset = shared.ruleset.load_full();
         for key in written {
             let Some(known) = self.known.iter().find(|known| known.value.key == *key) else { continue };
-            if !is(&known.ruleset, &ruleset) {
+            if !ruleset.is(&known.ruleset) {
                 self.authorization.judge(&ruleset, key, &known.places)?;
             }
             known.value.check(shared)?;
@@ -266,7 +253,7 @@ impl BodyKeys {
         self.authorization.agent(&ruleset).map(drop)
     }
 
-    pub fn ask(&self, key: BodyKey) -> impl Future<Output = Result<Renewed, Fault>> + Send + use<> {
+    pub fn ask(&self, key: BodyKey) -> impl Future<Output = Result<Renewed, Refusal>> + Send + use<> {
         self.authorization.clone().renew(key)
     }
 

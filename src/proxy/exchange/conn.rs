@@ -1,14 +1,15 @@
 //! The connection that requests come in on: who opened it, and for which host.
 
 use super::authorization::Caller;
-use super::websocket::handshake::Switch;
+use super::websocket::switch::Switch;
+use super::worker::Worker;
 use crate::ca::Leaves;
 use crate::name::{AgentName, Host, Origin, Scheme};
 use crate::policy::agent::AuthError;
-use crate::proxy::accept::connect::Admitted;
+use crate::proxy::accept::admit::Admitted;
 use crate::proxy::accept::descendants::Descendant;
-use crate::proxy::refusal::Refusal;
-use crate::proxy::{Ruleset, Shared, Worker, early_info};
+use crate::proxy::refusal::{Refusal, RefusalKind};
+use crate::proxy::{Ruleset, Shared};
 use crate::record::ExchangeInfo;
 use http::header::{HOST, PROXY_AUTHORIZATION};
 use http::{HeaderValue, Method, Request, Version};
@@ -80,10 +81,8 @@ impl Conn {
     /// Why a handshake that named `host` gets no certificate, where the CA doesn't cover that.
     pub fn uncovered(&self, host: Host) -> Refusal {
         match (&self.misdirected, &self.origin) {
-            (Some(inside), Some(tunnel)) => {
-                Refusal::Misdirected { inside: inside.to_string(), tunnel: tunnel.to_string() }
-            }
-            _ => Refusal::NotCovered { host, remedy: self.shared().config.ca_remedy },
+            (Some(inside), Some(tunnel)) => Refusal::misdirected(inside, tunnel),
+            _ => Refusal::not_covered(&host, self.shared().config.ca_remedy),
         }
     }
 
@@ -102,7 +101,7 @@ impl Conn {
         let (agent, proof) = match (ruleset.agents.authenticate(credentials, now), &self.descendant) {
             (Ok(known), _) => known,
             (Err(AuthError::Missing), Some(descendant)) => (descendant.agent.clone(), descendant.proof.clone()),
-            (Err(e), _) => return Err((AgentName::local(), Refusal::Unauthenticated(e))),
+            (Err(e), _) => return Err((AgentName::local(), e.into())),
         };
         let origin = self.origin_of(request).map_err(|refusal| (agent.name.clone(), refusal))?;
         Ok((Arc::new(Caller::new(agent, proof, &origin)), origin))
@@ -110,9 +109,12 @@ impl Conn {
 
     /// The host that a request is for, in which tunnel, `Host`, `:authority` and target agree.
     pub fn origin_of<B>(&self, request: &Request<B>) -> Result<Origin, Refusal> {
-        let malformed = |why: &str| Refusal::Malformed(why.to_owned());
+        let malformed = |why: &'static str| Refusal::malformed(why);
         if *request.method() == Method::CONNECT {
-            return Err(Refusal::NotForwarded("CONNECT comes first on a connection, and not inside a tunnel"));
+            return Err(Refusal::new(
+                RefusalKind::NotForwarded,
+                "CONNECT comes first on a connection, and not inside a tunnel",
+            ));
         }
         let uri = request.uri();
         let scheme = match uri.scheme_str() {
@@ -126,13 +128,13 @@ impl Conn {
             None => {
                 let authority = uri.authority().ok_or_else(|| malformed("the target names no host"))?;
                 if scheme != Some(Scheme::Http) {
-                    return Err(Refusal::NotForwarded("https:// goes through CONNECT"));
+                    return Err(Refusal::new(RefusalKind::NotForwarded, "https:// goes through CONNECT"));
                 }
-                Origin::parse(Scheme::Http, authority.as_str()).map_err(|e| Refusal::Malformed(e.to_string()))?
+                Origin::parse(Scheme::Http, authority.as_str()).map_err(|e| Refusal::malformed(e.to_string()))?
             }
         };
         if let Some(inside) = &self.misdirected {
-            return Err(Refusal::Misdirected { inside: inside.to_string(), tunnel: origin.to_string() });
+            return Err(Refusal::misdirected(inside, &origin));
         }
         if scheme.is_some_and(|s| s != origin.scheme) {
             return Err(malformed("the target's scheme is not the connection's"));
@@ -148,8 +150,7 @@ impl Conn {
         let named = host.map(HeaderValue::as_bytes).into_iter().chain(uri.authority().map(|a| a.as_str().as_bytes()));
         for name in named {
             if !names(name, &origin) {
-                let inside = String::from_utf8_lossy(name).into_owned();
-                return Err(Refusal::Misdirected { inside, tunnel: origin.to_string() });
+                return Err(Refusal::misdirected(String::from_utf8_lossy(name), &origin));
             }
         }
         Ok(origin)
@@ -157,13 +158,14 @@ impl Conn {
 
     /// Records a tunnel that never came to a request.
     pub fn record_malformed(&self, why: String) {
-        self.record(&Refusal::Malformed(why));
+        self.record(&Refusal::malformed(why));
     }
 
     pub fn record(&self, refusal: &Refusal) -> Arc<ExchangeInfo> {
         let agent = self.opener.as_ref().map_or_else(AgentName::local, |opener| opener.name());
-        let info = early_info(self.shared(), agent, "", self.origin.as_ref());
-        self.shared().record_refusal(info.clone(), refusal);
+        let recorder = &self.shared().recorder;
+        let info = Arc::new(recorder.exchange(agent, "", self.origin.as_ref()));
+        recorder.refusal(info.clone(), refusal);
         info
     }
 

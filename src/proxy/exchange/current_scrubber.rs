@@ -3,11 +3,12 @@
 //! A stream may run for hours. Meanwhile a key gets a new value, or comes to be bound to the host, and the host may say it.
 
 use super::authorization::Authorization;
-use super::request_body::Fault;
+use super::worker::Worker;
 use crate::memory::Plaintext;
 use crate::name::KeyName;
 use crate::policy::rule::{KeyRule, Scrubbing};
-use crate::proxy::{Ruleset, Shared, Worker};
+use crate::proxy::refusal::Refusal;
+use crate::proxy::{Ruleset, Shared};
 use crate::rewrite::scrub::{Hits, ScrubKey, Scrubber};
 use crate::secrets::Keys;
 use std::pin::Pin;
@@ -37,7 +38,7 @@ struct Known {
     scrubber: Option<Scrubber>,
 }
 
-type Asking = Pin<Box<dyn Future<Output = Result<Known, Fault>> + Send>>;
+type Asking = Pin<Box<dyn Future<Output = Result<Known, Refusal>> + Send>>;
 
 impl CurrentScrubber {
     /// `keys` are those that were just opened for a request which `ruleset` judged.
@@ -66,12 +67,12 @@ impl CurrentScrubber {
     ///
     /// # Errors
     /// Why a key that may come back can't be hidden, or the agent may have no more of the answer.
-    pub async fn renew(&mut self) -> Result<bool, Fault> {
+    pub async fn renew(&mut self) -> Result<bool, Refusal> {
         std::future::poll_fn(|cx| self.poll_renew(cx)).await
     }
 
     /// [`Self::renew`]; it waits only where a key's source has to be asked.
-    pub fn poll_renew(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, Fault>> {
+    pub fn poll_renew(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, Refusal>> {
         if self.asking.is_none() {
             self.asked.authorization.agent_holds()?;
             if self.is_current() {
@@ -86,7 +87,7 @@ impl CurrentScrubber {
         let is_bound = |name: &KeyName| known.generations.iter().any(|(now, _)| now == name);
         if !self.known.generations.iter().all(|(name, _)| is_bound(name)) {
             let why = "a key that the answer may show is no longer bound to its host; ask again";
-            return Poll::Ready(Err(Fault::Key(why.into())));
+            return Poll::Ready(Err(Refusal::key_unavailable(why)));
         }
         let changed = !Arc::ptr_eq(&known.ruleset, &self.known.ruleset) || known.generations != self.known.generations;
         self.known = known;
@@ -100,13 +101,13 @@ impl CurrentScrubber {
     }
 }
 
-async fn look(asked: Asked, hits: Arc<Hits>) -> Result<Known, Fault> {
+async fn look(asked: Asked, hits: Arc<Hits>) -> Result<Known, Refusal> {
     let shared = &asked.worker.shared;
     let ruleset = shared.ruleset.load_full();
     let names: Vec<KeyName> = bound(&ruleset, &asked).iter().map(|rule| rule.name.clone()).collect();
     let keys = shared.secrets.open_to_hide(&ruleset.keys, &names).await;
     if let Some(e) = keys.unhidden() {
-        return Err(Fault::Key(format!("what answers could show it: {e}")));
+        return Err(Refusal::key_unavailable(format!("what answers could show it: {e}")));
     }
     let scrubber = scrubber(&asked, &ruleset, &keys, &hits);
     let generations = names.into_iter().map(|name| (name.clone(), keys.generation(&name))).collect();
@@ -136,6 +137,6 @@ fn scrubber(asked: &Asked, ruleset: &Arc<Ruleset>, keys: &Keys, hits: &Arc<Hits>
     };
     let described = || hidden().filter_map(described).collect();
     let host = &asked.authorization.origin.host;
-    let patterns = asked.worker.patterns.patterns(host, ruleset, hidden(), described);
+    let patterns = asked.worker.scrub_cache.patterns(host, ruleset, hidden(), described);
     Some(Scrubber::with(patterns, hits.clone()))
 }

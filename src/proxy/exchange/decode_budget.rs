@@ -1,14 +1,10 @@
 //! Memory for the windows of coded request bodies: a few bytes fill one, and an agent may open many at once.
 
 use crate::name::AgentName;
+use crate::proxy::limits::{DECODE_BUDGET, DECODE_LEAST};
 use crate::rewrite::coding::Coding;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
-/// How much all of them together may take, in bytes.
-const ALL: u64 = 512 * 1024 * 1024;
-/// What any coding takes at least, with all that is around its window.
-const LEAST: u64 = 64 * 1024;
 
 /// The room that there is, and who has how much of it.
 #[derive(Default)]
@@ -25,10 +21,10 @@ impl DecodeBudget {
     /// Reservation for the windows of these codings. An agent has no more than it leaves free: whatever one has taken, half of
     /// all at most, the next can have half of the rest.
     pub(crate) fn take(self: &Arc<Self>, agent: &AgentName, codings: &[Coding]) -> Option<Reservation> {
-        let bytes = codings.iter().map(|coding| u64::from(coding.window()).max(LEAST)).sum();
+        let bytes = codings.iter().map(|coding| u64::from(coding.window()).max(DECODE_LEAST)).sum();
         let mut taken = self.taken();
         let (own, all) = (taken.get(agent).copied().unwrap_or(0), taken.values().sum::<u64>());
-        if own + bytes > ALL.saturating_sub(all + bytes) {
+        if own + bytes > DECODE_BUDGET.saturating_sub(all + bytes) {
             return None;
         }
         taken.insert(agent.clone(), own + bytes);

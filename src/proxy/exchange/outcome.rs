@@ -1,21 +1,20 @@
-//! How an exchange ends: told once to the audit, be it an end, an error, or an agent that hung up.
+//! The outcome of an exchange: told once to the audit, be it an end, an error, or an agent that hung up.
 
-use super::request_body::Fault;
 use crate::anomaly::UNREQUESTED;
 use crate::name::KeyName;
 use crate::policy::agent::ConcurrencyPermit;
-use crate::proxy::Shared;
-use crate::proxy::refusal::Refusal;
+use crate::proxy::Recorder;
+use crate::proxy::refusal::{Refusal, RefusalKind};
 use crate::record::{Event, ExchangeInfo, KeyRef, Operation, Record};
 use crate::rewrite::scrub::Hits;
 use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::Notify;
 
-/// What the request's body has come to so far; it may outlive the response's.
+/// The progress of a request's body; it may outlive the response's.
 #[derive(Default)]
 pub(crate) struct BodyProgress {
     pub bytes_out: AtomicU64,
@@ -28,12 +27,12 @@ pub(crate) struct BodyProgress {
     pub ended: AtomicBool,
     /// The keys that went into it, in the order of their first use.
     used: Mutex<Vec<KeyName>>,
-    fault: Mutex<Option<Fault>>,
+    fault: Mutex<Option<Refusal>>,
 }
 
 impl BodyProgress {
     /// Why the body broke off: hyper tells the sender only that it did.
-    pub fn fault(&self) -> Option<Fault> {
+    pub fn fault(&self) -> Option<Refusal> {
         self.fault.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -53,7 +52,7 @@ impl BodyProgress {
         self.used.lock().unwrap_or_else(PoisonError::into_inner).first().cloned()
     }
 
-    pub fn set_fault(&self, fault: &Fault) {
+    pub fn set_fault(&self, fault: &Refusal) {
         *self.fault.lock().unwrap_or_else(PoisonError::into_inner) = Some(fault.clone());
     }
 
@@ -75,28 +74,38 @@ impl BodyProgress {
 /// HTTP/2, as records name it.
 pub(crate) const HTTP_2: &str = "2";
 
-/// Writes the `exchange` record when it is dropped.
+/// Writes the `exchange` record when the last who holds it is through with it.
 pub(crate) struct ExchangeOutcome {
-    shared: Arc<Shared>,
+    recorder: Arc<Recorder>,
     info: Arc<ExchangeInfo>,
-    progress: Arc<BodyProgress>,
+    /// Of the request's body.
+    pub progress: Arc<BodyProgress>,
     start: Instant,
     /// The agent's protocol.
     pub http: &'static str,
-    /// The keys that the head and a held body had placeholders of. The exchange is about the first of them.
-    pub keys: Vec<KeyName>,
-    pub status: Option<u16>,
-    pub upstream_ip: Option<IpAddr>,
-    pub bytes_in: u64,
-    /// How often each key was hidden in the answer.
-    pub hits: Arc<Hits>,
-    outcome: Outcome,
+    /// Bytes of the answer's body that have been passed on.
+    pub bytes_in: AtomicU64,
+    facts: Mutex<Facts>,
     /// Given back when all is over.
-    _turn: ConcurrencyPermit,
+    _permit: ConcurrencyPermit,
 }
 
-enum Outcome {
+/// What comes to be known while the exchange runs.
+#[derive(Default)]
+struct Facts {
+    /// The keys that the head and a held body had placeholders of. The exchange is about the first of them.
+    keys: Vec<KeyName>,
+    status: Option<u16>,
+    upstream_ip: Option<IpAddr>,
+    /// How often each key was hidden in the answer.
+    hits: Arc<Hits>,
+    end: End,
+}
+
+#[derive(Default)]
+enum End {
     /// Nothing has been heard of the end: the agent left.
+    #[default]
     Open,
     Complete,
     Broken(String),
@@ -105,95 +114,111 @@ enum Outcome {
 }
 
 impl ExchangeOutcome {
+    /// Of an exchange that began at `start`, over this protocol of the agent's.
     pub fn new(
-        shared: Arc<Shared>,
+        recorder: Arc<Recorder>,
         info: Arc<ExchangeInfo>,
-        progress: Arc<BodyProgress>,
         start: Instant,
         http: &'static str,
-        turn: ConcurrencyPermit,
-    ) -> Self {
-        Self {
-            shared,
-            info,
-            progress,
-            start,
-            http,
-            keys: Vec::new(),
-            status: None,
-            upstream_ip: None,
-            bytes_in: 0,
-            hits: Arc::default(),
-            outcome: Outcome::Open,
-            _turn: turn,
-        }
+        permit: ConcurrencyPermit,
+    ) -> Arc<Self> {
+        let (progress, bytes_in, facts) = Default::default();
+        Arc::new(Self { recorder, info, progress, start, http, bytes_in, facts, _permit: permit })
     }
 
-    pub fn complete(&mut self) {
-        self.outcome = Outcome::Complete;
+    /// Notes the keys that the head and a held body have placeholders of.
+    pub fn use_keys(&self, keys: impl IntoIterator<Item = KeyName>) {
+        self.facts().keys.extend(keys);
     }
 
-    pub fn broken(&mut self, why: String) {
-        self.outcome = Outcome::Broken(why);
+    /// Notes what counts the keys that are hidden in the answer.
+    pub fn hide_by(&self, hits: &Arc<Hits>) {
+        self.facts().hits = hits.clone();
     }
 
-    /// Hands the refusal back: its own record is the last word.
-    pub fn refused(&mut self, refusal: Refusal) -> Refusal {
-        self.outcome = Outcome::Refused;
-        refusal
+    /// Notes that the upstream at this address answered.
+    pub fn answered(&self, status: u16, upstream_ip: IpAddr) {
+        self.progress.answered.store(true, Ordering::Release);
+        let mut facts = self.facts();
+        (facts.status, facts.upstream_ip) = (Some(status), Some(upstream_ip));
+    }
+
+    /// The status of the upstream's answer, once there is one.
+    pub fn status(&self) -> Option<u16> {
+        self.facts().status
+    }
+
+    /// The answer has been passed on to its end.
+    pub fn complete(&self) {
+        self.facts().end = End::Complete;
+    }
+
+    /// The exchange ends before its end.
+    pub fn broken(&self, why: String) {
+        self.facts().end = End::Broken(why);
+    }
+
+    /// The record of a refusal is the last word.
+    pub fn refused(&self) {
+        self.facts().end = End::Refused;
     }
 
     /// Whether any key has gone out with the request.
     pub fn has_carried_a_key(&self) -> bool {
-        !self.keys.is_empty() || self.progress.first_used().is_some()
+        !self.facts().keys.is_empty() || self.progress.first_used().is_some()
     }
 
-    /// Whether the request had a placeholder of this key in it.
-    fn brought(&self, key: &KeyName) -> bool {
-        self.keys.contains(key) || self.progress.has_used(key)
+    fn facts(&self) -> MutexGuard<'_, Facts> {
+        self.facts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn record(&mut self) {
+    fn record(&self, facts: &Facts) {
         let now = SystemTime::now();
-        let mut hidden = 0;
-        for (key, count) in self.hits.all() {
-            hidden += count;
-            let mut record = Record::new(now, Event::Scrub, Operation::Key(key.clone()));
-            record.info = Some(self.info.clone());
-            record.count = Some(count);
-            record.key_ref = Some(KeyRef::Key(key.clone()));
-            if !self.brought(&key) {
-                record.error = Some(UNREQUESTED.into());
-            }
-            self.shared.append(&record);
-        }
-        let key = self.keys.first().cloned().or_else(|| self.progress.first_used());
+        let hidden = self.record_hits(facts, now);
+        let key = facts.keys.first().cloned().or_else(|| self.progress.first_used());
         let operation = key.clone().map_or_else(|| self.info.host.clone().into(), Operation::Key);
         let mut record = Record::new(now, Event::Exchange, operation);
         record.info = Some(self.info.clone());
         record.key_ref = key.map(KeyRef::Key);
-        record.status = self.status;
+        record.status = facts.status;
         record.duration_ms = Some(self.start.elapsed().as_secs_f64() * 1e3);
         record.bytes_out = Some(self.progress.bytes_out.load(Ordering::Relaxed));
-        record.bytes_in = Some(self.bytes_in);
-        record.upstream_ip = self.upstream_ip;
+        record.bytes_in = Some(self.bytes_in.load(Ordering::Relaxed));
+        record.upstream_ip = facts.upstream_ip;
         record.http = Some(self.http);
         let kept = self.progress.kept.load(Ordering::Relaxed);
         record.kept = (kept > 0).then_some(kept);
         record.scrubbed = (hidden > 0).then_some(hidden);
-        let fault = self.progress.fault().filter(|fault| !matches!(fault, Fault::Agent(_)));
+        let fault = self.progress.fault().filter(|fault| fault.kind() != RefusalKind::BrokenOff);
         if let Some(fault) = &fault {
-            self.shared.record_refusal(self.info.clone(), &fault.clone().into());
+            self.recorder.refusal(self.info.clone(), fault);
         }
-        record.error = match std::mem::replace(&mut self.outcome, Outcome::Refused) {
-            Outcome::Open | Outcome::Broken(_) if fault.is_some() => fault.map(|fault| fault.to_string()),
-            Outcome::Open if self.shared.cut.load(Ordering::Relaxed) => Some("locum was stopped".into()),
-            Outcome::Open => Some("the agent hung up".into()),
-            Outcome::Broken(why) => Some(why),
-            Outcome::Complete | Outcome::Refused => None,
+        record.error = match (&facts.end, fault) {
+            (End::Open | End::Broken(_), Some(fault)) => Some(fault.to_string()),
+            (End::Open, None) if self.recorder.is_cut() => Some("locum was stopped".into()),
+            (End::Open, None) => Some("the agent hung up".into()),
+            (End::Broken(why), None) => Some(why.clone()),
+            (End::Complete | End::Refused, _) => None,
         };
         record.success = Some(record.error.is_none());
-        self.shared.append(&record);
+        self.recorder.append(&record);
+    }
+
+    /// A record for each key that was hidden in the answer; how often all of them were.
+    fn record_hits(&self, facts: &Facts, now: SystemTime) -> u64 {
+        let hits = facts.hits.all();
+        for (key, count) in &hits {
+            let mut record = Record::new(now, Event::Scrub, Operation::Key(key.clone()));
+            record.info = Some(self.info.clone());
+            record.count = Some(*count);
+            record.key_ref = Some(KeyRef::Key(key.clone()));
+            if !facts.keys.contains(key) && !self.progress.has_used(key) {
+                // no placeholder of it was in the request
+                record.error = Some(UNREQUESTED.into());
+            }
+            self.recorder.append(&record);
+        }
+        hits.iter().map(|(_, count)| count).sum()
     }
 }
 
@@ -201,10 +226,10 @@ impl Drop for ExchangeOutcome {
     fn drop(&mut self) {
         self.progress.over.notify_one();
         self.progress.ended.store(true, Ordering::Release);
-        if matches!(self.outcome, Outcome::Refused) {
-            return;
+        let facts = self.facts();
+        if !matches!(facts.end, End::Refused) {
+            self.record(&facts);
         }
-        self.record();
     }
 }
 

@@ -5,13 +5,11 @@
 use crate::memory::Plaintext;
 use crate::name::{Host, KeyName};
 use crate::proxy::Ruleset;
+use crate::proxy::limits::CACHED_SCRUBBERS;
 use crate::rewrite::scrub::{Patterns, ScrubKey};
 use foldhash::fast::RandomState;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-
-/// Hosts that are kept at once; beyond, patterns are made for each exchange.
-const MOST: usize = 64;
 
 #[derive(Default)]
 pub struct ScrubCache(Mutex<HashMap<Host, Kept, RandomState>>);
@@ -34,14 +32,14 @@ impl ScrubCache {
     ) -> Arc<Patterns> {
         let mut cache = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(kept) = cache.get_mut(host)
-            && std::ptr::eq(kept.ruleset.as_ptr(), Arc::as_ptr(ruleset))
+            && ruleset.is(&kept.ruleset)
             && kept.patterns.are_of(keys)
         {
             kept.used = true;
             return kept.patterns.clone();
         }
         let patterns = Arc::new(Patterns::new(described()));
-        if cache.len() < MOST || cache.contains_key(host) {
+        if cache.len() < CACHED_SCRUBBERS || cache.contains_key(host) {
             let kept = Kept { patterns: patterns.clone(), ruleset: Arc::downgrade(ruleset), used: true };
             cache.insert(host.clone(), kept);
         }

@@ -4,8 +4,10 @@ use super::conn::Conn;
 use super::exchange;
 use super::response_body::ResponseBody;
 use crate::io::read_gate::ReadGate;
-use crate::proxy::refusal::Refusal;
+use crate::proxy::limits::{CONCURRENT_STREAMS, CONNECTION_WINDOW, KEEP_ALIVE, LINGER, STREAM_WINDOW};
+use crate::proxy::refusal::{Refusal, RefusalKind};
 use crate::proxy::wire::framed_stream::FramedStream;
+use crate::proxy::wire::hang_up::hang_up;
 use crate::proxy::wire::http1_framing::Fault;
 use crate::proxy::wire::http2_faults::{FaultWatch, Outflow};
 use crate::upstream::pool::BoxError;
@@ -21,16 +23,8 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
-use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::watch;
-
-/// How long a client's kept connection may wait for its next request, or for more of what it has begun.
-pub(crate) const KEEP_ALIVE: Duration = Duration::from_secs(75);
-/// How long a client may take to read why it is cut off.
-const LAST_WORDS: Duration = Duration::from_secs(2);
-/// How much is read and dropped of what a client goes on sending meanwhile.
-const LAST_BYTES: u64 = 16 * 1024 * 1024;
 
 /// One exchange of a connection, until its answer has been sent or dropped.
 struct UnderWay(Arc<Conn>);
@@ -85,7 +79,8 @@ async fn serve_http1<S>(conn: Arc<Conn>, stream: S, mut stop: watch::Receiver<bo
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let (strict, why) = FramedStream::new(ReadGate::new(stream), conn.switch.made.clone(), conn.under_way.clone());
+    let (strict, why) =
+        FramedStream::new(ReadGate::new(stream), max_head(&conn), conn.switch.made.clone(), conn.under_way.clone());
     let mut serving = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(KEEP_ALIVE)
@@ -103,14 +98,25 @@ where
     if let Some(switched) = conn.switch.take() {
         return Box::pin(switched.run(stream, early, stop)).await;
     }
-    let refusal = why.take().map(|fault| match fault {
-        Fault::Malformed(why) => Refusal::Malformed(why.into()),
-        Fault::TooLarge(why) => Refusal::TooLarge(why),
-    });
-    if let Some(refusal) = refusal {
-        malformed(&conn, &mut stream, &refusal).await;
+    if let Some(fault) = why.take() {
+        malformed(&conn, &mut stream, &refusal(fault)).await;
     }
     hang_up(stream, draining).await;
+}
+
+fn max_head(conn: &Conn) -> usize {
+    conn.shared().config.limits.head
+}
+
+fn refusal(fault: Fault) -> Refusal {
+    match fault {
+        Fault::Malformed(why) => Refusal::malformed(why),
+        Fault::TooLarge(why) => Refusal::new(RefusalKind::HeadTooLarge, why),
+        Fault::HeadOver(bytes) => {
+            let why = format!("the head of the request is over {} KiB, which [limits] head allows", bytes / 1024);
+            Refusal::new(RefusalKind::HeadTooLarge, why)
+        }
+    }
 }
 
 async fn serve_http2<S>(conn: Arc<Conn>, stream: S, mut stop: watch::Receiver<bool>)
@@ -121,10 +127,10 @@ where
     let (stream, outflow) = FaultWatch::new(stream, move |fault: &'static str| told.record_malformed(fault.into()));
     let serving = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
-        .initial_stream_window_size(1 << 20)
-        .initial_connection_window_size(2 << 20)
-        .max_concurrent_streams(256)
-        .max_header_list_size(64 * 1024)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_concurrent_streams(CONCURRENT_STREAMS)
+        .max_header_list_size(u32::try_from(max_head(&conn)).unwrap_or(u32::MAX))
         .keep_alive_interval(KEEP_ALIVE)
         .serve_connection(TokioIo::new(stream), service_fn(move |request| answer(of.clone(), request)));
     let mut serving = std::pin::pin!(serving);
@@ -143,7 +149,7 @@ where
 async fn answered(under_way: &AtomicUsize, outflow: &Outflow) {
     loop {
         let before = outflow.written();
-        tokio::time::sleep(LAST_WORDS).await;
+        tokio::time::sleep(LINGER).await;
         if under_way.load(Ordering::Relaxed) == 0 && !outflow.is_stuck() && outflow.written() == before {
             return;
         }
@@ -190,25 +196,14 @@ async fn malformed<S: AsyncWrite + Unpin>(conn: &Conn, stream: &mut S, refusal: 
     }
     let answer = refusal.raw(&info.exchange, conn.origin.as_ref().map(|o| &o.host), true);
     // the client may be gone: then nobody is left to tell
-    let _ = tokio::time::timeout(LAST_WORDS, stream.write_all(&answer)).await;
-}
-
-/// Closes so that the last answer still arrives: unread bytes would turn the close into a reset that overtakes it.
-pub(crate) async fn hang_up<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, draining: bool) {
-    let lingering = async {
-        stream.shutdown().await?;
-        if !draining {
-            tokio::io::copy(&mut stream.take(LAST_BYTES), &mut tokio::io::sink()).await?;
-        }
-        Ok::<_, std::io::Error>(())
-    };
-    // whoever stays longer has had the time
-    let _ = tokio::time::timeout(LAST_WORDS, lingering).await;
+    let _ = tokio::time::timeout(LINGER, stream.write_all(&answer)).await;
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
+    use tokio::io::AsyncReadExt as _;
 
     /// Time stands still but where all wait.
     #[tokio::test(start_paused = true)]

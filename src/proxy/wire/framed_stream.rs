@@ -25,6 +25,7 @@ impl Why {
     }
 }
 
+/// A stream of which only what is soundly framed is read.
 pub(crate) struct FramedStream<S> {
     inner: S,
     framing: Framing,
@@ -48,11 +49,11 @@ pub(crate) struct FramedStream<S> {
 const PATIENCE: Duration = Duration::from_secs(5);
 
 impl<S> FramedStream<S> {
-    pub fn new(inner: S, switched: Arc<AtomicBool>, under_way: Arc<AtomicUsize>) -> (Self, Why) {
+    pub fn new(inner: S, max_head: usize, switched: Arc<AtomicBool>, under_way: Arc<AtomicUsize>) -> (Self, Why) {
         let why = Why::default();
         let strict = Self {
             inner,
-            framing: Framing::default(),
+            framing: Framing::new(max_head),
             partial: Vec::new(),
             sound: BytesMut::new(),
             why: why.clone(),
@@ -201,6 +202,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for FramedStream<S> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::proxy::wire::http1_framing::MAX_HEAD;
     use proptest::prelude::*;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
@@ -222,7 +224,7 @@ mod tests {
                     tokio::task::yield_now().await;
                 }
             });
-            let (mut strict, why) = FramedStream::new(far, Arc::default(), Arc::default());
+            let (mut strict, why) = FramedStream::new(far, MAX_HEAD, Arc::default(), Arc::default());
             let (mut out, mut buf) = (Vec::new(), vec![0; step]);
             let end = loop {
                 match strict.read(&mut buf).await {
@@ -240,7 +242,7 @@ mod tests {
     #[tokio::test]
     async fn a_head_that_comes_byte_by_byte_is_not_copied_for_each() {
         let (mut near, far) = tokio::io::duplex(64);
-        let (mut strict, _) = FramedStream::new(far, Arc::default(), Arc::default());
+        let (mut strict, _) = FramedStream::new(far, MAX_HEAD, Arc::default(), Arc::default());
         let mut buffers = Vec::new();
         for byte in format!("GET / HTTP/1.1\r\nX: {}", "x".repeat(4000)).bytes() {
             near.write_all(&[byte]).await.unwrap();

@@ -1,6 +1,7 @@
 //! What the protocols look like in bytes, read more strictly than libraries must.
 
 pub mod framed_stream;
+pub mod hang_up;
 pub mod headers;
 pub mod http1_framing;
 pub mod http2_faults;

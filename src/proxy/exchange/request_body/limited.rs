@@ -2,6 +2,7 @@
 
 use crate::policy::Limits;
 use crate::policy::forms::BodyWatch;
+use crate::proxy::refusal::{Refusal, RefusalKind};
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
@@ -9,50 +10,47 @@ use hyper::body::Incoming;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+/// A body that is watched for fields which override the method or path.
 pub(crate) struct LimitedBody {
     inner: Incoming,
     watch: Option<Box<BodyWatch>>,
 }
 
-/// Why a body ends before its end.
-pub(crate) enum Cut {
-    /// The agent broke off.
-    Gone(hyper::Error),
-    /// What it has in it may not go on.
-    Forbidden(String),
-}
-
 impl LimitedBody {
-    pub fn new(inner: Incoming, limits: &Limits, headers: &HeaderMap) -> Result<Self, Cut> {
-        let watch = BodyWatch::new(limits, headers).map_err(Cut::Forbidden)?;
+    pub fn new(inner: Incoming, limits: &Limits, headers: &HeaderMap) -> Result<Self, Refusal> {
+        let watch = BodyWatch::new(limits, headers).map_err(forbidden)?;
         Ok(Self { inner, watch: watch.map(Box::new) })
     }
 }
 
 /// The same for a body all of which is there.
-pub(crate) fn check(body: &[u8], limits: &Limits, headers: &HeaderMap) -> Result<(), Cut> {
-    let watch = BodyWatch::new(limits, headers).map_err(Cut::Forbidden)?;
+pub(crate) fn check(body: &[u8], limits: &Limits, headers: &HeaderMap) -> Result<(), Refusal> {
+    let watch = BodyWatch::new(limits, headers).map_err(forbidden)?;
     match watch.and_then(|mut watch| watch.push(body)) {
-        Some(by) => Err(forbidden(&by)),
+        Some(by) => Err(overriding(&by)),
         None => Ok(()),
     }
 }
 
-fn forbidden(by: &impl std::fmt::Display) -> Cut {
-    Cut::Forbidden(format!("{by} may stand for another method or path than the request's; leave it out"))
+fn overriding(by: &impl std::fmt::Display) -> Refusal {
+    forbidden(format!("{by} may stand for another method or path than the request's; leave it out"))
+}
+
+fn forbidden(why: String) -> Refusal {
+    Refusal::new(RefusalKind::BodyForbidden, why)
 }
 
 impl Body for LimitedBody {
     type Data = Bytes;
-    type Error = Cut;
+    type Error = Refusal;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Refusal>>> {
         let Some(frame) = ready!(Pin::new(&mut self.inner).poll_frame(cx)) else { return Poll::Ready(None) };
-        let frame = frame.map_err(Cut::Gone)?;
+        let frame = frame?;
         if let (Some(watch), Some(data)) = (&mut self.watch, frame.data_ref())
             && let Some(by) = watch.push(data)
         {
-            return Poll::Ready(Some(Err(forbidden(&by))));
+            return Poll::Ready(Some(Err(overriding(&by))));
         }
         Poll::Ready(Some(Ok(frame)))
     }

@@ -2,18 +2,19 @@
 //! leaves.
 
 use super::limited::LimitedBody;
-use super::{Fault, TURN};
 use crate::audit::write::log::Commit;
 use crate::name::KeyName;
 use crate::proxy::exchange::authorization::{Authorization, BodyKeys, Renewed};
 use crate::proxy::exchange::decode_budget::Reservation;
 use crate::proxy::exchange::outcome::BodyProgress;
-use crate::proxy::exchange::substitutions;
+use crate::proxy::limits::PORTIONS_A_TURN;
+use crate::proxy::recorder::substitutions;
+use crate::proxy::refusal::{Refusal, RefusalKind};
 use crate::record::Operation;
 use crate::rewrite::decoded_body::Rewriter;
 use crate::rewrite::digests;
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode};
+use http::HeaderMap;
 use http_body::{Body as _, Frame};
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -40,10 +41,10 @@ pub struct Rewriting {
     leaving: Vec<KeyName>,
     pub(crate) progress: Arc<BodyProgress>,
     /// For as long as its codings are open.
-    _room: Option<Reservation>,
+    _reservation: Option<Reservation>,
 }
 
-type Asking = Pin<Box<dyn Future<Output = Result<Renewed, Fault>> + Send>>;
+type Asking = Pin<Box<dyn Future<Output = Result<Renewed, Refusal>> + Send>>;
 
 impl Rewriting {
     pub(crate) fn new(
@@ -55,7 +56,7 @@ impl Rewriting {
     ) -> Self {
         let (ready, recorded, leaving) = Default::default();
         let (trailers, committing, asking) = (None, None, None);
-        let (ended, at_end, _room) = (false, false, reservation);
+        let (ended, at_end, _reservation) = (false, false, reservation);
         Self {
             inner,
             engine,
@@ -69,7 +70,7 @@ impl Rewriting {
             at_end,
             leaving,
             progress,
-            _room,
+            _reservation,
         }
     }
 
@@ -77,13 +78,13 @@ impl Rewriting {
         self.keys.authorization()
     }
 
-    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {
-        for _ in 0..TURN {
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Refusal>>> {
+        for _ in 0..PORTIONS_A_TURN {
             if let Some(commit) = &mut self.committing {
                 let written = ready!(Pin::new(commit).poll(cx));
                 self.committing = None;
                 if let Err(e) = written {
-                    return Poll::Ready(Some(Err(Fault::Audit(e.to_string()))));
+                    return Poll::Ready(Some(Err(e.into())));
                 }
             }
             if let Some(data) = self.ready.pop_front() {
@@ -113,7 +114,7 @@ impl Rewriting {
     }
 
     /// Goes on by one piece: with what waits for a key, with what is left of the last, or with the next.
-    fn advance(&mut self, cx: &mut Context<'_>, out: &mut Vec<Bytes>) -> Poll<Result<(), Fault>> {
+    fn advance(&mut self, cx: &mut Context<'_>, out: &mut Vec<Bytes>) -> Poll<Result<(), Refusal>> {
         let keys = &self.keys;
         if let Some(wanted) = self.engine.wanted() {
             let asking = self.asking.get_or_insert_with(|| Box::pin(keys.ask(wanted.clone())));
@@ -130,7 +131,7 @@ impl Rewriting {
         self.keys.authorization().agent_holds()?;
         match frame {
             None => self.finish(out)?,
-            Some(Err(cut)) => return Poll::Ready(Err(cut.into())),
+            Some(Err(cut)) => return Poll::Ready(Err(cut)),
             Some(Ok(frame)) => match frame.into_data() {
                 Ok(data) => self.engine.push(data, out)?,
                 Err(frame) => self.trailers = frame.into_trailers().ok(),
@@ -139,7 +140,7 @@ impl Rewriting {
         Poll::Ready(Ok(()))
     }
 
-    fn finish(&mut self, out: &mut Vec<Bytes>) -> Result<(), Fault> {
+    fn finish(&mut self, out: &mut Vec<Bytes>) -> Result<(), Refusal> {
         self.engine.finish(out)?;
         self.at_end = true;
         if self.engine.wanted().is_some() {
@@ -152,7 +153,7 @@ impl Rewriting {
             Some(name) => {
                 let why =
                     format!("{name} after the body can't be kept right for a long one that has changed; leave it out");
-                Err(Fault::Body { status: StatusCode::BAD_REQUEST, why })
+                Err(Refusal::new(RefusalKind::BodyMalformed, why))
             }
         }
     }
@@ -163,7 +164,7 @@ impl Rewriting {
         let records = substitutions(info, self.engine.uses(), &mut self.recorded);
         self.engine.uses().iter().for_each(|used| self.progress.use_key(&used.key));
         if !records.is_empty() {
-            self.committing = Some(shared.commit(&records));
+            self.committing = Some(shared.recorder.commit(&records));
             self.leaving.extend(records.into_iter().filter_map(|record| match record.operation {
                 Operation::Key(key) => Some(key),
                 _ => None,

@@ -1,13 +1,11 @@
 //! The head of an answer: keys out of its values and names, and what promises bytes that scrubbing may change.
 
-use super::ResponseBody;
 use crate::proxy::wire::headers;
 use crate::rewrite::digests;
 use crate::rewrite::scrub::Scrubber;
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use http::header::{ACCEPT_ENCODING, ACCEPT_RANGES, CONTENT_TYPE, ETAG, IF_MATCH, IF_NONE_MATCH, IF_RANGE, RANGE};
-use http::{HeaderMap, HeaderName, HeaderValue, Response, response};
-use hyper::body::Incoming;
+use http::{HeaderMap, HeaderName, HeaderValue, response};
 
 /// What a tag of the upstream's is marked with on its way to the agent.
 const MARKED: &str = "W/\"locum-";
@@ -36,15 +34,7 @@ fn unmark(headers: &mut HeaderMap, name: HeaderName) {
     }
 }
 
-/// The answer that a connection switches with: a head, and then nothing that is HTTP.
-pub(crate) fn of_switch(response: Response<Incoming>, scrubber: Option<&Scrubber>) -> Response<ResponseBody> {
-    let (mut parts, _) = response.into_parts();
-    if let Some(scrubber) = scrubber {
-        scrub(scrubber, &mut parts);
-    }
-    Response::from_parts(parts, ResponseBody::answer(Bytes::new()))
-}
-
+/// Takes keys out of a head, and what promises bytes that scrubbing may change.
 pub(crate) fn scrub(scrubber: &Scrubber, parts: &mut response::Parts) {
     parts.extensions.remove::<hyper::ext::ReasonPhrase>();
     parts.headers.remove(ACCEPT_RANGES);
@@ -52,6 +42,7 @@ pub(crate) fn scrub(scrubber: &Scrubber, parts: &mut response::Parts) {
     mark(&mut parts.headers);
 }
 
+/// The same for trailers.
 pub(crate) fn scrub_trailers(scrubber: &Scrubber, trailers: &mut HeaderMap) {
     trailers.remove(ACCEPT_RANGES);
     fields(scrubber, trailers);

@@ -1,6 +1,9 @@
 //! An answer that is passed on as it comes, keys hidden on the way.
 
-use super::{Answer, Portions, ResponseBody, bad_coding, give_back, head};
+use super::answer::{Answer, bad_coding};
+use super::head;
+use super::portions::Portions;
+use crate::proxy::wire::headers;
 use crate::rewrite::coding::CodingError;
 use crate::rewrite::scrub::{BodyScrub, Mask, MessageScrub, Scrubber};
 use crate::upstream::pool;
@@ -10,8 +13,10 @@ use http::header::CONTENT_ENCODING;
 use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
 use std::pin::Pin;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 
+/// A body that is passed on piece by piece.
 pub(crate) struct Stream {
     inner: Incoming,
     answer: Answer,
@@ -58,7 +63,7 @@ type Polled = Poll<Option<Result<Frame<Bytes>, pool::BoxError>>>;
 impl Stream {
     /// One that is passed on as it is.
     pub(crate) fn new(inner: Incoming, answer: Answer) -> Self {
-        let is_error = answer.outcome.status.is_some_and(|status| status >= 400);
+        let is_error = answer.outcome.status().is_some_and(|status| status >= 400);
         let is_declared = inner.size_hint().exact().is_some();
         Self {
             inner,
@@ -93,7 +98,7 @@ impl Stream {
 
     /// Notes whether the body could be searched, should a key come to be bound to the host while it runs.
     pub(crate) fn coded_as(mut self, headers: &HeaderMap) -> Self {
-        let coded = headers.contains_key(CONTENT_ENCODING) || crate::proxy::wire::headers::grpc(headers).is_some();
+        let coded = headers.contains_key(CONTENT_ENCODING) || headers::grpc(headers).is_some();
         self.scrub = Scrub::Unsearched(coded.then_some("its answer was begun in a coding that can't be taken off now"));
         self
     }
@@ -118,12 +123,12 @@ impl Stream {
         if self.is_sized && self.is_declared { Mask::SameLength } else { Mask::Placeholder }
     }
 
-    pub fn body(mut self) -> ResponseBody {
+    /// Ends at once where nothing will come: hyper doesn't poll an empty body.
+    pub fn checked(mut self) -> Self {
         if self.is_over() {
-            // hyper doesn't poll an empty body
             self.end();
         }
-        ResponseBody::Stream(Box::new(self))
+        self
     }
 
     pub fn size_hint(&self) -> SizeHint {
@@ -143,7 +148,7 @@ impl Stream {
     fn end(&mut self) {
         self.phase = Phase::Over;
         self.answer.outcome.complete();
-        give_back(&mut self.answer);
+        self.answer.give_back();
     }
 
     /// A cut for the agent too, and never a clean end. What is held back stays so.
@@ -170,7 +175,7 @@ impl Stream {
                 };
             }
             // what hides keys has to be of now, and not of when the stream began to wait
-            let renewed = ready!(self.answer.current.poll_renew(cx)).map_err(|fault| fault.to_string());
+            let renewed = ready!(self.answer.scrubber.poll_renew(cx)).map_err(|fault| fault.to_string());
             match renewed.and_then(|changed| self.renew(changed)) {
                 Ok(()) => {}
                 Err(why) => return self.broken(why),
@@ -183,7 +188,7 @@ impl Stream {
             match passed {
                 Ok(data) if data.is_empty() => {}
                 Ok(data) => {
-                    self.answer.outcome.bytes_in += data.len() as u64;
+                    self.answer.outcome.bytes_in.fetch_add(data.len() as u64, Ordering::Relaxed);
                     return Poll::Ready(Some(Ok(Frame::data(data))));
                 }
                 Err(why) => return self.broken(why),
@@ -214,7 +219,7 @@ impl Stream {
 
     /// Goes on with what hides keys now.
     fn renew(&mut self, changed: bool) -> Result<(), String> {
-        let (true, now) = (changed, self.answer.current.scrubber()) else { return Ok(()) };
+        let (true, now) = (changed, self.answer.scrubber.scrubber()) else { return Ok(()) };
         let now = now.map(|scrubber| scrubber.of_error(self.is_error));
         match (&mut self.scrub, now) {
             (Scrub::Text(scrub), Some(now)) => scrub.renew(now),
@@ -249,7 +254,7 @@ impl Stream {
         let left = left.map_err(|e: CodingError| bad_coding(&e))?;
         let passed = self.scrub.push(left)?;
         let rest = self.scrub.finish();
-        if let (Some(trailers), Some(scrubber)) = (&mut trailers, self.answer.current.scrubber()) {
+        if let (Some(trailers), Some(scrubber)) = (&mut trailers, self.answer.scrubber.scrubber()) {
             head::scrub_trailers(&scrubber.of_error(self.is_error), trailers);
         }
         match trailers {

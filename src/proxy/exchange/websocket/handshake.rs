@@ -3,14 +3,7 @@
 //! Only HTTP/1.1 clients can ask: extended CONNECT (RFC 8441) is not advertised to those of HTTP/2, which then open an
 //! HTTP/1.1 connection. Nothing is switched before the upstream has, and said so in the one way that there is.
 
-use super::relay::Relay;
-use crate::proxy::Ruleset;
-use crate::proxy::exchange::authorization::Authorization;
-use crate::proxy::exchange::outcome::{BodyProgress, ExchangeOutcome};
-use crate::proxy::exchange::response_body::{self, ResponseBody};
 use crate::proxy::refusal::Refusal;
-use crate::proxy::wire::headers;
-use crate::upstream::{UpstreamError, pool};
 use aws_lc_rs::digest;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -19,16 +12,7 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, Version, request};
 use hyper::body::Incoming;
-use hyper::upgrade::Upgraded;
-use hyper_util::rt::TokioIo;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
-use tokio::sync::watch;
-use tokio_util::io::InspectReader;
 
-/// Each way of a blind copy.
-const BUFFER: usize = 16 * 1024;
 /// What a server hashes behind the client's key (section 1.3).
 const GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
@@ -45,7 +29,7 @@ impl Handshake {
         if parts.version != Version::HTTP_11 || !lists(headers, UPGRADE, "websocket") {
             return Ok(None);
         }
-        let malformed = |why: &str| Err(Refusal::Malformed(format!("the WebSocket handshake is malformed: {why}")));
+        let malformed = |why: &str| Err(Refusal::malformed(format!("the WebSocket handshake is malformed: {why}")));
         if parts.method != Method::GET || has_body {
             return malformed("it is no GET without a body");
         }
@@ -74,7 +58,7 @@ impl Handshake {
     }
 
     /// Whether the upstream has switched as it was asked to (section 4.1).
-    fn granted(&self, response: &Response<Incoming>, read: bool) -> Result<(), &'static str> {
+    pub fn granted(&self, response: &Response<Incoming>, read: bool) -> Result<(), &'static str> {
         let headers = response.headers();
         if !lists(headers, UPGRADE, "websocket") || !lists(headers, CONNECTION, "upgrade") {
             return Err("it switched to something else than a WebSocket");
@@ -103,96 +87,6 @@ fn one(headers: &HeaderMap, name: HeaderName) -> Option<&[u8]> {
     values.next().is_none().then(|| first.as_bytes().trim_ascii())
 }
 
-/// The upstream's side of a connection that has switched, and how it goes on.
-pub(crate) struct Switched {
-    upstream: TokioIo<Upgraded>,
-    /// `None` for hosts without keys: what goes there and back is nobody's business, as long as there are none.
-    relay: Option<Relay>,
-    authorization: Arc<Authorization>,
-    progress: Arc<BodyProgress>,
-    outcome: ExchangeOutcome,
-}
-
-impl Switched {
-    /// Goes on until both sides have ended. `early` are the client's bytes that were read with its request.
-    pub async fn run<S>(mut self, client: S, early: Vec<u8>, mut stop: watch::Receiver<bool>)
-    where
-        S: AsyncRead + AsyncWrite + Unpin,
-    {
-        if let Some(relay) = self.relay {
-            return relay.run(client, early, self.upstream, stop, self.progress, self.outcome).await;
-        }
-        let Authorization { shared, caller, origin, .. } = &*self.authorization;
-        let is_bound = |ruleset: &Arc<Ruleset>| ruleset.rules.is_bound_host(&origin.host);
-        let ended = caller.ended(shared, |ruleset| is_bound(ruleset).then_some("a key is bound to its host now"));
-        let (mut up, mut down) = (early.len() as u64, 0);
-        let mut client = InspectReader::new(client, |read: &[u8]| up += read.len() as u64);
-        let mut upstream = InspectReader::new(self.upstream, |read: &[u8]| down += read.len() as u64);
-        let copied = async {
-            upstream.write_all(&early).await?;
-            tokio::io::copy_bidirectional_with_sizes(&mut client, &mut upstream, BUFFER, BUFFER).await
-        };
-        let copied = tokio::select! {
-            // before anything is passed on: the rules may have changed since they were asked
-            biased;
-            why = ended => Err(std::io::Error::other(format!("ended by a change of the rules: {why}"))),
-            copied = copied => copied,
-            _ = stop.wait_for(|stopped| *stopped) => Err(std::io::Error::other("locum was stopped")),
-        };
-        self.progress.bytes_out.store(up, Ordering::Relaxed);
-        self.outcome.bytes_in = down;
-        match copied {
-            Ok(_) => self.outcome.complete(),
-            Err(e) => self.outcome.broken(pool::chain(&e)),
-        }
-    }
-}
-
-/// Where a connection leaves what it is to become when its answer is through.
-#[derive(Default)]
-pub(crate) struct Switch {
-    /// The client's bytes are no HTTP any more.
-    pub made: Arc<AtomicBool>,
-    next: Mutex<Option<Switched>>,
-}
-
-impl Switch {
-    /// Takes the upstream's stream over, if its 101 is what was asked for, and makes the answer to the client.
-    pub async fn make(
-        &self,
-        handshake: Option<Handshake>,
-        authorization: Arc<Authorization>,
-        mut response: Response<Incoming>,
-        relay: Option<Relay>,
-        progress: Arc<BodyProgress>,
-        mut outcome: ExchangeOutcome,
-    ) -> Result<Response<ResponseBody>, Refusal> {
-        let origin = authorization.origin.clone();
-        let fail = |why: &str| Refusal::Upstream(UpstreamError::Exchange { origin: origin.clone(), why: why.into() });
-        let Some(handshake) = handshake else {
-            return Err(outcome.refused(fail("it switched protocols without being asked to")));
-        };
-        handshake.granted(&response, relay.is_some()).map_err(|why| outcome.refused(fail(why)))?;
-        let upstream = hyper::upgrade::on(&mut response).await;
-        let upstream = upstream.map_err(|e| outcome.refused(fail(&format!("it did not switch: {e}"))))?;
-        let headers = response.headers_mut();
-        headers::response(headers);
-        headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
-        headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
-        let scrubber = relay.as_ref().and_then(|relay| relay.scrubber.as_ref());
-        let answer = response_body::of_switch(response, scrubber);
-        let switched = Switched { upstream: TokioIo::new(upstream), relay, authorization, progress, outcome };
-        *self.next.lock().unwrap_or_else(PoisonError::into_inner) = Some(switched);
-        self.made.store(true, Ordering::Release);
-        Ok(answer)
-    }
-
-    /// What the connection is to become, once it is through with HTTP.
-    pub fn take(&self) -> Option<Switched> {
-        self.next.lock().unwrap_or_else(PoisonError::into_inner).take()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -205,7 +99,7 @@ mod tests {
             request = request.header(name, value);
         }
         let (parts, ()) = request.body(()).unwrap().into_parts();
-        Handshake::asked(&parts, false).map(|h| h.map(|h| h.accept)).map_err(|r| r.in_full())
+        Handshake::asked(&parts, false).map(|h| h.map(|h| h.accept)).map_err(|r| r.to_string())
     }
 
     const KEY: &str = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\nSec-WebSocket-Version: 13";

@@ -3,7 +3,7 @@
 use bytes::{Bytes, BytesMut};
 
 #[derive(Default)]
-pub(crate) struct BodyBuffer {
+pub struct BodyBuffer {
     first: Bytes,
     all: BytesMut,
     /// How much will come, as far as that is known.
@@ -15,7 +15,7 @@ impl BodyBuffer {
         Self { expected, ..Self::default() }
     }
 
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.first.len() + self.all.len()
     }
 

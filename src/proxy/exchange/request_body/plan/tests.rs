@@ -1,7 +1,13 @@
 //! Bodies that are held, however they come.
 
+use super::super::came::gather;
 use super::*;
+use http_body::{Body, Frame, SizeHint};
 use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
 
 /// A body of one-byte frames, which stays open after the last where it has no end.
 struct Tiny {
@@ -21,7 +27,7 @@ impl AsRef<[u8]> for Piece {
 
 impl Body for Tiny {
     type Data = Bytes;
-    type Error = Fault;
+    type Error = Refusal;
 
     fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         match self.left.checked_sub(1) {
@@ -39,10 +45,16 @@ impl Body for Tiny {
     }
 }
 
-async fn held(body: Tiny) -> Result<Bytes, Fault> {
+async fn held(body: Tiny) -> Result<Bytes, Refusal> {
     let vocabulary = Arc::new(Vocabulary::new(false, []).unwrap());
     let engine = BodyRewriter::new(vocabulary, None, Vec::new());
-    let opening = Opening { engine, codings: Vec::new(), decode_budget: &Arc::default(), agent: &AgentName::local() };
+    let opening = Opening {
+        engine,
+        codings: Vec::new(),
+        decode_budget: &Arc::default(),
+        agent: &AgentName::local(),
+        most: 1 << 20,
+    };
     let (came, trailers) = gather(body).await?;
     let held = hold(&mut HeaderMap::new(), came, trailers, opening, &BodyProgress::default()).await;
     held.map(|(held, _)| held.data.unwrap_or_default())
@@ -66,7 +78,9 @@ async fn who_promises_a_body_and_is_silent_is_not_waited_for_for_ever() {
         let (body, start) = (Tiny { left, ends: false, frames: Arc::default() }, tokio::time::Instant::now());
         let waited = tokio::time::timeout(Duration::from_secs(3600), held(body)).await;
         match waited.expect("an hour is too long") {
-            Err(Fault::Body { status: StatusCode::REQUEST_TIMEOUT, why }) => assert!(why.contains("75 s"), "{why}"),
+            Err(refusal) => {
+                assert!(refusal.kind() == RefusalKind::BodyTimeout && refusal.in_full().contains("75 s"), "{refusal}")
+            }
             other => panic!("{other:?}"),
         }
         assert_eq!(start.elapsed().as_secs(), 75);

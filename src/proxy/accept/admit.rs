@@ -1,0 +1,69 @@
+//! Who may open a tunnel or ask in plain: agents by their token, descendants of `run`, local users where nobody needs a token.
+
+use super::client::Client;
+use super::descendants::Descendant;
+use crate::name::{AgentName, Host};
+use crate::policy::Agent;
+use crate::policy::agent::{AuthError, Proof};
+use crate::proxy::refusal::{Refusal, RefusalKind};
+use crate::proxy::{Ruleset, Shared};
+use crate::system::socket_owner;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+/// Who asks without a token has to be a local user who may (the kernel tells which it is).
+pub(crate) fn local_user(ruleset: &Ruleset, client: &Client) -> Result<(), Refusal> {
+    if ruleset.agents.need_token() || !cfg!(any(target_os = "linux", target_os = "android")) {
+        return Ok(());
+    }
+    let uid = client.stream.local_addr().ok().and_then(|own| socket_owner::of(client.peer, own)).map(|peer| peer.uid);
+    match uid {
+        Some(uid) if ruleset.uids.contains(&uid) => Ok(()),
+        Some(uid) => Err(stranger(format!("user {uid} is not among [proxy] uids, and there are no agents"))),
+        None => {
+            let why = "the system does not tell which user connects; make a token with 'locum agent add'";
+            Err(stranger(why.into()))
+        }
+    }
+}
+
+fn stranger(why: String) -> Refusal {
+    Refusal::new(RefusalKind::Stranger, why)
+}
+
+pub(crate) async fn admit(
+    shared: &Shared,
+    client: &Client,
+    host: &Host,
+    port: u16,
+    authorization: Option<&[u8]>,
+) -> Result<Admitted, (AgentName, Refusal)> {
+    let known = shared.ruleset.load().agents.authenticate(authorization, SystemTime::now());
+    let admitted = match known {
+        Ok((agent, proof)) => Admitted { agent, proof, pid: None },
+        Err(e) => {
+            let descendant = if e == AuthError::Missing { descendant(shared, client).await } else { None };
+            let unauthenticated = (AgentName::local(), Refusal::from(e));
+            let Descendant { agent, proof, pid } = descendant.ok_or(unauthenticated)?;
+            Admitted { agent, proof, pid: Some(pid) }
+        }
+    };
+    let ruleset = shared.ruleset.load();
+    let agent = &admitted.agent;
+    local_user(&ruleset, client).map_err(|r| (agent.name.clone(), r))?;
+    ruleset.rules.admit(agent, host, port).map_err(|d| (agent.name.clone(), d.into()))?;
+    Ok(admitted)
+}
+
+/// Who has opened a tunnel, and from which process, where that is known.
+pub(crate) struct Admitted {
+    pub agent: Arc<Agent>,
+    pub proof: Proof,
+    pub pid: Option<u32>,
+}
+
+/// The descendant behind a connection without a token, where such are let in.
+pub(crate) async fn descendant(shared: &Shared, client: &Client) -> Option<Descendant> {
+    let descendants = shared.descendants.as_ref()?;
+    descendants.knows(client.peer, client.stream.local_addr().ok()?).await
+}

@@ -1,0 +1,71 @@
+//! A client's connection as long as no HTTP library serves it.
+
+use super::first_head::not_a_head;
+use crate::io::read_ahead::ReadAhead;
+use crate::name::{AgentName, Host, Origin, Scheme};
+use crate::proxy::Recorder;
+use crate::proxy::limits::FIRST_HEAD;
+use crate::proxy::refusal::{Refusal, RefusalKind};
+use crate::proxy::wire::hang_up::hang_up;
+use bytes::BytesMut;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+/// A client's connection, with what came after the head.
+pub(crate) struct Client {
+    pub stream: TcpStream,
+    pub read: BytesMut,
+    pub peer: SocketAddr,
+}
+
+impl Client {
+    /// The stream with what was read of it already put back.
+    pub fn into_stream(self) -> ReadAhead<TcpStream> {
+        ReadAhead::with(self.read, self.stream)
+    }
+
+    /// Reads until a head is whole: its length in bytes, or `None` when the client left.
+    ///
+    /// # Errors
+    /// What comes can't become a head, or becomes too large a one.
+    pub async fn read_head(&mut self) -> Result<Option<usize>, Refusal> {
+        let mut searched = 0;
+        loop {
+            if let Some(end) = memchr::memmem::find(&self.read[searched..], b"\r\n\r\n") {
+                return Ok(Some(searched + end + 4));
+            }
+            if let Some(odd) = not_a_head(&self.read) {
+                return Err(Refusal::malformed(odd));
+            }
+            if self.read.len() >= FIRST_HEAD {
+                return Err(Refusal::new(RefusalKind::HeadTooLarge, "the head of the request is over 16 KiB"));
+            }
+            searched = self.read.len().saturating_sub(3);
+            match self.stream.read_buf(&mut self.read).await {
+                Ok(0) | Err(_) => return Ok(None),
+                Ok(_) => {}
+            }
+        }
+    }
+
+    /// Records a refusal and answers with it.
+    pub async fn refuse(
+        &mut self,
+        recorder: &Recorder,
+        refusal: &Refusal,
+        agent: AgentName,
+        target: Option<(&Host, u16)>,
+        close: bool,
+    ) {
+        let origin = target.map(|(host, port)| Origin { scheme: Scheme::Https, host: host.clone(), port });
+        let method = if origin.is_some() { "CONNECT" } else { "" };
+        let info = Arc::new(recorder.exchange(agent, method, origin.as_ref()));
+        recorder.refusal(info.clone(), refusal);
+        let answer = refusal.raw(&info.exchange, target.map(|(h, _)| h), close);
+        if self.stream.write_all(&answer).await.is_ok() && close {
+            hang_up(&mut self.stream, false).await;
+        }
+    }
+}

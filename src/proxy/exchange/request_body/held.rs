@@ -1,0 +1,35 @@
+//! A request's body that is all there.
+
+use crate::name::KeyName;
+use crate::proxy::exchange::authorization::BodyKeys;
+use crate::proxy::exchange::outcome::BodyProgress;
+use crate::proxy::refusal::Refusal;
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body::Frame;
+use std::sync::Arc;
+
+/// A body of known length that goes out in one piece.
+#[derive(Default)]
+pub struct Held {
+    pub(super) data: Option<Bytes>,
+    pub(super) trailers: Option<HeaderMap>,
+    /// Where keys are in it.
+    pub(super) used: Option<Used>,
+}
+
+/// The keys that are in a held body.
+pub(super) struct Used {
+    pub keys: BodyKeys,
+    pub names: Vec<KeyName>,
+    pub progress: Arc<BodyProgress>,
+}
+
+impl Held {
+    pub(super) fn next(&mut self) -> Option<Result<Frame<Bytes>, Refusal>> {
+        let Some(data) = self.data.take() else { return self.trailers.take().map(|t| Ok(Frame::trailers(t))) };
+        let Some(Used { keys, names, progress }) = self.used.take() else { return Some(Ok(Frame::data(data))) };
+        let may_leave = keys.hold(&names).inspect_err(|fault| progress.set_fault(fault));
+        Some(may_leave.map(|()| Frame::data(data)))
+    }
+}

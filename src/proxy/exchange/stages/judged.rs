@@ -1,0 +1,146 @@
+//! The second stage: a head that has been made the proxy's own, and what one set of rules says of it.
+
+use super::asked::{Asked, Exchange};
+use crate::name::{KeyName, Origin};
+use crate::policy::decide::{Mention, Question};
+use crate::policy::{Agent, Denial, Permit};
+use crate::proxy::exchange::authorization::Caller;
+use crate::proxy::exchange::websocket::handshake::Handshake;
+use crate::proxy::refusal::Refusal;
+use crate::proxy::wire::headers;
+use crate::proxy::{Ruleset, Shared};
+use crate::rewrite::head::{self, HeadHits};
+use crate::upstream::pool::Wish;
+use http::header::EXPECT;
+use http::request::Parts;
+use http::uri::PathAndQuery;
+use http::{HeaderMap, Uri, Version};
+use http_body::Body as _;
+use hyper::body::Incoming;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+/// A request whose head may go on by the rules of one moment.
+pub(crate) struct Judged<'c> {
+    pub exchange: Exchange<'c>,
+    pub transfer: Transfer,
+    pub head: Parts,
+    pub body: Incoming,
+    pub verdict: Verdict,
+}
+
+/// How a request came, as far as that decides how it goes on.
+pub(crate) struct Transfer {
+    /// It asks for a WebSocket.
+    pub handshake: Option<Handshake>,
+    pub protocol: Wish,
+    pub has_body: bool,
+    /// Its body has no length.
+    pub chunked: bool,
+    /// The client waits for a word before it sends its body (RFC 9110, section 10.1.1).
+    pub expects_continue: bool,
+}
+
+/// What a set of rules says of a head.
+pub(crate) struct Verdict {
+    pub ruleset: Arc<Ruleset>,
+    pub hits: HeadHits,
+    pub permit: Permit,
+}
+
+impl<'c> Asked<'c> {
+    /// Makes the head the proxy's own, and judges it.
+    ///
+    /// # Errors
+    /// The agent, a placeholder in the head, or the host may not.
+    pub fn judge(self) -> Result<Judged<'c>, Refusal> {
+        let Asked { exchange, ruleset, request, .. } = self;
+        let (mut head, body) = request.into_parts();
+        let transfer = Transfer::of(&mut head, &body)?;
+        ruleset.inject(&exchange.origin, &mut head.headers);
+        let verdict = Verdict::of_now(&exchange, &head, transfer.has_body)?;
+        let wanted = verdict.permit.uses().iter().map(|u| &u.key);
+        let wanted = wanted.chain(verdict.permit.body().iter().map(|grant| &grant.rule.name));
+        match exchange.shared().recorder.cooldown(&exchange.info.agent, wanted) {
+            Some(cooldown) => Err(cooldown.into()),
+            None => Ok(Judged { exchange, transfer, head, body, verdict }),
+        }
+    }
+}
+
+impl Transfer {
+    /// Reads off a head what belongs to the client's connection, and takes it off.
+    fn of(head: &mut Parts, body: &Incoming) -> Result<Self, Refusal> {
+        let has_body = !body.is_end_stream();
+        let handshake = Handshake::asked(head, has_body)?;
+        let protocol = if handshake.is_some() { Wish::Alone } else { protocol(head) };
+        let chunked = headers::request(&mut head.headers);
+        let expects_continue = head.version == Version::HTTP_11 && has_body && expects_continue(&head.headers);
+        head.headers.remove(headers::LOCUM_TOOL);
+        head.headers.remove(EXPECT);
+        head.uri = origin_form(&head.uri);
+        Ok(Self { handshake, protocol, has_body, chunked, expects_continue })
+    }
+}
+
+impl Verdict {
+    /// Judges a head by the rules of now.
+    pub fn of_now(exchange: &Exchange<'_>, head: &Parts, has_body: bool) -> Result<Self, Refusal> {
+        let Exchange { caller, origin, .. } = exchange;
+        let ruleset = exchange.shared().ruleset.load_full();
+        let agent = Caller::agent(caller, &ruleset, SystemTime::now())?;
+        let hits = head::find(&ruleset.vocabulary, &head.uri, &head.headers);
+        let permit = decide(&ruleset, &agent, origin, head, &hits, has_body)?;
+        Ok(Self { ruleset, hits, permit })
+    }
+
+    /// Whether it would be judged by the same rules now.
+    pub fn is_of_now(&self, shared: &Shared) -> bool {
+        Arc::ptr_eq(&self.ruleset, &shared.ruleset.load())
+    }
+
+    /// The keys that an answer may show.
+    pub fn hidden(&self) -> impl Iterator<Item = &KeyName> {
+        self.permit.scrub().iter().map(|rule| &rule.name)
+    }
+}
+
+fn decide(
+    ruleset: &Ruleset,
+    agent: &Agent,
+    origin: &Origin,
+    head: &Parts,
+    hits: &HeadHits,
+    has_body: bool,
+) -> Result<Permit, Denial> {
+    let question = Question {
+        agent,
+        origin,
+        method: &head.method,
+        path: head.uri.path(),
+        query: head.uri.query().unwrap_or_default(),
+        headers: &head.headers,
+        has_body,
+    };
+    let mentions = hits.iter().map(|h| Mention { written: &h.written, key: h.key.as_ref(), place: h.place.as_ref() });
+    ruleset.rules.decide(question, mentions)
+}
+
+fn protocol(head: &Parts) -> Wish {
+    match head.version {
+        Version::HTTP_2 if headers::grpc(&head.headers).is_some() => Wish::Http2,
+        Version::HTTP_2 => Wish::Any,
+        _ => Wish::Http1,
+    }
+}
+
+fn expects_continue(headers: &HeaderMap) -> bool {
+    headers.get(EXPECT).is_some_and(|v| v.as_bytes().eq_ignore_ascii_case(b"100-continue"))
+}
+
+/// Just path and query (RFC 9112, section 3.2.1); the host is the origin's and not the agent's to say.
+fn origin_form(uri: &Uri) -> Uri {
+    let mut parts = http::uri::Parts::default();
+    parts.path_and_query = uri.path_and_query().cloned().or(Some(PathAndQuery::from_static("/")));
+    Uri::from_parts(parts).unwrap_or_default()
+}

@@ -1,0 +1,97 @@
+//! The fourth stage: keys where placeholders were, in the final head and in a body that is held.
+
+use super::asked::Exchange;
+use super::judged::{Transfer, Verdict};
+use super::opened::Opened;
+use crate::name::{Host, Origin};
+use crate::policy::Permit;
+use crate::policy::decide::Use;
+use crate::proxy::Ruleset;
+use crate::proxy::exchange::authorization::Authorization;
+use crate::proxy::exchange::current_scrubber::CurrentScrubber;
+use crate::proxy::exchange::request_body::RequestBody;
+use crate::proxy::exchange::request_body::plan::Plan;
+use crate::proxy::exchange::response_body;
+use crate::proxy::exchange::websocket::handshake::Handshake;
+use crate::proxy::refusal::Refusal;
+use crate::rewrite::head;
+use crate::secrets::Keys;
+use http::header::HOST;
+use http::{HeaderMap, HeaderValue, Request};
+use std::sync::Arc;
+
+/// A request as it leaves, but for what a streamed body still brings.
+pub(crate) struct Rewritten<'c> {
+    pub exchange: Exchange<'c>,
+    pub transfer: Transfer,
+    /// With the final head.
+    pub request: Request<RequestBody>,
+    /// The uses of keys in a body that was held.
+    pub body_uses: Vec<Use>,
+    pub decided: Decided,
+    pub scrubber: CurrentScrubber,
+}
+
+/// What the request goes by, as it was decided.
+pub(crate) struct Decided {
+    pub ruleset: Arc<Ruleset>,
+    pub permit: Permit,
+    pub keys: Keys,
+    pub authorization: Arc<Authorization>,
+}
+
+impl<'c> Opened<'c> {
+    /// Writes the keys where their placeholders are.
+    ///
+    /// # Errors
+    /// A value can't stand where its placeholder does, or the body can't be read as it has to be.
+    pub async fn rewrite(self) -> Result<Rewritten<'c>, Refusal> {
+        let authorization = self.authorization();
+        let Opened { exchange, transfer, mut head, body, verdict, keys } = self;
+        head::replace(&mut head.uri, &mut head.headers, &verdict.hits, |k| keys.get(k).map(|v| v.expose()))
+            .map_err(|e| Refusal::key_unavailable(e.to_string()))?;
+        let is_searched = !verdict.permit.scrub().is_empty();
+        if is_searched {
+            response_body::head::ask_for_identity(&mut head.headers);
+        }
+        if transfer.handshake.is_some() {
+            Handshake::ask(&mut head.headers, is_searched);
+        }
+        let scrubber = scrubber(&exchange, &authorization, &verdict, &keys);
+        exchange.outcome.use_keys(verdict.permit.keys().iter().cloned());
+        exchange.outcome.hide_by(scrubber.hits());
+        let Verdict { ruleset, permit, .. } = verdict;
+        let vocabulary = &ruleset.vocabulary;
+        let plan = Plan { authorization: &authorization, permit: &permit, keys: &keys, vocabulary };
+        let progress = exchange.outcome.progress.clone();
+        let (body, body_uses) = plan.prepare(&mut head.headers, body, transfer.chunked, progress).await?;
+        set_host(&exchange.origin, &mut head.headers);
+        let request = Request::from_parts(head, body);
+        let decided = Decided { ruleset, permit, keys, authorization };
+        Ok(Rewritten { exchange, transfer, request, body_uses, decided, scrubber })
+    }
+}
+
+/// What hides the host's keys in the answer, as they are now.
+fn scrubber(
+    exchange: &Exchange<'_>,
+    authorization: &Arc<Authorization>,
+    verdict: &Verdict,
+    keys: &Keys,
+) -> CurrentScrubber {
+    let generations = verdict.hidden().map(|name| (name.clone(), keys.generation(name))).collect();
+    let worker = &exchange.conn.worker;
+    CurrentScrubber::new(worker, authorization.clone(), verdict.ruleset.clone(), generations, keys)
+}
+
+fn set_host(origin: &Origin, headers: &mut HeaderMap) {
+    if let Host::Dns(name) = &origin.host
+        && origin.port == origin.scheme.default_port()
+        && headers.get(HOST).is_some_and(|host| host.as_bytes() == name.as_bytes())
+    {
+        return;
+    }
+    if let Ok(value) = HeaderValue::try_from(origin.authority()) {
+        headers.insert(HOST, value);
+    }
+}

@@ -1,0 +1,146 @@
+//! The last stage: the upstream's answer, on its way back.
+
+use super::asked::Exchange;
+use super::judged::Transfer;
+use super::recorded::Recorded;
+use super::rewritten::{Decided, Rewritten};
+use crate::place::Place;
+use crate::policy::Permit;
+use crate::proxy::exchange::authorization::{Authorization, Value};
+use crate::proxy::exchange::current_scrubber::CurrentScrubber;
+use crate::proxy::exchange::outcome::BodyProgress;
+use crate::proxy::exchange::request_body::RequestBody;
+use crate::proxy::exchange::response_body::ResponseBody;
+use crate::proxy::exchange::response_body::answer::Answer;
+use crate::proxy::exchange::response_body::rewrite;
+use crate::proxy::exchange::websocket::terms::RelayTerms;
+use crate::proxy::refusal::Refusal;
+use crate::proxy::wire::headers;
+use crate::rewrite::BodyKey;
+use crate::secrets::Keys;
+use crate::upstream::UpstreamError;
+use crate::upstream::dial::Peer;
+use crate::upstream::head_injection::CarriesKey;
+use crate::upstream::pool::Lease;
+use http::header::EXPECT;
+use http::{HeaderValue, Method, Request, Response, StatusCode};
+use hyper::body::Incoming;
+use std::sync::Arc;
+
+/// A request that has been answered.
+pub(crate) struct Sent<'c> {
+    exchange: Exchange<'c>,
+    transfer: Transfer,
+    method: Method,
+    decided: Decided,
+    scrubber: CurrentScrubber,
+    response: Response<Incoming>,
+    lease: Lease<RequestBody>,
+}
+
+impl<'c> Recorded<'c> {
+    /// Sends the request, and waits until its answer begins.
+    ///
+    /// # Errors
+    /// The upstream gives none, or the body goes no further.
+    pub async fn send(self) -> Result<Sent<'c>, Refusal> {
+        let Rewritten { exchange, transfer, mut request, body_uses, decided, scrubber } = self.0;
+        let (method, progress) = (request.method().clone(), &exchange.outcome.progress);
+        let in_body = !body_uses.is_empty() || !decided.permit.body().is_empty() && !request.body().is_held();
+        let in_messages = transfer.handshake.is_some() && !decided.permit.messages().is_empty();
+        if !decided.permit.uses().is_empty() || in_body || in_messages {
+            let carries = carries_key(&decided.permit, &decided.authorization, progress);
+            request.extensions_mut().insert(carries);
+        }
+        if transfer.expects_continue && !request.body().is_held() {
+            request = expecting(request, progress);
+        }
+        let sending = exchange.conn.worker.pool.send(&exchange.origin, request, transfer.protocol);
+        let sent = match exchange.shared().config.limits.first_byte {
+            None => sending.await,
+            Some(limit) => progress.patiently(limit, sending).await.unwrap_or_else(|| {
+                Err(UpstreamError::Silent { origin: exchange.origin.clone(), seconds: limit.as_secs() })
+            }),
+        };
+        let (response, lease) = sent.map_err(|e| progress.fault().unwrap_or_else(|| e.into()))?;
+        exchange.outcome.answered(response.status().as_u16(), lease.ip);
+        Ok(Sent { exchange, transfer, method, decided, scrubber, response, lease })
+    }
+}
+
+impl Sent<'_> {
+    /// Readies the answer for the agent, keys hidden in it.
+    ///
+    /// # Errors
+    /// It can't be passed on.
+    pub async fn answer(mut self) -> Result<Response<ResponseBody>, Refusal> {
+        if self.response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            // boxed, as it is rare, and every request would carry room for it
+            return Box::pin(self.switch()).await;
+        }
+        if headers::is_coded_for_transfer(self.response.headers()) {
+            return Err(Refusal::upstream_failed(
+                "the upstream's response has a transfer coding that was not asked for",
+            ));
+        }
+        headers::response(self.response.headers_mut());
+        let answer = Answer { scrubber: self.scrubber, lease: self.lease, outcome: self.exchange.outcome };
+        rewrite::rewrite(self.response, &self.method, answer).await
+    }
+
+    /// Has the connection go on as a WebSocket.
+    async fn switch(mut self) -> Result<Response<ResponseBody>, Refusal> {
+        if self.scrubber.renew().await? {
+            return Err(Refusal::key_unavailable("a rule or a key has changed meanwhile; connect again"));
+        }
+        let Decided { ruleset, permit, keys, authorization } = self.decided;
+        let is_read = self.transfer.handshake.is_some() && !permit.scrub().is_empty();
+        let terms = is_read.then(|| RelayTerms {
+            authorization: authorization.clone(),
+            keys: in_messages(&permit, &keys),
+            bound: permit.scrub().iter().map(|rule| Value::of(&rule.name, &keys)).collect(),
+            permit,
+            scrubber: self.scrubber.scrubber().cloned(),
+            ruleset,
+        });
+        let (switch, outcome) = (&self.exchange.conn.switch, self.exchange.outcome);
+        switch.make(self.transfer.handshake, authorization, self.response, terms, outcome).await
+    }
+}
+
+/// Tells the pool that a key goes with a request, which is asked for again when it is about to be sent.
+fn carries_key(permit: &Permit, authorization: &Arc<Authorization>, progress: &Arc<BodyProgress>) -> CarriesKey {
+    let (authorization, progress) = (authorization.clone(), progress.clone());
+    CarriesKey {
+        peer: if permit.on_loopback_only() { Peer::Loopback } else { Peer::Any },
+        in_target: permit.uses().iter().any(|u| u.place.in_target()),
+        may_go: Arc::new(move || authorization.head_holds().inspect_err(|fault| progress.set_fault(fault)).is_ok()),
+    }
+}
+
+/// Asks the upstream whether it wants the body, as the client does; the client is told once its body is asked for.
+fn expecting(request: Request<RequestBody>, progress: &Arc<BodyProgress>) -> Request<RequestBody> {
+    let (mut head, body) = request.into_parts();
+    head.headers.insert(EXPECT, HeaderValue::from_static("100-continue"));
+    let (body, go) = body.expecting(progress.clone());
+    let mut request = Request::from_parts(head, body);
+    hyper::ext::on_informational(&mut request, move |response| {
+        if response.status() == StatusCode::CONTINUE {
+            go.notify_one();
+        }
+    });
+    request
+}
+
+/// The keys that may go into the text messages of a WebSocket.
+fn in_messages(permit: &Permit, keys: &Keys) -> Vec<BodyKey> {
+    let rules = permit.messages().iter();
+    rules
+        .map(|rule| BodyKey {
+            key: rule.name.clone(),
+            value: keys.get(&rule.name).cloned(),
+            places: vec![Place::Ws],
+            max_uses: rule.max_uses,
+        })
+        .collect()
+}

@@ -1,0 +1,196 @@
+//! The one way into the audit, the counters and the alerts: whoever has something to record hands it over here.
+
+use super::refusal::Refusal;
+use crate::anomaly;
+use crate::audit::AuditError;
+use crate::audit::tell::alerts::{Alerts, Cooldown};
+use crate::audit::write::log::{Commit, Log};
+use crate::metrics::{Counters, Counts};
+use crate::name::{AgentName, KeyName, Origin};
+use crate::place::Place;
+use crate::record::{Event, ExchangeInfo, KeyRef, Operation, Previous, Record};
+use crate::rewrite::Use;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::SystemTime;
+
+/// Writes records, counts them, has them watched for what is unusual, and names exchanges.
+pub struct Recorder {
+    audit: Log,
+    alerts: Alerts,
+    counters: Counters,
+    ids: ExchangeIds,
+    /// Exchanges are cut because the process ends.
+    stopping: AtomicBool,
+}
+
+impl Recorder {
+    /// `random` begins the ids of this process's exchanges.
+    pub fn new(audit: Log, alerts: Alerts, random: u64) -> Self {
+        let (counters, ids) = (Counters::default(), ExchangeIds::new(random));
+        Self { audit, alerts, counters, ids, stopping: AtomicBool::new(false) }
+    }
+
+    /// Queues a record that nothing waits for.
+    pub fn append(&self, record: &Record) {
+        self.audit.append(record);
+        self.note(record);
+    }
+
+    /// Resolves once the records are written: before that, no key may leave.
+    pub fn commit(&self, records: &[Record]) -> Commit {
+        let commit = self.audit.commit(records);
+        records.iter().for_each(|record| self.note(record));
+        commit
+    }
+
+    /// Counts a record, and records what is unusual about it.
+    fn note(&self, record: &Record) {
+        self.counters.note(record);
+        for finding in self.alerts.note(record) {
+            self.audit.append(&finding);
+        }
+    }
+
+    /// Writes a refusal that belongs to no exchange with a key: nothing waits for it.
+    pub fn refusal(&self, info: Arc<ExchangeInfo>, refusal: &Refusal) {
+        let mut record = Record::new(SystemTime::now(), Event::Refusal, info.host.clone());
+        if let Some(subject) = refusal.subject() {
+            record.key_ref = Some(KeyRef::Written(subject.written.clone()));
+            if let Some(key) = &subject.key {
+                record.operation = Operation::Key(key.clone());
+            }
+        }
+        record.status = Some(refusal.status().as_u16());
+        record.success = Some(false);
+        record.error = Some(refusal.word().into());
+        record.reason = Some(refusal.in_full().to_owned());
+        record.info = Some(info);
+        self.append(&record);
+    }
+
+    /// Describes an exchange that is just beginning, under an id of its own: what isn't known of it is empty.
+    pub fn exchange(&self, agent: AgentName, method: &str, origin: Option<&Origin>) -> ExchangeInfo {
+        ExchangeInfo {
+            exchange: self.ids.next(),
+            agent,
+            pid: None,
+            tool: None,
+            method: method.to_owned(),
+            scheme: origin.map_or("", |o| o.scheme.as_str()),
+            host: origin.map_or_else(String::new, |o| o.host.to_string()),
+            port: origin.map_or(0, |o| o.port),
+            path: String::new(),
+        }
+    }
+
+    /// How long an agent that asks with these keys has to wait after unusual traffic, if it has to.
+    pub fn cooldown<'k>(&self, agent: &AgentName, keys: impl Iterator<Item = &'k KeyName>) -> Option<Cooldown> {
+        self.alerts.cooldown(agent.as_str(), keys.map(KeyName::as_str), SystemTime::now())
+    }
+
+    /// Watches by other limits from now on; what was seen so far counts on.
+    pub fn watch_by(&self, limits: anomaly::Config, refuse: bool) {
+        self.alerts.set(limits, refuse);
+    }
+
+    /// What has been recorded since the start.
+    pub fn counts(&self) -> Counts {
+        self.counters.read()
+    }
+
+    /// Records of exchanges that end from now on say that locum was stopped.
+    pub fn cut(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether exchanges are cut because the process ends.
+    pub fn is_cut(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
+    }
+
+    /// The file that is written to.
+    pub fn path(&self) -> Option<PathBuf> {
+        self.audit.path()
+    }
+
+    /// Where the chain has come to.
+    pub fn head(&self) -> Option<Previous> {
+        self.audit.head()
+    }
+
+    /// Resolves when all that has happened so far is in the audit.
+    ///
+    /// # Errors
+    /// The audit can't be written.
+    pub async fn flush(&self) -> Result<(), AuditError> {
+        self.audit.flush().await
+    }
+
+    /// Writes the last record and takes no more.
+    ///
+    /// # Errors
+    /// The audit can't be written.
+    pub async fn close(&self, last: Record) -> Result<(), AuditError> {
+        self.audit.close(last).await
+    }
+
+    /// Has the webhook told where the audit ended, and nothing more.
+    pub fn finish_alerts(&self) {
+        self.alerts.finish();
+    }
+}
+
+/// The record of a key's use in one place.
+pub fn substitution(info: &Arc<ExchangeInfo>, key: &KeyName, place: &Place, count: u64) -> Record {
+    let mut record = Record::new(SystemTime::now(), Event::Substitution, Operation::Key(key.clone()));
+    record.info = Some(info.clone());
+    record.key_ref = Some(KeyRef::Key(key.clone()));
+    record.place = Some(place.clone());
+    record.count = Some(count);
+    record
+}
+
+/// A record for what each key and place was used for since the last call, which `recorded` remembers.
+pub fn substitutions(info: &Arc<ExchangeInfo>, uses: &[Use], recorded: &mut Vec<u64>) -> Vec<Record> {
+    recorded.resize(uses.len(), 0);
+    let news = uses.iter().zip(recorded).map(|(used, known)| (used, used.count - std::mem::replace(known, used.count)));
+    let news = news.filter(|(_, new)| *new > 0);
+    news.map(|(used, new)| substitution(info, &used.key, &used.place, new)).collect()
+}
+
+/// Names exchanges: 16 characters of base32, 40 random bits of this process and 40 that count.
+struct ExchangeIds {
+    process: u64,
+    next: AtomicU64,
+}
+
+impl ExchangeIds {
+    fn new(random: u64) -> Self {
+        Self { process: random & ((1 << 40) - 1), next: AtomicU64::new(0) }
+    }
+
+    fn next(&self) -> String {
+        const ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
+        let count = self.next.fetch_add(1, Ordering::Relaxed);
+        let mut id = String::with_capacity(16);
+        for bits in [self.process, count] {
+            id.extend((0..8).rev().map(|i| char::from(ALPHABET[(bits >> (5 * i)) as usize & 31])));
+        }
+        id
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exchange_ids_are_unique_words_of_sixteen() {
+        let ids = ExchangeIds::new(u64::MAX);
+        let many: std::collections::HashSet<String> = (0..1000).map(|_| ids.next()).collect();
+        assert_eq!(many.len(), 1000);
+        assert!(many.iter().all(|id| id.len() == 16 && id.starts_with("77777777")));
+    }
+}
