@@ -9,7 +9,7 @@ use crate::audit::tell::alerts::Alerts;
 use crate::audit::write::log::{Commit, Log};
 use crate::ca::Leaves;
 use crate::name::{AgentName, Host, KeyName, Origin};
-use crate::policy::agent::Meter;
+use crate::policy::agent::AgentMeter;
 use crate::policy::rule::HostPattern;
 use crate::policy::{Agents, Rules};
 use crate::record::{Event, ExchangeInfo, KeyRef, Operation, Record};
@@ -112,10 +112,10 @@ pub struct Shared {
 
 /// What each agent has asked lately: kept over reloads, so that a reload gives nobody a new allowance.
 #[derive(Default)]
-pub struct Meters(Mutex<HashMap<AgentName, Arc<Meter>, RandomState>>);
+pub struct Meters(Mutex<HashMap<AgentName, Arc<AgentMeter>, RandomState>>);
 
 impl Meters {
-    fn of(&self, agent: &AgentName) -> Arc<Meter> {
+    fn of(&self, agent: &AgentName) -> Arc<AgentMeter> {
         let mut meters = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match meters.get(agent) {
             Some(meter) => meter.clone(),

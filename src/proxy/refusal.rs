@@ -3,7 +3,7 @@
 use crate::audit::tell::alerts::Cooldown;
 use crate::name::Host;
 use crate::policy::Denial;
-use crate::policy::agent::{AuthError, Wait};
+use crate::policy::agent::{AuthError, Throttled};
 use crate::upstream::UpstreamError;
 use crate::upstream::dial::DialError;
 use bytes::Bytes;
@@ -31,7 +31,7 @@ pub enum Refusal {
     },
     Unauthenticated(AuthError),
     /// The agent asks more than its limits allow.
-    Wait(Wait),
+    Throttled(Throttled),
     /// A key or an agent rests after unusual traffic.
     Cooldown(Cooldown),
     /// A local user who is not served without a token.
@@ -62,7 +62,7 @@ impl Refusal {
             Refusal::Denied(_) => StatusCode::FORBIDDEN,
             Refusal::Body { status, .. } => *status,
             Refusal::Unauthenticated(_) | Refusal::Stranger { .. } => StatusCode::PROXY_AUTHENTICATION_REQUIRED,
-            Refusal::Wait(_) | Refusal::Cooldown(_) => StatusCode::TOO_MANY_REQUESTS,
+            Refusal::Throttled(_) | Refusal::Cooldown(_) => StatusCode::TOO_MANY_REQUESTS,
             Refusal::Misdirected { .. } => StatusCode::MISDIRECTED_REQUEST,
             Refusal::TooLarge(_) => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Refusal::KeyUnavailable(_) | Refusal::AuditUnavailable(_) | Refusal::NotCovered { .. } => {
@@ -88,7 +88,7 @@ impl Refusal {
             Refusal::Body { status: StatusCode::BAD_GATEWAY, .. } => "upstream-failed",
             Refusal::Body { .. } => "body-refused",
             Refusal::Unauthenticated(_) | Refusal::Stranger { .. } => "authentication-required",
-            Refusal::Wait(_) | Refusal::Cooldown(_) => "too-many-requests",
+            Refusal::Throttled(_) | Refusal::Cooldown(_) => "too-many-requests",
             Refusal::Misdirected { .. } => "misdirected",
             Refusal::TooLarge(_) => "too-large",
             Refusal::Upstream(e) if e.is_of_address() => "address-refused",
@@ -113,10 +113,10 @@ impl Refusal {
             | Refusal::AuditUnavailable(why) => why.clone(),
             Refusal::Denied(d) => d.to_string(),
             Refusal::Unauthenticated(e) => e.to_string(),
-            Refusal::Wait(Wait::Rate(after)) => {
+            Refusal::Throttled(Throttled::Rate(after)) => {
                 format!("over the agent's rate; the next request may come in {:.1} s", after.as_secs_f64())
             }
-            Refusal::Wait(Wait::Concurrent) => "the agent has as many requests under way as it may".into(),
+            Refusal::Throttled(Throttled::Concurrent) => "the agent has as many requests under way as it may".into(),
             Refusal::Cooldown(Cooldown { who, seconds }) => {
                 format!("{who} rests for {seconds} s after unusual traffic ([anomaly] action = \"refuse\")")
             }
@@ -203,8 +203,8 @@ impl Refusal {
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         headers.insert(REFUSED, HeaderValue::from_static(self.reason()));
         let wait = match self {
-            Refusal::Wait(Wait::Rate(after)) => Some(after.as_secs().saturating_add(1)),
-            Refusal::Wait(Wait::Concurrent) => Some(1),
+            Refusal::Throttled(Throttled::Rate(after)) => Some(after.as_secs().saturating_add(1)),
+            Refusal::Throttled(Throttled::Concurrent) => Some(1),
             Refusal::Cooldown(Cooldown { seconds, .. }) => Some(*seconds),
             _ => None,
         };

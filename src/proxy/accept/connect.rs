@@ -5,7 +5,7 @@ use super::{intercept, tunnel};
 use crate::io::read_ahead::ReadAhead;
 use crate::name::{AgentName, Host, Origin, Scheme, split_port};
 use crate::policy::Agent;
-use crate::policy::agent::{AuthError, Proof};
+use crate::policy::agent::{AuthError, TokenProof};
 use crate::proxy::exchange::conn::Conn;
 use crate::proxy::exchange::serve::{hang_up, serve};
 use crate::proxy::refusal::Refusal;
@@ -138,7 +138,7 @@ async fn admit(
 /// Who has opened a tunnel, and from which process, where that is known.
 pub(crate) struct Admitted {
     pub agent: Arc<Agent>,
-    pub proof: Proof,
+    pub proof: TokenProof,
     pub pid: Option<u32>,
 }
 

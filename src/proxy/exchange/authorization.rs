@@ -4,12 +4,13 @@
 use super::request_body::Fault;
 use crate::name::{AgentName, Host, KeyName, Origin};
 use crate::place::Place;
-use crate::policy::Limits;
-use crate::policy::decide::{Mention, Question, Use};
-use crate::policy::{Agent, Permit, agent::Proof};
+use crate::policy::OverrideLimits;
+use crate::policy::decide::{Mention, Question};
+use crate::policy::{Agent, Permit, agent::TokenProof};
 use crate::proxy::refusal::Refusal;
 use crate::proxy::{Ruleset, Shared};
 use crate::record::ExchangeInfo;
+use crate::record::KeyUse;
 use crate::rewrite::BodyKey;
 use crate::secrets::Keys;
 use http::{HeaderMap, Method};
@@ -21,7 +22,7 @@ const NAP: Duration = Duration::from_secs(60);
 
 /// Who asks for a host, known by what it proved itself with.
 pub(crate) struct Caller {
-    proof: Proof,
+    proof: TokenProof,
     host: Host,
     port: u16,
     /// The agent, and the rules that it was last looked up in.
@@ -29,7 +30,7 @@ pub(crate) struct Caller {
 }
 
 impl Caller {
-    pub fn new(agent: Arc<Agent>, proof: Proof, origin: &Origin) -> Self {
+    pub fn new(agent: Arc<Agent>, proof: TokenProof, origin: &Origin) -> Self {
         let known = Mutex::new((Weak::new(), agent));
         Self { proof, host: origin.host.clone(), port: origin.port, known }
     }
@@ -98,12 +99,12 @@ pub(crate) struct Authorization {
     pub has_body: bool,
     pub ruleset: Weak<Ruleset>,
     /// What the head's placeholders have come to,
-    pub head: Vec<Use>,
+    pub head: Vec<KeyUse>,
     /// and of which values.
     pub values: Vec<Value>,
     /// What else was decided, which what has been sent relies on.
     pub on_loopback_only: bool,
-    pub limits: Limits,
+    pub limits: OverrideLimits,
 }
 
 /// Which of a key's values it is.

@@ -91,7 +91,7 @@ impl Asked {
         let agent = caller.agent(&ruleset, now).map_err(|refusal| (caller.name(), refusal))?;
         let meter = conn.shared().meters.of(&agent.name);
         let turn = meter.enter(agent.limits, Instant::now());
-        let turn = turn.map_err(|wait| (agent.name.clone(), Refusal::Wait(wait)))?;
+        let turn = turn.map_err(|wait| (agent.name.clone(), Refusal::Throttled(wait)))?;
         Ok(Self { ruleset, caller, agent, origin, turn })
     }
 }
@@ -392,7 +392,7 @@ fn substitution(info: &Arc<ExchangeInfo>, key: &KeyName, place: &Place, count: u
 /// A record for what each key and place was used for since the last call, which `recorded` remembers.
 pub(crate) fn substitutions(
     info: &Arc<ExchangeInfo>,
-    uses: &[crate::rewrite::Use],
+    uses: &[crate::record::KeyUse],
     recorded: &mut Vec<u64>,
 ) -> Vec<Record> {
     recorded.resize(uses.len(), 0);

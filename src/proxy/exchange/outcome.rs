@@ -7,7 +7,7 @@ use crate::policy::agent::ConcurrencyPermit;
 use crate::proxy::Shared;
 use crate::proxy::refusal::Refusal;
 use crate::record::{Event, ExchangeInfo, KeyRef, Operation, Record};
-use crate::rewrite::scrub::Hits;
+use crate::rewrite::scrub::ScrubHits;
 use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -89,7 +89,7 @@ pub(crate) struct ExchangeOutcome {
     pub upstream_ip: Option<IpAddr>,
     pub bytes_in: u64,
     /// How often each key was hidden in the answer.
-    pub hits: Arc<Hits>,
+    pub hits: Arc<ScrubHits>,
     outcome: Outcome,
     /// Given back when all is over.
     _turn: ConcurrencyPermit,

@@ -1,7 +1,7 @@
 //! A request's body as it comes, in which no field may stand for a method or path that its head wouldn't be let with.
 
-use crate::policy::Limits;
-use crate::policy::forms::BodyWatch;
+use crate::policy::OverrideLimits;
+use crate::policy::body_overrides::BodyOverrideScan;
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
@@ -11,7 +11,7 @@ use std::task::{Context, Poll, ready};
 
 pub(crate) struct LimitedBody {
     inner: Incoming,
-    watch: Option<Box<BodyWatch>>,
+    watch: Option<Box<BodyOverrideScan>>,
 }
 
 /// Why a body ends before its end.
@@ -23,15 +23,15 @@ pub(crate) enum Cut {
 }
 
 impl LimitedBody {
-    pub fn new(inner: Incoming, limits: &Limits, headers: &HeaderMap) -> Result<Self, Cut> {
-        let watch = BodyWatch::new(limits, headers).map_err(Cut::Forbidden)?;
+    pub fn new(inner: Incoming, limits: &OverrideLimits, headers: &HeaderMap) -> Result<Self, Cut> {
+        let watch = BodyOverrideScan::new(limits, headers).map_err(Cut::Forbidden)?;
         Ok(Self { inner, watch: watch.map(Box::new) })
     }
 }
 
 /// The same for a body all of which is there.
-pub(crate) fn check(body: &[u8], limits: &Limits, headers: &HeaderMap) -> Result<(), Cut> {
-    let watch = BodyWatch::new(limits, headers).map_err(Cut::Forbidden)?;
+pub(crate) fn check(body: &[u8], limits: &OverrideLimits, headers: &HeaderMap) -> Result<(), Cut> {
+    let watch = BodyOverrideScan::new(limits, headers).map_err(Cut::Forbidden)?;
     match watch.and_then(|mut watch| watch.push(body)) {
         Some(by) => Err(forbidden(&by)),
         None => Ok(()),

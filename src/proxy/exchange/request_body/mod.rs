@@ -10,11 +10,11 @@ use super::outcome::BodyProgress;
 use super::serve::KEEP_ALIVE;
 use crate::name::{AgentName, KeyName};
 use crate::policy::agent::AuthError;
-use crate::policy::decide::Use;
 use crate::policy::{Denial, Permit};
+use crate::record::KeyUse;
 use crate::rewrite::body::BodyRewriter;
 use crate::rewrite::coding::{self, Coding, CodingError};
-use crate::rewrite::decoded_body::Rewriter;
+use crate::rewrite::decoded_body::CodedBodyRewriter;
 use crate::rewrite::digests::{self, DigestFault};
 use crate::rewrite::{BodyFault, BodyKey, Vocabulary};
 use crate::secrets::Keys;
@@ -81,7 +81,7 @@ impl From<hyper::Error> for Fault {
 impl From<BodyFault> for Fault {
     fn from(fault: BodyFault) -> Self {
         match fault {
-            BodyFault::Unavailable { .. } | BodyFault::Unfit(_) => Fault::Key(fault.to_string()),
+            BodyFault::Unavailable { .. } | BodyFault::Unwritable(_) => Fault::Key(fault.to_string()),
             BodyFault::TooManyUses { .. } => Fault::Body { status: StatusCode::FORBIDDEN, why: fault.to_string() },
             BodyFault::Coding(ref e) => Fault::Body { status: coding_status(e), why: fault.to_string() },
             _ => Fault::Body { status: StatusCode::BAD_REQUEST, why: fault.to_string() },
@@ -203,7 +203,7 @@ impl Plan<'_> {
         came: Came,
         chunked: bool,
         progress: Arc<BodyProgress>,
-    ) -> Result<(RequestBody, Vec<Use>), Fault> {
+    ) -> Result<(RequestBody, Vec<KeyUse>), Fault> {
         let engine = BodyRewriter::new(self.vocabulary.clone(), headers.get(CONTENT_TYPE), self.body_keys());
         let inner = match came {
             Came::Whole(data, trailers) => {
@@ -225,7 +225,7 @@ impl Plan<'_> {
             let passing = Box::new(Passing { inner, counter: engine, authorization, progress });
             return Ok((RequestBody::Passing(passing), Vec::new()));
         }
-        let (engine, reservation) = self.opening(engine, codings(headers)?).open(Rewriter::new)?;
+        let (engine, reservation) = self.opening(engine, codings(headers)?).open(CodedBodyRewriter::new)?;
         headers.remove(CONTENT_LENGTH);
         headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
         if let Some(name) = digests::first(headers) {
@@ -243,7 +243,7 @@ impl Plan<'_> {
         trailers: Option<HeaderMap>,
         engine: BodyRewriter,
         progress: &Arc<BodyProgress>,
-    ) -> Result<(RequestBody, Vec<Use>), Fault> {
+    ) -> Result<(RequestBody, Vec<KeyUse>), Fault> {
         let codings = if self.permit.body().is_empty() { Vec::new() } else { codings(headers)? };
         let (mut held, uses) = hold(headers, data, trailers, self.opening(engine, codings), progress).await?;
         if !uses.is_empty() {
@@ -283,8 +283,8 @@ struct Opening<'a> {
 impl Opening<'_> {
     fn open(
         self,
-        open: impl FnOnce(BodyRewriter, &[Coding]) -> Result<Rewriter, BodyFault>,
-    ) -> Result<(Rewriter, Option<Reservation>), Fault> {
+        open: impl FnOnce(BodyRewriter, &[Coding]) -> Result<CodedBodyRewriter, BodyFault>,
+    ) -> Result<(CodedBodyRewriter, Option<Reservation>), Fault> {
         let reservation = if self.codings.is_empty() { None } else { Some(self.reservation()?) };
         Ok((open(self.engine, &self.codings)?, reservation))
     }
@@ -305,12 +305,11 @@ async fn hold(
     mut trailers: Option<HeaderMap>,
     opening: Opening<'_>,
     progress: &BodyProgress,
-) -> Result<(Held, Vec<Use>), Fault> {
-    let (engine, _room) = opening.open(Rewriter::of_whole)?;
+) -> Result<(Held, Vec<KeyUse>), Fault> {
+    let (engine, _room) = opening.open(CodedBodyRewriter::of_whole)?;
     let (engine, out) = rewritten(engine, came.clone()).await?;
     progress.kept.store(engine.kept(), Ordering::Relaxed);
-    let uses: Vec<Use> =
-        engine.uses().iter().map(|u| Use { key: u.key.clone(), place: u.place.clone(), count: u.count }).collect();
+    let uses = engine.uses().to_vec();
     let data = if uses.is_empty() { came.clone() } else { whole(out) };
     if !uses.is_empty() {
         for headers in [Some(&mut *headers), trailers.as_mut()].into_iter().flatten() {
@@ -345,7 +344,7 @@ async fn gather<B: Body<Data = Bytes, Error: Into<Fault>> + Unpin>(
 }
 
 /// What a body comes to, in pieces, and what was done in it.
-async fn rewritten(mut engine: Rewriter, body: Bytes) -> Result<(Rewriter, Vec<Bytes>), Fault> {
+async fn rewritten(mut engine: CodedBodyRewriter, body: Bytes) -> Result<(CodedBodyRewriter, Vec<Bytes>), Fault> {
     let (mut out, mut length) = (Vec::new(), 0);
     engine.push(body, &mut out)?;
     for turn in 1.. {

@@ -10,7 +10,7 @@ use crate::proxy::exchange::decode_budget::Reservation;
 use crate::proxy::exchange::outcome::BodyProgress;
 use crate::proxy::exchange::substitutions;
 use crate::record::Operation;
-use crate::rewrite::decoded_body::Rewriter;
+use crate::rewrite::decoded_body::CodedBodyRewriter;
 use crate::rewrite::digests;
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
@@ -25,7 +25,7 @@ use std::task::{Context, Poll, ready};
 /// was asked whether it still may be.
 pub struct Rewriting {
     inner: LimitedBody,
-    engine: Rewriter,
+    engine: CodedBodyRewriter,
     ready: VecDeque<Bytes>,
     trailers: Option<HeaderMap>,
     ended: bool,
@@ -48,7 +48,7 @@ type Asking = Pin<Box<dyn Future<Output = Result<Renewed, Fault>> + Send>>;
 impl Rewriting {
     pub(crate) fn new(
         inner: LimitedBody,
-        engine: Rewriter,
+        engine: CodedBodyRewriter,
         keys: BodyKeys,
         progress: Arc<BodyProgress>,
         reservation: Option<Reservation>,
