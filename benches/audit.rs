@@ -4,7 +4,7 @@
 //! The records are those of an ordinary day, over and over: each key that is sent is a substitution and an exchange; one in
 //! fifty exchanges fails, one in a thousand requests is refused. Files have the usual size, and are compressed as usual.
 
-use locum::anomaly::{self, Fact, Watch};
+use locum::anomaly::{self, AnomalyDetector, Fact};
 use locum::audit::read::filter::{Filter, Wanted};
 use locum::audit::read::query::Merge;
 use locum::audit::read::stats::Stats;
@@ -52,7 +52,8 @@ fn main() {
     timed("query --exchange X", || ask(Wanted { exchanges: name("aaaaaaaaaaaaaaaa"), ..Wanted::default() }));
     timed("query", || ask(Wanted::default()));
     timed("stats", || {
-        let (mut stats, mut watch, mut unusual) = (Stats::default(), Watch::new(anomaly::Config::default()), 0);
+        let (mut stats, mut watch, mut unusual) =
+            (Stats::default(), AnomalyDetector::new(anomaly::AnomalyLimits::default()), 0);
         let each = |line: &[u8]| {
             stats.add(line);
             unusual += alerts::fact(line).map_or(0, |fact| watch.take(&fact).len());
@@ -62,7 +63,7 @@ fn main() {
         stats.records
     });
     timed("watch alone", || {
-        let mut watch = Watch::new(anomaly::Config::default());
+        let mut watch = AnomalyDetector::new(anomaly::AnomalyLimits::default());
         let at = |n: u64| UNIX_EPOCH + Duration::from_millis(n * 900);
         let records: Vec<Record> = (0..1000).flat_map(|n| exchange(n, at(n))).collect();
         (0..count / 2000).for_each(|_| records.iter().for_each(|record| drop(watch.take(&Fact::from(record)))));

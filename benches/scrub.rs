@@ -4,7 +4,7 @@ use bytes::Bytes;
 use divan::counter::BytesCount;
 use divan::{Bencher, black_box};
 use locum::memory::Plaintext;
-use locum::rewrite::coding::{Coding, Decoder, Encoder, Limits};
+use locum::rewrite::coding::{Coding, DecodeLimits, Decoder, Encoder};
 use locum::rewrite::scrub::{Mask, ScrubKey, Scrubber};
 use std::sync::Arc;
 
@@ -182,7 +182,7 @@ fn open_1m(bencher: Bencher, name: &str) {
     encoder.finish(&mut coded).unwrap();
     let coded = Bytes::from(coded);
     bencher.counter(BytesCount::new(text.len())).bench(|| {
-        let mut decoder = Decoder::new(&coding(name), Limits::default()).unwrap();
+        let mut decoder = Decoder::new(&coding(name), DecodeLimits::default()).unwrap();
         let (mut input, mut out) = (coded.clone(), Vec::with_capacity(1 << 16));
         while !decoder.decode(&mut input, &mut out, 1 << 16).unwrap() {
             out.clear();

@@ -24,23 +24,23 @@ const HEX: [[u8; 2]; 256] = {
 
 /// The hash of a line: 64 lower-case hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Head([u8; 64]);
+pub struct ChainHead([u8; 64]);
 
-impl Head {
+impl ChainHead {
     /// What the first line of a file follows.
-    pub const ZERO: Head = Head([b'0'; 64]);
+    pub const ZERO: ChainHead = ChainHead([b'0'; 64]);
 
     pub fn as_str(&self) -> &str {
         // Made of hexadecimal digits only.
         std::str::from_utf8(&self.0).unwrap_or_default()
     }
 
-    fn of(previous: &Head, line: &[u8]) -> Head {
+    fn of(previous: &ChainHead, line: &[u8]) -> ChainHead {
         let mut hex = [0; 64];
         for (pair, byte) in hex.as_chunks_mut::<2>().0.iter_mut().zip(sha256(&previous.0, line).as_ref()) {
             *pair = HEX[usize::from(*byte)];
         }
-        Head(hex)
+        ChainHead(hex)
     }
 }
 
@@ -58,19 +58,19 @@ fn sha256(previous: &[u8; 64], line: &[u8]) -> Digest {
     context.finish()
 }
 
-impl Default for Head {
+impl Default for ChainHead {
     fn default() -> Self {
-        Head::ZERO
+        ChainHead::ZERO
     }
 }
 
-impl fmt::Display for Head {
+impl fmt::Display for ChainHead {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.as_str())
     }
 }
 
-impl fmt::Debug for Head {
+impl fmt::Debug for ChainHead {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
@@ -78,31 +78,31 @@ impl fmt::Debug for Head {
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("a head is 64 lower-case hexadecimal digits")]
-pub struct NoHead;
+pub struct ChainHeadError;
 
-impl FromStr for Head {
-    type Err = NoHead;
+impl FromStr for ChainHead {
+    type Err = ChainHeadError;
 
-    fn from_str(s: &str) -> Result<Self, NoHead> {
-        Head::from_bytes(s.as_bytes()).ok_or(NoHead)
+    fn from_str(s: &str) -> Result<Self, ChainHeadError> {
+        ChainHead::from_bytes(s.as_bytes()).ok_or(ChainHeadError)
     }
 }
 
-impl Head {
-    fn from_bytes(hex: &[u8]) -> Option<Head> {
+impl ChainHead {
+    fn from_bytes(hex: &[u8]) -> Option<ChainHead> {
         let hex: [u8; 64] = hex.try_into().ok()?;
-        hex.iter().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')).then_some(Head(hex))
+        hex.iter().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')).then_some(ChainHead(hex))
     }
 }
 
 /// Appends the line, with its line feed, that `members` make after `previous`.
-pub fn link(previous: &Head, seq: u64, members: &[u8], out: &mut Vec<u8>) -> Head {
+pub fn link(previous: &ChainHead, seq: u64, members: &[u8], out: &mut Vec<u8>) -> ChainHead {
     let start = out.len();
     out.extend_from_slice(SEQ);
     digits(out, seq);
     out.push(b',');
     out.extend_from_slice(members);
-    let head = Head::of(previous, &out[start..]);
+    let head = ChainHead::of(previous, &out[start..]);
     out.extend_from_slice(HASH);
     out.extend_from_slice(&head.0);
     out.extend_from_slice(END);
@@ -111,28 +111,28 @@ pub fn link(previous: &Head, seq: u64, members: &[u8], out: &mut Vec<u8>) -> Hea
 }
 
 /// The parts of a line, without its line feed, that the chain is about; `None` where it isn't made like one.
-pub fn parts(line: &[u8]) -> Option<Parts<'_>> {
+pub fn parts(line: &[u8]) -> Option<ChainLine<'_>> {
     let (hashed, tail) = line.split_at_checked(line.len().checked_sub(TAIL)?)?;
-    let head = Head::from_bytes(tail.strip_prefix(HASH)?.strip_suffix(END)?)?;
+    let head = ChainHead::from_bytes(tail.strip_prefix(HASH)?.strip_suffix(END)?)?;
     let rest = hashed.strip_prefix(SEQ)?;
     let comma = rest.iter().take(21).position(|&b| b == b',')?;
     let seq = std::str::from_utf8(&rest[..comma]).ok()?.parse().ok()?;
-    Some(Parts { seq, members: &rest[comma + 1..], hashed, head })
+    Some(ChainLine { seq, members: &rest[comma + 1..], hashed, head })
 }
 
 #[derive(Debug, Clone, Copy)]
-pub struct Parts<'a> {
+pub struct ChainLine<'a> {
     pub seq: u64,
     /// From `"timestamp":` on, without the hash.
     pub members: &'a [u8],
     /// All that the hash covers.
     hashed: &'a [u8],
-    pub head: Head,
+    pub head: ChainHead,
 }
 
 /// What is wrong, at the first line where it shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Fault {
+pub enum ChainFault {
     #[error("it is no record of the audit")]
     NoRecord,
     #[error("it was edited, or the line before it was and hashed anew")]
@@ -145,14 +145,14 @@ pub enum Fault {
 
 /// A check of one file's lines, in their order.
 #[derive(Debug, Clone, Default)]
-pub struct Verifier {
-    head: Head,
+pub struct ChainVerifier {
+    head: ChainHead,
     lines: u64,
 }
 
-impl Verifier {
+impl ChainVerifier {
     /// The hash of the last good line.
-    pub fn head(&self) -> Head {
+    pub fn head(&self) -> ChainHead {
         self.head
     }
 
@@ -161,18 +161,18 @@ impl Verifier {
     }
 
     /// Takes the next line, without its line feed.
-    pub fn line<'a>(&mut self, line: &'a [u8]) -> Result<Parts<'a>, Fault> {
-        let parts = parts(line).ok_or(Fault::NoRecord)?;
+    pub fn line<'a>(&mut self, line: &'a [u8]) -> Result<ChainLine<'a>, ChainFault> {
+        let parts = parts(line).ok_or(ChainFault::NoRecord)?;
         let expected = self.lines;
         // The number is looked at first because it tells more: a wrong hash is all that a removed line leaves else.
         if parts.seq > expected {
-            return Err(Fault::Removed { from: expected, to: parts.seq - 1 });
+            return Err(ChainFault::Removed { from: expected, to: parts.seq - 1 });
         }
         if parts.seq < expected {
-            return Err(Fault::Moved { seq: parts.seq, expected });
+            return Err(ChainFault::Moved { seq: parts.seq, expected });
         }
-        if Head::of(&self.head, parts.hashed) != parts.head {
-            return Err(Fault::Edited);
+        if ChainHead::of(&self.head, parts.hashed) != parts.head {
+            return Err(ChainFault::Edited);
         }
         self.head = parts.head;
         self.lines += 1;
@@ -186,7 +186,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn chain(members: &[&str]) -> Vec<Vec<u8>> {
-        let mut head = Head::ZERO;
+        let mut head = ChainHead::ZERO;
         let mut lines = Vec::new();
         for (seq, m) in members.iter().enumerate() {
             let mut line = Vec::new();
@@ -197,8 +197,8 @@ mod tests {
         lines
     }
 
-    fn fault(lines: &[Vec<u8>]) -> Option<(u64, Fault)> {
-        let mut verifier = Verifier::default();
+    fn fault(lines: &[Vec<u8>]) -> Option<(u64, ChainFault)> {
+        let mut verifier = ChainVerifier::default();
         for line in lines {
             if let Err(fault) = verifier.line(line) {
                 return Some((verifier.lines(), fault));
@@ -231,40 +231,40 @@ mod tests {
 
         let mut edited = lines.clone();
         edited[1] = edited[1].iter().map(|&b| if b == b'u' { b'x' } else { b }).collect();
-        assert_eq!(fault(&edited), Some((1, Fault::Edited)));
+        assert_eq!(fault(&edited), Some((1, ChainFault::Edited)));
 
         let mut removed = lines.clone();
         removed.remove(1);
-        assert_eq!(fault(&removed), Some((1, Fault::Removed { from: 1, to: 1 })));
+        assert_eq!(fault(&removed), Some((1, ChainFault::Removed { from: 1, to: 1 })));
 
         let mut swapped = lines.clone();
         swapped.swap(1, 2);
-        assert_eq!(fault(&swapped), Some((1, Fault::Removed { from: 1, to: 1 })));
+        assert_eq!(fault(&swapped), Some((1, ChainFault::Removed { from: 1, to: 1 })));
 
         let mut repeated = lines.clone();
         repeated.insert(2, lines[1].clone());
-        assert_eq!(fault(&repeated), Some((2, Fault::Moved { seq: 1, expected: 2 })));
+        assert_eq!(fault(&repeated), Some((2, ChainFault::Moved { seq: 1, expected: 2 })));
 
         let mut inserted = lines.clone();
         let mut line = Vec::new();
         link(&parts(&lines[0]).unwrap().head, 1, br#""event":"scrub""#, &mut line);
         line.pop();
         inserted.insert(1, line);
-        assert_eq!(fault(&inserted), Some((2, Fault::Moved { seq: 1, expected: 2 })));
+        assert_eq!(fault(&inserted), Some((2, ChainFault::Moved { seq: 1, expected: 2 })));
 
         let mut rehashed = lines.clone();
         let mut line = Vec::new();
         link(&parts(&lines[0]).unwrap().head, 1, br#""event":"other""#, &mut line);
         line.pop();
         rehashed[1] = line;
-        assert_eq!(fault(&rehashed), Some((2, Fault::Edited)));
+        assert_eq!(fault(&rehashed), Some((2, ChainFault::Edited)));
     }
 
     #[test]
     fn heads_are_read_strictly() {
-        assert_eq!(Head::ZERO.to_string().parse(), Ok(Head::ZERO));
+        assert_eq!(ChainHead::ZERO.to_string().parse(), Ok(ChainHead::ZERO));
         for bad in ["", "0", &"0".repeat(63), &"0".repeat(65), &"A".repeat(64), &"g".repeat(64)] {
-            assert_eq!(bad.parse::<Head>(), Err(NoHead), "{bad}");
+            assert_eq!(bad.parse::<ChainHead>(), Err(ChainHeadError), "{bad}");
         }
     }
 
@@ -292,7 +292,7 @@ mod tests {
 
         #[test]
         fn any_bytes_are_judged_without_a_panic(line in prop::collection::vec(any::<u8>(), 0..300)) {
-            prop_assert!(Verifier::default().line(&line).is_err());
+            prop_assert!(ChainVerifier::default().line(&line).is_err());
         }
 
         #[test]

@@ -109,7 +109,7 @@ impl Place {
 pub struct PlaceError(String);
 
 /// The forms a place is written in, for messages and completions.
-pub const FORMS: [&str; 11] = [
+pub const PLACE_FORMS: [&str; 11] = [
     "header",
     "header:NAME",
     "basic",
@@ -127,7 +127,8 @@ impl FromStr for Place {
     type Err = PlaceError;
 
     fn from_str(s: &str) -> Result<Self, PlaceError> {
-        let unknown = || PlaceError(format!("'{}' is no place; the places are {}", s.escape_debug(), FORMS.join(", ")));
+        let unknown =
+            || PlaceError(format!("'{}' is no place; the places are {}", s.escape_debug(), PLACE_FORMS.join(", ")));
         let (kind, arg) = match s.split_once(':') {
             Some((k, a)) => (k, Some(a)),
             None => (s, None),

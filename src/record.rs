@@ -95,7 +95,7 @@ pub struct ExchangeInfo {
 /// Where a file of the audit stood: in the first record of the file after it, in the record of its removal, and with a
 /// signature in a later record of its own.
 #[derive(Debug, Clone)]
-pub struct Previous {
+pub struct PreviousFile {
     pub file: String,
     /// The hash of its last whole line.
     pub head: String,
@@ -146,6 +146,17 @@ pub fn key_of(key_ref: &str) -> Option<&str> {
     key_ref.strip_prefix("<<")?.strip_suffix("_key>>")
 }
 
+/// How often a request uses a key in one place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyUse {
+    /// The key whose placeholder stands there.
+    pub key: KeyName,
+    /// In a head where the placeholder was found, in a body the binding's place that allowed it.
+    pub place: Place,
+    /// Placeholders, one at least.
+    pub count: u64,
+}
+
 /// One line of the audit, before it is chained.
 #[derive(Debug, Clone)]
 pub struct Record {
@@ -172,7 +183,7 @@ pub struct Record {
     /// Keys hidden in a response.
     pub scrubbed: Option<u64>,
     pub reason: Option<String>,
-    pub previous: Option<Box<Previous>>,
+    pub previous: Option<Box<PreviousFile>>,
     /// Of `previous`.
     pub signature: Option<String>,
 }

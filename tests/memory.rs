@@ -26,7 +26,7 @@ fn main() {
 
 #[cfg(target_os = "linux")]
 mod linux {
-    use locum::memory::{Environment, Plaintext, Sealed, TakeError, Unsealable, wipe_all, wipe_on_panic};
+    use locum::memory::{EnvironmentError, Plaintext, Sealed, SealedEnvironment, UnsealError, wipe_all, wipe_on_panic};
     use locum::secrets::{FileSource, Source};
     use std::fs::{self, File};
     use std::os::unix::fs::FileExt;
@@ -60,7 +60,7 @@ mod linux {
     pub fn environment() {
         let key = fs::read("long").unwrap();
         let environment =
-            Environment::take(["A_TEST_API_KEY", "B_TEST_API_KEY", "A_TEST_API_KEY", "NONE", ""]).unwrap();
+            SealedEnvironment::take(["A_TEST_API_KEY", "B_TEST_API_KEY", "A_TEST_API_KEY", "NONE", ""]).unwrap();
         assert_eq!(environment.names().collect::<Vec<_>>(), ["A_TEST_API_KEY", "B_TEST_API_KEY"]);
         assert_eq!(environment.get("A_TEST_API_KEY").unwrap().unwrap().expose(), key);
         assert!(environment.get("B_TEST_API_KEY").unwrap().is_none());
@@ -75,7 +75,7 @@ mod linux {
         std::thread::scope(|s| {
             let (end, ended) = std::sync::mpsc::channel::<()>();
             s.spawn(move || ended.recv());
-            assert_eq!(Environment::take(["C_TEST"]).unwrap_err(), TakeError::Threads(2));
+            assert_eq!(SealedEnvironment::take(["C_TEST"]).unwrap_err(), EnvironmentError::Threads(2));
             drop(end);
         });
         assert!(std::env::var_os("C_TEST").is_some());
@@ -83,7 +83,7 @@ mod linux {
 
     /// One short key, which lies in secret memory, and a long one, which is encrypted.
     pub fn copies() {
-        let environment = Environment::take(["A_TEST_API_KEY"]).unwrap();
+        let environment = SealedEnvironment::take(["A_TEST_API_KEY"]).unwrap();
         let sealed = ["short", "long"].map(|file| Sealed::seal(FileSource::new(file).load().unwrap().unwrap()));
         assert_eq!(environment.get("A_TEST_API_KEY").unwrap().unwrap().expose(), sealed[1].open().unwrap().expose());
         // The search's own terms must not be found: they are kept turned over.
@@ -107,11 +107,11 @@ mod linux {
     }
 
     pub fn wiped() {
-        let environment = Environment::take(["A_TEST_API_KEY"]).unwrap();
+        let environment = SealedEnvironment::take(["A_TEST_API_KEY"]).unwrap();
         let sealed = Sealed::seal(FileSource::new("short").load().unwrap().unwrap());
         wipe_all();
-        assert_eq!(sealed.open().unwrap_err(), Unsealable::Wiped);
-        assert_eq!(environment.get("A_TEST_API_KEY").unwrap_err(), Unsealable::Wiped);
+        assert_eq!(sealed.open().unwrap_err(), UnsealError::Wiped);
+        assert_eq!(environment.get("A_TEST_API_KEY").unwrap_err(), UnsealError::Wiped);
         let new = Sealed::seal(Plaintext::new(b"new".to_vec()));
         assert_eq!(new.open().unwrap().expose(), b"new");
     }
@@ -120,7 +120,7 @@ mod linux {
         let sealed = Sealed::seal(FileSource::new("short").load().unwrap().unwrap());
         wipe_on_panic();
         assert!(std::thread::spawn(|| panic!("on purpose")).join().is_err());
-        assert_eq!(sealed.open().unwrap_err(), Unsealable::Wiped);
+        assert_eq!(sealed.open().unwrap_err(), UnsealError::Wiped);
     }
 
     /// How often the bytes, which are given turned over, occur in all memory that can be read.

@@ -3,12 +3,12 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use locum::anomaly::{Config, Watch};
+use locum::anomaly::{AnomalyLimits, AnomalyDetector};
 use locum::audit::tell::alerts::fact;
 use locum::audit::read::filter::{Filter, Wanted};
 use locum::audit::read::lines::{Line, Lines, members};
 use locum::audit::read::stats::{By, Stats};
-use locum::chain::Verifier;
+use locum::chain::ChainVerifier;
 use locum::record::misleads;
 use std::io::Read;
 
@@ -38,7 +38,7 @@ fuzz_target!(|bytes: &[u8]| {
     let lines = all(bytes, usize::MAX);
     assert_eq!(lines, all(bytes, 7));
     let filter = Filter::new(&Wanted { keys: vec!["openai".into()], failed: true, ..Wanted::default() });
-    let (mut verifier, mut stats, mut watch) = (Verifier::default(), Stats::default(), Watch::new(Config::default()));
+    let (mut verifier, mut stats, mut watch) = (ChainVerifier::default(), Stats::default(), AnomalyDetector::new(AnomalyLimits::default()));
     for line in lines.iter().flatten() {
         for (_, value) in members(line) {
             assert!(!value.text().chars().any(misleads));
@@ -47,7 +47,7 @@ fuzz_target!(|bytes: &[u8]| {
         stats.add(line);
         fact(line).map(|fact| watch.take(&fact));
         if verifier.line(line).is_err() {
-            verifier = Verifier::default();
+            verifier = ChainVerifier::default();
         }
     }
     assert!(By::ALL.iter().all(|by| stats.by(*by).len() <= lines.len()));

@@ -9,8 +9,8 @@ use bytes::Bytes;
 use http::HeaderValue;
 use libfuzzer_sys::fuzz_target;
 use locum::rewrite::body::BodyRewriter;
-use locum::rewrite::coding::{Coding, Decoder, Encoder, Limits};
-use locum::rewrite::decoded_body::Rewriter;
+use locum::rewrite::coding::{Coding, Decoder, Encoder, DecodeLimits};
+use locum::rewrite::decoded_body::CodedBodyRewriter;
 use rewrite::{VALUE, VOCABULARY, keys, rewrite, rewrite_held};
 
 const PLACES: &[&str] = &["body", "body:/f", "body:any"];
@@ -19,17 +19,17 @@ const PLACES: &[&str] = &["body", "body:/f", "body:any"];
 fn recoded(content_type: &'static str, codings: &[Coding], body: &[u8], piece: usize) -> Option<Vec<u8>> {
     let content_type = HeaderValue::from_static(content_type);
     let engine = BodyRewriter::new(VOCABULARY.clone(), Some(&content_type), keys(PLACES, VALUE));
-    through(Rewriter::new(engine, codings).ok()?, body.chunks(piece))
+    through(CodedBodyRewriter::new(engine, codings).ok()?, body.chunks(piece))
 }
 
 /// The same for a body that is there as a whole.
 fn recoded_held(content_type: &'static str, codings: &[Coding], body: &[u8]) -> Option<Vec<u8>> {
     let content_type = HeaderValue::from_static(content_type);
     let engine = BodyRewriter::new(VOCABULARY.clone(), Some(&content_type), keys(PLACES, VALUE));
-    through(Rewriter::of_whole(engine, codings).ok()?, [body])
+    through(CodedBodyRewriter::of_whole(engine, codings).ok()?, [body])
 }
 
-fn through<'c>(mut rewriter: Rewriter, pieces: impl IntoIterator<Item = &'c [u8]>) -> Option<Vec<u8>> {
+fn through<'c>(mut rewriter: CodedBodyRewriter, pieces: impl IntoIterator<Item = &'c [u8]>) -> Option<Vec<u8>> {
     let mut out = Vec::new();
     for piece in pieces {
         rewriter.push(Bytes::copy_from_slice(piece), &mut out).ok()?;
@@ -40,7 +40,7 @@ fn through<'c>(mut rewriter: Rewriter, pieces: impl IntoIterator<Item = &'c [u8]
 }
 
 fn opened(codings: &[Coding], coded: &[u8]) -> Vec<u8> {
-    let mut decoder = Decoder::new(codings, Limits { ratio: u64::MAX, ..Limits::default() }).expect("memory");
+    let mut decoder = Decoder::new(codings, DecodeLimits { ratio: u64::MAX, ..DecodeLimits::default() }).expect("memory");
     let (mut input, mut out) = (Bytes::copy_from_slice(coded), Vec::new());
     while !decoder.decode(&mut input, &mut out, 1 << 16).expect("a valid coding goes out") {}
     decoder.finish().expect("a whole coding goes out");

@@ -9,7 +9,7 @@ use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
 use locum::app::{App, Plan, Running};
 use locum::config::settings::{Environment as Variables, CliPaths, Settings};
-use locum::memory::Environment;
+use locum::memory::SealedEnvironment;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection, StreamOwned};
 use std::io::{self, Read, Write};
@@ -93,7 +93,7 @@ impl Stage {
         let given = CliPaths { config: Some(at), state: Some(dir.path().join("state")) };
         let plan = Plan {
             settings: Settings::load(&given, &Variables::default()).expect("settings"),
-            environment: Arc::new(Environment::default()),
+            environment: Arc::new(SealedEnvironment::default()),
             listen: None,
             tokens: Vec::new(),
             descendants: false,

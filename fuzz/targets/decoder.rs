@@ -3,9 +3,9 @@
 
 use bytes::Bytes;
 use libfuzzer_sys::fuzz_target;
-use locum::rewrite::coding::{Coding, CodingError, Decoder, Limits};
+use locum::rewrite::coding::{Coding, CodingError, Decoder, DecodeLimits};
 
-const LIMITS: Limits = Limits { ratio: 1000, free: 1 << 16, total: 1 << 20 };
+const LIMITS: DecodeLimits = DecodeLimits { ratio: 1000, free: 1 << 16, total: 1 << 20 };
 
 fn decoded(codings: &[Coding], body: &[u8], piece: usize, room: usize) -> Result<Vec<u8>, CodingError> {
     let mut decoder = Decoder::new(codings, LIMITS)?;

@@ -7,7 +7,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use libfuzzer_sys::fuzz_target;
 use locum::name::{Origin, Scheme};
 use locum::place::Place;
-use locum::policy::decide::{Egress, Mention, Question, Rules};
+use locum::policy::decide::{Mention, Question, Rules};
+use locum::policy::egress::EgressPolicy;
 use locum::policy::rule::KeyRule;
 use locum::policy::Agent;
 use locum::proxy::wire::http1_framing::Framing;
@@ -18,7 +19,7 @@ use std::sync::LazyLock;
 const VALUE: &[u8] = b"-the-key-of-this-target-";
 
 static VOCABULARY: LazyLock<Vocabulary> = LazyLock::new(|| Vocabulary::new(true, []).expect("no look-alike"));
-static RULES: LazyLock<Rules> = LazyLock::new(|| Rules::new([rule()], Egress::default()));
+static RULES: LazyLock<Rules> = LazyLock::new(|| Rules::new([rule()], EgressPolicy::default()));
 static AGENT: LazyLock<Agent> = LazyLock::new(Agent::local);
 static BOUND: LazyLock<Origin> = LazyLock::new(|| origin("api.tool.example"));
 static OTHER: LazyLock<Origin> = LazyLock::new(|| origin("api.tool.example.evil.example"));

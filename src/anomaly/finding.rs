@@ -20,7 +20,7 @@ impl Severity {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Kind {
+pub enum AnomalyKind {
     /// A key is used more often than it should be.
     Rate,
     /// Exchanges with a key fail: it was revoked, or somebody tries things.
@@ -41,29 +41,31 @@ pub enum Kind {
     Unrequested,
 }
 
-impl Kind {
+impl AnomalyKind {
     pub const fn as_str(self) -> &'static str {
         match self {
-            Kind::Rate => "rate",
-            Kind::Errors => "errors",
-            Kind::LargeResponse => "large-response",
-            Kind::NewHost => "new-host",
-            Kind::NewAgent => "new-agent",
-            Kind::Probing => "probing",
-            Kind::ManyHosts => "many-hosts",
-            Kind::TwoAgents => "two-agents",
-            Kind::Unrequested => "unrequested-key",
+            AnomalyKind::Rate => "rate",
+            AnomalyKind::Errors => "errors",
+            AnomalyKind::LargeResponse => "large-response",
+            AnomalyKind::NewHost => "new-host",
+            AnomalyKind::NewAgent => "new-agent",
+            AnomalyKind::Probing => "probing",
+            AnomalyKind::ManyHosts => "many-hosts",
+            AnomalyKind::TwoAgents => "two-agents",
+            AnomalyKind::Unrequested => "unrequested-key",
         }
     }
 
     pub(super) fn severity(self, seen: u64, limit: u64) -> Severity {
         let far_beyond = seen >= limit.saturating_mul(5);
         match self {
-            Kind::Probing | Kind::Unrequested => Severity::High,
-            Kind::Rate | Kind::Errors if far_beyond => Severity::High,
-            Kind::Rate | Kind::Errors | Kind::NewAgent | Kind::ManyHosts => Severity::Medium,
-            Kind::LargeResponse if far_beyond => Severity::Medium,
-            Kind::LargeResponse | Kind::NewHost | Kind::TwoAgents => Severity::Low,
+            AnomalyKind::Probing | AnomalyKind::Unrequested => Severity::High,
+            AnomalyKind::Rate | AnomalyKind::Errors if far_beyond => Severity::High,
+            AnomalyKind::Rate | AnomalyKind::Errors | AnomalyKind::NewAgent | AnomalyKind::ManyHosts => {
+                Severity::Medium
+            }
+            AnomalyKind::LargeResponse if far_beyond => Severity::Medium,
+            AnomalyKind::LargeResponse | AnomalyKind::NewHost | AnomalyKind::TwoAgents => Severity::Low,
         }
     }
 }
@@ -71,7 +73,7 @@ impl Kind {
 /// Something unusual, told once until it has been calm.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
-    pub kind: Kind,
+    pub kind: AnomalyKind,
     pub severity: Severity,
     pub key: Option<String>,
     pub agent: String,
@@ -86,17 +88,17 @@ impl fmt::Display for Finding {
         let Finding { agent, host, seen, limit, .. } = self;
         let key = self.key.as_deref().unwrap_or_default();
         match self.kind {
-            Kind::Rate => write!(f, "key {key} was used {seen} times in a minute, more than {limit}"),
-            Kind::Errors => write!(f, "{seen} exchanges with key {key} failed within a minute"),
-            Kind::LargeResponse => {
+            AnomalyKind::Rate => write!(f, "key {key} was used {seen} times in a minute, more than {limit}"),
+            AnomalyKind::Errors => write!(f, "{seen} exchanges with key {key} failed within a minute"),
+            AnomalyKind::LargeResponse => {
                 write!(f, "{host} answered a request with key {key} with {seen} bytes, {limit} is large")
             }
-            Kind::NewHost => write!(f, "key {key} went to {host} for the first time"),
-            Kind::NewAgent => write!(f, "agent {agent} used key {key} for the first time"),
-            Kind::Probing => write!(f, "agent {agent} was refused {seen} times in a row"),
-            Kind::ManyHosts => write!(f, "agent {agent} asked {seen} different hosts within a minute"),
-            Kind::TwoAgents => write!(f, "key {key} is used by agent {agent} and another at once"),
-            Kind::Unrequested => write!(
+            AnomalyKind::NewHost => write!(f, "key {key} went to {host} for the first time"),
+            AnomalyKind::NewAgent => write!(f, "agent {agent} used key {key} for the first time"),
+            AnomalyKind::Probing => write!(f, "agent {agent} was refused {seen} times in a row"),
+            AnomalyKind::ManyHosts => write!(f, "agent {agent} asked {seen} different hosts within a minute"),
+            AnomalyKind::TwoAgents => write!(f, "key {key} is used by agent {agent} and another at once"),
+            AnomalyKind::Unrequested => write!(
                 f,
                 "{host} showed key {key} {seen} times to agent {agent}, whose request had not brought it: it is stored there, or was guessed"
             ),

@@ -1,6 +1,6 @@
 //! A day of ordinary traffic, and that nothing in it is unusual.
 
-use super::{Config, Fact, Finding, Watch};
+use super::{AnomalyDetector, AnomalyLimits, Fact, Finding};
 use crate::record::Event;
 
 /// A day of ordinary traffic, as coding and research agents make it: three agents, each with keys of its own, work in
@@ -68,7 +68,7 @@ fn ordinary_days_raise_nothing() {
     for seed in 1..=50 {
         let day = ordinary_day(seed);
         assert!(day.len() > 1500, "{}", day.len());
-        let mut watch = Watch::new(Config::default());
+        let mut watch = AnomalyDetector::new(AnomalyLimits::default());
         let found: Vec<Finding> = day.iter().flat_map(|fact| watch.take(fact)).collect();
         assert_eq!(found, [], "seed {seed}");
     }

@@ -1,7 +1,9 @@
 //! The fold: what is known of each key and agent, and what the next record means in its light.
 
+use super::config::AnomalyLimits;
+use super::fact::{Fact, seconds};
+use super::finding::{AnomalyKind, Finding};
 use super::window::{Alarm, Minute};
-use super::{Config, Fact, Finding, Kind, seconds};
 use crate::record::Event;
 use foldhash::fast::RandomState;
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -27,8 +29,8 @@ const NAMES: usize = 1024;
 
 /// The state of the fold.
 #[derive(Debug)]
-pub struct Watch {
-    config: Config,
+pub struct AnomalyDetector {
+    config: AnomalyLimits,
     keys: HashMap<String, KeyState, RandomState>,
     agents: HashMap<String, AgentState, RandomState>,
 }
@@ -58,9 +60,9 @@ struct AgentState {
     hosts_alarm: Alarm,
 }
 
-impl Watch {
-    pub fn new(config: Config) -> Self {
-        Watch { config, keys: HashMap::default(), agents: HashMap::default() }
+impl AnomalyDetector {
+    pub fn new(config: AnomalyLimits) -> Self {
+        AnomalyDetector { config, keys: HashMap::default(), agents: HashMap::default() }
     }
 
     /// Takes the next record; tells what is unusual since it.
@@ -75,7 +77,7 @@ impl Watch {
             }
         }
         if let (Some(Event::Scrub), Some(key), true) = (fact.event, fact.key, fact.unrequested) {
-            found.push(finding(Kind::Unrequested, Some(key), fact, fact.count, 0));
+            found.push(finding(AnomalyKind::Unrequested, Some(key), fact, fact.count, 0));
         }
         if let Some(state) = state(&mut self.agents, fact.agent).filter(|_| !fact.agent.is_empty()) {
             let mut tell = |kind, seen, limit| found.push(finding(kind, None, fact, seen, limit));
@@ -90,7 +92,7 @@ impl Watch {
     }
 
     /// The limits from now on; what was seen so far is kept.
-    pub fn set(&mut self, config: Config) {
+    pub fn set(&mut self, config: AnomalyLimits) {
         self.config = config;
     }
 
@@ -111,7 +113,7 @@ fn is_the_agents_fault(status: Option<u64>) -> bool {
     status.is_none_or(|status| matches!(status, 400..=407 | 409..=428 | 430..=499))
 }
 
-fn finding(kind: Kind, key: Option<&str>, fact: &Fact<'_>, seen: u64, limit: u64) -> Finding {
+fn finding(kind: AnomalyKind, key: Option<&str>, fact: &Fact<'_>, seen: u64, limit: u64) -> Finding {
     let severity = kind.severity(seen, limit);
     let (agent, host) = (fact.agent.to_owned(), fact.host.to_owned());
     Finding { kind, severity, key: key.map(str::to_owned), agent, host, seen, limit }
@@ -125,10 +127,10 @@ fn state<'a, T: Default>(states: &'a mut HashMap<String, T, RandomState>, name: 
     states.get_mut(name)
 }
 
-type Tell<'a> = dyn FnMut(Kind, u64, u64) + 'a;
+type Tell<'a> = dyn FnMut(AnomalyKind, u64, u64) + 'a;
 
 impl KeyState {
-    fn used(&mut self, fact: &Fact<'_>, config: &Config, tell: &mut Tell<'_>) {
+    fn used(&mut self, fact: &Fact<'_>, config: &AnomalyLimits, tell: &mut Tell<'_>) {
         self.met(fact, tell);
         // A key in two places of one request is used once.
         if !fact.exchange.is_empty() && fact.exchange == self.last_exchange {
@@ -139,7 +141,7 @@ impl KeyState {
         self.total += 1;
         let uses = self.uses.add(fact.second);
         if uses > config.rate_per_minute && self.rate_alarm.ring(fact.second) {
-            tell(Kind::Rate, uses, config.rate_per_minute);
+            tell(AnomalyKind::Rate, uses, config.rate_per_minute);
         }
     }
 
@@ -147,17 +149,17 @@ impl KeyState {
     fn met(&mut self, fact: &Fact<'_>, tell: &mut Tell<'_>) {
         let known = self.total >= KNOWN;
         if remember(&mut self.hosts, fact.host) && known {
-            tell(Kind::NewHost, 1, 1);
+            tell(AnomalyKind::NewHost, 1, 1);
         }
         if remember(&mut self.agents, fact.agent) && known {
-            tell(Kind::NewAgent, 1, 1);
+            tell(AnomalyKind::NewAgent, 1, 1);
         }
         let other = self
             .last_agent
             .as_ref()
             .is_some_and(|(agent, second)| agent != fact.agent && fact.second.abs_diff(*second) <= AT_ONCE);
         if other && self.together_alarm.ring(fact.second) {
-            tell(Kind::TwoAgents, 2, 1);
+            tell(AnomalyKind::TwoAgents, 2, 1);
         }
         match &mut self.last_agent {
             Some((agent, second)) if agent == fact.agent => *second = fact.second,
@@ -165,15 +167,15 @@ impl KeyState {
         }
     }
 
-    fn answered(&mut self, fact: &Fact<'_>, config: &Config, tell: &mut Tell<'_>) {
+    fn answered(&mut self, fact: &Fact<'_>, config: &AnomalyLimits, tell: &mut Tell<'_>) {
         if fact.success == Some(false) || fact.status.is_some_and(|status| status >= 400) {
             let errors = self.errors.add(fact.second);
             if errors >= config.errors && self.error_alarm.ring(fact.second) {
-                tell(Kind::Errors, errors, config.errors);
+                tell(AnomalyKind::Errors, errors, config.errors);
             }
         }
         if fact.bytes_in >= config.large_response && self.large_alarm.ring(fact.second) {
-            tell(Kind::LargeResponse, fact.bytes_in, config.large_response);
+            tell(AnomalyKind::LargeResponse, fact.bytes_in, config.large_response);
         }
     }
 }
@@ -186,7 +188,7 @@ impl AgentState {
         self.refusals += 1;
         self.last_refusal = fact.second;
         if self.refusals >= PROBES && self.probe_alarm.ring(fact.second) {
-            tell(Kind::Probing, self.refusals, PROBES);
+            tell(AnomalyKind::Probing, self.refusals, PROBES);
         }
     }
 
@@ -200,7 +202,7 @@ impl AgentState {
         self.hosts.push_back((fact.second, fact.host.to_owned()));
         if self.hosts.len() > HOSTS {
             if self.hosts_alarm.ring(fact.second) {
-                tell(Kind::ManyHosts, self.hosts.len() as u64, HOSTS as u64);
+                tell(AnomalyKind::ManyHosts, self.hosts.len() as u64, HOSTS as u64);
             }
             self.hosts.pop_front();
         }
@@ -219,8 +221,8 @@ mod tests {
     use proptest::prelude::*;
     use std::time::{Duration, UNIX_EPOCH};
 
-    fn watch() -> Watch {
-        Watch::new(Config::default())
+    fn watch() -> AnomalyDetector {
+        AnomalyDetector::new(AnomalyLimits::default())
     }
 
     fn used(second: u64) -> Fact<'static> {
@@ -236,19 +238,19 @@ mod tests {
         Fact { second, event: Some(Event::Refusal), agent: "a", host: "evil.example", ..Fact::default() }
     }
 
-    fn kinds<'a>(facts: impl IntoIterator<Item = Fact<'a>>) -> Vec<Kind> {
+    fn kinds<'a>(facts: impl IntoIterator<Item = Fact<'a>>) -> Vec<AnomalyKind> {
         let mut watch = watch();
         facts.into_iter().flat_map(|fact| watch.take(&fact)).map(|finding| finding.kind).collect()
     }
 
-    const NOTHING: [Kind; 0] = [];
+    const NOTHING: [AnomalyKind; 0] = [];
 
     #[test]
     fn a_key_may_be_used_so_often_in_a_minute() {
         assert_eq!(kinds((0..60).map(|_| used(1000))), NOTHING);
-        assert_eq!(kinds((0..61).map(|_| used(1000))), [Kind::Rate]);
+        assert_eq!(kinds((0..61).map(|_| used(1000))), [AnomalyKind::Rate]);
         assert_eq!(kinds((0..600).map(|i| used(1000 + i))), NOTHING, "one a second is sixty a minute");
-        assert_eq!(kinds((0..61).map(|_| used(1000)).chain((0..61).map(|_| used(1200)))), [Kind::Rate; 2]);
+        assert_eq!(kinds((0..61).map(|_| used(1000)).chain((0..61).map(|_| used(1200)))), [AnomalyKind::Rate; 2]);
         assert_eq!(
             kinds((0..200).map(|_| Fact { exchange: "one", ..used(1000) })),
             NOTHING,
@@ -259,17 +261,17 @@ mod tests {
     #[test]
     fn so_many_exchanges_may_fail() {
         assert_eq!(kinds((0..4).map(|i| answered(1000 + i, 401))), NOTHING);
-        assert_eq!(kinds((0..5).map(|i| answered(1000 + i, 401))), [Kind::Errors]);
+        assert_eq!(kinds((0..5).map(|i| answered(1000 + i, 401))), [AnomalyKind::Errors]);
         assert_eq!(kinds((0..50).map(|i| answered(1000 + 20 * i, 500))), NOTHING, "three a minute");
         assert_eq!(kinds((0..50).map(|i| answered(1000 + i, 399))), NOTHING);
         let broken = |i: u64| Fact { status: None, success: Some(false), ..answered(1000 + i, 0) };
-        assert_eq!(kinds((0..5).map(broken)), [Kind::Errors]);
+        assert_eq!(kinds((0..5).map(broken)), [AnomalyKind::Errors]);
     }
 
     #[test]
     fn a_response_may_be_so_large() {
         assert_eq!(kinds([Fact { bytes_in: 9_999_999, ..answered(1000, 200) }]), NOTHING);
-        assert_eq!(kinds([Fact { bytes_in: 10_000_000, ..answered(1000, 200) }]), [Kind::LargeResponse]);
+        assert_eq!(kinds([Fact { bytes_in: 10_000_000, ..answered(1000, 200) }]), [AnomalyKind::LargeResponse]);
         let without_key = Fact { key: None, bytes_in: u64::MAX, ..answered(1000, 200) };
         assert_eq!(kinds([without_key]), NOTHING);
     }
@@ -280,21 +282,21 @@ mod tests {
         let host = Fact { host: "files.openai.com", ..used(9000) };
         let agent = Fact { agent: "b", ..used(9000) };
         assert_eq!(kinds(known(19).chain([host])), NOTHING);
-        assert_eq!(kinds(known(20).chain([host, host])), [Kind::NewHost]);
+        assert_eq!(kinds(known(20).chain([host, host])), [AnomalyKind::NewHost]);
         assert_eq!(kinds(known(19).chain([agent])), NOTHING);
-        assert_eq!(kinds(known(20).chain([agent, agent])), [Kind::NewAgent]);
+        assert_eq!(kinds(known(20).chain([agent, agent])), [AnomalyKind::NewAgent]);
     }
 
     #[test]
     fn an_agent_that_probes_is_refused_in_a_row() {
         assert_eq!(kinds((0..4).map(|i| refused(1000 + i))), NOTHING);
-        assert_eq!(kinds((0..5).map(|i| refused(1000 + i))), [Kind::Probing]);
+        assert_eq!(kinds((0..5).map(|i| refused(1000 + i))), [AnomalyKind::Probing]);
         assert_eq!(kinds((0..20).map(|i| refused(1000 + 301 * i))), NOTHING, "now and then");
         let between = (0..20).flat_map(|i| [refused(1000 + i), used(1000 + i)]);
         assert_eq!(kinds(between), NOTHING, "what works lies between");
         for (status, probes) in [(400, true), (403, true), (407, true), (429, false), (502, false), (503, false)] {
             let told = kinds((0..5).map(|i| Fact { status: Some(status), ..refused(1000 + i) }));
-            assert_eq!(told == [Kind::Probing], probes, "{status}");
+            assert_eq!(told == [AnomalyKind::Probing], probes, "{status}");
         }
     }
 
@@ -303,7 +305,7 @@ mod tests {
         let hosts: Vec<String> = (0..31).map(|i| format!("h{i}.example")).collect();
         let asked = |at: u64, host| Fact { key: None, second: at, host, ..answered(0, 200) };
         assert_eq!(kinds(hosts[..30].iter().map(|h| asked(1000, h)).cycle().take(300)), NOTHING);
-        assert_eq!(kinds(hosts.iter().map(|h| asked(1000, h))), [Kind::ManyHosts]);
+        assert_eq!(kinds(hosts.iter().map(|h| asked(1000, h))), [AnomalyKind::ManyHosts]);
         assert_eq!(kinds(hosts.iter().zip(0..).map(|(h, i)| asked(1000 + 2 * i, h))), NOTHING, "over a minute");
     }
 
@@ -311,8 +313,8 @@ mod tests {
     fn two_agents_use_a_key_at_once() {
         let other = |second| Fact { agent: "b", ..used(second) };
         assert_eq!(kinds([used(1000), other(1011)]), NOTHING);
-        assert_eq!(kinds([used(1000), other(1010)]), [Kind::TwoAgents]);
-        assert_eq!(kinds([used(1000), other(1001), used(1002), other(1003)]), [Kind::TwoAgents], "told once");
+        assert_eq!(kinds([used(1000), other(1010)]), [AnomalyKind::TwoAgents]);
+        assert_eq!(kinds([used(1000), other(1001), used(1002), other(1003)]), [AnomalyKind::TwoAgents], "told once");
     }
 
     #[test]
@@ -322,7 +324,7 @@ mod tests {
         let mut watch = watch();
         for _ in 0..2 {
             let found = watch.take(&Fact { unrequested: true, ..hidden });
-            assert_eq!((found.len(), found[0].kind, found[0].severity), (1, Kind::Unrequested, Severity::High));
+            assert_eq!((found.len(), found[0].kind, found[0].severity), (1, AnomalyKind::Unrequested, Severity::High));
             assert!(
                 found[0].to_string().starts_with("api.openai.com showed key openai 2 times to agent a"),
                 "{}",
@@ -334,7 +336,7 @@ mod tests {
     #[test]
     fn what_is_far_beyond_weighs_more() {
         let mut watch = watch();
-        let severities = |facts: Vec<Fact<'_>>, watch: &mut Watch| {
+        let severities = |facts: Vec<Fact<'_>>, watch: &mut AnomalyDetector| {
             facts.iter().flat_map(|fact| watch.take(fact)).map(|f| f.severity).collect::<Vec<_>>()
         };
         assert_eq!(severities((0..61).map(|_| used(1000)).collect(), &mut watch), [Severity::Medium]);

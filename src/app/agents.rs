@@ -4,9 +4,9 @@ use super::AppError;
 use crate::config::keys::AgentSetting;
 use crate::config::settings::Settings;
 use crate::config::tokens::{Kept, Tokens};
-use crate::memory::Environment;
+use crate::memory::SealedEnvironment;
 use crate::name::AgentName;
-use crate::policy::agent::{Limits, TokenHash};
+use crate::policy::agent::{AgentLimits, TokenHash};
 use crate::policy::{Agent, Agents};
 use crate::secrets::{FileSource, Source as _};
 use std::path::Path;
@@ -25,7 +25,7 @@ pub(super) struct CliPaths {
 }
 
 impl CliPaths {
-    pub fn at_start(made: Vec<(TokenHash, Arc<Agent>)>, environment: &Environment) -> Result<Self, AppError> {
+    pub fn at_start(made: Vec<(TokenHash, Arc<Agent>)>, environment: &SealedEnvironment) -> Result<Self, AppError> {
         let token = environment.get(PROXY_TOKEN)?;
         if token.as_ref().is_some_and(|token| token.expose().trim_ascii().len() < MIN_TOKEN) {
             return Err(AppError::ShortToken);
@@ -102,7 +102,7 @@ fn agent(setting: &AgentSetting) -> Agent {
         hosts: setting.hosts.clone(),
         methods: setting.methods.clone(),
         expires: None,
-        limits: Limits { rate: setting.rate.map(|r| (r.count, r.per)), concurrent: setting.concurrent },
+        limits: AgentLimits { rate: setting.rate.map(|r| (r.count, r.per)), concurrent: setting.concurrent },
     }
 }
 

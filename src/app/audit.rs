@@ -11,6 +11,7 @@ use crate::ca::{CaError, keep};
 use crate::config::Settings;
 use crate::config::audit::Action;
 use crate::memory::Plaintext;
+use crate::policy::egress::AddressPolicy;
 use crate::proxy::Recorder;
 use crate::record::{Event, Record};
 use crate::secrets::{FileSource, SecretBackends, Source as _};
@@ -112,7 +113,8 @@ fn webhook(
     // the operator named it, so it may well be in a private network
     let anywhere = ["0.0.0.0/0", "::/0"].into_iter().filter_map(|net| net.parse().ok()).collect();
     let proxy = settings.proxy.upstream_proxy.clone().map(std::sync::Arc::new);
-    let dialer = Dialer { private_addresses: anywhere, proxy, own: [].into() };
+    let addresses = AddressPolicy { private_addresses: anywhere, ..AddressPolicy::default() };
+    let dialer = Dialer { addresses, proxy };
     Ok(Some((outbox, Webhook { delivery, poster: Poster::new(url, dialer, tls.clone()) })))
 }
 

@@ -4,9 +4,10 @@ use super::{AppError, active};
 use crate::ca::keep::{self, CaStorage};
 use crate::ca::{Authorities, Authority, CaError, Scope, Subtree};
 use crate::config::keys::KeySetting;
-use crate::config::settings::{CaSource, Egress, Intercept, Settings};
+use crate::config::settings::{CaSource, Intercept, Settings};
 use crate::disk::{self, Rights};
 use crate::memory::Plaintext;
+use crate::policy::egress::EgressMode;
 use crate::policy::rule::HostPattern;
 use crate::secrets::{SecretBackends, SourceError, Store};
 use std::path::PathBuf;
@@ -165,8 +166,8 @@ fn listed<'s>(settings: &'s Settings, active: &[&'s KeySetting]) -> Option<Vec<&
     let bound = active.iter().flat_map(|key| &key.rule.hosts);
     match (settings.proxy.intercept, settings.proxy.egress) {
         (Intercept::Bound, _) => Some(bound.collect()),
-        (Intercept::All, Egress::Listed) => Some(bound.chain(&settings.proxy.allow).collect()),
-        (Intercept::All, Egress::Open) => None,
+        (Intercept::All, EgressMode::Listed) => Some(bound.chain(&settings.proxy.allow).collect()),
+        (Intercept::All, EgressMode::Open) => None,
     }
 }
 

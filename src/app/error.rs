@@ -5,7 +5,7 @@ use crate::audit::AuditError;
 use crate::ca::CaError;
 use crate::config::settings::CaSource;
 use crate::config::tokens::TokensError;
-use crate::memory::Unsealable;
+use crate::memory::UnsealError;
 use crate::rewrite::LookalikeError;
 use crate::secrets::SourceError;
 use crate::upstream::tls;
@@ -45,7 +45,7 @@ pub enum AppError {
     #[error("beyond loopback anyone could spend your keys: listening on {address} takes agents")]
     Open { address: SocketAddr },
     #[error("LOCUM_PROXY_TOKEN can't be used: {0}")]
-    Variable(#[from] Unsealable),
+    Variable(#[from] UnsealError),
     #[error("LOCUM_PROXY_TOKEN has under {MIN_TOKEN} characters, so it could be guessed")]
     ShortToken,
     #[error("no randomness from the system")]

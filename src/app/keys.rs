@@ -3,7 +3,7 @@
 use super::audit::WEBHOOK_SECRET;
 use crate::config::keys::KeySetting;
 use crate::config::settings::Settings;
-use crate::memory::Environment;
+use crate::memory::SealedEnvironment;
 use crate::secrets::{self, KeySource, SecretBackends, Source, entry_name};
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -13,12 +13,16 @@ use std::time::Duration;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The stores of this machine, and what came by the environment. Nobody is asked for a password.
-pub fn backends(settings: &Settings, environment: Arc<Environment>) -> SecretBackends {
+pub fn backends(settings: &Settings, environment: Arc<SealedEnvironment>) -> SecretBackends {
     SecretBackends::build(stores(settings, None), environment)
 }
 
 /// As [`backends`], for a command with a person in front of it.
-pub fn supplies_asking(settings: &Settings, environment: Arc<Environment>, prompt: Arc<dyn Source>) -> SecretBackends {
+pub fn supplies_asking(
+    settings: &Settings,
+    environment: Arc<SealedEnvironment>,
+    prompt: Arc<dyn Source>,
+) -> SecretBackends {
     SecretBackends::build(stores(settings, Some(prompt)), environment)
 }
 

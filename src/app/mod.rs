@@ -13,10 +13,11 @@ mod running;
 use crate::ca::{Authorities, Authority, Leaves};
 use crate::config::keys::KeySetting;
 use crate::config::settings::{CaSource, Settings};
-use crate::memory::{self, Environment};
+use crate::memory::{self, SealedEnvironment};
 use crate::metrics::Counts;
 use crate::policy::Agent;
-use crate::policy::agent::{Proof, TokenHash};
+use crate::policy::agent::{TokenHash, TokenProof};
+use crate::policy::egress::AddressPolicy;
 use crate::proxy::accept::descendants::Descendants;
 use crate::proxy::accept::listen;
 use crate::proxy::exchange::worker::Worker;
@@ -51,7 +52,7 @@ use running::Ends;
 pub struct Plan {
     pub settings: Settings,
     /// The variables that were taken out of the environment.
-    pub environment: Arc<Environment>,
+    pub environment: Arc<SealedEnvironment>,
     /// An address instead of the configured one.
     pub listen: Option<SocketAddr>,
     /// Tokens made for the occasion: with any, no others count.
@@ -115,9 +116,11 @@ impl App {
         let log = audit::open(&settings, &backends, now)?;
         let (alerts, webhook) = audit::alerts(&settings, &backends, &log, &tls)?;
         let dialer = Dialer {
-            private_addresses: settings.proxy.private_addresses.clone().into(),
+            addresses: AddressPolicy {
+                private_addresses: settings.proxy.private_addresses.clone().into(),
+                own: [own].into(),
+            },
             proxy: settings.proxy.upstream_proxy.clone().map(Arc::new),
-            own: [own].into(),
         };
         let shared = Shared {
             config: proxy::Config { ca_remedy: remedy(&settings, ca_kept_in.as_deref()), ..proxy::Config::default() },
@@ -129,7 +132,7 @@ impl App {
             open: AtomicUsize::new(0),
             meters: proxy::Meters::default(),
             decode_budget: Arc::default(),
-            descendants: descendants.map(|(hash, agent)| Arc::new(Descendants::new(agent, Proof::of(hash)))),
+            descendants: descendants.map(|(hash, agent)| Arc::new(Descendants::new(agent, TokenProof::of(hash)))),
         };
         let shared = Arc::new(shared);
         Ok(Self {

@@ -3,8 +3,9 @@
 use super::agents::{self, CliPaths};
 use super::{AppError, active};
 use crate::config::keys::KeySetting;
-use crate::config::settings::{Egress, Intercept, Settings};
-use crate::policy::{Rules, decide};
+use crate::config::settings::{Intercept, Settings};
+use crate::policy::Rules;
+use crate::policy::egress::EgressPolicy;
 use crate::proxy::Ruleset;
 use crate::rewrite::Vocabulary;
 use crate::secrets::{SecretBackends, Table};
@@ -19,8 +20,8 @@ pub fn rules(settings: &Settings, backends: &SecretBackends) -> Result<Ruleset, 
 pub(super) fn ruleset(settings: &Settings, active: &[&KeySetting], given: &CliPaths) -> Result<Ruleset, AppError> {
     let lookalikes = active.iter().filter_map(|k| Some((k.rule.placeholder.clone()?, k.name.clone())));
     let vocabulary = Vocabulary::new(settings.proxy.braces, lookalikes)?;
-    let egress = decide::Egress {
-        listed: settings.proxy.egress == Egress::Listed,
+    let egress = EgressPolicy {
+        mode: settings.proxy.egress,
         allow: settings.proxy.allow.clone(),
         deny: settings.proxy.deny.clone(),
         connect_ports: settings.proxy.connect_ports.clone(),

@@ -11,7 +11,7 @@ use crate::memory;
 use crate::name::{KeyName, Origin};
 use crate::policy::Agents;
 use crate::proxy::{RequestBody, Ruleset, Shared};
-use crate::record::{Event, Previous, Record};
+use crate::record::{Event, PreviousFile, Record};
 use crate::upstream::pool::Pool;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -175,7 +175,7 @@ impl Running {
     }
 
     /// Accepts nothing more, lets exchanges end for at most [`DRAIN`], cuts the rest, and closes the audit. Tells where its chain ended.
-    pub fn stop(self) -> Result<Option<Previous>, AuditError> {
+    pub fn stop(self) -> Result<Option<PreviousFile>, AuditError> {
         let cutter = self.cutter();
         self.ends.stop.send_replace(true);
         let (done, all_done) = std::sync::mpsc::channel::<()>();

@@ -9,10 +9,11 @@ use crate::config::{At, Mistake, Settings};
 use crate::memory::Plaintext;
 use crate::name::{Host, Origin, Scheme};
 use crate::place::Place;
+use crate::policy::egress::is_public;
 use crate::policy::rule::Scrubbing;
 use crate::rewrite::scrub::strength::{ENOUGH, Strength};
 use crate::secrets::{FileSource, SecretBackends, Source as _, SourceError};
-use crate::upstream::{dial, tls};
+use crate::upstream::tls;
 use serde::Serialize;
 use std::fmt::{self, Write as _};
 use std::io::{self, Write as _};
@@ -256,7 +257,7 @@ fn binding_warnings(key: &KeySetting, settings: &Settings) -> Vec<Warning> {
             warn(what, "take the host out of `deny`, or out of the binding");
         }
         if let Host::Ip(ip) = name
-            && !dial::is_public(*ip)
+            && !is_public(*ip)
             && !proxy.private_addresses.iter().any(|a| a.covers(SocketAddr::new(*ip, port)))
         {
             let what = format!("key '{}' is bound to {host}, which is not public and so is not dialled", key.name);
@@ -315,7 +316,7 @@ mod tests {
         let path = dir.path().join("locum.toml");
         fs::write(&path, text).unwrap();
         let given = CliPaths { config: Some(path), state: Some(dir.path().join("state")) };
-        let environment = Arc::new(memory::Environment::from(variables));
+        let environment = Arc::new(memory::SealedEnvironment::from(variables));
         let (settings, mistakes) = Settings::read(&given, &Environment::default());
         report(settings, mistakes, &SecretBackends { environment, ..SecretBackends::default() })
     }

@@ -3,7 +3,7 @@
 use super::{Context, ca, term};
 use crate::app;
 use crate::config::settings::Settings;
-use crate::memory::Environment;
+use crate::memory::SealedEnvironment;
 use crate::name::KeyName;
 use crate::trust_env::{self, Access, Files, Shell, Stand};
 use std::collections::HashMap;
@@ -55,7 +55,7 @@ pub fn run(args: EnvArgs, context: &Context) -> anyhow::Result<ExitCode> {
 }
 
 /// What variables said before the secret ones were taken: of those it counts that they were set.
-pub fn before(taken: &Environment) -> impl Fn(&str) -> Option<String> + use<> {
+pub fn before(taken: &SealedEnvironment) -> impl Fn(&str) -> Option<String> + use<> {
     let left: HashMap<OsString, OsString> = std::env::vars_os().collect();
     let taken: Vec<String> = taken.names().map(str::to_owned).collect();
     // what is no UTF-8 is set all the same

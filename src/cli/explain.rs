@@ -9,8 +9,8 @@ use crate::config::settings::Settings;
 use crate::name::{AgentName, KeyName, Origin, Scheme};
 use crate::place::Place;
 use crate::policy::Denial;
+use crate::policy::body_overrides::BodyOverrideScan;
 use crate::policy::decide::{Mention, Permit, Question};
-use crate::policy::forms::BodyWatch;
 use crate::rewrite::body::BodyRewriter;
 use crate::rewrite::{BodyFault, BodyKey, head};
 use bytes::Bytes;
@@ -172,7 +172,7 @@ fn permitted(
 
 /// Where methods or paths are limited, no field of the body may stand for another.
 fn evades(body: &[u8], permit: &Permit, headers: &HeaderMap) -> Result<(), String> {
-    match BodyWatch::new(permit.limits(), headers)?.and_then(|mut watch| watch.push(body)) {
+    match BodyOverrideScan::new(permit.limits(), headers)?.and_then(|mut watch| watch.push(body)) {
         Some(by) => Err(format!("{by} may stand for another method or path than the request's")),
         None => Ok(()),
     }

@@ -7,7 +7,7 @@ use crate::audit;
 use crate::config::edit::{self, Binding, EditError};
 use crate::config::keys::KeySetting;
 use crate::config::settings::{Environment as Variables, Settings};
-use crate::memory::Environment;
+use crate::memory::SealedEnvironment;
 use crate::name::KeyName;
 use crate::secrets::{SecretBackends, Secrets, SourceSpec, Store, entry_name};
 use std::path::PathBuf;
@@ -122,7 +122,7 @@ fn set(
     args: SetArgs,
     settings: &Settings,
     backends: &SecretBackends,
-    environment: &Environment,
+    environment: &SealedEnvironment,
     context: &Context,
 ) -> anyhow::Result<ExitCode> {
     let (name, variables) = (&args.name, Variables::of_process());
@@ -172,7 +172,7 @@ fn edit_failed(e: &EditError) -> anyhow::Error {
 }
 
 /// A variable hides what is in the stores.
-fn tell_what_counts_first(setting: Option<&KeySetting>, environment: &Environment) {
+fn tell_what_counts_first(setting: Option<&KeySetting>, environment: &SealedEnvironment) {
     let variables = setting.map(|k| k.source.variables(&k.name, &k.env)).unwrap_or_default();
     let has_value = |v: &&String| matches!(environment.get(v), Ok(Some(v)) if !KeyName::is_placeholder(v.expose()));
     if let Some(variable) = variables.iter().find(has_value) {
@@ -192,7 +192,7 @@ fn rotate(
     stdin: bool,
     settings: &Settings,
     backends: &SecretBackends,
-    environment: &Environment,
+    environment: &SealedEnvironment,
 ) -> anyhow::Result<ExitCode> {
     if stdin && names.len() != 1 {
         return Err(term::CliError::failed("--stdin gives one value", "name one key"));

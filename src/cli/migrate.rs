@@ -6,7 +6,7 @@ use crate::config::key_scan::{self, Spot, Wanted};
 use crate::config::keys::KeySetting;
 use crate::config::settings::Settings;
 use crate::disk::{self, Rights};
-use crate::memory::{Environment, Plaintext};
+use crate::memory::{Plaintext, SealedEnvironment};
 use crate::name::KeyName;
 use crate::secrets::{SourceSpec, Store, entry_name};
 use std::collections::BTreeMap;
@@ -195,7 +195,7 @@ impl Document {
 }
 
 /// Stores what came by the environment. All that could go wrong is looked at before anything is changed.
-pub fn import(environment: &Environment, settings: &Settings, stores: &Stores) -> anyhow::Result<ExitCode> {
+pub fn import(environment: &SealedEnvironment, settings: &Settings, stores: &Stores) -> anyhow::Result<ExitCode> {
     let (mut coming, mut elsewhere) = (Vec::new(), Vec::new());
     for setting in &settings.keys {
         let names = setting.source.variables(&setting.name, &setting.env);

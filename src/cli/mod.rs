@@ -20,7 +20,7 @@ pub mod when;
 
 use crate::app;
 use crate::config::settings::{CliPaths, Environment as Variables, Settings};
-use crate::memory::{self, Environment, Hardened};
+use crate::memory::{self, Hardened, SealedEnvironment};
 use clap::{CommandFactory, Parser, Subcommand};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -110,9 +110,9 @@ impl Context {
     }
 
     /// Takes everything secret out of the environment. Only before any thread is started.
-    pub fn take_secrets(&self, settings: &Settings) -> anyhow::Result<Arc<Environment>> {
+    pub fn take_secrets(&self, settings: &Settings) -> anyhow::Result<Arc<SealedEnvironment>> {
         let names = app::secret_variables(settings);
-        Ok(Arc::new(Environment::take(names.iter().map(String::as_str))?))
+        Ok(Arc::new(SealedEnvironment::take(names.iter().map(String::as_str))?))
     }
 }
 

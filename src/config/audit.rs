@@ -26,7 +26,7 @@ pub struct AuditSettings {
 
 #[derive(Debug, Clone)]
 pub struct AnomalySettings {
-    pub limits: anomaly::Config,
+    pub limits: anomaly::AnomalyLimits,
     pub action: Action,
     pub webhook: Option<PostUrl>,
     pub webhook_secret_file: Option<PathBuf>,
@@ -57,9 +57,9 @@ pub(super) fn audit(r: &mut Reader<'_>, state: &Path) -> AuditSettings {
 }
 
 pub(super) fn anomaly(r: &mut Reader<'_>) -> AnomalySettings {
-    let default = anomaly::Config::default();
+    let default = anomaly::AnomalyLimits::default();
     AnomalySettings {
-        limits: anomaly::Config {
+        limits: anomaly::AnomalyLimits {
             rate_per_minute: r.number("rate_per_minute", 1..=1_000_000).unwrap_or(default.rate_per_minute),
             errors: r.number("errors", 1..=1_000_000).unwrap_or(default.errors),
             large_response: r.parsed::<Size>("large_response").map_or(default.large_response, |size| size.0),

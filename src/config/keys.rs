@@ -7,17 +7,12 @@ use super::{At, Mistake, nearest};
 use crate::name::{AgentName, KeyName};
 use crate::place::Place;
 use crate::policy::rule::{HostPattern, Inject, KeyRule, PathGlob, Scrubbing};
+use crate::rewrite::check_lookalike;
 use crate::secrets::SourceSpec;
 use http::Method;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
-
-/// The shortest look-alike of a placeholder: a shorter one turns up by chance.
-const MIN_LOOKALIKE: usize = 16;
-const MAX_LOOKALIKE: usize = 256;
-/// So few different characters make a ruler, padding or a row of zeros, which turn up by design.
-const MIN_DIFFERENT: usize = 4;
 
 const DEFAULT_MAX_USES: u32 = 4;
 /// More than this in one request is no use but a mistake.
@@ -191,7 +186,7 @@ fn key(r: &mut Reader<'_>, name: KeyName, cleartext: bool) -> KeySetting {
     if let Some(scrub) = r.choice("scrub", &scrubbing) {
         key.rule.scrub = scrub;
     }
-    key.rule.placeholder = r.with("placeholder", lookalike);
+    key.rule.placeholder = r.with("placeholder", |text| check_lookalike(text).map(|()| text.to_owned()));
     let inject = r.with("inject", |text| inject(text, &key.rule));
     key.rule.inject = inject;
     key
@@ -228,24 +223,6 @@ fn method(text: &str) -> Result<Method, String> {
         Ok(Method::TRACE) => Err("TRACE sends the key back and is refused".into()),
         Ok(method) => Ok(method),
     }
-}
-
-/// A placeholder that looks like a key: long and odd enough not to turn up by chance, and the same in every encoding
-/// that doesn't have to change it.
-fn lookalike(text: &str) -> Result<String, String> {
-    if !(MIN_LOOKALIKE..=MAX_LOOKALIKE).contains(&text.len()) {
-        return Err(format!("it has {} characters; {MIN_LOOKALIKE} at least, {MAX_LOOKALIKE} at most", text.len()));
-    }
-    if !text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.~:+/=".contains(&b)) {
-        return Err("it may have letters, digits and - _ . ~ : + / =".into());
-    }
-    let mut different: Vec<u8> = text.bytes().collect();
-    different.sort_unstable();
-    different.dedup();
-    if different.len() < MIN_DIFFERENT {
-        return Err(format!("it has less than {MIN_DIFFERENT} different characters, as rulers and padding do"));
-    }
-    Ok(text.into())
 }
 
 /// A header line with one placeholder, that of its own key, in a place that the key may go to.

@@ -6,8 +6,9 @@ use super::keys::{self, AgentSetting, KeySetting};
 use super::reader::Reader;
 use super::{At, Mistake, Mistakes};
 use crate::disk;
+use crate::policy::egress::{AddressRule, EgressMode};
 use crate::policy::rule::HostPattern;
-use crate::upstream::dial::{AddressRule, UpstreamProxy};
+use crate::upstream::dial::UpstreamProxy;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::File;
@@ -40,7 +41,7 @@ pub struct ProxySettings {
     pub listen: SocketAddr,
     pub intercept: Intercept,
     pub passthrough: Vec<HostPattern>,
-    pub egress: Egress,
+    pub egress: EgressMode,
     pub allow: Vec<HostPattern>,
     pub deny: Vec<HostPattern>,
     pub connect_ports: Vec<u16>,
@@ -58,7 +59,7 @@ impl Default for ProxySettings {
             listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8787),
             intercept: Intercept::All,
             passthrough: Vec::new(),
-            egress: Egress::Open,
+            egress: EgressMode::Open,
             allow: Vec::new(),
             deny: Vec::new(),
             connect_ports: vec![80, 443],
@@ -78,14 +79,6 @@ pub enum Intercept {
     All,
     /// Only that of hosts that some key is bound to; the rest is tunnelled unread.
     Bound,
-}
-
-/// Which hosts may be reached.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Egress {
-    Open,
-    /// Bound hosts and those in `allow`.
-    Listed,
 }
 
 #[derive(Debug, Clone)]
@@ -310,7 +303,7 @@ fn build(
 fn proxy(r: &mut Reader<'_>) -> ProxySettings {
     let default = ProxySettings::default();
     let intercept = [("all", Intercept::All), ("bound", Intercept::Bound)];
-    let egress = [("open", Egress::Open), ("listed", Egress::Listed)];
+    let egress = [("open", EgressMode::Open), ("listed", EgressMode::Listed)];
     ProxySettings {
         listen: r.parsed("listen").unwrap_or(default.listen),
         intercept: r.choice("intercept", &intercept).unwrap_or(default.intercept),

@@ -1,5 +1,6 @@
 //! Buffers and streams: bodies in pieces, and what is put around a stream to change how it is read.
 
 pub mod body_buffer;
+pub(crate) mod delegate;
 pub mod read_ahead;
 pub mod read_gate;

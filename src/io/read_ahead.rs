@@ -2,16 +2,17 @@
 //!
 //! rustls reads 4 KiB a call. Under a download that is four times the system calls that are needed.
 
+use super::delegate::delegate_async_write;
 use bytes::{Buf, BytesMut};
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// Four TLS records.
+/// How much is read at once, in bytes: four TLS records.
 const SIZE: usize = 64 * 1024;
 
-/// A stream whose reads run ahead once they come back full.
+/// A stream wrapper with a read buffer of 64 KiB, which it has only while reads come back full.
 pub struct ReadAhead<S> {
     inner: S,
     ahead: BytesMut,
@@ -20,6 +21,7 @@ pub struct ReadAhead<S> {
 }
 
 impl<S> ReadAhead<S> {
+    /// Wraps a stream of which nothing has been read yet.
     pub fn new(inner: S) -> Self {
         Self { inner, ahead: BytesMut::new(), full: false }
     }
@@ -61,9 +63,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for ReadAhead<S> {
 }
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for ReadAhead<S> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write(cx, buf)
-    }
+    delegate_async_write!(inner: poll_write, is_write_vectored, poll_flush, poll_shutdown);
 
     fn poll_write_vectored(
         mut self: Pin<&mut Self>,
@@ -75,18 +75,6 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for ReadAhead<S> {
             [only] => Pin::new(&mut self.inner).poll_write(cx, only),
             many => Pin::new(&mut self.inner).poll_write_vectored(cx, many),
         }
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.inner.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_shutdown(cx)
     }
 }
 

@@ -1,6 +1,7 @@
 //! Reads from a stream again only once it has something: an HTTP library looks several times a message whether more has
 //! come, and each look in vain goes through all of TLS.
 
+use super::delegate::delegate_async_write;
 use atomic_waker::AtomicWaker;
 use std::io;
 use std::pin::Pin;
@@ -9,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// A stream that is not asked for bytes while it is known to have none.
+/// A stream wrapper that does not poll for reading again until the waker of the last empty read was called.
 pub struct ReadGate<S> {
     inner: S,
     bell: Arc<Bell>,
@@ -37,6 +38,7 @@ impl Wake for Bell {
 }
 
 impl<S> ReadGate<S> {
+    /// Wraps a stream of which nothing has been read yet.
     pub fn new(inner: S) -> Self {
         let bell = Arc::<Bell>::default();
         Self { inner, rope: bell.clone().into(), bell, waiting: false }
@@ -59,29 +61,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for ReadGate<S> {
 }
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for ReadGate<S> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write(cx, buf)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write_vectored(cx, bufs)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.inner.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_shutdown(cx)
-    }
+    delegate_async_write!(inner: poll_write, poll_write_vectored, is_write_vectored, poll_flush, poll_shutdown);
 }
 
 #[cfg(test)]

@@ -45,8 +45,8 @@ unsafe impl Sync for Pages {}
 impl Pages {
     /// Maps the best kind that is not above `best`.
     pub(super) fn map(best: Protection) -> Self {
-        let secret = || (best <= Protection::Secret).then(system::map_secret).flatten();
-        let locked = || (best <= Protection::Locked).then(system::map_locked).flatten();
+        let secret = || (best <= Protection::Secret).then(map_secret).flatten();
+        let locked = || (best <= Protection::Locked).then(map_locked).flatten();
         if let Some(start) = secret() {
             return Self { start, protection: Protection::Secret };
         }
@@ -85,66 +85,57 @@ impl Drop for Pages {
 #[repr(C, align(4096))]
 struct Heap([u8; LEN]);
 
-#[cfg(unix)]
-mod system {
-    use super::*;
-
-    #[cfg(any(target_os = "linux", target_os = "android"))]
-    pub(super) fn map_secret() -> Option<NonNull<u8>> {
-        // SAFETY: system calls on a descriptor of our own, and a mapping at an address that the kernel chooses.
-        unsafe {
-            let fd = libc::syscall(libc::SYS_memfd_secret, libc::O_CLOEXEC) as libc::c_int;
-            if fd < 0 {
-                return None;
-            }
-            let start = (libc::ftruncate(fd, LEN as libc::off_t) == 0).then(|| map(libc::MAP_SHARED, fd)).flatten();
-            libc::close(fd);
-            let start = start?;
-            // A forked child must not reach this shared memory: what it wiped would be wiped here.
-            libc::madvise(start.as_ptr().cast(), LEN, libc::MADV_DONTFORK);
-            Some(start)
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn map_secret() -> Option<NonNull<u8>> {
+    // SAFETY: system calls on a descriptor of our own, and a mapping at an address that the kernel chooses.
+    unsafe {
+        let fd = libc::syscall(libc::SYS_memfd_secret, libc::O_CLOEXEC) as libc::c_int;
+        if fd < 0 {
+            return None;
         }
-    }
-
-    #[cfg(not(any(target_os = "linux", target_os = "android")))]
-    pub(super) fn map_secret() -> Option<NonNull<u8>> {
-        None
-    }
-
-    pub(super) fn map_locked() -> Option<NonNull<u8>> {
-        // SAFETY: a private mapping at an address that the kernel chooses; unmapped again only if nobody has it.
-        unsafe {
-            let start = map(libc::MAP_PRIVATE | libc::MAP_ANON, -1)?;
-            if libc::mlock(start.as_ptr().cast(), LEN) != 0 {
-                libc::munmap(start.as_ptr().cast(), LEN);
-                return None;
-            }
-            #[cfg(any(target_os = "linux", target_os = "android"))]
-            libc::madvise(start.as_ptr().cast(), LEN, libc::MADV_DONTDUMP);
-            Some(start)
-        }
-    }
-
-    /// # Safety
-    /// `fd` must be -1 or a descriptor that can be mapped.
-    unsafe fn map(flags: libc::c_int, fd: libc::c_int) -> Option<NonNull<u8>> {
-        // SAFETY: no address is asked for, so no mapping is replaced.
-        let start = unsafe { libc::mmap(std::ptr::null_mut(), LEN, libc::PROT_READ | libc::PROT_WRITE, flags, fd, 0) };
-        if start == libc::MAP_FAILED { None } else { NonNull::new(start.cast()) }
+        let start = (libc::ftruncate(fd, LEN as libc::off_t) == 0).then(|| map(libc::MAP_SHARED, fd)).flatten();
+        libc::close(fd);
+        let start = start?;
+        // A forked child must not reach this shared memory: what it wiped would be wiped here.
+        libc::madvise(start.as_ptr().cast(), LEN, libc::MADV_DONTFORK);
+        Some(start)
     }
 }
 
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn map_secret() -> Option<NonNull<u8>> {
+    None
+}
+
+#[cfg(unix)]
+fn map_locked() -> Option<NonNull<u8>> {
+    // SAFETY: a private mapping at an address that the kernel chooses; unmapped again only if nobody has it.
+    unsafe {
+        let start = map(libc::MAP_PRIVATE | libc::MAP_ANON, -1)?;
+        if libc::mlock(start.as_ptr().cast(), LEN) != 0 {
+            libc::munmap(start.as_ptr().cast(), LEN);
+            return None;
+        }
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        libc::madvise(start.as_ptr().cast(), LEN, libc::MADV_DONTDUMP);
+        Some(start)
+    }
+}
+
+/// Maps [`LEN`] bytes at an address that the kernel chooses.
+///
+/// # Safety
+/// `fd` must be -1 or a descriptor that can be mapped.
+#[cfg(unix)]
+unsafe fn map(flags: libc::c_int, fd: libc::c_int) -> Option<NonNull<u8>> {
+    // SAFETY: no address is asked for, so no mapping is replaced.
+    let start = unsafe { libc::mmap(std::ptr::null_mut(), LEN, libc::PROT_READ | libc::PROT_WRITE, flags, fd, 0) };
+    if start == libc::MAP_FAILED { None } else { NonNull::new(start.cast()) }
+}
+
 #[cfg(not(unix))]
-mod system {
-    use super::*;
-
-    pub(super) fn map_secret() -> Option<NonNull<u8>> {
-        None
-    }
-
-    pub(super) fn map_locked() -> Option<NonNull<u8>> {
-        None
-    }
+fn map_locked() -> Option<NonNull<u8>> {
+    None
 }
 
 #[cfg(test)]

@@ -3,8 +3,8 @@
 #![allow(unsafe_code)] // keeps the cipher's state inside hidden pages, and wipes the stack
 
 use super::pages::{HEAD, LEN, Pages, Protection};
-use super::wiping::wipe_raw;
-use super::{Plaintext, wipe};
+use super::plaintext::Plaintext;
+use super::wiping::{wipe, wipe_raw};
 use aes_gcm::aead::inout::InOutBuf;
 use aes_gcm::{AeadInOut, Aes256Gcm, KeyInit};
 use std::fmt;
@@ -23,17 +23,17 @@ const STACK: usize = 32 * 1024;
 const _: () = assert!(size_of::<Aes256Gcm>() <= HEAD && align_of::<Aes256Gcm>() <= 4096);
 const _: () = assert!(SLOTS <= 128);
 
-static KEEP: LazyLock<Keep> = LazyLock::new(|| Keep::new(Protection::Secret));
+static STORE: LazyLock<SealedStore> = LazyLock::new(|| SealedStore::new(Protection::Secret));
 
 /// A secret at rest. It can be opened as often as needed until everything is wiped; dropping it wipes it alone.
 pub struct Sealed {
-    keep: &'static Keep,
+    keep: &'static SealedStore,
     epoch: u64,
     len: usize,
-    place: Place,
+    place: SealedPlace,
 }
 
-enum Place {
+enum SealedPlace {
     /// The first of the slots that hold it in the clear, in secret memory.
     Slots(usize),
     Encrypted {
@@ -45,7 +45,7 @@ enum Place {
 
 /// Why a sealed secret can't be opened any more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Unsealable {
+pub enum UnsealError {
     #[error("it was wiped from memory")]
     Wiped,
     #[error("its memory was damaged")]
@@ -54,12 +54,12 @@ pub enum Unsealable {
 
 /// How secrets are kept here.
 pub fn protection() -> Protection {
-    KEEP.read().pages.protection
+    STORE.read().pages.protection
 }
 
 /// Wipes every sealed secret of the process. What is sealed later can be opened again.
 pub fn wipe_all() {
-    KEEP.wipe();
+    STORE.wipe();
 }
 
 /// Makes a panic in any thread wipe everything before it is reported.
@@ -73,25 +73,25 @@ pub fn wipe_on_panic() {
 
 impl Sealed {
     pub fn seal(secret: Plaintext) -> Self {
-        KEEP.seal(secret)
+        STORE.seal(secret)
     }
 
     /// A copy in the clear, which wipes itself.
-    pub fn open(&self) -> Result<Plaintext, Unsealable> {
+    pub fn open(&self) -> Result<Plaintext, UnsealError> {
         // Allocated before the lock, so that nothing under it can panic.
         let mut bytes = Zeroizing::new(vec![0; self.len]);
         let room = self.keep.read();
         if room.epoch != self.epoch {
-            return Err(Unsealable::Wiped);
+            return Err(UnsealError::Wiped);
         }
         match &self.place {
-            Place::Slots(first) => room.copy_out(*first, &mut bytes)?,
-            Place::Encrypted { nonce, tag, text } => {
+            SealedPlace::Slots(first) => room.copy_out(*first, &mut bytes)?,
+            SealedPlace::Encrypted { nonce, tag, text } => {
                 room.decrypt(*nonce, tag, text, &mut bytes)?;
                 wipe_stack();
             }
         }
-        Ok(Plaintext(bytes))
+        Ok(Plaintext::from(bytes))
     }
 
     pub fn len(&self) -> usize {
@@ -105,7 +105,7 @@ impl Sealed {
 
 impl Drop for Sealed {
     fn drop(&mut self) {
-        if let Place::Slots(first) = self.place {
+        if let SealedPlace::Slots(first) = self.place {
             self.keep.write().free(first, self.len);
         }
     }
@@ -118,9 +118,9 @@ impl fmt::Debug for Sealed {
 }
 
 /// All that is sealed. Opening shares the lock; sealing, dropping and wiping hold it alone, for a copy of some bytes.
-struct Keep(RwLock<Room>);
+struct SealedStore(RwLock<SealedState>);
 
-struct Room {
+struct SealedState {
     pages: Pages,
     /// Rises at each wipe: what was sealed before is gone.
     epoch: u64,
@@ -130,9 +130,9 @@ struct Room {
     used: u128,
 }
 
-impl Keep {
+impl SealedStore {
     fn new(best: Protection) -> Self {
-        let mut room = Room { pages: Pages::map(best), epoch: 0, next_nonce: 0, used: 0 };
+        let mut room = SealedState { pages: Pages::map(best), epoch: 0, next_nonce: 0, used: 0 };
         room.renew_cipher();
         wipe_stack();
         Self(RwLock::new(room))
@@ -142,7 +142,7 @@ impl Keep {
         let len = secret.expose().len();
         let mut room = self.write();
         if let Some(first) = room.copy_in(secret.expose()) {
-            return Sealed { keep: self, epoch: room.epoch, len, place: Place::Slots(first) };
+            return Sealed { keep: self, epoch: room.epoch, len, place: SealedPlace::Slots(first) };
         }
         drop(room);
         let mut text: Box<[u8]> = vec![0; len].into();
@@ -152,7 +152,7 @@ impl Keep {
         // without a tag it never opens: whoever wants it is told that it is damaged
         let tag = room.encrypt(nonce, secret.expose(), &mut text).unwrap_or_default();
         wipe_stack();
-        Sealed { keep: self, epoch: room.epoch, len, place: Place::Encrypted { nonce, tag, text } }
+        Sealed { keep: self, epoch: room.epoch, len, place: SealedPlace::Encrypted { nonce, tag, text } }
     }
 
     fn wipe(&self) {
@@ -164,16 +164,16 @@ impl Keep {
     }
 
     /// A panic elsewhere can't leave the room half changed, so a poisoned lock is taken as it is.
-    fn read(&self) -> RwLockReadGuard<'_, Room> {
+    fn read(&self) -> RwLockReadGuard<'_, SealedState> {
         self.0.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write(&self) -> RwLockWriteGuard<'_, Room> {
+    fn write(&self) -> RwLockWriteGuard<'_, SealedState> {
         self.0.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Room {
+impl SealedState {
     /// The first of the slots that hold the secret now; `None` where it doesn't fit or the pages aren't secret.
     fn copy_in(&mut self, secret: &[u8]) -> Option<usize> {
         if self.pages.protection != Protection::Secret || secret.len() > MAX_IN_SLOTS {
@@ -185,9 +185,9 @@ impl Room {
         Some(first)
     }
 
-    fn copy_out(&self, first: usize, to: &mut [u8]) -> Result<(), Unsealable> {
+    fn copy_out(&self, first: usize, to: &mut [u8]) -> Result<(), UnsealError> {
         let start = first * SLOT;
-        let from = self.pages.rest().get(start..start + to.len()).ok_or(Unsealable::Damaged)?;
+        let from = self.pages.rest().get(start..start + to.len()).ok_or(UnsealError::Damaged)?;
         to.copy_from_slice(from);
         Ok(())
     }
@@ -224,9 +224,9 @@ impl Room {
     }
 
     #[inline(never)]
-    fn decrypt(&self, nonce: u64, tag: &[u8; 16], text: &[u8], to: &mut [u8]) -> Result<(), Unsealable> {
-        let buffer = InOutBuf::new(text, to).map_err(|_| Unsealable::Damaged)?;
-        self.cipher().decrypt_inout_detached(&expand(nonce), b"", buffer, tag.into()).map_err(|_| Unsealable::Damaged)
+    fn decrypt(&self, nonce: u64, tag: &[u8; 16], text: &[u8], to: &mut [u8]) -> Result<(), UnsealError> {
+        let buffer = InOutBuf::new(text, to).map_err(|_| UnsealError::Damaged)?;
+        self.cipher().decrypt_inout_detached(&expand(nonce), b"", buffer, tag.into()).map_err(|_| UnsealError::Damaged)
     }
 }
 
@@ -258,11 +258,11 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn keep(best: Protection) -> &'static Keep {
-        Box::leak(Box::new(Keep::new(best)))
+    fn keep(best: Protection) -> &'static SealedStore {
+        Box::leak(Box::new(SealedStore::new(best)))
     }
 
-    fn each() -> impl Iterator<Item = &'static Keep> {
+    fn each() -> impl Iterator<Item = &'static SealedStore> {
         [Protection::Secret, Protection::Locked, Protection::Unlocked].into_iter().map(keep)
     }
 
@@ -290,13 +290,13 @@ mod tests {
             return;
         }
         let many: Vec<Sealed> = (0..SLOTS + 3).map(|i| keep.seal(opened(format!("key {i}").as_bytes()))).collect();
-        let encrypted = many.iter().filter(|s| matches!(s.place, Place::Encrypted { .. })).count();
+        let encrypted = many.iter().filter(|s| matches!(s.place, SealedPlace::Encrypted { .. })).count();
         assert_eq!(encrypted, 3);
         for (i, s) in many.iter().enumerate() {
             assert_eq!(s.open().unwrap().expose(), format!("key {i}").as_bytes());
         }
         drop(many);
-        assert!(matches!(keep.seal(opened(b"again")).place, Place::Slots(0)));
+        assert!(matches!(keep.seal(opened(b"again")).place, SealedPlace::Slots(0)));
     }
 
     #[test]
@@ -304,7 +304,7 @@ mod tests {
         for keep in each() {
             let old = [keep.seal(opened(b"old")), keep.seal(opened(&[7; 5000]))];
             keep.wipe();
-            assert!(old.iter().all(|s| matches!(s.open(), Err(Unsealable::Wiped))));
+            assert!(old.iter().all(|s| matches!(s.open(), Err(UnsealError::Wiped))));
             assert!(keep.read().pages.rest().iter().all(|b| *b == 0));
             let new = keep.seal(opened(b"new"));
             drop(old);
@@ -324,12 +324,12 @@ mod tests {
         let keep = keep(Protection::Locked);
         let mut sealed = keep.seal(opened(b"sk-0123456789"));
         for i in 0..13 + 16 {
-            let Place::Encrypted { tag, text, .. } = &mut sealed.place else { panic!("not encrypted") };
+            let SealedPlace::Encrypted { tag, text, .. } = &mut sealed.place else { panic!("not encrypted") };
             assert_ne!(**text, *b"sk-0123456789");
             let byte = if i < 13 { &mut text[i] } else { &mut tag[i - 13] };
             *byte ^= 1;
-            assert!(matches!(sealed.open(), Err(Unsealable::Damaged)), "{i}");
-            let Place::Encrypted { tag, text, .. } = &mut sealed.place else { panic!("not encrypted") };
+            assert!(matches!(sealed.open(), Err(UnsealError::Damaged)), "{i}");
+            let SealedPlace::Encrypted { tag, text, .. } = &mut sealed.place else { panic!("not encrypted") };
             let byte = if i < 13 { &mut text[i] } else { &mut tag[i - 13] };
             *byte ^= 1;
         }
@@ -349,11 +349,11 @@ mod tests {
                             let own = keep.seal(opened(&bytes));
                             match own.open() {
                                 Ok(o) => assert_eq!(o.expose(), bytes),
-                                Err(e) => assert_eq!(e, Unsealable::Wiped),
+                                Err(e) => assert_eq!(e, UnsealError::Wiped),
                             }
                             match shared.open() {
                                 Ok(o) => assert_eq!(o.expose(), [9; 300]),
-                                Err(e) => assert_eq!(e, Unsealable::Wiped),
+                                Err(e) => assert_eq!(e, UnsealError::Wiped),
                             }
                             if t == 0 && i % 100 == 99 {
                                 keep.wipe();
@@ -362,7 +362,7 @@ mod tests {
                     });
                 }
             });
-            assert_eq!(shared.open().unwrap_err(), Unsealable::Wiped);
+            assert_eq!(shared.open().unwrap_err(), UnsealError::Wiped);
         }
     }
 

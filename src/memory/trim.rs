@@ -44,7 +44,8 @@ fn range(text: &str) -> Option<(usize, usize)> {
     Some((start, end.saturating_sub(start)))
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(target_os = "linux")]
+#[cfg(test)]
 mod tests {
     use super::*;
 

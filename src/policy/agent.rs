@@ -24,12 +24,12 @@ pub struct Agent {
     pub hosts: Vec<HostPattern>,
     pub methods: Vec<Method>,
     pub expires: Option<SystemTime>,
-    pub limits: Limits,
+    pub limits: AgentLimits,
 }
 
 /// How much one agent may ask. `None` means as much as it likes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Limits {
+pub struct AgentLimits {
     /// So many requests in so much time; that many may also come at once.
     pub rate: Option<(u32, Duration)>,
     /// Requests under way at the same time.
@@ -38,20 +38,20 @@ pub struct Limits {
 
 /// What one agent has asked lately. Time comes from outside.
 #[derive(Debug, Default)]
-pub struct Meter {
-    bucket: Mutex<Option<Bucket>>,
+pub struct AgentMeter {
+    bucket: Mutex<Option<TokenBucket>>,
     under_way: AtomicU32,
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Bucket {
+struct TokenBucket {
     tokens: f64,
     at: Instant,
 }
 
 /// One request under way; dropped when it has ended.
 #[derive(Debug)]
-pub struct ConcurrencyPermit(Arc<Meter>);
+pub struct ConcurrencyPermit(Arc<AgentMeter>);
 
 impl Drop for ConcurrencyPermit {
     fn drop(&mut self) {
@@ -61,21 +61,21 @@ impl Drop for ConcurrencyPermit {
 
 /// Why a request has to wait, and for how long at least.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wait {
+pub enum Throttled {
     Rate(Duration),
     Concurrent,
 }
 
-impl Meter {
+impl AgentMeter {
     /// Counts a request in, if the limits let it.
-    pub fn enter(self: &Arc<Self>, limits: Limits, now: Instant) -> Result<ConcurrencyPermit, Wait> {
+    pub fn enter(self: &Arc<Self>, limits: AgentLimits, now: Instant) -> Result<ConcurrencyPermit, Throttled> {
         let before = self.under_way.fetch_add(1, Ordering::Relaxed);
         let turn = ConcurrencyPermit(self.clone());
         if limits.concurrent.is_some_and(|most| before >= most) {
-            return Err(Wait::Concurrent);
+            return Err(Throttled::Concurrent);
         }
         if let Some((count, per)) = limits.rate {
-            self.draw(f64::from(count), per.as_secs_f64(), now).map_err(Wait::Rate)?;
+            self.draw(f64::from(count), per.as_secs_f64(), now).map_err(Throttled::Rate)?;
         }
         Ok(turn)
     }
@@ -83,14 +83,14 @@ impl Meter {
     /// A token bucket: `count` tokens at most, filled up anew in `per` seconds.
     fn draw(&self, count: f64, per: f64, now: Instant) -> Result<(), Duration> {
         let mut bucket = self.bucket.lock().unwrap_or_else(PoisonError::into_inner);
-        let last = bucket.unwrap_or(Bucket { tokens: count, at: now });
+        let last = bucket.unwrap_or(TokenBucket { tokens: count, at: now });
         let elapsed = now.saturating_duration_since(last.at).as_secs_f64();
         let tokens = (last.tokens + elapsed * count / per).min(count);
         if tokens < 1.0 {
-            *bucket = Some(Bucket { tokens, at: now });
+            *bucket = Some(TokenBucket { tokens, at: now });
             return Err(Duration::from_secs_f64((1.0 - tokens) * per / count));
         }
-        *bucket = Some(Bucket { tokens: tokens - 1.0, at: now });
+        *bucket = Some(TokenBucket { tokens: tokens - 1.0, at: now });
         Ok(())
     }
 }
@@ -104,7 +104,7 @@ impl Agent {
             hosts: Vec::new(),
             methods: Vec::new(),
             expires: None,
-            limits: Limits::default(),
+            limits: AgentLimits::default(),
         }
     }
 
@@ -191,21 +191,21 @@ impl Agents {
 
     /// The agent behind a `Proxy-Authorization` (RFC 9110, section 11.7.2), and what proves it again later: Bearer
     /// (RFC 6750), or Basic (RFC 7617) with the token as password or as user, so that it fits into `http://agent:token@proxy`.
-    pub fn authenticate(&self, header: Option<&[u8]>, now: SystemTime) -> Result<(Arc<Agent>, Proof), AuthError> {
+    pub fn authenticate(&self, header: Option<&[u8]>, now: SystemTime) -> Result<(Arc<Agent>, TokenProof), AuthError> {
         if let Some(agent) = &self.anonymous {
-            return Ok((agent.clone(), Proof(None)));
+            return Ok((agent.clone(), TokenProof(None)));
         }
         let header = header.ok_or(AuthError::Missing)?;
         let candidates = tokens(header).ok_or(AuthError::Malformed)?;
         let hashes = candidates.iter().filter(|token| !token.is_empty()).map(|token| TokenHash::of(token));
-        let mut known = hashes.filter_map(|hash| Some((self.find(&hash)?, Proof(Some(hash)))));
+        let mut known = hashes.filter_map(|hash| Some((self.find(&hash)?, TokenProof(Some(hash)))));
         let (agent, proof) = known.next().ok_or(AuthError::Unknown)?;
         agent.still_valid(now)?;
         Ok((agent, proof))
     }
 
     /// The agent of a tunnel that was opened with this proof, as it is now: revoked, expired, or with other rights.
-    pub fn again(&self, proof: &Proof, now: SystemTime) -> Result<Arc<Agent>, AuthError> {
+    pub fn again(&self, proof: &TokenProof, now: SystemTime) -> Result<Arc<Agent>, AuthError> {
         let agent = match (&self.anonymous, &proof.0) {
             (Some(agent), None) => agent.clone(),
             // no token is known where none is needed: this one was revoked
@@ -231,9 +231,9 @@ impl Agents {
 
 /// What a client proved itself by, kept as a hash.
 #[derive(Debug, Clone)]
-pub struct Proof(Option<TokenHash>);
+pub struct TokenProof(Option<TokenHash>);
 
-impl Proof {
+impl TokenProof {
     /// The proof of whoever has the token with this hash.
     pub fn of(hash: TokenHash) -> Self {
         Self(Some(hash))
@@ -357,13 +357,13 @@ mod tests {
 
     #[test]
     fn a_bucket_lets_a_burst_through_and_then_the_rate() {
-        let meter = Arc::new(Meter::default());
-        let limits = Limits { rate: Some((2, Duration::from_secs(10))), concurrent: None };
+        let meter = Arc::new(AgentMeter::default());
+        let limits = AgentLimits { rate: Some((2, Duration::from_secs(10))), concurrent: None };
         let start = Instant::now();
         let ask = |after: f64| meter.enter(limits, start + Duration::from_secs_f64(after)).map(drop);
         assert_eq!((ask(0.0), ask(0.0)), (Ok(()), Ok(())));
-        assert_eq!(ask(0.0), Err(Wait::Rate(Duration::from_secs(5))));
-        assert_eq!(ask(4.0), Err(Wait::Rate(Duration::from_secs(1))));
+        assert_eq!(ask(0.0), Err(Throttled::Rate(Duration::from_secs(5))));
+        assert_eq!(ask(4.0), Err(Throttled::Rate(Duration::from_secs(1))));
         assert_eq!(ask(5.0), Ok(()));
         assert!(ask(5.1).is_err());
         assert_eq!((ask(1000.0), ask(1000.0)), (Ok(()), Ok(())));
@@ -372,11 +372,11 @@ mod tests {
 
     #[test]
     fn only_so_many_at_once() {
-        let meter = Arc::new(Meter::default());
-        let limits = Limits { rate: None, concurrent: Some(2) };
+        let meter = Arc::new(AgentMeter::default());
+        let limits = AgentLimits { rate: None, concurrent: Some(2) };
         let enter = || meter.enter(limits, Instant::now());
         let (first, _second) = (enter().unwrap(), enter().unwrap());
-        assert_eq!(enter().unwrap_err(), Wait::Concurrent);
+        assert_eq!(enter().unwrap_err(), Throttled::Concurrent);
         drop(first);
         assert!(enter().is_ok());
     }

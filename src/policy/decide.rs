@@ -2,10 +2,12 @@
 
 use super::agent::Agent;
 use super::denial::Denial;
-use super::overrides::{self, Limits};
+use super::egress::EgressPolicy;
+use super::overrides::{self, OverrideLimits};
 use super::rule::{HostPattern, KeyRule, canonical_path};
 use crate::name::{Host, KeyName, Origin, Scheme};
 use crate::place::Place;
+use crate::record::KeyUse;
 use foldhash::fast::RandomState;
 use http::{HeaderMap, Method};
 use std::collections::HashMap;
@@ -43,14 +45,6 @@ impl Question<'_> {
     }
 }
 
-/// A key that goes to one place, so many times.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Use {
-    pub key: KeyName,
-    pub place: Place,
-    pub count: u64,
-}
-
 /// A key that this request's body may hold.
 #[derive(Debug, Clone)]
 pub struct BodyGrant {
@@ -59,16 +53,16 @@ pub struct BodyGrant {
     pub uses_left: u32,
 }
 
-/// Proof that a request was judged and may have these keys.
+/// TokenProof that a request was judged and may have these keys.
 #[derive(Debug, Default)]
 pub struct Permit {
     keys: Vec<KeyName>,
-    uses: Vec<Use>,
+    uses: Vec<KeyUse>,
     body: Vec<BodyGrant>,
     messages: Vec<Arc<KeyRule>>,
     scrub: Vec<Arc<KeyRule>>,
     on_loopback_only: bool,
-    limits: Limits,
+    limits: OverrideLimits,
 }
 
 impl Permit {
@@ -78,7 +72,7 @@ impl Permit {
     }
 
     /// What the head's placeholders come to, for the audit.
-    pub fn uses(&self) -> &[Use] {
+    pub fn uses(&self) -> &[KeyUse] {
         &self.uses
     }
 
@@ -99,32 +93,13 @@ impl Permit {
     }
 
     /// What the body's fields may not get around.
-    pub fn limits(&self) -> &Limits {
+    pub fn limits(&self) -> &OverrideLimits {
         &self.limits
     }
 
     /// All keys bound to the answering host, on whatever port and scheme: none of them may come back.
     pub fn scrub(&self) -> &[Arc<KeyRule>] {
         &self.scrub
-    }
-}
-
-/// Which hosts may be asked at all.
-#[derive(Debug, Clone)]
-pub struct Egress {
-    /// Only bound hosts and `allow`.
-    pub listed: bool,
-    pub allow: Vec<HostPattern>,
-    pub deny: Vec<HostPattern>,
-    pub connect_ports: Vec<u16>,
-    /// A binding that says `http://` may send its key beyond this machine.
-    pub cleartext: bool,
-}
-
-impl Default for Egress {
-    fn default() -> Self {
-        let (allow, deny, connect_ports) = (Vec::new(), Vec::new(), vec![80, 443]);
-        Self { listed: false, allow, deny, connect_ports, cleartext: false }
     }
 }
 
@@ -137,13 +112,13 @@ pub struct Rules {
     /// Those that name a host and port, whatever else they name.
     by_origin: HashMap<Origin, Vec<Arc<KeyRule>>, RandomState>,
     wildcards: Vec<Arc<KeyRule>>,
-    egress: Egress,
+    egress: EgressPolicy,
     /// Some key is put into a header by the proxy itself.
     pub injects: bool,
 }
 
 impl Rules {
-    pub fn new(keys: impl IntoIterator<Item = KeyRule>, egress: Egress) -> Self {
+    pub fn new(keys: impl IntoIterator<Item = KeyRule>, egress: EgressPolicy) -> Self {
         let mut rules = Self { egress, ..Self::default() };
         for rule in keys.into_iter().map(Arc::new) {
             for origin in rule.hosts.iter().filter_map(HostPattern::origin) {
@@ -201,21 +176,7 @@ impl Rules {
 
     /// Whether `agent` may reach `host` at all, keys or not.
     pub fn admit(&self, agent: &Agent, host: &Host, port: u16) -> Result<(), Denial> {
-        let named = |list: &[HostPattern]| list.iter().any(|p| p.lists(host, port));
-        if named(&self.egress.deny) {
-            return Err(Denial::HostDenied { host: host.clone(), port });
-        }
-        if !agent.hosts.is_empty() && !named(&agent.hosts) {
-            return Err(Denial::AgentHost { host: host.clone(), agent: agent.name.clone() });
-        }
-        let bound = self.is_bound_port(host, port);
-        if !bound && !self.egress.connect_ports.contains(&port) {
-            return Err(Denial::PortNotListed { port });
-        }
-        if self.egress.listed && !bound && !named(&self.egress.allow) {
-            return Err(Denial::HostNotListed { host: host.clone(), port });
-        }
-        Ok(())
+        self.egress.admit(agent, host, port, self.is_bound_port(host, port))
     }
 
     /// Judges the whole head: one placeholder that may not go refuses the request before any key is opened.
@@ -251,8 +212,8 @@ impl Rules {
     }
 
     /// Those of the agent, and of each key that goes or may go with the request.
-    fn limits(&self, agent: &Agent, permit: &Permit) -> Limits {
-        let mut limits = Limits::default();
+    fn limits(&self, agent: &Agent, permit: &Permit) -> OverrideLimits {
+        let mut limits = OverrideLimits::default();
         limits.methods(&agent.methods);
         let used = permit.keys.iter().filter_map(|key| self.key(key));
         for rule in used.chain(permit.body.iter().map(|grant| &grant.rule)) {
@@ -277,7 +238,7 @@ impl Rules {
         })?;
         match permit.uses.iter_mut().find(|u| u.key == rule.name && u.place == *place) {
             Some(u) => u.count += 1,
-            None => permit.uses.push(Use { key: rule.name.clone(), place: place.clone(), count: 1 }),
+            None => permit.uses.push(KeyUse { key: rule.name.clone(), place: place.clone(), count: 1 }),
         }
         let count = uses_of(&rule.name, &permit.uses);
         if count > rule.max_uses.into() {
@@ -296,7 +257,7 @@ impl Rules {
         question: Question<'_>,
         key: &KeyName,
         places: &[Place],
-        head: &[Use],
+        head: &[KeyUse],
     ) -> Result<Permit, Denial> {
         let Question { agent, method, .. } = question;
         if !agent.methods.is_empty() && !agent.methods.contains(method) {
@@ -349,7 +310,7 @@ impl Rules {
         }
     }
 
-    fn body_grant(&self, question: Question<'_>, rule: &Arc<KeyRule>, uses: &[Use]) -> Option<BodyGrant> {
+    fn body_grant(&self, question: Question<'_>, rule: &Arc<KeyRule>, uses: &[KeyUse]) -> Option<BodyGrant> {
         let wanted = rule.body_places().next().is_some() && self.judge(question, rule, "").is_ok();
         let used = u32::try_from(uses_of(&rule.name, uses)).unwrap_or(u32::MAX);
         wanted.then(|| BodyGrant { rule: rule.clone(), uses_left: rule.max_uses.saturating_sub(used) })
@@ -380,7 +341,7 @@ fn is_trace(method: &Method) -> bool {
     method.as_str().eq_ignore_ascii_case("TRACE")
 }
 
-fn uses_of(key: &KeyName, uses: &[Use]) -> u64 {
+fn uses_of(key: &KeyName, uses: &[KeyUse]) -> u64 {
     uses.iter().filter(|u| u.key == *key).map(|u| u.count).sum()
 }
 

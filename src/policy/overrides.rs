@@ -87,12 +87,12 @@ pub fn named(headers: &HeaderMap) -> HeaderMap {
 
 /// What a request may not get around: some methods, if there are any limits to those, and paths.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Limits {
+pub struct OverrideLimits {
     methods: Option<Vec<Method>>,
     paths: bool,
 }
 
-impl Limits {
+impl OverrideLimits {
     /// Only these, where there are any, and only those that were allowed before.
     pub(super) fn methods(&mut self, allowed: &[Method]) {
         match &mut self.methods {

@@ -8,8 +8,7 @@ use crate::audit::write::log::{Commit, Log};
 use crate::metrics::{Counters, Counts};
 use crate::name::{AgentName, KeyName, Origin};
 use crate::place::Place;
-use crate::record::{Event, ExchangeInfo, KeyRef, Operation, Previous, Record};
-use crate::rewrite::Use;
+use crate::record::{Event, ExchangeInfo, KeyRef, KeyUse, Operation, PreviousFile, Record};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -91,7 +90,7 @@ impl Recorder {
     }
 
     /// Watches by other limits from now on; what was seen so far counts on.
-    pub fn watch_by(&self, limits: anomaly::Config, refuse: bool) {
+    pub fn watch_by(&self, limits: anomaly::AnomalyLimits, refuse: bool) {
         self.alerts.set(limits, refuse);
     }
 
@@ -116,7 +115,7 @@ impl Recorder {
     }
 
     /// Where the chain has come to.
-    pub fn head(&self) -> Option<Previous> {
+    pub fn head(&self) -> Option<PreviousFile> {
         self.audit.head()
     }
 
@@ -153,7 +152,7 @@ pub fn substitution(info: &Arc<ExchangeInfo>, key: &KeyName, place: &Place, coun
 }
 
 /// A record for what each key and place was used for since the last call, which `recorded` remembers.
-pub fn substitutions(info: &Arc<ExchangeInfo>, uses: &[Use], recorded: &mut Vec<u64>) -> Vec<Record> {
+pub fn substitutions(info: &Arc<ExchangeInfo>, uses: &[KeyUse], recorded: &mut Vec<u64>) -> Vec<Record> {
     recorded.resize(uses.len(), 0);
     let news = uses.iter().zip(recorded).map(|(used, known)| (used, used.count - std::mem::replace(known, used.count)));
     let news = news.filter(|(_, new)| *new > 0);

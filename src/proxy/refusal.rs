@@ -5,7 +5,7 @@ use crate::audit::AuditError;
 use crate::audit::tell::alerts::Cooldown;
 use crate::name::{Host, KeyName};
 use crate::policy::Denial;
-use crate::policy::agent::{AuthError, Wait};
+use crate::policy::agent::{AuthError, Throttled};
 use crate::rewrite::BodyFault;
 use crate::rewrite::coding::CodingError;
 use crate::rewrite::digests::DigestFault;
@@ -349,15 +349,15 @@ impl From<AuthError> for Refusal {
     }
 }
 
-impl From<Wait> for Refusal {
-    fn from(wait: Wait) -> Self {
+impl From<Throttled> for Refusal {
+    fn from(wait: Throttled) -> Self {
         let (detail, seconds): (Cow<'static, str>, u64) = match wait {
-            Wait::Rate(after) => {
+            Throttled::Rate(after) => {
                 let detail =
                     format!("over the agent's rate; the next request may come in {:.1} s", after.as_secs_f64());
                 (detail.into(), after.as_secs().saturating_add(1))
             }
-            Wait::Concurrent => ("the agent has as many requests under way as it may".into(), 1),
+            Throttled::Concurrent => ("the agent has as many requests under way as it may".into(), 1),
         };
         Self { retry_after: Some(seconds), ..Self::new(RefusalKind::RateLimited, detail) }
     }
@@ -400,7 +400,7 @@ impl From<hyper::Error> for Refusal {
 impl From<BodyFault> for Refusal {
     fn from(fault: BodyFault) -> Self {
         let kind = match &fault {
-            BodyFault::Unavailable { .. } | BodyFault::Unfit(_) => RefusalKind::KeyUnavailable,
+            BodyFault::Unavailable { .. } | BodyFault::Unwritable(_) => RefusalKind::KeyUnavailable,
             BodyFault::TooManyUses { .. } => RefusalKind::BodyForbidden,
             BodyFault::Coding(e) => of_coding(e),
             _ => RefusalKind::BodyMalformed,

@@ -7,7 +7,7 @@ use super::recorder::Recorder;
 use super::ruleset::Ruleset;
 use crate::ca::Leaves;
 use crate::name::AgentName;
-use crate::policy::agent::Meter;
+use crate::policy::agent::AgentMeter;
 use crate::secrets::Secrets;
 use arc_swap::ArcSwap;
 use foldhash::fast::RandomState;
@@ -64,11 +64,11 @@ impl Shared {
 
 /// How much each agent has asked lately: kept over reloads, so that a reload gives nobody a new allowance.
 #[derive(Default)]
-pub struct Meters(Mutex<HashMap<AgentName, Arc<Meter>, RandomState>>);
+pub struct Meters(Mutex<HashMap<AgentName, Arc<AgentMeter>, RandomState>>);
 
 impl Meters {
     /// The meter of one agent.
-    pub fn of(&self, agent: &AgentName) -> Arc<Meter> {
+    pub fn of(&self, agent: &AgentName) -> Arc<AgentMeter> {
         let mut meters = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match meters.get(agent) {
             Some(meter) => meter.clone(),

@@ -2,9 +2,10 @@
 //! unfold to is never there as a whole, so that neither memory nor one turn of work grows with it.
 
 use super::body::BodyRewriter;
-use super::body::ledger::{BodyFault, BodyKey, Use};
-use super::coding::{Coding, CodingError, Decoder, Encoder, Limits};
+use super::body::ledger::{BodyFault, BodyKey};
+use super::coding::{Coding, CodingError, DecodeLimits, Decoder, Encoder};
 use crate::name::KeyName;
+use crate::record::KeyUse;
 use bytes::Bytes;
 
 /// The size of a portion.
@@ -24,11 +25,11 @@ impl DecodedBody {
     /// A response, which is passed on as it opens: to how much is for the agent to judge, as if it opened it itself. Only what
     /// comes between stacked codings is seen by nobody, and held to limits.
     pub fn response(codings: &[Coding]) -> Result<Self, CodingError> {
-        let none = Limits { ratio: u64::MAX, free: u64::MAX, total: u64::MAX };
-        Self::new(codings, if codings.len() > 1 { Limits::default() } else { none })
+        let none = DecodeLimits { ratio: u64::MAX, free: u64::MAX, total: u64::MAX };
+        Self::new(codings, if codings.len() > 1 { DecodeLimits::default() } else { none })
     }
 
-    fn new(codings: &[Coding], limits: Limits) -> Result<Self, CodingError> {
+    fn new(codings: &[Coding], limits: DecodeLimits) -> Result<Self, CodingError> {
         Ok(Self { decoder: Decoder::new(codings, limits)?, coded: Bytes::new(), more: false })
     }
 
@@ -55,7 +56,7 @@ impl DecodedBody {
 }
 
 /// A request's body rewritten inside its codings, if it has any.
-pub struct Rewriter {
+pub struct CodedBodyRewriter {
     engine: BodyRewriter,
     /// The body is there as a whole, and comes in one piece.
     whole: bool,
@@ -76,7 +77,7 @@ struct Coded {
     begun: bool,
 }
 
-impl Rewriter {
+impl CodedBodyRewriter {
     /// `codings` in the order of the header.
     pub fn new(engine: BodyRewriter, codings: &[Coding]) -> Result<Self, BodyFault> {
         if codings.is_empty() {
@@ -84,7 +85,7 @@ impl Rewriter {
         }
         let coded = Coded {
             codings: codings.to_vec(),
-            opened: DecodedBody::new(codings, Limits::default())?,
+            opened: DecodedBody::new(codings, DecodeLimits::default())?,
             ahead: None,
             encoder: Encoder::new(codings)?,
             flushes: true,
@@ -103,7 +104,8 @@ impl Rewriter {
         Ok(rewriter)
     }
 
-    pub fn uses(&self) -> &[Use] {
+    /// Which keys were written where, in the order of their first use.
+    pub fn uses(&self) -> &[KeyUse] {
         self.engine.uses()
     }
 
@@ -203,8 +205,8 @@ impl Coded {
     /// Opens a body from its beginning.
     fn again(&mut self, body: Bytes) -> Result<(), CodingError> {
         // the windows of the first time go before there are others
-        self.opened = DecodedBody::new(&[], Limits::default())?;
-        self.opened = DecodedBody::new(&self.codings, Limits::default())?;
+        self.opened = DecodedBody::new(&[], DecodeLimits::default())?;
+        self.opened = DecodedBody::new(&self.codings, DecodeLimits::default())?;
         self.opened.feed(body);
         Ok(())
     }

@@ -18,12 +18,16 @@ const ALL: [HeaderName; 4] = [CONTENT_MD5, DIGEST, CONTENT_DIGEST, REPR_DIGEST];
 /// Why a digest can't be set right.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DigestFault {
+    /// It breaks the syntax of its RFC.
     #[error("{0} can't be read")]
     Malformed(HeaderName),
+    /// The algorithm is not one that is known here.
     #[error("{0} has a digest by '{1}', which is not one of md5, sha, sha-256, sha-512 and can't be made anew")]
     Unknown(HeaderName, String),
+    /// Something had gone amiss before a key was written.
     #[error("{0} is not the digest of the body that came with it")]
     Wrong(HeaderName),
+    /// With `Content-Range` only a part of what it is over has come (RFC 9110, section 14.4).
     #[error("{0} is over more than the part that was sent, and can't be made anew")]
     Partial(HeaderName),
 }

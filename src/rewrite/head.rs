@@ -1,6 +1,6 @@
 //! Placeholders in a request's target and headers: found all at once, replaced once policy has agreed. Bodies are not its concern.
 
-use super::body::escape::{self, Misfit, Unfit};
+use super::body::escape::{self, UnwritableReason, UnwritableValue};
 use super::finder::{Spelling, Vocabulary, decode};
 use crate::name::KeyName;
 use crate::place::Place;
@@ -148,7 +148,7 @@ pub fn replace<'v>(
     headers: &mut HeaderMap,
     hits: &HeadHits,
     value: impl Fn(&KeyName) -> Option<&'v [u8]>,
-) -> Result<(), Unfit> {
+) -> Result<(), UnwritableValue> {
     for hits in hits.chunk_by(|a, b| a.site == b.site) {
         let Some(group) = Group::new(hits) else { continue };
         match group.site {
@@ -176,8 +176,8 @@ impl<'h> Group<'h> {
             .find_map(|hit| Some(Self { hits, site: &hit.site, key: hit.key.as_ref()?, place: hit.place.as_ref()? }))
     }
 
-    fn unfit(&self, why: Misfit) -> Unfit {
-        Unfit { key: self.key.clone(), place: self.place.clone(), why }
+    fn unwritable(&self, why: UnwritableReason) -> UnwritableValue {
+        UnwritableValue { key: self.key.clone(), place: self.place.clone(), why }
     }
 }
 
@@ -192,7 +192,7 @@ fn replace_in_header<'v>(
     slot: Option<&mut HeaderValue>,
     group: &Group,
     value: &impl Fn(&KeyName) -> Option<&'v [u8]>,
-) -> Result<(), Unfit> {
+) -> Result<(), UnwritableValue> {
     let old = slot.as_deref().map(HeaderValue::as_bytes).unwrap_or_default();
     let new = splice(old, Spelling::Raw, group, value, |v, _| escape::header(v))?;
     put(slot, new, group)
@@ -202,13 +202,13 @@ fn replace_in_basic<'v>(
     slot: Option<&mut HeaderValue>,
     group: &Group,
     value: &impl Fn(&KeyName) -> Option<&'v [u8]>,
-) -> Result<(), Unfit> {
+) -> Result<(), UnwritableValue> {
     let old = slot.as_deref().map(HeaderValue::as_bytes).unwrap_or_default();
     let (scheme, credentials) = basic(old).unwrap_or_default();
     let user = credentials.iter().position(|b| *b == b':').unwrap_or_default();
     let clear = splice(&credentials, Spelling::Raw, group, value, |v, at| {
         if at.start < user && v.contains(&b':') {
-            return Err(Misfit::Colon);
+            return Err(UnwritableReason::Colon);
         }
         escape::header(v)
     })?;
@@ -217,14 +217,15 @@ fn replace_in_basic<'v>(
     let (head, coded) = new.split_at_mut(scheme.len());
     head.copy_from_slice(scheme);
     if BASE64.encode_slice(&clear[..], coded).is_err() {
-        return Err(group.unfit(Misfit::Long));
+        return Err(group.unwritable(UnwritableReason::Long));
     }
     put(slot, new, group)
 }
 
-fn put(slot: Option<&mut HeaderValue>, new: Vec<u8>, group: &Group) -> Result<(), Unfit> {
-    let slot = slot.ok_or_else(|| group.unfit(Misfit::Moved))?;
-    let mut value = HeaderValue::from_maybe_shared(Bytes::from(new)).map_err(|_| group.unfit(Misfit::Control))?;
+fn put(slot: Option<&mut HeaderValue>, new: Vec<u8>, group: &Group) -> Result<(), UnwritableValue> {
+    let slot = slot.ok_or_else(|| group.unwritable(UnwritableReason::Moved))?;
+    let mut value =
+        HeaderValue::from_maybe_shared(Bytes::from(new)).map_err(|_| group.unwritable(UnwritableReason::Control))?;
     value.set_sensitive(true);
     *slot = value;
     Ok(())
@@ -234,17 +235,22 @@ fn replace_in_target<'v>(
     uri: &mut Uri,
     group: &Group,
     value: &impl Fn(&KeyName) -> Option<&'v [u8]>,
-) -> Result<(), Unfit> {
+) -> Result<(), UnwritableValue> {
     let old = uri.path_and_query().map(PathAndQuery::as_str).unwrap_or_default();
     let path = old.find('?').unwrap_or(old.len());
     let new = splice(old.as_bytes(), Spelling::Percent, group, value, |v, at| {
         // Unreserved, so written as they are, and yet a step up the path.
-        if at.start < path && v.iter().all(|b| *b == b'.') { Err(Misfit::Dots) } else { Ok(escape::percent(v)) }
+        if at.start < path && v.iter().all(|b| *b == b'.') {
+            Err(UnwritableReason::Dots)
+        } else {
+            Ok(escape::percent(v))
+        }
     })?;
-    let target = PathAndQuery::from_maybe_shared(Bytes::from(new)).map_err(|_| group.unfit(Misfit::Long))?;
+    let target =
+        PathAndQuery::from_maybe_shared(Bytes::from(new)).map_err(|_| group.unwritable(UnwritableReason::Long))?;
     let mut parts = uri.clone().into_parts();
     parts.path_and_query = Some(target);
-    *uri = Uri::from_parts(parts).map_err(|_| group.unfit(Misfit::Long))?;
+    *uri = Uri::from_parts(parts).map_err(|_| group.unwritable(UnwritableReason::Long))?;
     Ok(())
 }
 
@@ -254,21 +260,21 @@ fn splice<'v>(
     spelling: Spelling,
     group: &Group,
     value: &impl Fn(&KeyName) -> Option<&'v [u8]>,
-    dress: impl Fn(&[u8], &Range<usize>) -> Result<Vec<u8>, Misfit>,
-) -> Result<Vec<u8>, Unfit> {
+    escape: impl Fn(&[u8], &Range<usize>) -> Result<Vec<u8>, UnwritableReason>,
+) -> Result<Vec<u8>, UnwritableValue> {
     let mut pieces = Vec::with_capacity(group.hits.len());
     for hit in group.hits {
         let (Some(key), Some(place)) = (&hit.key, &hit.place) else { continue };
-        let unfit = |why| Unfit { key: key.clone(), place: place.clone(), why };
+        let unwritable = |why| UnwritableValue { key: key.clone(), place: place.clone(), why };
         let stands = |bytes: &[u8]| match spelling {
             Spelling::Raw => bytes == hit.written.as_bytes(),
             _ => decode(spelling, bytes) == hit.written,
         };
         if !old.get(hit.span.clone()).is_some_and(stands) {
-            return Err(unfit(Misfit::Moved));
+            return Err(unwritable(UnwritableReason::Moved));
         }
-        let value = value(key).ok_or_else(|| unfit(Misfit::Missing))?;
-        pieces.push((&hit.span, zeroize::Zeroizing::new(dress(value, &hit.span).map_err(unfit)?)));
+        let value = value(key).ok_or_else(|| unwritable(UnwritableReason::Missing))?;
+        pieces.push((&hit.span, zeroize::Zeroizing::new(escape(value, &hit.span).map_err(unwritable)?)));
     }
     // Sized before it is filled: a vector that grows would leave copies of a value behind.
     let mut new = Vec::with_capacity(old.len() + pieces.iter().map(|(_, piece)| piece.len()).sum::<usize>());
@@ -327,10 +333,10 @@ mod tests {
         }
     }
 
-    fn replaced(target: &str, headers: &[(&str, &str)]) -> Result<(String, Vec<String>), Misfit> {
+    fn replaced(target: &str, headers: &[(&str, &str)]) -> Result<(String, Vec<String>), UnwritableReason> {
         let (mut uri, mut headers) = head(target, headers);
         let hits = find(&vocabulary(), &uri, &headers);
-        replace(&mut uri, &mut headers, &hits, value).map_err(|unfit| unfit.why)?;
+        replace(&mut uri, &mut headers, &hits, value).map_err(|unwritable| unwritable.why)?;
         let texts = headers.values().map(|v| String::from_utf8(v.as_bytes().to_vec()).unwrap()).collect();
         Ok((uri.to_string(), texts))
     }
@@ -414,12 +420,12 @@ mod tests {
     #[test]
     fn a_value_that_would_break_out_is_refused() {
         for (target, name, text, why) in [
-            ("/", "x-a", "<<crlf_key>>".to_string(), Misfit::Control),
-            ("/", "authorization", coded("u:<<crlf_key>>"), Misfit::Control),
-            ("/", "authorization", coded("<<colon_key>>:p"), Misfit::Colon),
-            ("/", "x-a", "<<unheard_key>>".to_string(), Misfit::Missing),
-            ("/%3C%3Cdots_key%3E%3E", "x-a", String::new(), Misfit::Dots),
-            ("/%3C%3Clong_key%3E%3E", "x-a", String::new(), Misfit::Long),
+            ("/", "x-a", "<<crlf_key>>".to_string(), UnwritableReason::Control),
+            ("/", "authorization", coded("u:<<crlf_key>>"), UnwritableReason::Control),
+            ("/", "authorization", coded("<<colon_key>>:p"), UnwritableReason::Colon),
+            ("/", "x-a", "<<unheard_key>>".to_string(), UnwritableReason::Missing),
+            ("/%3C%3Cdots_key%3E%3E", "x-a", String::new(), UnwritableReason::Dots),
+            ("/%3C%3Clong_key%3E%3E", "x-a", String::new(), UnwritableReason::Long),
         ] {
             assert_eq!(replaced(target, &[(name, &text)]).unwrap_err(), why, "{target} {text}");
         }
@@ -432,10 +438,10 @@ mod tests {
         let (mut uri, mut headers) = head("/", &[("x-a", "<<x_key>>")]);
         let hits = find(&vocabulary(), &uri, &headers);
         headers.insert("x-a", HeaderValue::from_static("<<y_key>>"));
-        let unfit = replace(&mut uri, &mut headers, &hits, value).unwrap_err();
-        assert_eq!(unfit.why, Misfit::Moved);
+        let unwritable = replace(&mut uri, &mut headers, &hits, value).unwrap_err();
+        assert_eq!(unwritable.why, UnwritableReason::Moved);
         headers.remove("x-a");
-        assert_eq!(replace(&mut uri, &mut headers, &hits, value).unwrap_err().why, Misfit::Moved);
+        assert_eq!(replace(&mut uri, &mut headers, &hits, value).unwrap_err().why, UnwritableReason::Moved);
     }
 
     #[test]

@@ -120,6 +120,6 @@ pub mod scrub;
 #[cfg(test)]
 mod tests;
 
-pub use body::escape::{Misfit, Unfit};
-pub use body::ledger::{BodyFault, BodyKey, Use};
-pub use finder::{LookalikeError, MAX_LOOKALIKE, MIN_LOOKALIKE, Vocabulary};
+pub use body::escape::{UnwritableReason, UnwritableValue};
+pub use body::ledger::{BodyFault, BodyKey};
+pub use finder::{LookalikeError, Vocabulary, check_lookalike};

@@ -2,15 +2,16 @@
 //! begin like it.
 
 use super::body::BodyRewriter;
-use super::body::escape::Misfit;
+use super::body::escape::UnwritableReason;
 use super::finder::Vocabulary;
-use super::{BodyFault, BodyKey, Use};
+use super::{BodyFault, BodyKey};
 use crate::memory::Plaintext;
 use crate::place::Place;
+use crate::record::KeyUse;
 use bytes::Bytes;
 use std::sync::Arc;
 
-type Told = Result<(String, Vec<Use>, u64), BodyFault>;
+type Told = Result<(String, Vec<KeyUse>, u64), BodyFault>;
 
 /// What a message comes to, which keys were written where, and how many placeholders were left.
 fn replace(keys: Vec<BodyKey>, message: &str) -> Told {
@@ -89,7 +90,10 @@ fn a_message_is_judged_by_its_end_where_that_is_there() {
 fn what_can_not_be_written_is_a_fault() {
     for message in ["AUTH <<x_key>>", r#"["<<x_key>>"]"#] {
         let fault = replace(keys(b"\xff", 1), message).unwrap_err();
-        assert!(matches!(fault, BodyFault::Unfit(unfit) if unfit.why == Misfit::NotUtf8), "a text message is UTF-8");
+        assert!(
+            matches!(fault, BodyFault::Unwritable(unwritable) if unwritable.why == UnwritableReason::NotUtf8),
+            "a text message is UTF-8"
+        );
     }
     let twice = replace(keys(b"v", 1), "<<x_key>> <<x_key>>");
     assert_eq!(twice, Err(BodyFault::TooManyUses { key: "x".parse().unwrap(), max: 1 }));

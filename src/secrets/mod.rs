@@ -21,7 +21,7 @@ pub use stores::local_vault::{Kdf, Lock, MIN_PASSWORD, Vault};
 pub use table::{KeySource, Keys, Secrets, Survey, Table};
 pub use value::MAX_VALUE;
 
-use crate::memory::{Environment, Plaintext};
+use crate::memory::{Plaintext, SealedEnvironment};
 use crate::name::KeyName;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -113,7 +113,7 @@ pub struct Config {
 #[derive(Clone, Default)]
 pub struct SecretBackends {
     /// The variables that were taken out of the environment at the start.
-    pub environment: Arc<Environment>,
+    pub environment: Arc<SealedEnvironment>,
     pub keyring: Option<Arc<dyn Store>>,
     pub vault: Option<Arc<Vault>>,
     pub machine: Option<Arc<dyn Store>>,
@@ -123,7 +123,7 @@ pub struct SecretBackends {
 
 impl SecretBackends {
     /// All stores that this machine has. Nothing is opened yet.
-    pub fn build(config: Config, environment: Arc<Environment>) -> Self {
+    pub fn build(config: Config, environment: Arc<SealedEnvironment>) -> Self {
         let passed_over: Arc<PassedOver> = Arc::default();
         let mut passwords: Vec<Arc<dyn Source>> =
             vec![Arc::new(EnvSource::new(environment.clone(), "LOCUM_MASTER_PASSWORD"))];
@@ -209,7 +209,7 @@ mod tests {
     }
 
     /// Without a keyring, which would be the one of whoever runs the tests.
-    fn backends(dir: &tempfile::TempDir, environment: Environment) -> SecretBackends {
+    fn backends(dir: &tempfile::TempDir, environment: SealedEnvironment) -> SecretBackends {
         let config = Config {
             state: dir.path().join("state"),
             password_file: Some(dir.path().join("password")),
@@ -222,7 +222,7 @@ mod tests {
     #[test]
     fn auto_asks_the_environment_then_the_vault_then_the_machines_store() {
         let dir = tempfile::tempdir().unwrap();
-        let s = backends(&dir, Environment::default());
+        let s = backends(&dir, SealedEnvironment::default());
         std::fs::write(dir.path().join("password"), "correct horse\n").unwrap();
         assert_eq!(loaded(&s, &SourceSpec::Auto), Ok(None));
         s.machine.as_ref().unwrap().set("key/tool", b"of the machine").unwrap();
@@ -231,7 +231,7 @@ mod tests {
         vault.init(Kdf::ARGON2ID).unwrap();
         vault.set("key/tool", b"of the vault").unwrap();
         assert_eq!(loaded(&s, &SourceSpec::Auto), Ok(Some("of the vault".into())));
-        let env = backends(&dir, Environment::from([("TOOL_API_KEY", "of the environment")]));
+        let env = backends(&dir, SealedEnvironment::from([("TOOL_API_KEY", "of the environment")]));
         assert_eq!(loaded(&env, &SourceSpec::Auto), Ok(Some("of the environment".into())));
         for (spec, value) in [(SourceSpec::Vault, "of the vault"), (SourceSpec::Machine, "of the machine")] {
             assert_eq!(loaded(&env, &spec), Ok(Some(value.into())));
@@ -241,9 +241,9 @@ mod tests {
     #[test]
     fn a_locked_vault_is_passed_over_and_a_missing_store_named() {
         let dir = tempfile::tempdir().unwrap();
-        let open = backends(&dir, Environment::from([("LOCUM_MASTER_PASSWORD", "correct horse")]));
+        let open = backends(&dir, SealedEnvironment::from([("LOCUM_MASTER_PASSWORD", "correct horse")]));
         open.vault.as_ref().unwrap().init(Kdf::ARGON2ID).unwrap();
-        let locked = backends(&dir, Environment::default());
+        let locked = backends(&dir, SealedEnvironment::default());
         assert!(loaded(&locked, &SourceSpec::Auto).unwrap_err().what.contains("is locked"));
         locked.machine.as_ref().unwrap().set("key/tool", b"of the machine").unwrap();
         assert_eq!(loaded(&locked, &SourceSpec::Auto), Ok(Some("of the machine".into())));

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 /// The client's end of a connection, as the kernel knows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Peer {
+pub(crate) struct SocketOwner {
     pub uid: u32,
     /// What the links in `/proc/PID/fd` call it by.
     pub inode: u32,
@@ -12,12 +12,12 @@ pub(crate) struct Peer {
 
 /// Who is at the client's end of a connection; `None` where the system does not tell.
 #[cfg(any(target_os = "linux", target_os = "android"))]
-pub(crate) fn of(client: SocketAddr, own: SocketAddr) -> Option<Peer> {
+pub(crate) fn of(client: SocketAddr, own: SocketAddr) -> Option<SocketOwner> {
     linux::ask(canonical(client), canonical(own)).ok().flatten()
 }
 
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
-pub(crate) fn of(_: SocketAddr, _: SocketAddr) -> Option<Peer> {
+pub(crate) fn of(_: SocketAddr, _: SocketAddr) -> Option<SocketOwner> {
     None
 }
 
@@ -29,7 +29,7 @@ fn canonical(address: SocketAddr) -> SocketAddr {
 /// One question to sock_diag (7): the kernel finds the one socket by its addresses, whatever else is open.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod linux {
-    use super::Peer;
+    use super::SocketOwner;
     use rustix::io::Errno;
     use rustix::net::netlink::{self, SocketAddrNetlink};
     use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, sendto, socket_with};
@@ -47,7 +47,7 @@ mod linux {
     /// Where idiag_inode stands: right behind.
     const INODE: usize = UID + 4;
 
-    pub fn ask(client: SocketAddr, own: SocketAddr) -> Result<Option<Peer>, Errno> {
+    pub fn ask(client: SocketAddr, own: SocketAddr) -> Result<Option<SocketOwner>, Errno> {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let socket = socket_with(AddressFamily::NETLINK, SocketType::DGRAM, flags, Some(netlink::SOCK_DIAG))?;
         sendto(&socket, &request(client, own), SendFlags::empty(), &SocketAddrNetlink::new(0, 0))?;
@@ -91,16 +91,17 @@ mod linux {
         out
     }
 
-    fn read(answer: &[u8]) -> Option<Peer> {
+    fn read(answer: &[u8]) -> Option<SocketOwner> {
         let kind = u16::from_ne_bytes(answer.get(4..6)?.try_into().ok()?);
         let uid = u32::from_ne_bytes(answer.get(UID..UID + 4)?.try_into().ok()?);
         let inode = u32::from_ne_bytes(answer.get(INODE..INODE + 4)?.try_into().ok()?);
         // of a socket that nobody holds any more the kernel says 0 and 0, which is not to mean root
-        (kind == SOCK_DIAG_BY_FAMILY && inode != 0).then_some(Peer { uid, inode })
+        (kind == SOCK_DIAG_BY_FAMILY && inode != 0).then_some(SocketOwner { uid, inode })
     }
 }
 
-#[cfg(all(test, any(target_os = "linux", target_os = "android")))]
+#[cfg(any(target_os = "linux", target_os = "android"))]
+#[cfg(test)]
 mod tests {
     use super::*;
     use std::io::{Read as _, Write as _};

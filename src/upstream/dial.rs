@@ -1,13 +1,14 @@
 //! A name becomes a connection to an address that may be dialled: checked after resolution, at the dial.
 
 use crate::name::{Host, Origin};
+use crate::policy::egress::{AddressPolicy, is_loopback};
 use base64::Engine as _;
 use http::HeaderValue;
 use rustix::net::sockopt;
 use std::fmt;
 use std::future::Future;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,112 +28,6 @@ const PROBE: Duration = Duration::from_secs(15);
 const GONE_MS: u32 = 120_000;
 /// The largest head that an upstream proxy may answer CONNECT with.
 const MAX_PROXY_HEAD: usize = 16 * 1024;
-
-/// Addresses beyond the public ones that may be dialled: `127.0.0.1:11434`, `10.0.0.0/8`, `[::1]`, `fd00::/8`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AddressRule {
-    net: IpAddr,
-    bits: u8,
-    port: Option<u16>,
-}
-
-/// Why a text is no address rule.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("'{0}' is no address; write \"127.0.0.1:11434\", \"10.0.0.0/8\" or \"[fd00::1]:443\"")]
-pub struct AddressError(String);
-
-impl AddressRule {
-    pub fn covers(&self, address: SocketAddr) -> bool {
-        let ip = address.ip().to_canonical();
-        self.port.is_none_or(|p| p == address.port())
-            && match (self.net, ip) {
-                (IpAddr::V4(net), IpAddr::V4(ip)) => {
-                    prefix(net.to_bits().into(), 32, self.bits) == prefix(ip.to_bits().into(), 32, self.bits)
-                }
-                (IpAddr::V6(net), IpAddr::V6(ip)) => {
-                    prefix(net.to_bits(), 128, self.bits) == prefix(ip.to_bits(), 128, self.bits)
-                }
-                _ => false,
-            }
-    }
-}
-
-fn prefix(value: u128, width: u8, bits: u8) -> u128 {
-    value.checked_shr((width - bits).into()).unwrap_or(0)
-}
-
-impl FromStr for AddressRule {
-    type Err = AddressError;
-
-    fn from_str(s: &str) -> Result<Self, AddressError> {
-        let bad = || AddressError(s.escape_debug().to_string());
-        if let Ok(a) = s.parse::<SocketAddr>() {
-            return Ok(Self { net: a.ip(), bits: width(a.ip()), port: Some(a.port()) });
-        }
-        let (net, bits) = match s.split_once('/') {
-            Some((net, bits)) => (net, Some(bits.parse::<u8>().map_err(|_| bad())?)),
-            None => (s, None),
-        };
-        let net = net.strip_prefix('[').and_then(|n| n.strip_suffix(']')).unwrap_or(net);
-        let net: IpAddr = net.parse().map_err(|_| bad())?;
-        let bits = bits.unwrap_or(width(net));
-        if bits > width(net) { Err(bad()) } else { Ok(Self { net, bits, port: None }) }
-    }
-}
-
-fn width(ip: IpAddr) -> u8 {
-    if ip.is_ipv4() { 32 } else { 128 }
-}
-
-impl fmt::Display for AddressRule {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.port {
-            Some(port) => SocketAddr::new(self.net, port).fmt(f),
-            None => write!(f, "{}/{}", self.net, self.bits),
-        }
-    }
-}
-
-/// Whether an address is on the public internet (the IANA special-purpose registries, RFC 6890):
-/// what is not needs a rule in `private_addresses`.
-pub fn is_public(ip: IpAddr) -> bool {
-    match ip.to_canonical() {
-        IpAddr::V4(v4) => is_public_v4(v4),
-        IpAddr::V6(v6) => is_public_v6(v6),
-    }
-}
-
-fn is_public_v4(ip: Ipv4Addr) -> bool {
-    let [a, b, c, _] = ip.octets();
-    !(ip.is_private()
-        || ip.is_loopback()
-        || ip.is_link_local()
-        || ip.is_broadcast()
-        || ip.is_documentation()
-        || ip.is_multicast()
-        || a == 0
-        || a >= 240
-        || a == 100 && (64..128).contains(&b)
-        || a == 198 && (b == 18 || b == 19)
-        || a == 192 && b == 0 && c == 0
-        || a == 192 && b == 88 && c == 99)
-}
-
-fn is_public_v6(ip: Ipv6Addr) -> bool {
-    let s = ip.segments();
-    // what embeds an IPv4 address is as public as that: NAT64 (RFC 6052) and 6to4 (RFC 3056)
-    if s[..6] == [0x64, 0xff9b, 0, 0, 0, 0] {
-        return is_public_v4(Ipv4Addr::from_bits(u32::from(s[6]) << 16 | u32::from(s[7])));
-    }
-    if s[0] == 0x2002 {
-        return is_public_v4(Ipv4Addr::from_bits(u32::from(s[1]) << 16 | u32::from(s[2])));
-    }
-    // only 2000::/3 is global unicast; in it Teredo, ORCHID, benchmarking and documentation are not
-    s[0] & 0xe000 == 0x2000
-        && !(s[0] == 0x2001 && s[1] < 0x200)
-        && !(s[0] == 0x2001 && s[1] == 0xdb8)
-        && !(s[0] == 0x3fff && s[1] < 0x1000)
-}
 
 /// Why no connection came about.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -185,6 +80,11 @@ pub struct UpstreamProxy {
     pub authorization: Option<HeaderValue>,
 }
 
+/// A text that is no URL of an upstream proxy. It is not repeated, since it may hold a password.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("an upstream proxy is http://[user:password@]host:port")]
+pub struct ProxyUrlError;
+
 impl fmt::Debug for UpstreamProxy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "http://{}:{}", self.host, self.port)
@@ -192,24 +92,23 @@ impl fmt::Debug for UpstreamProxy {
 }
 
 impl FromStr for UpstreamProxy {
-    type Err = AddressError;
+    type Err = ProxyUrlError;
 
-    fn from_str(s: &str) -> Result<Self, AddressError> {
-        let bad = || AddressError("upstream proxy: http://[user:password@]host:port".into());
-        let url = url::Url::parse(s).map_err(|_| bad())?;
+    fn from_str(s: &str) -> Result<Self, ProxyUrlError> {
+        let url = url::Url::parse(s).map_err(|_| ProxyUrlError)?;
         if url.scheme() != "http" {
-            return Err(bad());
+            return Err(ProxyUrlError);
         }
         let decode = |s: &str| percent_encoding::percent_decode_str(s).decode_utf8_lossy().into_owned();
         let authorization = (!url.username().is_empty()).then(|| {
             let pair = format!("{}:{}", decode(url.username()), decode(url.password().unwrap_or_default()));
             HeaderValue::from_str(&format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(pair)))
         });
-        let authorization = authorization.transpose().map_err(|_| bad())?.map(|mut v| {
+        let authorization = authorization.transpose().map_err(|_| ProxyUrlError)?.map(|mut v| {
             v.set_sensitive(true);
             v
         });
-        let host = url.host_str().ok_or_else(bad)?.parse().map_err(|_| bad())?;
+        let host = url.host_str().ok_or(ProxyUrlError)?.parse().map_err(|_| ProxyUrlError)?;
         Ok(Self { host, port: url.port().unwrap_or(80), authorization })
     }
 }
@@ -217,10 +116,8 @@ impl FromStr for UpstreamProxy {
 /// Which addresses may be dialled, and through what.
 #[derive(Debug, Clone, Default)]
 pub struct Dialer {
-    pub private_addresses: Arc<[AddressRule]>,
+    pub addresses: AddressPolicy,
     pub proxy: Option<Arc<UpstreamProxy>>,
-    /// Where this proxy itself listens: never dialled.
-    pub own: Arc<[SocketAddr]>,
 }
 
 impl Dialer {
@@ -260,30 +157,14 @@ impl Dialer {
         }
     }
 
-    /// Where every address of this machine leads to the proxy, only a connection tells which those are: it comes from
-    /// the address that it goes to.
+    /// The address of a connection that has come back to this proxy.
     fn called_ourselves(&self, stream: &TcpStream) -> Option<IpAddr> {
         let (from, to) = (stream.local_addr().ok()?, stream.peer_addr().ok()?);
-        let own = |own: &SocketAddr| own.ip().is_unspecified() && own.port() == to.port() && from.ip() == to.ip();
-        self.own.iter().any(own).then_some(to.ip())
+        self.addresses.is_to_itself(from, to).then_some(to.ip())
     }
 
-    /// All addresses of a name are judged together: a name that is half private is a trap or a mistake.
     fn judge(&self, host: &Host, addresses: &[SocketAddr]) -> Result<(), DialError> {
-        let refused = addresses.iter().find(|a| {
-            self.is_own(**a) || !is_public(a.ip()) && !self.private_addresses.iter().any(|rule| rule.covers(**a))
-        });
-        match refused {
-            Some(a) => Err(DialError::Address { host: host.clone(), address: a.ip() }),
-            None => Ok(()),
-        }
-    }
-
-    fn is_own(&self, address: SocketAddr) -> bool {
-        self.own.iter().any(|own| {
-            own.port() == address.port()
-                && (own.ip() == address.ip().to_canonical() || own.ip().is_unspecified() && !is_public(address.ip()))
-        })
+        self.addresses.admit(addresses).map_err(|address| DialError::Address { host: host.clone(), address })
     }
 
     async fn through(&self, proxy: &UpstreamProxy, origin: &Origin) -> Result<TcpStream, DialError> {
@@ -305,10 +186,6 @@ impl Dialer {
         let status = proxy_status(&mut stream).await.map_err(|e| fail(e.to_string()))?;
         if (200..300).contains(&status) { Ok(stream) } else { Err(fail(format!("it answered {status}"))) }
     }
-}
-
-fn is_loopback(address: IpAddr) -> bool {
-    address.to_canonical().is_loopback()
 }
 
 /// All addresses together here too: which of them is connected to is for the network to say.

@@ -4,6 +4,7 @@
 //! HTTP/2 can't have this, since it codes its heads: there a connection that carried a key is closed when it idles.
 
 use super::dial::Peer;
+use crate::io::delegate::delegate_async_write;
 use crate::memory::Plaintext;
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Request, Uri};
@@ -245,9 +246,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for HeadInjector<S> {
         }
     }
 
-    fn is_write_vectored(&self) -> bool {
-        self.inner.is_write_vectored()
-    }
+    delegate_async_write!(inner: is_write_vectored);
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.poll_left(cx))?;

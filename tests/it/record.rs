@@ -7,7 +7,7 @@ use crate::support::{Client, Home, Http, Serve, Upstream};
 use aws_lc_rs::hmac;
 use http_body::Frame;
 use http_body_util::BodyExt as _;
-use locum::chain::{self, Head};
+use locum::chain::{self, ChainHead};
 use proptest::prelude::*;
 use rustix::process::Signal;
 use serde_json::Value;
@@ -118,7 +118,7 @@ fn only_file(home: &Home) -> (PathBuf, String) {
 
 /// The records again, hashes and all, as somebody writes them who has no key.
 fn rewritten(text: &str, change: impl Fn(&str) -> String) -> String {
-    let (mut head, mut out) = (Head::ZERO, Vec::new());
+    let (mut head, mut out) = (ChainHead::ZERO, Vec::new());
     for (seq, line) in (0..).zip(text.lines()) {
         let members = chain::parts(line.as_bytes()).unwrap().members;
         head = chain::link(&head, seq, change(std::str::from_utf8(members).unwrap()).as_bytes(), &mut out);

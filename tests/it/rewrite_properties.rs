@@ -11,7 +11,7 @@ use locum::name::KeyName;
 use locum::place::Place;
 use locum::rewrite::body::BodyRewriter;
 use locum::rewrite::coding;
-use locum::rewrite::decoded_body::{DecodedBody, Rewriter};
+use locum::rewrite::decoded_body::{CodedBodyRewriter, DecodedBody};
 use locum::rewrite::head;
 use locum::rewrite::scrub::{Mask, ScrubKey, Scrubber};
 use locum::rewrite::{BodyFault, BodyKey, Vocabulary};
@@ -101,7 +101,7 @@ fn rewrite<'p>(sent: &Sent, codings: &str, pieces: impl IntoIterator<Item = &'p 
     let content_type = HeaderValue::from_static(sent.content_type);
     let engine = BodyRewriter::new(vocabulary(), Some(&content_type), vec![body_key(sent.place, &sent.value)]);
     let list = coding::parse([codings.as_bytes()]).unwrap();
-    through(Rewriter::new(engine, &list), codings, pieces)
+    through(CodedBodyRewriter::new(engine, &list), codings, pieces)
 }
 
 /// The same for a body that is there as a whole.
@@ -109,11 +109,11 @@ fn rewrite_held(sent: &Sent, codings: &str, body: &[u8]) -> Told {
     let content_type = HeaderValue::from_static(sent.content_type);
     let engine = BodyRewriter::new(vocabulary(), Some(&content_type), vec![body_key(sent.place, &sent.value)]);
     let list = coding::parse([codings.as_bytes()]).unwrap();
-    through(Rewriter::of_whole(engine, &list), codings, [body])
+    through(CodedBodyRewriter::of_whole(engine, &list), codings, [body])
 }
 
 fn through<'p>(
-    rewriter: Result<Rewriter, BodyFault>,
+    rewriter: Result<CodedBodyRewriter, BodyFault>,
     codings: &str,
     pieces: impl IntoIterator<Item = &'p [u8]>,
 ) -> Told {

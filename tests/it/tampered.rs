@@ -2,7 +2,7 @@
 
 use crate::support::locum::{finish, stderr, stdout, told};
 use crate::support::{HANGS, Home};
-use locum::chain::{self, Head};
+use locum::chain::{self, ChainHead};
 use serde_json::Value;
 use std::os::unix::fs::{DirBuilderExt as _, symlink};
 use std::path::{Path, PathBuf};
@@ -70,7 +70,7 @@ fn removal_of(file: &str, head: &str) -> String {
 /// Appends a record to what is there of a file, with a chain that is right.
 fn append(path: &Path, members: &str) {
     let mut bytes = std::fs::read(path).unwrap_or_default();
-    let (mut head, mut seq) = (Head::ZERO, 0);
+    let (mut head, mut seq) = (ChainHead::ZERO, 0);
     for line in bytes.split(|b| *b == b'\n').filter(|line| !line.is_empty()) {
         (head, seq) = (chain::parts(line).unwrap().head, seq + 1);
     }

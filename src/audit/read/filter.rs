@@ -99,7 +99,7 @@ mod tests {
         let mut members = Vec::new();
         record.write_members(&mut members);
         let mut line = Vec::new();
-        crate::chain::link(&crate::chain::Head::ZERO, 0, &members, &mut line);
+        crate::chain::link(&crate::chain::ChainHead::ZERO, 0, &members, &mut line);
         line
     }
 

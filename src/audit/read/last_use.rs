@@ -48,7 +48,7 @@ fn used(line: &[u8]) -> Option<(String, Stamp)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::chain::{Head, link};
+    use crate::chain::{ChainHead, link};
     use crate::record::{Event, Record};
     use std::time::{Duration, UNIX_EPOCH};
 
@@ -57,7 +57,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let at = |second| UNIX_EPOCH + Duration::from_secs(1_763_000_000 + second);
         let write = |name: &str, records: &[(u64, Event, &'static str)], written: u64| {
-            let (mut head, mut bytes) = (Head::ZERO, Vec::new());
+            let (mut head, mut bytes) = (ChainHead::ZERO, Vec::new());
             for (seq, (second, event, operation)) in (0..).zip(records) {
                 let mut members = Vec::new();
                 Record::new(at(*second), *event, *operation).write_members(&mut members);

@@ -243,7 +243,7 @@ mod tests {
     use crate::audit::read::lines::member;
     use crate::audit::read::verify::{Proofs, verify_all};
     use crate::audit::write::file;
-    use crate::chain::{Head, link};
+    use crate::chain::{ChainHead, link};
     use crate::record::{Event, Record};
     use std::fs::File;
     use std::io::Write;
@@ -256,7 +256,7 @@ mod tests {
     /// A file begun at `begun` with records at `seconds`, whose operation is the second.
     fn write(dir: &Path, begun: u64, seconds: impl IntoIterator<Item = u64>) -> PathBuf {
         let mut bytes = Vec::new();
-        let (mut head, mut last) = (Head::ZERO, begun);
+        let (mut head, mut last) = (ChainHead::ZERO, begun);
         for (seq, second) in seconds.into_iter().enumerate() {
             let mut members = Vec::new();
             Record::new(at(second), Event::Exchange, second.to_string()).write_members(&mut members);

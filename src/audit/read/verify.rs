@@ -5,7 +5,7 @@ use super::lines::{Line, Lines, Value, member};
 use super::query::Progress;
 use crate::audit::AuditError;
 use crate::audit::write::sign::{self, Checker};
-use crate::chain::{Fault, Head, Verifier};
+use crate::chain::{ChainFault, ChainHead, ChainVerifier};
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::panic::resume_unwind;
@@ -20,7 +20,7 @@ const SIGNED_EVERY: u64 = sign::EVERY * 2;
 #[derive(Debug, Default)]
 pub struct Proofs {
     /// Heads that were kept elsewhere: each has to be in some file.
-    pub anchors: Vec<Head>,
+    pub anchors: Vec<ChainHead>,
     /// Who signs heads: each file has to be signed, up to its last few records.
     pub checker: Option<Checker>,
 }
@@ -32,7 +32,7 @@ pub struct Report {
     /// Files that others follow and that nobody removed knowingly: their names, and who names them.
     pub missing: Vec<(String, String)>,
     /// Anchors that are in no file.
-    pub lost_anchors: Vec<Head>,
+    pub lost_anchors: Vec<ChainHead>,
 }
 
 impl Report {
@@ -48,16 +48,16 @@ pub struct Verdict {
     /// Good records, from the first on.
     pub records: u64,
     /// The hash of the last good one.
-    pub head: Head,
+    pub head: ChainHead,
     /// Bytes after the last line feed: a process that was killed leaves them, and a live one is in the middle of a write.
     pub torn: usize,
     pub live: bool,
     /// Why it could not be read on after the last good record.
     pub unreadable: Option<String>,
     /// The first bad line, counted from one, and what is wrong with it.
-    pub fault: Option<(u64, Fault)>,
+    pub fault: Option<(u64, ChainFault)>,
     /// The head that another file saw at this one's end, where it isn't the one found.
-    pub expected: Option<(String, Head)>,
+    pub expected: Option<(String, ChainHead)>,
     /// How many of its heads are signed by a key that is known.
     pub signatures: u64,
     /// Where signatures are asked for: whether one is wrong, or more records come after the last than should.
@@ -66,13 +66,13 @@ pub struct Verdict {
     gone: bool,
     /// Files that its records name: one that it follows, or some that were removed.
     claims: Vec<Claim>,
-    anchors: Vec<Head>,
+    anchors: Vec<ChainHead>,
 }
 
 #[derive(Debug)]
 struct Claim {
     file: String,
-    head: Head,
+    head: ChainHead,
     removed: bool,
 }
 
@@ -143,7 +143,7 @@ pub fn verify_files(files: &[AuditFile], proofs: &Proofs, progress: &Progress) -
             None => missing.push((claim.file.clone(), by.clone())),
         }
     }
-    let found: HashSet<Head> = verdicts.iter().flat_map(|v| v.anchors.iter().copied()).collect();
+    let found: HashSet<ChainHead> = verdicts.iter().flat_map(|v| v.anchors.iter().copied()).collect();
     let lost_anchors = proofs.anchors.iter().copied().filter(|anchor| !found.contains(anchor)).collect();
     Report { files: verdicts, missing, lost_anchors }
 }
@@ -188,7 +188,7 @@ fn verify_counted(file: &AuditFile, proofs: &Proofs, progress: &Progress) -> Ver
     };
     verdict.live = input.is_live();
     let mut lines = Lines::new(input);
-    let mut verifier = Verifier::default();
+    let mut verifier = ChainVerifier::default();
     let (mut signed, mut signed_claims) = (0, 0);
     while verdict.fault.is_none() {
         let line = match lines.next_line() {
@@ -200,7 +200,7 @@ fn verify_counted(file: &AuditFile, proofs: &Proofs, progress: &Progress) -> Ver
         };
         let judged = match line {
             None => break,
-            Some(Line::TooLong) => Err(Fault::NoRecord),
+            Some(Line::TooLong) => Err(ChainFault::NoRecord),
             Some(Line::Whole(line)) => {
                 let before = verifier.head();
                 verifier.line(line).map(|_| {
@@ -231,10 +231,10 @@ fn verify_counted(file: &AuditFile, proofs: &Proofs, progress: &Progress) -> Ver
 
 impl Verdict {
     /// Keeps what a good record, the `number`th, says of files; tells whether it holds a good signature of the head before it.
-    fn note(&mut self, line: &[u8], before: &Head, number: u64, proofs: &Proofs) -> Option<()> {
+    fn note(&mut self, line: &[u8], before: &ChainHead, number: u64, proofs: &Proofs) -> Option<()> {
         memchr::memmem::find(line, br#","previous":""#)?;
         let file = member(line, "previous")?.text().into_owned();
-        let head: Head = member(line, "head")?.text().parse().ok()?;
+        let head: ChainHead = member(line, "head")?.text().parse().ok()?;
         let Some(signature) = member(line, "signature") else {
             // the first one tells of a start, whatever it says
             let removed = number > 1 && member(line, "event")? != Value::Text(b"start");
@@ -254,14 +254,14 @@ impl Verdict {
 mod tests {
     use super::*;
     use crate::chain::link;
-    use crate::record::{Event, Previous, Record};
+    use crate::record::{Event, PreviousFile, Record};
     use std::path::PathBuf;
     use std::time::{Duration, UNIX_EPOCH};
 
     /// The first record of a file that follows another, or the record of its removal.
     fn naming(event: Event, file: &str) -> Record {
         let mut record = Record::new(UNIX_EPOCH, event, "audit");
-        record.previous = Some(Box::new(Previous { file: file.into(), head: Head::ZERO.to_string() }));
+        record.previous = Some(Box::new(PreviousFile { file: file.into(), head: ChainHead::ZERO.to_string() }));
         record
     }
 
@@ -309,7 +309,7 @@ mod tests {
 
     /// A file begun on `day` with these records.
     fn write(dir: &Path, day: u32, records: &[Record]) -> PathBuf {
-        let (mut head, mut bytes) = (Head::ZERO, Vec::new());
+        let (mut head, mut bytes) = (ChainHead::ZERO, Vec::new());
         for (seq, record) in records.iter().enumerate() {
             let mut members = Vec::new();
             record.write_members(&mut members);
@@ -327,7 +327,7 @@ mod tests {
         let first = write(dir.path(), 1, &(0..10).map(record).collect::<Vec<_>>());
         let verdict = verify(&files(dir.path()).unwrap()[0], &Proofs::default());
         let mut start = Record::new(UNIX_EPOCH, Event::Start, "audit");
-        start.previous = Some(Box::new(Previous { file: verdict.name.clone(), head: verdict.head.to_string() }));
+        start.previous = Some(Box::new(PreviousFile { file: verdict.name.clone(), head: verdict.head.to_string() }));
         write(dir.path(), 2, &[start]);
         assert!(verify_all(dir.path(), &Proofs::default()).unwrap().is_sound());
         let bytes = std::fs::read(&first).unwrap();

@@ -2,7 +2,7 @@
 //! and where the operator wants it rest for a key or an agent. What is unusual, `anomaly` decides.
 
 use super::webhook::{Notice, Outbox};
-use crate::anomaly::{Config, Fact, Finding, Severity, UNREQUESTED, Watch};
+use crate::anomaly::{AnomalyDetector, AnomalyLimits, Fact, Finding, Severity, UNREQUESTED};
 use crate::audit::read::lines::{Value, members, seconds};
 use crate::record::{Event, KeyRef, Record, key_of};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,7 +12,7 @@ use std::time::SystemTime;
 /// Watches the records of one process.
 #[derive(Debug)]
 pub struct Alerts {
-    watch: Mutex<Watch>,
+    watch: Mutex<AnomalyDetector>,
     /// Whether what is unusual has to rest.
     refuse: AtomicBool,
     outbox: Option<Outbox>,
@@ -26,12 +26,12 @@ pub struct Cooldown {
 }
 
 impl Alerts {
-    pub fn new(config: Config, refuse: bool, outbox: Option<Outbox>) -> Self {
-        Alerts { watch: Mutex::new(Watch::new(config)), refuse: refuse.into(), outbox }
+    pub fn new(config: AnomalyLimits, refuse: bool, outbox: Option<Outbox>) -> Self {
+        Alerts { watch: Mutex::new(AnomalyDetector::new(config)), refuse: refuse.into(), outbox }
     }
 
     /// Takes other limits over; what was seen so far counts on.
-    pub fn set(&self, config: Config, refuse: bool) {
+    pub fn set(&self, config: AnomalyLimits, refuse: bool) {
         self.watch().set(config);
         self.refuse.store(refuse, Ordering::Relaxed);
     }
@@ -67,7 +67,7 @@ impl Alerts {
         }
     }
 
-    fn watch(&self) -> MutexGuard<'_, Watch> {
+    fn watch(&self) -> MutexGuard<'_, AnomalyDetector> {
         self.watch.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -126,7 +126,7 @@ fn text_of(raw: &[u8]) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::anomaly::Kind;
+    use crate::anomaly::AnomalyKind;
     use crate::audit::read::lines::member;
     use crate::audit::read::query::Merge;
     use crate::audit::tell::webhook::tests::{config, log, used};
@@ -166,11 +166,12 @@ mod tests {
         (record.status, record.success, record.bytes_in) = (Some(500), Some(true), Some(20_000_000));
         let (mut members, mut line) = (Vec::new(), Vec::new());
         record.write_members(&mut members);
-        crate::chain::link(&crate::chain::Head::ZERO, 0, &members, &mut line);
+        crate::chain::link(&crate::chain::ChainHead::ZERO, 0, &members, &mut line);
         let (live, old) = (Fact::from(&record), fact(&line).unwrap());
         assert_eq!(format!("{live:?}"), format!("{old:?}"));
-        let kinds: Vec<Kind> = Watch::new(Config::default()).take(&old).iter().map(|f| f.kind).collect();
-        assert_eq!(kinds, [Kind::LargeResponse]);
+        let kinds: Vec<AnomalyKind> =
+            AnomalyDetector::new(AnomalyLimits::default()).take(&old).iter().map(|f| f.kind).collect();
+        assert_eq!(kinds, [AnomalyKind::LargeResponse]);
         assert!(fact(b"nonsense").is_none());
         // a host may be called as operations of keys are
         (record.operation, record.key_ref) = ("api.example".into(), None);

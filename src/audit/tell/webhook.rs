@@ -2,7 +2,7 @@
 
 use crate::anomaly::Finding;
 use crate::audit::write::log::Log;
-use crate::record::Previous;
+use crate::record::PreviousFile;
 use aws_lc_rs::hmac;
 use serde_json::json;
 use std::future::Future;
@@ -143,11 +143,11 @@ fn timestamp(at: SystemTime) -> String {
 }
 
 /// An anchor: `locum audit verify --anchor HEAD` finds whether the audit still holds it.
-fn audit(head: Option<&Previous>) -> serde_json::Value {
+fn audit(head: Option<&PreviousFile>) -> serde_json::Value {
     json!({ "file": head.map(|at| &at.file), "head": head.map(|at| &at.head) })
 }
 
-fn finding(notice: &Notice, head: Option<&Previous>) -> serde_json::Value {
+fn finding(notice: &Notice, head: Option<&PreviousFile>) -> serde_json::Value {
     let Notice { at, exchange, finding } = notice;
     json!({
         "timestamp": timestamp(*at),
@@ -167,7 +167,7 @@ fn finding(notice: &Notice, head: Option<&Previous>) -> serde_json::Value {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::anomaly::Config;
+    use crate::anomaly::AnomalyLimits;
     use crate::audit::tell::alerts::Alerts;
     use crate::audit::{Config as LogConfig, Durability};
     use crate::name::AgentName;
@@ -176,8 +176,8 @@ pub(crate) mod tests {
     use std::rc::Rc;
     use std::sync::Arc;
 
-    pub fn config() -> Config {
-        Config { rate_per_minute: 2, ..Config::default() }
+    pub fn config() -> AnomalyLimits {
+        AnomalyLimits { rate_per_minute: 2, ..AnomalyLimits::default() }
     }
 
     pub fn log(dir: &std::path::Path) -> Log {

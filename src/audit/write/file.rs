@@ -1,8 +1,8 @@
 //! One file of the audit: begun with mode and lock, appended to in whole lines, watched for hands other than ours. Decides nothing about when.
 
 use crate::audit::AuditError;
-use crate::chain::{self, Head};
-use crate::record::{Previous, Record};
+use crate::chain::{self, ChainHead};
+use crate::record::{PreviousFile, Record};
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
@@ -24,7 +24,7 @@ const CHUNK: usize = 64 * 1024;
 pub struct ChainFile {
     file: File,
     path: PathBuf,
-    head: Head,
+    head: ChainHead,
     seq: u64,
     /// Up to the end of the last whole line.
     len: u64,
@@ -43,7 +43,7 @@ impl ChainFile {
         let meta = file.metadata().map_err(AuditError::io("read", &path))?;
         let inode = (meta.dev(), meta.ino());
         let mut begun =
-            ChainFile { file, path, head: Head::ZERO, seq: 0, len: 0, inode, looked: first.at, lines: Vec::new() };
+            ChainFile { file, path, head: ChainHead::ZERO, seq: 0, len: 0, inode, looked: first.at, lines: Vec::new() };
         members.clear();
         first.write_members(members);
         match begun.write(std::iter::once(members.as_slice())) {
@@ -115,8 +115,8 @@ impl ChainFile {
     }
 
     /// Its name and head, for another file to tell.
-    pub fn standing(&self) -> Previous {
-        Previous { file: self.name(), head: self.head.to_string() }
+    pub fn standing(&self) -> PreviousFile {
+        PreviousFile { file: self.name(), head: self.head.to_string() }
     }
 
     pub(crate) fn len(&self) -> u64 {
@@ -176,7 +176,7 @@ pub fn is_live(file: &File) -> bool {
 /// How a file ends: the hash of its last whole line, and how many bytes of a torn one follow.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Ending {
-    pub head: Option<Head>,
+    pub head: Option<ChainHead>,
     pub torn: u64,
 }
 

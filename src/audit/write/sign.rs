@@ -3,8 +3,8 @@
 use crate::audit::public_key::PublicKey;
 use crate::audit::read::folder::begun;
 use crate::audit::read::lines::Stamp;
-use crate::chain::Head;
-use crate::record::Previous;
+use crate::chain::ChainHead;
+use crate::record::PreviousFile;
 use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -36,7 +36,7 @@ impl Signer {
     }
 
     /// A signature of a file's head, in base64.
-    pub fn sign(&self, at: &Previous) -> String {
+    pub fn sign(&self, at: &PreviousFile) -> String {
         STANDARD.encode(self.pair.sign(&message(&at.file, &at.head)).as_ref())
     }
 }
@@ -63,7 +63,7 @@ impl Checker {
         Some(Self { keys, since })
     }
 
-    pub fn is_signed(&self, file: &str, head: &Head, signature: &str) -> bool {
+    pub fn is_signed(&self, file: &str, head: &ChainHead, signature: &str) -> bool {
         let Ok(bytes) = STANDARD.decode(signature) else { return false };
         let message = message(file, head.as_str());
         self.keys.iter().any(|key| key.verify(&message, &bytes).is_ok())
@@ -87,16 +87,16 @@ mod tests {
     #[test]
     fn a_signature_is_for_one_file_and_head() {
         let signer = Signer::from_seed(&[7; 32]).unwrap();
-        let at = Previous { file: "a.jsonl".into(), head: Head::ZERO.to_string() };
+        let at = PreviousFile { file: "a.jsonl".into(), head: ChainHead::ZERO.to_string() };
         let signature = signer.sign(&at);
         let checker = |signer: &Signer| Checker::new(&[PublicKey { key: signer.public(), since: None }]).unwrap();
         let other = checker(&Signer::from_seed(&[8; 32]).unwrap());
         let checker = checker(&signer);
-        assert!(checker.is_signed("a.jsonl", &Head::ZERO, &signature));
-        assert!(!checker.is_signed("b.jsonl", &Head::ZERO, &signature));
+        assert!(checker.is_signed("a.jsonl", &ChainHead::ZERO, &signature));
+        assert!(!checker.is_signed("b.jsonl", &ChainHead::ZERO, &signature));
         assert!(!checker.is_signed("a.jsonl", &"1".repeat(64).parse().unwrap(), &signature));
-        assert!(!checker.is_signed("a.jsonl", &Head::ZERO, "nonsense"));
-        assert!(!other.is_signed("a.jsonl", &Head::ZERO, &signature));
+        assert!(!checker.is_signed("a.jsonl", &ChainHead::ZERO, "nonsense"));
+        assert!(!other.is_signed("a.jsonl", &ChainHead::ZERO, &signature));
         assert!(Signer::from_seed(&[7; 31]).is_err() && Checker::new(&[]).is_none());
     }
 }

@@ -3,8 +3,8 @@
 use super::file::{self, COMPRESSED, Ending};
 use crate::audit::AuditError;
 use crate::audit::read::folder::{AuditFile, files};
-use crate::chain::Head;
-use crate::record::Previous;
+use crate::chain::ChainHead;
+use crate::record::PreviousFile;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -42,7 +42,7 @@ const ENDING: usize = 64 + 20;
 
 /// Compresses and removes what is due in `dir`. `tell` hears of each file that is to go and how it ends, and the file goes
 /// only once that is recorded: one that is gone without a word looks as if somebody had taken it away.
-pub fn tidy(dir: &Path, keeping: &Keeping, now: SystemTime, tell: impl FnMut(Previous) -> Told) -> Told {
+pub fn tidy(dir: &Path, keeping: &Keeping, now: SystemTime, tell: impl FnMut(PreviousFile) -> Told) -> Told {
     remove_unfinished(dir);
     for file in files(dir)? {
         if !file.is_compressed() {
@@ -90,7 +90,7 @@ fn write_compressed(plain: &mut File, ending: &Ending, target: &Path) -> io::Res
     encoder.include_checksum(true)?;
     io::copy(&mut BufReader::with_capacity(PIECE, &mut *plain), &mut encoder)?;
     encoder.finish()?;
-    let head = ending.head.unwrap_or(Head::ZERO);
+    let head = ending.head.unwrap_or(ChainHead::ZERO);
     let mut frame = FRAME.to_vec();
     frame.extend_from_slice(&(ENDING as u32).to_le_bytes());
     write!(frame, "{head}{:020}", ending.torn)?;
@@ -109,11 +109,11 @@ pub fn compressed_ending(file: &mut File) -> io::Result<Option<Ending>> {
     let (magic, ending) = frame.split_at(8);
     let text = std::str::from_utf8(ending).unwrap_or_default();
     let (Some((head, torn)), true) = (text.split_at_checked(64), magic.starts_with(&FRAME)) else { return Ok(None) };
-    let (Ok(head), Ok(torn)) = (head.parse::<Head>(), torn.parse()) else { return Ok(None) };
-    Ok(Some(Ending { head: Some(head).filter(|head| *head != Head::ZERO), torn }))
+    let (Ok(head), Ok(torn)) = (head.parse::<ChainHead>(), torn.parse()) else { return Ok(None) };
+    Ok(Some(Ending { head: Some(head).filter(|head| *head != ChainHead::ZERO), torn }))
 }
 
-fn remove_old(dir: &Path, keeping: &Keeping, now: SystemTime, mut tell: impl FnMut(Previous) -> Told) -> Told {
+fn remove_old(dir: &Path, keeping: &Keeping, now: SystemTime, mut tell: impl FnMut(PreviousFile) -> Told) -> Told {
     if keeping.max_age.is_none() && keeping.max_bytes.is_none() {
         return Ok(());
     }
@@ -141,14 +141,14 @@ fn remove_old(dir: &Path, keeping: &Keeping, now: SystemTime, mut tell: impl FnM
 }
 
 /// Locked, and how it ends; `None` where somebody else has it.
-fn to_be_removed(file: &AuditFile) -> io::Result<Option<(File, Previous)>> {
+fn to_be_removed(file: &AuditFile) -> io::Result<Option<(File, PreviousFile)>> {
     let mut open = File::open(&file.path)?;
     if open.try_lock().is_err() {
         return Ok(None);
     }
     let ending = if file.is_compressed() { compressed_ending(&mut open)? } else { Some(file::ending(&mut open)?) };
-    let head = ending.and_then(|ending| ending.head).unwrap_or(Head::ZERO).to_string();
-    Ok(Some((open, Previous { file: file.plain_name().to_owned(), head })))
+    let head = ending.and_then(|ending| ending.head).unwrap_or(ChainHead::ZERO).to_string();
+    Ok(Some((open, PreviousFile { file: file.plain_name().to_owned(), head })))
 }
 
 #[cfg(test)]
@@ -163,7 +163,7 @@ mod tests {
     const DAY: Duration = Duration::from_secs(86_400);
 
     fn write(dir: &Path, day: u32, records: u64) -> PathBuf {
-        let (mut head, mut bytes) = (Head::ZERO, Vec::new());
+        let (mut head, mut bytes) = (ChainHead::ZERO, Vec::new());
         for seq in 0..records {
             head = link(&head, seq, br#""timestamp":"2026-11-21T19:26:53.123456Z","event":"scrub""#, &mut bytes);
         }
@@ -229,7 +229,7 @@ mod tests {
             let untold = tidy(dir.path(), &keeping(size), now, |_| Err(AuditError::Closed));
             assert_eq!((untold.is_err(), names(dir.path()).len()), (!want.is_empty(), 4));
             let mut removed = Vec::new();
-            let tell = |file: Previous| {
+            let tell = |file: PreviousFile| {
                 assert!(dir.path().join(&file.file).exists(), "it is told of before it goes");
                 removed.push(file);
                 Ok(())

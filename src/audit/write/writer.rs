@@ -7,7 +7,7 @@ use super::sign::{self, Signer};
 use super::tidy::Keeping;
 use crate::audit::AuditError;
 use crate::audit::read::folder;
-use crate::record::{Event, Previous, Record};
+use crate::record::{Event, PreviousFile, Record};
 use std::fs::File;
 use std::path::PathBuf;
 use std::time::SystemTime;
@@ -48,7 +48,7 @@ pub struct Writer {
     pub care: Care,
     pub file: Option<ChainFile>,
     /// How the next file's first record begins, and what it follows.
-    follows: (String, Option<Previous>),
+    follows: (String, Option<PreviousFile>),
     /// Records that nobody waited for, from before the disk failed; the first `repaid` are in the file again.
     backlog: Batch,
     repaid: usize,
@@ -70,7 +70,7 @@ impl Writer {
             } else {
                 String::new()
             };
-            (torn, ending.head.map(|head| Previous { file: name, head: head.to_string() }))
+            (torn, ending.head.map(|head| PreviousFile { file: name, head: head.to_string() }))
         });
         let mut writer = Writer {
             config,
@@ -247,7 +247,7 @@ impl Writer {
 }
 
 /// So that a file that is gone can be told from one that was taken away.
-pub fn removal(now: SystemTime, file: Previous) -> Record {
+pub fn removal(now: SystemTime, file: PreviousFile) -> Record {
     let mut record = Record::new(now, Event::Admin, "audit");
     record.reason = Some(format!("removed {}, which was older or more than is kept", file.file));
     record.previous = Some(Box::new(file));

@@ -2,7 +2,7 @@
 
 use super::row::{local_time, size};
 use super::{Damage, StatsArgs, print_table};
-use crate::anomaly::{self, Finding, Watch};
+use crate::anomaly::{self, AnomalyDetector, Finding};
 use crate::audit::read::lines::member;
 use crate::audit::read::stats::{By, Group, Stats};
 use crate::audit::tell::alerts;
@@ -86,7 +86,7 @@ fn lines(batch: &[u8]) -> impl Iterator<Item = &[u8]> {
 
 /// What a watch with the limits of the config would have told, had it been there.
 struct Unusual {
-    watch: Watch,
+    watch: AnomalyDetector,
     counts: BTreeMap<&'static str, u64>,
     /// The newest findings and their times.
     newest: VecDeque<(String, Finding)>,
@@ -95,9 +95,9 @@ struct Unusual {
 impl Unusual {
     const SHOWN: usize = 10;
 
-    fn new(limits: anomaly::Config) -> Self {
+    fn new(limits: anomaly::AnomalyLimits) -> Self {
         let (counts, newest) = Default::default();
-        Unusual { watch: Watch::new(limits), counts, newest }
+        Unusual { watch: AnomalyDetector::new(limits), counts, newest }
     }
 
     fn add(&mut self, line: &[u8]) {

@@ -7,7 +7,7 @@ use crate::audit::public_key::{self, PublicKey};
 use crate::audit::read::query::Progress;
 use crate::audit::read::verify::{Proofs, Report, Verdict, verify_files};
 use crate::audit::write::sign::Checker;
-use crate::chain::Head;
+use crate::chain::ChainHead;
 use crate::cli::term::{CliError, WRONG_USAGE};
 use crate::config::Settings;
 use std::fmt::Write as _;
@@ -97,14 +97,15 @@ fn keys(args: &VerifyArgs, state: &Path) -> anyhow::Result<Vec<PublicKey>> {
 }
 
 /// A head, or the heads in a file: any word of 64 hexadecimal digits is one, so what `verify` printed can be kept as it is.
-fn heads(said: &str) -> anyhow::Result<Vec<Head>> {
+fn heads(said: &str) -> anyhow::Result<Vec<ChainHead>> {
     if let Ok(head) = said.parse() {
         return Ok(vec![head]);
     }
     let next = "an anchor is a head as 'locum audit verify' prints it, or a file that holds such lines";
     let what = |why: &dyn std::fmt::Display| format!("the anchor '{}' can't be used: {why}", said.escape_debug());
     let text = std::fs::read_to_string(said).map_err(|e| wrong(what(&e), next))?;
-    let heads: Vec<Head> = text.split([' ', '\t', '\n', '\r', '"', ',']).filter_map(|word| word.parse().ok()).collect();
+    let heads: Vec<ChainHead> =
+        text.split([' ', '\t', '\n', '\r', '"', ',']).filter_map(|word| word.parse().ok()).collect();
     if heads.is_empty() { Err(wrong(what(&"it holds no head"), next)) } else { Ok(heads) }
 }
 

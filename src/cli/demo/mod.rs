@@ -10,7 +10,7 @@ use crate::audit::read::lines::member;
 use crate::audit::read::query;
 use crate::audit::read::verify::{Proofs, verify_all};
 use crate::config::settings::{CliPaths, Environment as Variables, Settings};
-use crate::memory::Environment;
+use crate::memory::SealedEnvironment;
 use anyhow::Context as _;
 use client::{Call, call};
 use http::StatusCode;
@@ -93,7 +93,7 @@ where = ["header", "body"]
         let settings = Settings::load(&given, &Variables::default())?;
         let plan = Plan {
             settings,
-            environment: Arc::new(Environment::default()),
+            environment: Arc::new(SealedEnvironment::default()),
             listen: Some(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0)),
             tokens: Vec::new(),
             descendants: false,

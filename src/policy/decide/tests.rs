@@ -1,6 +1,7 @@
 //! Whole requests against a few rules: each gets its permit or its kind of denial.
 
 use super::*;
+use crate::policy::egress::EgressMode;
 
 fn rule(name: &str, hosts: &[&str], places: &[&str]) -> KeyRule {
     KeyRule {
@@ -27,7 +28,7 @@ fn rules() -> Rules {
             rule("plain", &["http://127.0.0.1:80"], &["header"]),
             paths,
         ],
-        Egress::default(),
+        EgressPolicy::default(),
     )
 }
 
@@ -106,15 +107,15 @@ fn the_head_is_judged_whole() {
 
 #[test]
 fn hosts_are_admitted_by_egress() {
-    let egress = |listed| Egress {
-        listed,
+    let egress = |mode| EgressPolicy {
+        mode,
         allow: vec!["docs.example".parse().unwrap()],
         deny: vec!["*.evil.example".parse().unwrap()],
         connect_ports: vec![443],
         cleartext: false,
     };
-    let open = Rules::new([rule("a", &["api.a.example:8443"], &["header"])], egress(false));
-    let listed = Rules::new([rule("a", &["api.a.example:8443"], &["header"])], egress(true));
+    let open = Rules::new([rule("a", &["api.a.example:8443"], &["header"])], egress(EgressMode::Open));
+    let listed = Rules::new([rule("a", &["api.a.example:8443"], &["header"])], egress(EgressMode::Listed));
     for (host, port, by_open, by_listed) in [
         ("api.a.example", 8443, true, true),
         ("api.a.example", 443, true, false),

@@ -4,7 +4,7 @@ use super::client::Client;
 use super::descendants::Descendant;
 use crate::name::{AgentName, Host};
 use crate::policy::Agent;
-use crate::policy::agent::{AuthError, Proof};
+use crate::policy::agent::{AuthError, TokenProof};
 use crate::proxy::refusal::{Refusal, RefusalKind};
 use crate::proxy::{Ruleset, Shared};
 use crate::system::socket_owner;
@@ -58,7 +58,7 @@ pub(crate) async fn admit(
 /// Who has opened a tunnel, and from which process, where that is known.
 pub(crate) struct Admitted {
     pub agent: Arc<Agent>,
-    pub proof: Proof,
+    pub proof: TokenProof,
     pub pid: Option<u32>,
 }
 

@@ -5,7 +5,7 @@
 //! the client needs the token like everyone else.
 
 use crate::policy::Agent;
-use crate::policy::agent::Proof;
+use crate::policy::agent::TokenProof;
 use crate::system::processes::{holds_socket, is_descendant, processes};
 use crate::system::socket_owner;
 use std::collections::HashSet;
@@ -17,13 +17,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub struct Descendants {
     /// Whom they ask as.
     agent: Arc<Agent>,
-    proof: Proof,
+    proof: TokenProof,
     /// Those that connected before: most likely the next connection is one of theirs.
     seen: Mutex<HashSet<u32>>,
 }
 
 impl Descendants {
-    pub fn new(agent: Arc<Agent>, proof: Proof) -> Self {
+    pub fn new(agent: Arc<Agent>, proof: TokenProof) -> Self {
         Self { agent, proof, seen: Mutex::default() }
     }
 
@@ -52,6 +52,6 @@ impl Descendants {
 #[derive(Clone)]
 pub(crate) struct Descendant {
     pub agent: Arc<Agent>,
-    pub proof: Proof,
+    pub proof: TokenProof,
     pub pid: u32,
 }

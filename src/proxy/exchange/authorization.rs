@@ -3,13 +3,14 @@
 
 use crate::name::{AgentName, Host, KeyName, Origin};
 use crate::place::Place;
-use crate::policy::Limits;
-use crate::policy::decide::{Mention, Question, Use};
-use crate::policy::{Agent, Permit, agent::Proof};
+use crate::policy::OverrideLimits;
+use crate::policy::decide::{Mention, Question};
+use crate::policy::{Agent, Permit, agent::TokenProof};
 use crate::proxy::limits::EXPIRY_NAP;
 use crate::proxy::refusal::{Refusal, RefusalKind};
 use crate::proxy::{Ruleset, Shared};
 use crate::record::ExchangeInfo;
+use crate::record::KeyUse;
 use crate::rewrite::BodyKey;
 use crate::secrets::Keys;
 use http::{HeaderMap, Method};
@@ -18,7 +19,7 @@ use std::time::SystemTime;
 
 /// Who asks for a host, known by what it proved itself with.
 pub(crate) struct Caller {
-    proof: Proof,
+    proof: TokenProof,
     host: Host,
     port: u16,
     /// The agent, and the rules that it was last looked up in.
@@ -26,7 +27,7 @@ pub(crate) struct Caller {
 }
 
 impl Caller {
-    pub fn new(agent: Arc<Agent>, proof: Proof, origin: &Origin) -> Self {
+    pub fn new(agent: Arc<Agent>, proof: TokenProof, origin: &Origin) -> Self {
         let known = Mutex::new((Weak::new(), agent));
         Self { proof, host: origin.host.clone(), port: origin.port, known }
     }
@@ -90,12 +91,12 @@ pub(crate) struct Authorization {
     pub has_body: bool,
     pub ruleset: Weak<Ruleset>,
     /// What the head's placeholders have come to,
-    pub head: Vec<Use>,
+    pub head: Vec<KeyUse>,
     /// and of which values.
     pub values: Vec<Value>,
     /// What else was decided, which what has been sent relies on.
     pub on_loopback_only: bool,
-    pub limits: Limits,
+    pub limits: OverrideLimits,
 }
 
 /// Which of a key's values it is.

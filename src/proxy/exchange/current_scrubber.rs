@@ -9,7 +9,7 @@ use crate::name::KeyName;
 use crate::policy::rule::{KeyRule, Scrubbing};
 use crate::proxy::refusal::Refusal;
 use crate::proxy::{Ruleset, Shared};
-use crate::rewrite::scrub::{Hits, ScrubKey, Scrubber};
+use crate::rewrite::scrub::{ScrubHits, ScrubKey, Scrubber};
 use crate::secrets::Keys;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use std::task::{Context, Poll, ready};
 /// Follows the keys that are bound to the host of one answer, and the agent that it goes to.
 pub(crate) struct CurrentScrubber {
     asked: Asked,
-    hits: Arc<Hits>,
+    hits: Arc<ScrubHits>,
     known: Known,
     asking: Option<Asking>,
 }
@@ -59,7 +59,7 @@ impl CurrentScrubber {
         self.known.scrubber.as_ref()
     }
 
-    pub fn hits(&self) -> &Arc<Hits> {
+    pub fn hits(&self) -> &Arc<ScrubHits> {
         &self.hits
     }
 
@@ -101,7 +101,7 @@ impl CurrentScrubber {
     }
 }
 
-async fn look(asked: Asked, hits: Arc<Hits>) -> Result<Known, Refusal> {
+async fn look(asked: Asked, hits: Arc<ScrubHits>) -> Result<Known, Refusal> {
     let shared = &asked.worker.shared;
     let ruleset = shared.ruleset.load_full();
     let names: Vec<KeyName> = bound(&ruleset, &asked).iter().map(|rule| rule.name.clone()).collect();
@@ -119,7 +119,7 @@ fn bound<'l>(ruleset: &'l Ruleset, asked: &Asked) -> Vec<&'l Arc<KeyRule>> {
 }
 
 /// What hides the keys of the host in its answers; `None` where there are none.
-fn scrubber(asked: &Asked, ruleset: &Arc<Ruleset>, keys: &Keys, hits: &Arc<Hits>) -> Option<Scrubber> {
+fn scrubber(asked: &Asked, ruleset: &Arc<Ruleset>, keys: &Keys, hits: &Arc<ScrubHits>) -> Option<Scrubber> {
     let rules = bound(ruleset, asked);
     if rules.is_empty() {
         return None;

@@ -6,7 +6,7 @@ use crate::policy::agent::ConcurrencyPermit;
 use crate::proxy::Recorder;
 use crate::proxy::refusal::{Refusal, RefusalKind};
 use crate::record::{Event, ExchangeInfo, KeyRef, Operation, Record};
-use crate::rewrite::scrub::Hits;
+use crate::rewrite::scrub::ScrubHits;
 use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -98,7 +98,7 @@ struct Facts {
     status: Option<u16>,
     upstream_ip: Option<IpAddr>,
     /// How often each key was hidden in the answer.
-    hits: Arc<Hits>,
+    hits: Arc<ScrubHits>,
     end: End,
 }
 
@@ -132,7 +132,7 @@ impl ExchangeOutcome {
     }
 
     /// Notes what counts the keys that are hidden in the answer.
-    pub fn hide_by(&self, hits: &Arc<Hits>) {
+    pub fn hide_by(&self, hits: &Arc<ScrubHits>) {
         self.facts().hits = hits.clone();
     }
 

@@ -6,7 +6,7 @@ use crate::memory::Plaintext;
 use crate::name::{Host, KeyName};
 use crate::proxy::Ruleset;
 use crate::proxy::limits::CACHED_SCRUBBERS;
-use crate::rewrite::scrub::{Patterns, ScrubKey};
+use crate::rewrite::scrub::{ScrubKey, ScrubPatterns};
 use foldhash::fast::RandomState;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 pub struct ScrubCache(Mutex<HashMap<Host, Kept, RandomState>>);
 
 struct Kept {
-    patterns: Arc<Patterns>,
+    patterns: Arc<ScrubPatterns>,
     /// The rules of then, by which placeholders are shown.
     ruleset: Weak<Ruleset>,
     used: bool,
@@ -29,7 +29,7 @@ impl ScrubCache {
         ruleset: &Arc<Ruleset>,
         keys: impl Iterator<Item = (&'a KeyName, &'a Arc<Plaintext>)>,
         described: impl FnOnce() -> Vec<ScrubKey>,
-    ) -> Arc<Patterns> {
+    ) -> Arc<ScrubPatterns> {
         let mut cache = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(kept) = cache.get_mut(host)
             && ruleset.is(&kept.ruleset)
@@ -38,7 +38,7 @@ impl ScrubCache {
             kept.used = true;
             return kept.patterns.clone();
         }
-        let patterns = Arc::new(Patterns::new(described()));
+        let patterns = Arc::new(ScrubPatterns::new(described()));
         if cache.len() < CACHED_SCRUBBERS || cache.contains_key(host) {
             let kept = Kept { patterns: patterns.clone(), ruleset: Arc::downgrade(ruleset), used: true };
             cache.insert(host.clone(), kept);

@@ -1,6 +1,7 @@
 //! A client's stream of which only soundly framed HTTP/1.1 comes out; at the first fault it ends, and says why.
 
 use super::http1_framing::{Fault, Framing, Sound};
+use crate::io::delegate::delegate_async_write;
 use bytes::{Buf as _, BufMut as _, BytesMut};
 use std::io;
 use std::pin::Pin;
@@ -185,13 +186,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for FramedStream<S> {
         Pin::new(&mut self.inner).poll_write_vectored(cx, bufs)
     }
 
-    fn is_write_vectored(&self) -> bool {
-        self.inner.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_flush(cx)
-    }
+    delegate_async_write!(inner: is_write_vectored, poll_flush);
 
     /// Only flushes: who serves the stream has the last word, and closes what [`Self::into_parts`] gives.
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -1,6 +1,7 @@
 //! What HTTP/2 answers by itself: a stream reset, or the connection ended, for a client's fault. The library tells
 //! nobody, so the frames that leave are watched for it (RFC 9113, sections 4.1, 6.4 and 6.8). Nothing is changed.
 
+use crate::io::delegate::delegate_async_write;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -91,18 +92,12 @@ impl<S: AsyncWrite + Unpin, F: FnMut(&'static str) + Unpin> AsyncWrite for Fault
         Poll::Ready(Ok(written))
     }
 
-    fn is_write_vectored(&self) -> bool {
-        self.inner.is_write_vectored()
-    }
+    delegate_async_write!(inner: is_write_vectored, poll_shutdown);
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let polled = Pin::new(&mut self.inner).poll_flush(cx);
         self.outflow.note(&polled);
         polled
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_shutdown(cx)
     }
 }
 

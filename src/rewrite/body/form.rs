@@ -1,13 +1,15 @@
 //! Where in a form (`application/x-www-form-urlencoded`) a placeholder stands: in which pair, and whether it is the whole value.
 //! Running text is no form: one has neither spaces nor line breaks, and an escape after each `%`.
 
-use super::format::{EscapeStyle, Location, Match};
+use super::escape::EscapeStyle;
+use super::location::{Location, Match};
 use crate::rewrite::finder::{Spelling, decode_bytes};
 use std::ops::Range;
 
+/// A streaming parser of forms, which keeps the name of the pair at hand and no more.
 #[derive(Debug)]
-pub(crate) struct Walker {
-    part: Part,
+pub(crate) struct FormParser {
+    part: PairPart,
     /// So many digits of an escape are still to come.
     digits: u8,
     /// The name of the pair at hand as it is written; cut where it is longer than any that matters.
@@ -17,7 +19,7 @@ pub(crate) struct Walker {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Part {
+enum PairPart {
     Name,
     /// Just after the `=`.
     ValueStart,
@@ -26,15 +28,16 @@ enum Part {
     Lost,
 }
 
-impl Walker {
+impl FormParser {
     /// `fields` are the names that bindings ask for.
     pub fn new<'f>(fields: impl Iterator<Item = &'f str>) -> Self {
         let longest = fields.map(|f| f.len() * 3).max().unwrap_or(0);
-        Self { part: Part::Name, digits: 0, name: Vec::new(), longest }
+        Self { part: PairPart::Name, digits: 0, name: Vec::new(), longest }
     }
 
+    /// Whether it was no form after all.
     pub fn is_lost(&self) -> bool {
-        self.part == Part::Lost
+        self.part == PairPart::Lost
     }
 
     /// Whether all that has gone by is a form, and may end here.
@@ -42,16 +45,17 @@ impl Walker {
         !self.is_lost() && self.digits == 0
     }
 
+    /// These bytes have gone by.
     pub fn advance(&mut self, bytes: &[u8]) {
         if !self.is_legal(bytes) {
-            self.part = Part::Lost;
+            self.part = PairPart::Lost;
         }
         let mut rest = bytes;
         while !rest.is_empty() {
             let taken = match self.part {
-                Part::Lost => return,
-                Part::Name => self.name(rest),
-                Part::ValueStart | Part::Value => self.value(rest),
+                PairPart::Lost => return,
+                PairPart::Name => self.name(rest),
+                PairPart::ValueStart | PairPart::Value => self.value(rest),
             };
             rest = rest.get(taken..).unwrap_or_default();
         }
@@ -84,7 +88,7 @@ impl Walker {
         let room = (self.longest + 1).saturating_sub(self.name.len());
         self.name.extend(rest.iter().take(end.min(room)));
         match rest.get(end) {
-            Some(b'=') => self.part = Part::ValueStart,
+            Some(b'=') => self.part = PairPart::ValueStart,
             Some(_) => self.name.clear(),
             None => {}
         }
@@ -94,27 +98,28 @@ impl Walker {
     fn value(&mut self, rest: &[u8]) -> usize {
         match memchr::memchr(b'&', rest) {
             Some(end) => {
-                self.part = Part::Name;
+                self.part = PairPart::Name;
                 self.name.clear();
                 end + 1
             }
             None => {
-                self.part = Part::Value;
+                self.part = PairPart::Value;
                 rest.len()
             }
         }
     }
 
-    pub fn sight(&self, hay: &[u8], at: &Range<usize>, last: bool) -> Match<'_> {
+    /// Where the placeholder at `at` stands, all bytes before which have gone by; `last` says that nothing follows `hay`.
+    pub fn locate(&self, hay: &[u8], at: &Range<usize>, last: bool) -> Match<'_> {
         let ends = match hay.get(at.end) {
             Some(b) => *b == b'&',
             None if last => true,
-            None => return Match::More,
+            None => return Match::Incomplete,
         };
-        let whole = self.part == Part::ValueStart && ends;
-        let in_value = matches!(self.part, Part::ValueStart | Part::Value);
+        let whole = self.part == PairPart::ValueStart && ends;
+        let in_value = matches!(self.part, PairPart::ValueStart | PairPart::Value);
         let field = in_value.then(|| decode_bytes(Spelling::Form, &self.name).into());
-        Match::Location(Location { whole, field, pointer: None, dress: EscapeStyle::Percent })
+        Match::Location(Location { whole, field, pointer: None, escape: EscapeStyle::Percent })
     }
 }
 
@@ -125,10 +130,10 @@ mod tests {
     /// `field` or `field!` where it is whole, for the `*` in a form that comes in pieces of `cut` bytes.
     fn told(form: &str, cut: usize) -> String {
         let start = form.find('*').unwrap();
-        let mut walker = Walker::new(["api key", "b"].into_iter());
-        form.as_bytes()[..start].chunks(cut).for_each(|c| walker.advance(c));
-        match walker.sight(form.as_bytes(), &(start..start + 1), true) {
-            Match::More => "more".into(),
+        let mut parser = FormParser::new(["api key", "b"].into_iter());
+        form.as_bytes()[..start].chunks(cut).for_each(|c| parser.advance(c));
+        match parser.locate(form.as_bytes(), &(start..start + 1), true) {
+            Match::Incomplete => "more".into(),
             Match::Location(location) => {
                 let field = location.field.map_or("-".into(), |f| String::from_utf8_lossy(&f).into_owned());
                 format!("{field}{}", if location.whole { "!" } else { "" })
@@ -173,11 +178,11 @@ mod tests {
 
     #[test]
     fn a_long_name_is_no_shorter_one() {
-        let mut walker = Walker::new(["b"].into_iter());
-        (0..1000).for_each(|_| walker.advance(b"bbbbbbbbbb"));
-        assert!(walker.name.len() <= 4);
-        walker.advance(b"=");
-        let Match::Location(location) = walker.sight(b"*", &(0..1), true) else { panic!("all is there") };
+        let mut parser = FormParser::new(["b"].into_iter());
+        (0..1000).for_each(|_| parser.advance(b"bbbbbbbbbb"));
+        assert!(parser.name.len() <= 4);
+        parser.advance(b"=");
+        let Match::Location(location) = parser.locate(b"*", &(0..1), true) else { panic!("all is there") };
         assert!(location.whole && location.field.as_deref() != Some(b"b"));
     }
 }

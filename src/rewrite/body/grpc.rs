@@ -1,7 +1,7 @@
 //! gRPC messages, one by one, since each says its length before it. Compressed ones are refused; what a message means is not known.
 
-use super::format::Location;
 use super::ledger::{BodyFault, UsageLedger};
+use super::location::Location;
 use crate::rewrite::finder::{Spelling, Vocabulary};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use std::ops::Range;
@@ -14,20 +14,25 @@ const PREFIX: usize = 5;
 const MAX_DEPTH: usize = 32;
 
 /// The messages of one body.
-pub(crate) struct Messages {
+pub(crate) struct GrpcMessages {
     held: BytesMut,
 }
 
-impl Messages {
+impl GrpcMessages {
+    /// A body of which nothing has come.
     pub fn new() -> Self {
         Self { held: BytesMut::new() }
     }
 
+    /// Takes a piece, and adds to `out` each message that is whole.
+    ///
+    /// # Errors
+    /// A message that is compressed or too long to be searched, and what [`UsageLedger::settle`] refuses.
     pub fn push(
         &mut self,
         mut chunk: Bytes,
         vocabulary: &Vocabulary,
-        account: &mut UsageLedger,
+        ledger: &mut UsageLedger,
         out: &mut Vec<Bytes>,
     ) -> Result<(), BodyFault> {
         while !chunk.is_empty() {
@@ -35,22 +40,22 @@ impl Messages {
                 && let Some(length) = frame(&chunk)?
                 && length <= chunk.len()
             {
-                if must_wait(&chunk[..length], vocabulary, account) {
+                if must_wait(&chunk[..length], vocabulary, ledger) {
                     self.held.extend_from_slice(&chunk);
                     return Ok(());
                 }
-                rewrite(chunk.split_to(length), vocabulary, account, out)?;
+                rewrite(chunk.split_to(length), vocabulary, ledger, out)?;
                 continue;
             }
             let wanted = frame(&self.held)?.unwrap_or(PREFIX);
             let missing = wanted.saturating_sub(self.held.len());
             self.held.extend_from_slice(&chunk.split_to(missing.min(chunk.len())));
             if frame(&self.held)? == Some(self.held.len()) {
-                if must_wait(&self.held, vocabulary, account) {
+                if must_wait(&self.held, vocabulary, ledger) {
                     self.held.extend_from_slice(&chunk);
                     return Ok(());
                 }
-                rewrite(self.held.split().freeze(), vocabulary, account, out)?;
+                rewrite(self.held.split().freeze(), vocabulary, ledger, out)?;
             }
         }
         Ok(())
@@ -60,11 +65,11 @@ impl Messages {
     pub fn resume(
         &mut self,
         vocabulary: &Vocabulary,
-        account: &mut UsageLedger,
+        ledger: &mut UsageLedger,
         out: &mut Vec<Bytes>,
     ) -> Result<(), BodyFault> {
         let held = self.held.split().freeze();
-        self.push(held, vocabulary, account, out)
+        self.push(held, vocabulary, ledger, out)
     }
 
     /// A torn message goes on as it is: the upstream will say what it thinks of it.
@@ -89,24 +94,23 @@ fn frame(bytes: &[u8]) -> Result<Option<usize>, BodyFault> {
 }
 
 /// Whether a message, with its prefix, has to wait since a key in it is to be asked for again.
-fn must_wait(framed: &[u8], vocabulary: &Vocabulary, account: &mut UsageLedger) -> bool {
+fn must_wait(framed: &[u8], vocabulary: &Vocabulary, ledger: &mut UsageLedger) -> bool {
     let message = framed.get(PREFIX..).unwrap_or_default();
-    account.has_doubts()
-        && vocabulary.all(Spelling::Raw, message).any(|hit| account.must_wait(&hit, &Location::plain()))
+    ledger.has_doubts() && vocabulary.all(Spelling::Raw, message).any(|hit| ledger.must_wait(&hit, &Location::plain()))
 }
 
 /// One message, with its prefix.
 fn rewrite(
     framed: Bytes,
     vocabulary: &Vocabulary,
-    account: &mut UsageLedger,
+    ledger: &mut UsageLedger,
     out: &mut Vec<Bytes>,
 ) -> Result<(), BodyFault> {
     let message = framed.slice(PREFIX.min(framed.len())..);
     let mut edits = Vec::new();
     for hit in vocabulary.all(Spelling::Raw, &message) {
-        if let Some(written) = account.settle(&hit, &Location::plain())? {
-            edits.push(Edit { at: hit.at, written });
+        if let Some(written) = ledger.settle(&hit, &Location::plain())? {
+            edits.push(MessageEdit { at: hit.at, written });
         }
     }
     if edits.is_empty() {
@@ -128,12 +132,12 @@ fn rewrite(
 }
 
 #[derive(Clone)]
-struct Edit {
+struct MessageEdit {
     at: Range<usize>,
     written: Bytes,
 }
 
-impl Edit {
+impl MessageEdit {
     /// By how much it makes the message longer.
     fn growth(&self) -> isize {
         self.written.len() as isize - self.at.len() as isize
@@ -141,7 +145,7 @@ impl Edit {
 }
 
 /// Makes edits, which are in order.
-fn splice(message: &[u8], edits: &[Edit]) -> Vec<u8> {
+fn splice(message: &[u8], edits: &[MessageEdit]) -> Vec<u8> {
     let mut new = Vec::with_capacity(message.len() + edits.iter().map(|e| e.written.len()).sum::<usize>());
     let mut done = 0;
     for edit in edits {
@@ -158,7 +162,13 @@ fn splice(message: &[u8], edits: &[Edit]) -> Vec<u8> {
 /// lies outside its strings.
 ///
 /// A string that holds a placeholder is hardly a message by chance: `<` is the end of a group that never began.
-fn lengths(message: &[u8], at: Range<usize>, edits: &[Edit], patches: &mut Vec<Edit>, depth: usize) -> Option<isize> {
+fn lengths(
+    message: &[u8],
+    at: Range<usize>,
+    edits: &[MessageEdit],
+    patches: &mut Vec<MessageEdit>,
+    depth: usize,
+) -> Option<isize> {
     let depth = depth.checked_sub(1)?;
     let bytes = message.get(..at.end)?;
     let mut edits = edits;
@@ -203,19 +213,19 @@ fn patch(
     message: &[u8],
     length: Range<usize>,
     content: Range<usize>,
-    edits: &[Edit],
-    patches: &mut Vec<Edit>,
+    edits: &[MessageEdit],
+    patches: &mut Vec<MessageEdit>,
     depth: usize,
 ) -> Option<isize> {
     if edits.iter().any(|e| e.at.start < content.start || e.at.end > content.end) {
         return None;
     }
     let mark = patches.len();
-    patches.push(Edit { at: length, written: Bytes::new() });
+    patches.push(MessageEdit { at: length, written: Bytes::new() });
     let growth = lengths(message, content.clone(), edits, patches, depth).unwrap_or_else(|| {
         patches.truncate(mark + 1);
         patches.extend_from_slice(edits);
-        edits.iter().map(Edit::growth).sum()
+        edits.iter().map(MessageEdit::growth).sum()
     });
     let patch = patches.get_mut(mark)?;
     patch.written = put_varint(content.len().checked_add_signed(growth)? as u64);
@@ -253,7 +263,7 @@ mod tests {
     fn edit(message: &[u8]) -> Option<Vec<u8>> {
         let vocabulary = Vocabulary::new(false, []).unwrap();
         let hits = vocabulary.all(Spelling::Raw, message);
-        let edits: Vec<_> = hits.map(|h| Edit { at: h.at, written: Bytes::from(vec![b'v'; 150]) }).collect();
+        let edits: Vec<_> = hits.map(|h| MessageEdit { at: h.at, written: Bytes::from(vec![b'v'; 150]) }).collect();
         let mut patches = Vec::new();
         lengths(message, 0..message.len(), &edits, &mut patches, MAX_DEPTH)?;
         Some(splice(message, &patches))

@@ -1,17 +1,19 @@
 //! The keys that a body may need: which of them may go where, how often, and what has been used. It finds and writes nothing.
 
-use super::escape::Unfit;
-use super::format::{EscapeStyle, Location};
+use super::escape::{EscapeStyle, UnwritableValue};
+use super::location::Location;
 use crate::memory::Plaintext;
 use crate::name::KeyName;
 use crate::place::Place;
-use crate::rewrite::finder::Hit;
+use crate::record::KeyUse;
+use crate::rewrite::finder::PlaceholderHit;
 use bytes::Bytes;
 use std::sync::Arc;
 
 /// A key that policy allows in the body of this request.
 #[derive(Debug, Clone)]
 pub struct BodyKey {
+    /// The key.
     pub key: KeyName,
     /// `None` where it can't be had: that matters only once the key is asked for.
     pub value: Option<Arc<Plaintext>>,
@@ -21,32 +23,30 @@ pub struct BodyKey {
     pub max_uses: u32,
 }
 
-/// That a key was written into a body.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Use {
-    pub key: KeyName,
-    /// The binding's place that allowed it.
-    pub place: Place,
-    pub count: u64,
-}
-
 /// Why a body can't go on.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BodyFault {
+    /// `max_uses` of the binding is spent.
     #[error("the body uses key '{key}' more than {max} times")]
     TooManyUses { key: KeyName, max: u32 },
+    /// No source has the value, or it was wiped.
     #[error("the value of key '{key}' can't be had")]
     Unavailable { key: KeyName },
+    /// The value would break out of its place.
     #[error(transparent)]
-    Unfit(#[from] Unfit),
+    Unwritable(#[from] UnwritableValue),
+    /// Its flag says that it is compressed (gRPC over HTTP2, "Length-Prefixed-Message").
     #[error("a compressed gRPC message can't be searched for placeholders")]
     CompressedMessage,
+    /// It is held as a whole, so there is a bound to it, in bytes.
     #[error("a gRPC message of {length} bytes is longer than the {max} that can be searched for placeholders")]
     LongMessage { length: u64, max: usize },
+    /// A content coding can't be opened or closed.
     #[error(transparent)]
     Coding(#[from] crate::rewrite::coding::CodingError),
 }
 
+/// What each key of a body may still do, and what it has done.
 #[derive(Debug)]
 pub(crate) struct UsageLedger {
     keys: Vec<BodyKey>,
@@ -56,24 +56,28 @@ pub(crate) struct UsageLedger {
     doubted: Vec<bool>,
     /// The one that is, where the body waits for it.
     wanted: Option<KeyName>,
-    uses: Vec<Use>,
+    uses: Vec<KeyUse>,
     kept: u64,
 }
 
 impl UsageLedger {
+    /// Nothing is used yet.
     pub fn new(keys: Vec<BodyKey>) -> Self {
         let (spent, doubted) = (vec![0; keys.len()], vec![false; keys.len()]);
         Self { keys, spent, doubted, wanted: None, uses: Vec::new(), kept: 0 }
     }
 
+    /// The places of all keys.
     pub fn places(&self) -> impl Iterator<Item = &Place> {
         self.keys.iter().flat_map(|k| &k.places)
     }
 
-    pub fn uses(&self) -> &[Use] {
+    /// Which keys were written where, in the order of their first use.
+    pub fn uses(&self) -> &[KeyUse] {
         &self.uses
     }
 
+    /// How many placeholders were left as they are.
     pub fn kept(&self) -> u64 {
         self.kept
     }
@@ -84,6 +88,7 @@ impl UsageLedger {
         keys.for_each(|(key, doubted)| *doubted = is_doubtful(&key.key));
     }
 
+    /// Whether some key is to be asked for again.
     pub fn has_doubts(&self) -> bool {
         self.doubted.contains(&true)
     }
@@ -104,7 +109,7 @@ impl UsageLedger {
     }
 
     /// Whether the placeholder at this spot has to wait, since its key is to be asked for again.
-    pub(in crate::rewrite) fn must_wait(&mut self, hit: &Hit, location: &Location) -> bool {
+    pub fn must_wait(&mut self, hit: &PlaceholderHit, location: &Location) -> bool {
         let index = self.keys.iter().position(|k| Some(&k.key) == hit.key.as_ref());
         let key = index.filter(|i| self.doubted.get(*i) == Some(&true)).and_then(|i| self.keys.get(i));
         let Some(key) = key.filter(|key| allowed(key, location).is_some()) else { return false };
@@ -118,7 +123,7 @@ impl UsageLedger {
     }
 
     /// What to write for a placeholder at this spot; `None` is to leave it.
-    pub(in crate::rewrite) fn settle(&mut self, hit: &Hit, location: &Location) -> Result<Option<Bytes>, BodyFault> {
+    pub fn settle(&mut self, hit: &PlaceholderHit, location: &Location) -> Result<Option<Bytes>, BodyFault> {
         let index = self.keys.iter().position(|k| Some(&k.key) == hit.key.as_ref());
         let Some((key, spent)) = index.and_then(|i| Some((self.keys.get(i)?, self.spent.get_mut(i)?))) else {
             self.keep();
@@ -132,16 +137,19 @@ impl UsageLedger {
             return Err(BodyFault::TooManyUses { key: key.key.clone(), max: key.max_uses });
         }
         let value = key.value.as_ref().ok_or_else(|| BodyFault::Unavailable { key: key.key.clone() })?;
-        let dress = match location.dress {
+        let escape = match location.escape {
             EscapeStyle::Plain if *place == Place::Ws => EscapeStyle::Text,
-            dress => dress,
+            escape => escape,
         };
-        let written =
-            dress.put_on(value.expose()).map_err(|why| Unfit { key: key.key.clone(), place: place.clone(), why })?;
+        let written = escape.write(value.expose()).map_err(|why| UnwritableValue {
+            key: key.key.clone(),
+            place: place.clone(),
+            why,
+        })?;
         *spent += 1;
         match self.uses.iter_mut().find(|u| u.key == key.key && u.place == *place) {
             Some(used) => used.count += 1,
-            None => self.uses.push(Use { key: key.key.clone(), place: place.clone(), count: 1 }),
+            None => self.uses.push(KeyUse { key: key.key.clone(), place: place.clone(), count: 1 }),
         }
         Ok(Some(written))
     }

@@ -1,25 +1,27 @@
 //! Where in a form of several parts (RFC 7578) a placeholder stands: in which field, and whether it is all of it.
 //! Parts that are files, or coded, are no fields, and nothing stands before the first part.
 
-use super::format::{EscapeStyle, Location, Match};
+use super::escape::EscapeStyle;
+use super::location::{Location, Match};
 use memchr::memmem;
 use std::ops::Range;
 
 /// A part whose headers are longer than this is no field.
 const MAX_HEADERS: usize = 8 * 1024;
 
+/// A streaming parser of multipart forms, which keeps the headers of the part at hand and no more.
 #[derive(Debug)]
-pub(crate) struct Walker {
+pub(crate) struct MultipartParser {
     delimiter: Delimiter,
-    state: State,
+    state: MultipartState,
 }
 
 #[derive(Debug)]
-enum State {
+enum MultipartState {
     /// Before the first delimiter: so much has gone by.
     Preamble(usize),
     /// A delimiter has gone by; what follows says whether it is one, and `within` is where we are if not.
-    Delimiter { next: Vec<u8>, within: Box<State> },
+    Delimiter { next: Vec<u8>, within: Box<MultipartState> },
     /// From the line break that ends the delimiter on.
     Headers(Vec<u8>),
     Content {
@@ -33,32 +35,35 @@ enum State {
     Lost,
 }
 
-impl Walker {
+impl MultipartParser {
+    /// Nothing has gone by yet; `boundary` is as the `Content-Type` has it.
     pub fn new(boundary: &str) -> Self {
-        Self { delimiter: Delimiter::new(boundary), state: State::Preamble(0) }
+        Self { delimiter: Delimiter::new(boundary), state: MultipartState::Preamble(0) }
     }
 
+    /// Whether it was no such form after all.
     pub fn is_lost(&self) -> bool {
-        matches!(self.state, State::Lost)
+        matches!(self.state, MultipartState::Lost)
     }
 
     /// Whether all that has gone by is such a form, to its last delimiter.
     pub fn is_whole(&self) -> bool {
-        matches!(self.state, State::Epilogue { empty: true })
+        matches!(self.state, MultipartState::Epilogue { empty: true })
     }
 
+    /// These bytes have gone by.
     pub fn advance(&mut self, bytes: &[u8]) {
         let mut rest = bytes;
         while !rest.is_empty() {
             let taken = match &mut self.state {
-                State::Lost => return,
-                State::Epilogue { empty } => {
+                MultipartState::Lost => return,
+                MultipartState::Epilogue { empty } => {
                     *empty &= rest.iter().all(|b| super::json::is_space(*b));
                     return;
                 }
-                State::Preamble(_) | State::Content { .. } => self.content(rest),
-                State::Delimiter { .. } => self.after_delimiter(rest),
-                State::Headers(_) => self.headers(rest),
+                MultipartState::Preamble(_) | MultipartState::Content { .. } => self.content(rest),
+                MultipartState::Delimiter { .. } => self.after_delimiter(rest),
+                MultipartState::Headers(_) => self.headers(rest),
             };
             rest = rest.get(taken..).unwrap_or_default();
         }
@@ -67,33 +72,33 @@ impl Walker {
     fn content(&mut self, rest: &[u8]) -> usize {
         let found = self.delimiter.find(rest);
         match &mut self.state {
-            State::Content { fresh, .. } => *fresh = false,
-            State::Preamble(passed) => {
+            MultipartState::Content { fresh, .. } => *fresh = false,
+            MultipartState::Preamble(passed) => {
                 *passed += found.unwrap_or(rest.len());
                 // the line break that it may begin with is part of the delimiter
                 if *passed > self.delimiter.text.len() {
-                    self.state = State::Lost;
+                    self.state = MultipartState::Lost;
                     return rest.len();
                 }
             }
             _ => {}
         }
         let Some(end) = found else { return rest.len() };
-        let within = Box::new(std::mem::replace(&mut self.state, State::Lost));
-        self.state = State::Delimiter { next: Vec::with_capacity(2), within };
+        let within = Box::new(std::mem::replace(&mut self.state, MultipartState::Lost));
+        self.state = MultipartState::Delimiter { next: Vec::with_capacity(2), within };
         end
     }
 
     fn after_delimiter(&mut self, rest: &[u8]) -> usize {
-        let State::Delimiter { next, within } = &mut self.state else { return 0 };
+        let MultipartState::Delimiter { next, within } = &mut self.state else { return 0 };
         next.extend(rest.first());
         self.state = match next.as_slice() {
             b"-" | b"\r" => return 1,
-            b"--" => State::Epilogue { empty: true },
-            b"\r\n" => State::Headers(b"\r\n".to_vec()),
+            b"--" => MultipartState::Epilogue { empty: true },
+            b"\r\n" => MultipartState::Headers(b"\r\n".to_vec()),
             _ => {
                 // A longer line that only begins like one; it may hold the beginning of another.
-                let state = std::mem::replace(&mut **within, State::Lost);
+                let state = std::mem::replace(&mut **within, MultipartState::Lost);
                 let next = std::mem::take(next);
                 self.state = state;
                 let _ = self.delimiter.find(&next);
@@ -104,35 +109,38 @@ impl Walker {
     }
 
     fn headers(&mut self, rest: &[u8]) -> usize {
-        let State::Headers(headers) = &mut self.state else { return 0 };
+        let MultipartState::Headers(headers) = &mut self.state else { return 0 };
         let mut taken = 0;
         for byte in rest {
             headers.push(*byte);
             taken += 1;
             if headers.ends_with(b"\r\n\r\n") {
                 let field = field_name(headers);
-                self.state = State::Content { field, fresh: true };
+                self.state = MultipartState::Content { field, fresh: true };
                 return taken;
             }
             if headers.len() > MAX_HEADERS {
-                self.state = State::Content { field: None, fresh: false };
+                self.state = MultipartState::Content { field: None, fresh: false };
                 return taken;
             }
         }
         taken
     }
 
-    pub fn sight(&self, hay: &[u8], at: &Range<usize>, last: bool) -> Match<'_> {
-        let (field, whole, dress) = match &self.state {
-            State::Content { field: Some(field), fresh: true } => match self.delimiter.follows(hay, at.end) {
-                None if !last => return Match::More,
-                follows => (Some(field.as_slice().into()), follows == Some(true), self.delimiter.dress()),
+    /// Where the placeholder at `at` stands, all bytes before which have gone by; `last` says that nothing follows `hay`.
+    pub fn locate(&self, hay: &[u8], at: &Range<usize>, last: bool) -> Match<'_> {
+        let (field, whole, escape) = match &self.state {
+            MultipartState::Content { field: Some(field), fresh: true } => match self.delimiter.follows(hay, at.end) {
+                None if !last => return Match::Incomplete,
+                follows => (Some(field.as_slice().into()), follows == Some(true), self.delimiter.escape()),
             },
-            State::Content { field, .. } => (field.as_deref().map(Into::into), false, self.delimiter.dress()),
-            State::Headers(_) | State::Delimiter { .. } => (None, false, EscapeStyle::Line),
-            State::Preamble(_) | State::Epilogue { .. } | State::Lost => (None, false, self.delimiter.dress()),
+            MultipartState::Content { field, .. } => (field.as_deref().map(Into::into), false, self.delimiter.escape()),
+            MultipartState::Headers(_) | MultipartState::Delimiter { .. } => (None, false, EscapeStyle::Line),
+            MultipartState::Preamble(_) | MultipartState::Epilogue { .. } | MultipartState::Lost => {
+                (None, false, self.delimiter.escape())
+            }
         };
-        Match::Location(Location { whole, field, pointer: None, dress })
+        Match::Location(Location { whole, field, pointer: None, escape })
     }
 }
 
@@ -197,7 +205,7 @@ impl Delimiter {
         }
     }
 
-    fn dress(&self) -> EscapeStyle<'_> {
+    fn escape(&self) -> EscapeStyle<'_> {
         EscapeStyle::Field { boundary: &self.text[2..] }
     }
 }
@@ -276,13 +284,13 @@ mod tests {
 
     /// `field`, `field!` where it is whole, for each `*` in a body that comes in pieces of `cut` bytes.
     fn told(body: &str, cut: usize) -> String {
-        let mut walker = Walker::new("b-1");
+        let mut parser = MultipartParser::new("b-1");
         let mut told = Vec::new();
         let mut done = 0;
         for (start, _) in body.match_indices('*') {
-            body.as_bytes()[done..start].chunks(cut).for_each(|c| walker.advance(c));
-            told.push(match walker.sight(body.as_bytes(), &(start..start + 1), true) {
-                Match::More => "more".into(),
+            body.as_bytes()[done..start].chunks(cut).for_each(|c| parser.advance(c));
+            told.push(match parser.locate(body.as_bytes(), &(start..start + 1), true) {
+                Match::Incomplete => "more".into(),
                 Match::Location(location) => {
                     let field = location.field.map_or("-".into(), |f| String::from_utf8_lossy(&f).into_owned());
                     format!("{field}{}", if location.whole { "!" } else { "" })

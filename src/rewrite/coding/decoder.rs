@@ -1,6 +1,7 @@
 //! Opens codings, the last one first: bytes from the wire in, and out whatever can be known from them.
 
-use super::{Coding, CodingError, Limits};
+use super::content_coding::{Coding, CodingError};
+use super::limits::DecodeLimits;
 use brotli::enc::StandardAlloc;
 use brotli::{BrotliDecompressStream, BrotliResult, BrotliState};
 use bytes::{Buf, Bytes};
@@ -18,14 +19,14 @@ const GZIP_WINDOW: u8 = 15;
 /// Takes codings off, the last one first.
 pub struct Decoder {
     /// From the wire inwards.
-    stages: Vec<Stage>,
-    limits: Limits,
+    stages: Vec<DecoderStage>,
+    limits: DecodeLimits,
     /// Bytes from the wire.
     read: u64,
 }
 
-struct Stage {
-    open: Open,
+struct DecoderStage {
+    open: StreamDecoder,
     /// What the stage before has made and this one has not read yet. The first one reads the caller's.
     waiting: Bytes,
     made: u64,
@@ -33,8 +34,8 @@ struct Stage {
 
 impl Decoder {
     /// For codings in the order of the header.
-    pub fn new(codings: &[Coding], limits: Limits) -> Result<Self, CodingError> {
-        let stage = |&coding| Ok(Stage { open: Open::new(coding)?, waiting: Bytes::new(), made: 0 });
+    pub fn new(codings: &[Coding], limits: DecodeLimits) -> Result<Self, CodingError> {
+        let stage = |&coding| Ok(DecoderStage { open: StreamDecoder::new(coding)?, waiting: Bytes::new(), made: 0 });
         Ok(Self { stages: codings.iter().rev().map(stage).collect::<Result<_, _>>()?, limits, read: 0 })
     }
 
@@ -110,16 +111,16 @@ impl fmt::Debug for Decoder {
 }
 
 /// One coding being opened.
-struct Open {
+struct StreamDecoder {
     coding: Coding,
-    inner: Inner,
+    inner: LibraryDecoder,
     /// The end of the coding has been seen, and nothing after it.
     ended: bool,
     /// The library has nothing left that it could give without more input.
     drained: bool,
 }
 
-enum Inner {
+enum LibraryDecoder {
     Gzip(Decompress),
     /// `None` until the first byte has told whether there is a zlib header.
     Deflate(Option<Decompress>),
@@ -127,14 +128,14 @@ enum Inner {
     Zstd(zstd::stream::raw::Decoder<'static>),
 }
 
-impl Open {
+impl StreamDecoder {
     fn new(coding: Coding) -> Result<Self, CodingError> {
         let alloc = StandardAlloc::default;
         let inner = match coding {
-            Coding::Gzip => Inner::Gzip(Decompress::new_gzip(GZIP_WINDOW)),
-            Coding::Deflate => Inner::Deflate(None),
-            Coding::Br => Inner::Br(Box::new(BrotliState::new_strict(alloc(), alloc(), alloc()))),
-            Coding::Zstd => Inner::Zstd(zstd_decoder().map_err(|_| CodingError::Memory(coding))?),
+            Coding::Gzip => LibraryDecoder::Gzip(Decompress::new_gzip(GZIP_WINDOW)),
+            Coding::Deflate => LibraryDecoder::Deflate(None),
+            Coding::Br => LibraryDecoder::Br(Box::new(BrotliState::new_strict(alloc(), alloc(), alloc()))),
+            Coding::Zstd => LibraryDecoder::Zstd(zstd_decoder().map_err(|_| CodingError::Memory(coding))?),
         };
         Ok(Self { coding, inner, ended: false, drained: true })
     }
@@ -148,13 +149,13 @@ impl Open {
             self.begin_again()?;
         }
         let (used, made) = match &mut self.inner {
-            Inner::Gzip(inflate) => inflated(inflate, input, out, &mut self.ended),
-            Inner::Deflate(inflate) => {
+            LibraryDecoder::Gzip(inflate) => inflated(inflate, input, out, &mut self.ended),
+            LibraryDecoder::Deflate(inflate) => {
                 let zlib = input.first().is_some_and(|b| b & 0x8f == 0x08);
                 inflated(inflate.get_or_insert_with(|| Decompress::new(zlib)), input, out, &mut self.ended)
             }
-            Inner::Br(state) => unbrotlied(state, input, out, &mut self.ended),
-            Inner::Zstd(frame) => unzstded(frame, input, out, &mut self.ended),
+            LibraryDecoder::Br(state) => unbrotlied(state, input, out, &mut self.ended),
+            LibraryDecoder::Zstd(frame) => unzstded(frame, input, out, &mut self.ended),
         }
         .ok_or(CodingError::Corrupt(self.coding))?;
         // Each of them fills `out` as long as it has anything to fill it with.
@@ -172,9 +173,9 @@ impl Open {
     /// gzip has members and zstd frames, one after the other; the others end once.
     fn begin_again(&mut self) -> Result<(), CodingError> {
         match &mut self.inner {
-            Inner::Gzip(inflate) => inflate.reset(true),
-            Inner::Zstd(_) => {}
-            Inner::Deflate(_) | Inner::Br(_) => return Err(CodingError::Trailing(self.coding)),
+            LibraryDecoder::Gzip(inflate) => inflate.reset(true),
+            LibraryDecoder::Zstd(_) => {}
+            LibraryDecoder::Deflate(_) | LibraryDecoder::Br(_) => return Err(CodingError::Trailing(self.coding)),
         }
         self.ended = false;
         Ok(())

@@ -1,6 +1,6 @@
 //! Closes codings again, the first one first.
 
-use super::{Coding, CodingError};
+use super::content_coding::{Coding, CodingError};
 use brotli::CompressorWriter;
 use flate2::Compression;
 use flate2::write::{GzEncoder, ZlibEncoder};
@@ -10,10 +10,10 @@ use std::io::{self, Write};
 /// Puts codings on, the first one first. All of them write into memory, which cannot fail but for want of it.
 #[derive(Default)]
 pub struct Encoder {
-    stages: Vec<Close>,
+    stages: Vec<StreamEncoder>,
 }
 
-enum Close {
+enum StreamEncoder {
     Gzip(GzEncoder<Vec<u8>>),
     Deflate(ZlibEncoder<Vec<u8>>),
     Br(Box<CompressorWriter<Vec<u8>>>),
@@ -23,7 +23,7 @@ enum Close {
 impl Encoder {
     /// For codings in the order of the header.
     pub fn new(codings: &[Coding]) -> Result<Self, CodingError> {
-        Ok(Self { stages: codings.iter().map(|&c| Close::new(c)).collect::<Result<_, _>>()? })
+        Ok(Self { stages: codings.iter().map(|&c| StreamEncoder::new(c)).collect::<Result<_, _>>()? })
     }
 
     /// Adds what is ready; the rest waits for more, for [`flush`](Self::flush) or for [`finish`](Self::finish).
@@ -52,7 +52,7 @@ impl Encoder {
         &mut self,
         input: &[u8],
         out: &mut Vec<u8>,
-        then: impl Fn(&mut Close) -> io::Result<()>,
+        then: impl Fn(&mut StreamEncoder) -> io::Result<()>,
     ) -> Result<(), CodingError> {
         let mut made = None;
         for stage in &mut self.stages {
@@ -69,57 +69,57 @@ impl Encoder {
 
 impl fmt::Debug for Encoder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.stages.iter().map(Close::coding)).finish()
+        f.debug_list().entries(self.stages.iter().map(StreamEncoder::coding)).finish()
     }
 }
 
-impl Close {
+impl StreamEncoder {
     /// Fast rather than small: what comes in has been small already, and goes out once.
     fn new(coding: Coding) -> Result<Self, CodingError> {
         Ok(match coding {
-            Coding::Gzip => Close::Gzip(GzEncoder::new(Vec::new(), Compression::new(4))),
-            Coding::Deflate => Close::Deflate(ZlibEncoder::new(Vec::new(), Compression::new(4))),
-            Coding::Br => Close::Br(Box::new(CompressorWriter::new(Vec::new(), 4096, 4, 18))),
+            Coding::Gzip => StreamEncoder::Gzip(GzEncoder::new(Vec::new(), Compression::new(4))),
+            Coding::Deflate => StreamEncoder::Deflate(ZlibEncoder::new(Vec::new(), Compression::new(4))),
+            Coding::Br => StreamEncoder::Br(Box::new(CompressorWriter::new(Vec::new(), 4096, 4, 18))),
             Coding::Zstd => {
                 let encoder = zstd::stream::write::Encoder::new(Vec::new(), 1);
-                Close::Zstd(encoder.map_err(|_| CodingError::Memory(coding))?)
+                StreamEncoder::Zstd(encoder.map_err(|_| CodingError::Memory(coding))?)
             }
         })
     }
 
     fn coding(&self) -> Coding {
         match self {
-            Close::Gzip(_) => Coding::Gzip,
-            Close::Deflate(_) => Coding::Deflate,
-            Close::Br(_) => Coding::Br,
-            Close::Zstd(_) => Coding::Zstd,
+            StreamEncoder::Gzip(_) => Coding::Gzip,
+            StreamEncoder::Deflate(_) => Coding::Deflate,
+            StreamEncoder::Br(_) => Coding::Br,
+            StreamEncoder::Zstd(_) => Coding::Zstd,
         }
     }
 
     fn writer(&mut self) -> &mut dyn Write {
         match self {
-            Close::Gzip(w) => w,
-            Close::Deflate(w) => w,
-            Close::Br(w) => &mut **w,
-            Close::Zstd(w) => w,
+            StreamEncoder::Gzip(w) => w,
+            StreamEncoder::Deflate(w) => w,
+            StreamEncoder::Br(w) => &mut **w,
+            StreamEncoder::Zstd(w) => w,
         }
     }
 
     fn made(&mut self) -> &mut Vec<u8> {
         match self {
-            Close::Gzip(w) => w.get_mut(),
-            Close::Deflate(w) => w.get_mut(),
-            Close::Br(w) => w.get_mut(),
-            Close::Zstd(w) => w.get_mut(),
+            StreamEncoder::Gzip(w) => w.get_mut(),
+            StreamEncoder::Deflate(w) => w.get_mut(),
+            StreamEncoder::Br(w) => w.get_mut(),
+            StreamEncoder::Zstd(w) => w.get_mut(),
         }
     }
 
     fn finish(self) -> io::Result<Vec<u8>> {
         match self {
-            Close::Gzip(w) => w.finish(),
-            Close::Deflate(w) => w.finish(),
-            Close::Br(w) => Ok(w.into_inner()),
-            Close::Zstd(w) => w.finish(),
+            StreamEncoder::Gzip(w) => w.finish(),
+            StreamEncoder::Deflate(w) => w.finish(),
+            StreamEncoder::Br(w) => Ok(w.into_inner()),
+            StreamEncoder::Zstd(w) => w.finish(),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 /// How the letters of a text are written in its place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::rewrite) enum Spelling {
+pub(crate) enum Spelling {
     /// As they are.
     Raw,
     /// With the escapes of JSON (RFC 8259, section 7).
@@ -26,14 +26,14 @@ impl Spelling {
 
 /// What went before the bytes at hand: enough to tell whether the first of them belong to an escape.
 #[derive(Debug, Clone, Default)]
-pub(in crate::rewrite) struct Behind {
+pub(crate) struct Lookbehind {
     last: [u8; Self::LEN],
     len: usize,
     /// Whether the run of backslashes that ends before `last` is odd.
     odd: bool,
 }
 
-impl Behind {
+impl Lookbehind {
     /// The length of `\uXXXX`.
     const LEN: usize = 6;
 
@@ -98,7 +98,8 @@ impl Behind {
     }
 }
 
-pub(super) enum Unit {
+/// What is read at a position.
+pub(super) enum ReadLetter {
     /// A letter, and where the next begins.
     Letter(u8, usize),
     /// The bytes end within it.
@@ -108,30 +109,30 @@ pub(super) enum Unit {
 }
 
 /// Reads one letter.
-pub(super) fn unit(spelling: Spelling, hay: &[u8], at: usize) -> Unit {
-    let Some(&byte) = hay.get(at) else { return Unit::Partial };
+pub(super) fn read_letter(spelling: Spelling, hay: &[u8], at: usize) -> ReadLetter {
+    let Some(&byte) = hay.get(at) else { return ReadLetter::Partial };
     match (spelling, byte) {
-        (Spelling::Json, b'\\') => json_unit(hay, at),
+        (Spelling::Json, b'\\') => read_json_letter(hay, at),
         (Spelling::Percent | Spelling::Form, b'%') => match hex(hay, at + 1, 2) {
-            Hex::Value(value) => Unit::Letter((value & 0xff) as u8, at + 3),
-            Hex::Partial => Unit::Partial,
-            Hex::Other => Unit::Other,
+            Hex::Value(value) => ReadLetter::Letter((value & 0xff) as u8, at + 3),
+            Hex::Partial => ReadLetter::Partial,
+            Hex::Other => ReadLetter::Other,
         },
-        (Spelling::Form, b'+') => Unit::Letter(b' ', at + 1),
-        _ => Unit::Letter(byte, at + 1),
+        (Spelling::Form, b'+') => ReadLetter::Letter(b' ', at + 1),
+        _ => ReadLetter::Letter(byte, at + 1),
     }
 }
 
-fn json_unit(hay: &[u8], at: usize) -> Unit {
+fn read_json_letter(hay: &[u8], at: usize) -> ReadLetter {
     match hay.get(at + 1) {
-        None => Unit::Partial,
-        Some(c @ (b'/' | b'"' | b'\\')) => Unit::Letter(*c, at + 2),
+        None => ReadLetter::Partial,
+        Some(c @ (b'/' | b'"' | b'\\')) => ReadLetter::Letter(*c, at + 2),
         Some(b'u') => match hex(hay, at + 2, 4) {
-            Hex::Value(value @ 0..=0x7f) => Unit::Letter((value & 0x7f) as u8, at + 6),
-            Hex::Value(_) | Hex::Other => Unit::Other,
-            Hex::Partial => Unit::Partial,
+            Hex::Value(value @ 0..=0x7f) => ReadLetter::Letter((value & 0x7f) as u8, at + 6),
+            Hex::Value(_) | Hex::Other => ReadLetter::Other,
+            Hex::Partial => ReadLetter::Partial,
         },
-        Some(_) => Unit::Other,
+        Some(_) => ReadLetter::Other,
     }
 }
 
@@ -152,24 +153,25 @@ fn hex(hay: &[u8], at: usize, digits: usize) -> Hex {
 }
 
 /// A text without its escapes; what is none stays as it is.
-pub(in crate::rewrite) fn decode(spelling: Spelling, bytes: &[u8]) -> String {
+pub(crate) fn decode(spelling: Spelling, bytes: &[u8]) -> String {
     String::from_utf8(decode_bytes(spelling, bytes))
         .unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned())
 }
 
-pub(in crate::rewrite) fn decode_bytes(spelling: Spelling, bytes: &[u8]) -> Vec<u8> {
+/// Bytes without their escapes; what is none stays as it is.
+pub(crate) fn decode_bytes(spelling: Spelling, bytes: &[u8]) -> Vec<u8> {
     if spelling == Spelling::Raw {
         return bytes.to_vec();
     }
     let mut out = Vec::with_capacity(bytes.len());
     let mut at = 0;
     while let Some(&byte) = bytes.get(at) {
-        match unit(spelling, bytes, at) {
-            Unit::Letter(letter, next) => {
+        match read_letter(spelling, bytes, at) {
+            ReadLetter::Letter(letter, next) => {
                 out.push(letter);
                 at = next;
             }
-            Unit::Partial | Unit::Other => {
+            ReadLetter::Partial | ReadLetter::Other => {
                 out.push(byte);
                 at += 1;
             }

@@ -1,6 +1,8 @@
 //! Placeholders in each spelling, and cut at every byte.
 
 use super::*;
+use crate::name::KeyName;
+use std::ops::Range;
 
 fn vocabulary() -> Vocabulary {
     let own = [("ghp_0000000000000000".to_string(), "gh"), ("/api/00000000000000".to_string(), "slash")];
@@ -70,7 +72,7 @@ fn names_too_long_for_a_key_are_followed_where_all_is_there() {
     {
         let hay = format!("<<{}_key>>", "a".repeat(length));
         let found = vocabulary().at(Spelling::Raw, hay.as_bytes(), 0, reach, true);
-        assert_eq!(matches!(found, Found::Hit(_)), is_hit, "{length} {reach:?}");
+        assert_eq!(matches!(found, Recognition::Hit(_)), is_hit, "{length} {reach:?}");
     }
 }
 
@@ -98,7 +100,7 @@ fn only_what_could_become_a_placeholder_is_held_back() {
         (Raw, "ghp_000", "ghp_000"),
         (Raw, "ghq_000", ""),
     ] {
-        let tail = vocabulary().tail(spelling, hay.as_bytes(), 0, &Behind::default());
+        let tail = vocabulary().tail(spelling, hay.as_bytes(), 0, &Lookbehind::default());
         assert_eq!(&hay[tail..], held, "{spelling:?} {hay}");
     }
 }
@@ -108,9 +110,9 @@ fn what_went_by_is_remembered_across_any_cut() {
     let texts = [r#"ab\\\"c\u003c"#, r"\\\\\\\\\\\\\\\", r"x\u005cu003c", r"\\\\\\\u003", "%41%%3C"];
     for text in texts.map(str::as_bytes) {
         for cut in 0..=text.len() {
-            let mut behind = Behind::default();
+            let mut behind = Lookbehind::default();
             text[..cut].iter().for_each(|b| behind.pass(std::slice::from_ref(b)));
-            let (rest, nothing) = (&text[cut..], Behind::default());
+            let (rest, nothing) = (&text[cut..], Lookbehind::default());
             for at in 0..=rest.len() {
                 assert_eq!(behind.escaped(rest, at, 0), nothing.escaped(text, cut + at, 0), "{text:?} {cut} {at}");
                 for spelling in [Spelling::Json, Spelling::Percent] {
@@ -146,5 +148,5 @@ fn the_longer_of_two_lookalikes_wins() {
     let keys = |hay: &str| v.all(Spelling::Raw, hay.as_bytes()).filter_map(|h| h.key).collect::<Vec<_>>();
     assert_eq!(keys("tool-00000000000-live")[0].as_str(), "long");
     assert_eq!(keys("tool-00000000000-liv")[0].as_str(), "short");
-    assert_eq!(v.at(Spelling::Raw, b"tool-00000000000-liv", 0, Reach::Name, false), Found::More);
+    assert_eq!(v.at(Spelling::Raw, b"tool-00000000000-liv", 0, Reach::Name, false), Recognition::Incomplete);
 }

@@ -11,8 +11,11 @@ impl Alphabet {
     pub const TOKEN: Self = Self(1);
     /// All that can be seen, and what is no ASCII.
     pub const VISIBLE: Self = Self(2);
+    /// Every byte.
     pub const ANY: Self = Self(4);
+    /// Both alphabets of base64 (RFC 4648, sections 4 and 5), without padding.
     pub const BASE64: Self = Self(8);
+    /// Hexadecimal digits of either case.
     pub const HEX: Self = Self(16);
 
     /// The smallest of the first three that a text is made of.
@@ -21,14 +24,17 @@ impl Alphabet {
         all.into_iter().find(|alphabet| text.iter().all(|c| alphabet.has(*c))).unwrap_or(Self::ANY)
     }
 
+    /// Whether a character is in the set.
     pub fn has(self, c: u8) -> bool {
         OF[usize::from(c)] & self.0 != 0
     }
 
+    /// The union of two sets.
     pub fn and(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
 
+    /// Whether the sets were made of a common one.
     pub fn meets(self, other: Self) -> bool {
         self.0 & other.0 != 0
     }

@@ -1,7 +1,8 @@
 //! A body on its way back, piece by piece: what could be the beginning of a key waits for the next piece.
 
-use super::cover::{Cover, Open};
-use super::{Find, Mask, Scrubber, quotes};
+use super::cover::{KeyMatch, Mask, Masker, OpenMask};
+use super::quotes;
+use super::scrubber::Scrubber;
 use crate::memory;
 use bytes::Bytes;
 use std::fmt;
@@ -15,13 +16,20 @@ pub struct BodyScrub {
     /// How much of `tail` has been passed on.
     released: usize,
     /// The mask that the last byte passed on lies under.
-    open: Option<Open>,
+    open: Option<OpenMask>,
     hits: u64,
     has_changed: bool,
 }
 
+impl Scrubber {
+    /// Starts on a body, or on the frames of one direction of a connection.
+    pub fn body(&self, mask: Mask) -> BodyScrub {
+        BodyScrub::new(self.clone(), mask)
+    }
+}
+
 impl BodyScrub {
-    pub(super) fn new(scrubber: Scrubber, mask: Mask) -> Self {
+    fn new(scrubber: Scrubber, mask: Mask) -> Self {
         Self { scrubber, mask, tail: Vec::new(), released: 0, open: None, hits: 0, has_changed: false }
     }
 
@@ -84,21 +92,21 @@ impl BodyScrub {
         out
     }
 
-    fn finds(&self, text: &[u8]) -> Vec<Find> {
+    fn finds(&self, text: &[u8]) -> Vec<KeyMatch> {
         let patterns = &self.scrubber.patterns;
         let mut finds = patterns.finds(text, self.released, self.scrubber.covers_quotes);
         if let Some(open) = self.open.filter(|open| open.is_quote) {
             let run = quotes::run(text.get(self.released..).unwrap_or_default());
             let text = self.released.saturating_sub(1)..self.released + run;
-            finds.insert(0, Find { text, key: open.key, is_quote: true });
+            finds.insert(0, KeyMatch { text, key: open.key, is_quote: true });
         }
         finds
     }
 
-    fn cover(&mut self, text: &[u8], end: usize, finds: &[Find]) -> Bytes {
+    fn cover(&mut self, text: &[u8], end: usize, finds: &[KeyMatch]) -> Bytes {
         let mut out = Vec::with_capacity(end - self.released + 64);
         let (scrubber, hits) = (&self.scrubber, &mut self.hits);
-        let mut cover = Cover {
+        let mut cover = Masker {
             mask: self.mask,
             placeholder: &|key| scrubber.patterns.placeholder(key),
             open: self.open,

@@ -1,11 +1,31 @@
 //! Writes text with masks over the keys that were found in it.
 
-use super::{Find, Mask};
 use std::ops::Range;
+
+/// How a key in a body is covered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mask {
+    /// By its placeholder; the body changes its length.
+    Placeholder,
+    /// By its placeholder, cut or filled up with `*`, for bodies whose length has been told already.
+    SameLength,
+}
+
+/// A stretch of the text that spells a key, or that looks like a quote of one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct KeyMatch {
+    /// Where it stands.
+    pub text: Range<usize>,
+    /// The number of the key.
+    pub key: usize,
+    /// It only begins like the key.
+    pub is_quote: bool,
+}
 
 /// A mask that has begun, and may go on over what comes next.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Open {
+pub(super) struct OpenMask {
+    /// The number of the key.
     pub key: usize,
     written: usize,
     /// It covers a cut quote, and all that goes on as one.
@@ -13,18 +33,20 @@ pub(super) struct Open {
 }
 
 /// Puts `placeholder`s over `finds` in a part of the text.
-pub(super) struct Cover<'a> {
+pub(super) struct Masker<'a> {
+    /// How it is covered.
     pub mask: Mask,
+    /// The placeholder of a key, by its number.
     pub placeholder: &'a dyn Fn(usize) -> &'a str,
     /// The mask that the last byte before the part lies under.
-    pub open: Option<Open>,
+    pub open: Option<OpenMask>,
     /// Called with each key that is hidden anew.
     pub hidden: &'a mut dyn FnMut(usize),
 }
 
-impl Cover<'_> {
+impl Masker<'_> {
     /// Writes the part of the text; `finds` are sorted by where they begin.
-    pub fn write(&mut self, text: &[u8], part: Range<usize>, finds: &[Find], out: &mut Vec<u8>) {
+    pub fn write(&mut self, text: &[u8], part: Range<usize>, finds: &[KeyMatch], out: &mut Vec<u8>) {
         let clear = |range: Range<usize>| text.get(range).unwrap_or(&[]);
         let mut done = part.start;
         for find in finds.iter().filter(|find| find.text.start < part.end) {
@@ -36,7 +58,7 @@ impl Cover<'_> {
             out.extend_from_slice(clear(done..start));
             // it overlaps what is masked already: the same mask goes on
             let open = match self.open {
-                Some(open) if find.text.start < done => Open { is_quote: find.is_quote, ..open },
+                Some(open) if find.text.start < done => OpenMask { is_quote: find.is_quote, ..open },
                 _ => self.begin(find),
             };
             self.open = Some(self.go_on(open, end - start, out));
@@ -48,15 +70,15 @@ impl Cover<'_> {
         }
     }
 
-    fn begin(&mut self, find: &Find) -> Open {
+    fn begin(&mut self, find: &KeyMatch) -> OpenMask {
         if !find.is_quote {
             (self.hidden)(find.key);
         }
-        Open { key: find.key, written: 0, is_quote: find.is_quote }
+        OpenMask { key: find.key, written: 0, is_quote: find.is_quote }
     }
 
     /// Writes what a mask shows over the next `len` bytes.
-    fn go_on(&self, open: Open, len: usize, out: &mut Vec<u8>) -> Open {
+    fn go_on(&self, open: OpenMask, len: usize, out: &mut Vec<u8>) -> OpenMask {
         let placeholder = (self.placeholder)(open.key).as_bytes();
         match self.mask {
             Mask::Placeholder if open.written == 0 => out.extend_from_slice(placeholder),
@@ -65,6 +87,6 @@ impl Cover<'_> {
                 out.extend(placeholder.iter().chain(std::iter::repeat(&b'*')).skip(open.written).take(len));
             }
         }
-        Open { written: open.written + len, ..open }
+        OpenMask { written: open.written + len, ..open }
     }
 }

@@ -1,12 +1,14 @@
 //! Stretches of the text in which something is escaped or folded, read as what is meant.
 
 use super::alphabet::Alphabet;
-use super::spelling::{self, Unit};
+use super::spelling::{self, SpelledCharacter};
 
 /// Characters as they are meant, and where each begins in the text.
 #[derive(Default)]
-pub(super) struct Reading {
+pub(super) struct UnescapedText {
+    /// The characters.
     pub values: Vec<u8>,
+    /// For each of them, where its spelling begins.
     pub starts: Vec<usize>,
     /// Which of them are escaped.
     pub escaped: Vec<usize>,
@@ -14,7 +16,8 @@ pub(super) struct Reading {
 
 /// What counts as one stretch.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Rule {
+pub(super) struct UnescapeRule {
+    /// The characters that go on with a stretch.
     pub alphabet: Alphabet,
     /// Whether line ends that fold base64 and hex are left out.
     pub unfolds: bool,
@@ -22,16 +25,16 @@ pub(super) struct Rule {
     pub reach: usize,
 }
 
-impl Rule {
+impl UnescapeRule {
     /// Calls `f` with each stretch that has an escape or a fold in it.
-    pub fn each(&self, text: &[u8], f: &mut impl FnMut(&Reading)) {
+    pub fn each(&self, text: &[u8], f: &mut impl FnMut(&UnescapedText)) {
         self.each_at(text, memchr::memchr2_iter(b'\\', b'%', text), f);
         if self.unfolds {
             self.each_at(text, ends_of_long_lines(text), f);
         }
     }
 
-    fn each_at(&self, text: &[u8], places: impl Iterator<Item = usize>, f: &mut impl FnMut(&Reading)) {
+    fn each_at(&self, text: &[u8], places: impl Iterator<Item = usize>, f: &mut impl FnMut(&UnescapedText)) {
         let mut done = 0;
         for at in places {
             if at < done || !self.is_escape(text, at) {
@@ -71,8 +74,8 @@ impl Rule {
     }
 
     /// Reads from `at` on, up to the first character that is none of these; and where that is.
-    pub fn read(&self, text: &[u8], mut at: usize, end: usize) -> (Reading, usize) {
-        let mut reading = Reading::default();
+    pub fn read(&self, text: &[u8], mut at: usize, end: usize) -> (UnescapedText, usize) {
+        let mut reading = UnescapedText::default();
         while at < end {
             let plain = text.get(at..end).map_or(0, |rest| rest.iter().take_while(|c| self.is_plain(**c)).count());
             reading.values.extend_from_slice(text.get(at..at + plain).unwrap_or_default());
@@ -85,7 +88,7 @@ impl Rule {
                 at += len;
                 continue;
             }
-            let Some(Unit { value, len }) = spelling::longest(text, at) else { break };
+            let Some(SpelledCharacter { value, len }) = spelling::longest(text, at) else { break };
             if !self.alphabet.has(value) {
                 break;
             }
@@ -110,7 +113,7 @@ impl Rule {
     }
 }
 
-impl Reading {
+impl UnescapedText {
     /// Calls `f` for each escape with what its own letters and what follows it would be, had the escape not been one: the
     /// text, where each character begins, and how many of them are the escape's. A percent sign may have stood before a key.
     pub fn each_literal(&self, text: &[u8], len: usize, f: &mut impl FnMut(&[u8], &[usize], usize)) {
@@ -154,7 +157,7 @@ mod tests {
     use super::*;
 
     fn readings(text: &str, unfolds: bool) -> Vec<String> {
-        let rule = Rule { alphabet: Alphabet::TOKEN.and(Alphabet::BASE64), unfolds, reach: 100 };
+        let rule = UnescapeRule { alphabet: Alphabet::TOKEN.and(Alphabet::BASE64), unfolds, reach: 100 };
         let mut all = Vec::new();
         rule.each(text.as_bytes(), &mut |reading| all.push(String::from_utf8_lossy(&reading.values).into_owned()));
         all
@@ -179,7 +182,7 @@ mod tests {
 
     #[test]
     fn an_escape_may_be_none() {
-        let rule = Rule { alphabet: Alphabet::TOKEN, unfolds: false, reach: 100 };
+        let rule = UnescapeRule { alphabet: Alphabet::TOKEN, unfolds: false, reach: 100 };
         let text = b"%61b%62cd";
         let mut all = Vec::new();
         rule.each(text, &mut |reading| {

@@ -1,14 +1,14 @@
 //! The forms in which a key may come back, and where a text spells one of them whole. Which places are looked at is
 //! `index.rs`'s affair, what is put there `cover.rs`'s.
 
-use super::spelling::{self, LONGEST, Unit, nibble};
+use super::spelling::{self, LONGEST, SpelledCharacter, nibble};
 use super::strength::Strength;
 use std::ops::Range;
 use zeroize::Zeroizing;
 
 /// What one atom of a form is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum KeyEncoding {
     /// A byte of the key itself.
     Text,
     /// Six bits of it, as a character of either alphabet (RFC 4648, sections 4 and 5).
@@ -18,9 +18,12 @@ pub(super) enum Kind {
 }
 
 /// One form of one key: a row of atoms in a buffer that all forms share.
-pub(super) struct Form {
+pub(super) struct KeyForm {
+    /// The number of the key.
     pub key: usize,
-    pub kind: Kind,
+    /// What its atoms are.
+    pub kind: KeyEncoding,
+    /// Where its atoms lie in the buffer.
     pub atoms: Range<usize>,
     /// The bits of the first and of the last atom that are the key's: the others are a neighbour's.
     first_mask: u8,
@@ -31,7 +34,9 @@ pub(super) struct Form {
     pub bits: Vec<f32>,
 }
 
+/// The standard alphabet (RFC 4648, section 4).
 pub(super) const BASE64: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+/// The URL-safe alphabet (RFC 4648, section 5).
 pub(super) const BASE64_URL: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 /// In [`SEXTET`], what is no character of base64.
 const NONE: u8 = 0xff;
@@ -54,15 +59,15 @@ pub(super) fn room(len: usize) -> usize {
 }
 
 /// Adds all forms of a value.
-pub(super) fn add(key: usize, value: &[u8], strength: &Strength, buffer: &mut Vec<u8>, forms: &mut Vec<Form>) {
+pub(super) fn add(key: usize, value: &[u8], strength: &Strength, buffer: &mut Vec<u8>, forms: &mut Vec<KeyForm>) {
     let mut add = |kind, masks: (u8, u8), known, bits, atoms: &mut dyn Iterator<Item = u8>| {
         let from = buffer.len();
         buffer.extend(atoms);
         let (first_mask, last_mask) = masks;
-        forms.push(Form { key, kind, atoms: from..buffer.len(), first_mask, last_mask, known, bits });
+        forms.push(KeyForm { key, kind, atoms: from..buffer.len(), first_mask, last_mask, known, bits });
     };
     let known = strength.known;
-    add(Kind::Text, (0xff, 0xff), 0..known, strength.bits.clone(), &mut value.iter().copied());
+    add(KeyEncoding::Text, (0xff, 0xff), 0..known, strength.bits.clone(), &mut value.iter().copied());
     // a key behind 0, 1 or 2 bytes of a group of three: as many bits of its first character are theirs
     for lead in [0, 2, 4] {
         let len = (lead + 8 * value.len()).div_ceil(6);
@@ -70,10 +75,10 @@ pub(super) fn add(key: usize, value: &[u8], strength: &Strength, buffer: &mut Ve
         let from = usize::from(lead > 0);
         let known = from..((8 * known + lead) / 6).max(from);
         let bits = (0..len).map(|i| sextet_bits(&strength.bits, 6 * i, lead)).collect();
-        add(Kind::Base64, masks, known, bits, &mut (0..len).map(|i| sextet(value, 6 * i, lead)));
+        add(KeyEncoding::Base64, masks, known, bits, &mut (0..len).map(|i| sextet(value, 6 * i, lead)));
     }
     let bits = strength.bits.iter().flat_map(|b| [b / 2.0, b / 2.0]).collect();
-    add(Kind::Hex, (0xf, 0xf), 0..2 * known, bits, &mut value.iter().flat_map(|b| [b >> 4, b & 15]));
+    add(KeyEncoding::Hex, (0xf, 0xf), 0..2 * known, bits, &mut value.iter().flat_map(|b| [b >> 4, b & 15]));
 }
 
 /// The six bits from `at` on of a value that `lead` bits stand before.
@@ -93,7 +98,8 @@ fn sextet_bits(bits: &[f32], at: usize, lead: usize) -> f32 {
     (first as f32 * byte(from / 8) + (6 - first) as f32 * byte(from / 8 + 1)) / 8.0
 }
 
-impl Form {
+impl KeyForm {
+    /// The number of its atoms.
     pub fn len(&self) -> usize {
         self.atoms.len()
     }
@@ -106,9 +112,9 @@ impl Form {
             self.last_mask
         } else {
             match self.kind {
-                Kind::Text => 0xff,
-                Kind::Base64 => 0x3f,
-                Kind::Hex => 0xf,
+                KeyEncoding::Text => 0xff,
+                KeyEncoding::Base64 => 0x3f,
+                KeyEncoding::Hex => 0xf,
             }
         }
     }
@@ -123,32 +129,34 @@ impl Form {
             text
         };
         match self.kind {
-            Kind::Text => vec![Zeroizing::new(atoms.to_vec())],
-            Kind::Base64 => vec![letters(BASE64), letters(BASE64_URL)],
-            Kind::Hex => vec![letters(b"0123456789abcdef"), letters(b"0123456789ABCDEF")],
+            KeyEncoding::Text => vec![Zeroizing::new(atoms.to_vec())],
+            KeyEncoding::Base64 => vec![letters(BASE64), letters(BASE64_URL)],
+            KeyEncoding::Hex => vec![letters(b"0123456789abcdef"), letters(b"0123456789ABCDEF")],
         }
     }
 
     /// Whether all bits of an atom are the key's.
     pub fn is_whole(&self, atom: usize) -> bool {
-        self.kind != Kind::Base64 || self.mask(atom) == 0x3f
+        self.kind != KeyEncoding::Base64 || self.mask(atom) == 0x3f
     }
 
     /// Whether a spelled character is this atom.
-    fn agrees(&self, atom: usize, value: u8, unit: Unit) -> bool {
+    fn agrees(&self, atom: usize, value: u8, unit: SpelledCharacter) -> bool {
         match self.kind {
-            Kind::Text => unit.value == value || value == b' ' && unit == Unit { value: b'+', len: 1 },
-            Kind::Base64 => {
+            KeyEncoding::Text => {
+                unit.value == value || value == b' ' && unit == SpelledCharacter { value: b'+', len: 1 }
+            }
+            KeyEncoding::Base64 => {
                 let sextet = SEXTET[usize::from(unit.value)];
                 sextet != NONE && sextet & self.mask(atom) == value
             }
-            Kind::Hex => nibble(unit.value) == Some(value),
+            KeyEncoding::Hex => nibble(unit.value) == Some(value),
         }
     }
 
     /// Whether a line end may stand between two atoms.
     fn is_folded(&self) -> bool {
-        self.kind != Kind::Text
+        self.kind != KeyEncoding::Text
     }
 
     /// The stretch of the text that spells this form whole, where its atom number `atom` begins at `at`.
@@ -239,14 +247,14 @@ mod tests {
     fn each_form_has_all_bits_that_are_unknown() {
         let (mut buffer, mut forms) = (Vec::with_capacity(room(3)), Vec::new());
         add(0, b"abc", &Strength { known: 1, bits: vec![8.0, 16.0, 0.0] }, &mut buffer, &mut forms);
-        let bits: Vec<(Kind, Range<usize>, Vec<f32>)> =
+        let bits: Vec<(KeyEncoding, Range<usize>, Vec<f32>)> =
             forms.iter().map(|form| (form.kind, form.known.clone(), form.bits.clone())).collect();
         let want = [
-            (Kind::Text, 0..1, vec![8.0, 16.0, 0.0]),
-            (Kind::Base64, 0..1, vec![6.0, 10.0, 8.0, 0.0]),
-            (Kind::Base64, 1..1, vec![4.0, 8.0, 12.0, 0.0, 0.0]),
-            (Kind::Base64, 1..2, vec![2.0, 6.0, 12.0, 4.0, 0.0]),
-            (Kind::Hex, 0..2, vec![4.0, 4.0, 8.0, 8.0, 0.0, 0.0]),
+            (KeyEncoding::Text, 0..1, vec![8.0, 16.0, 0.0]),
+            (KeyEncoding::Base64, 0..1, vec![6.0, 10.0, 8.0, 0.0]),
+            (KeyEncoding::Base64, 1..1, vec![4.0, 8.0, 12.0, 0.0, 0.0]),
+            (KeyEncoding::Base64, 1..2, vec![2.0, 6.0, 12.0, 4.0, 0.0]),
+            (KeyEncoding::Hex, 0..2, vec![4.0, 4.0, 8.0, 8.0, 0.0, 0.0]),
         ];
         assert_eq!(bits, want);
         assert_eq!(buffer.capacity(), room(3), "a buffer that grows leaves copies behind");

@@ -5,17 +5,17 @@
 
 use super::alphabet::Alphabet;
 use super::beginnings::Beginnings;
-use super::escaped::{Reading, Rule};
-use super::forms::{BASE64, BASE64_URL, Form, Kind};
+use super::escaped::{UnescapeRule, UnescapedText};
+use super::forms::{BASE64, BASE64_URL, KeyEncoding, KeyForm};
 use super::spelling;
 
 /// The shapes of all forms of some keys.
 #[derive(Default)]
 pub(super) struct Holdback {
     /// Forms without a beginning by which they are known: each run of their characters could be one.
-    loose: Vec<Shape>,
+    loose: Vec<PublicShape>,
     /// For each of `beginnings`, the forms that begin so.
-    begun: Vec<Vec<Shape>>,
+    begun: Vec<Vec<PublicShape>>,
     beginnings: Beginnings,
     /// All characters that a form or a beginning is made of.
     characters: Alphabets,
@@ -25,8 +25,8 @@ pub(super) struct Holdback {
 
 /// What is public of a form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Shape {
-    kind: Kind,
+struct PublicShape {
+    kind: KeyEncoding,
     alphabet: Alphabet,
     /// Characters before the known beginning: one that is shared with a neighbour, in base64.
     before: usize,
@@ -48,23 +48,23 @@ impl Alphabets {
 
 impl Holdback {
     /// `alphabets` are those of the keys, by number.
-    pub fn new(forms: &[Form], buffer: &[u8], alphabets: &[Alphabet]) -> Self {
+    pub fn new(forms: &[KeyForm], buffer: &[u8], alphabets: &[Alphabet]) -> Self {
         let mut holdback = Self::default();
         let mut beginnings: Vec<Vec<u8>> = Vec::new();
         for form in forms {
             let alphabet = match form.kind {
-                Kind::Text => alphabets.get(form.key).copied().unwrap_or(Alphabet::ANY),
-                Kind::Base64 => Alphabet::BASE64,
-                Kind::Hex => Alphabet::HEX,
+                KeyEncoding::Text => alphabets.get(form.key).copied().unwrap_or(Alphabet::ANY),
+                KeyEncoding::Base64 => Alphabet::BASE64,
+                KeyEncoding::Hex => Alphabet::HEX,
             };
-            let shape = Shape { kind: form.kind, alphabet, before: form.known.start, len: form.len() };
+            let shape = PublicShape { kind: form.kind, alphabet, before: form.known.start, len: form.len() };
             holdback.add(shape, &beginnings_of(form, buffer), &mut beginnings);
         }
         holdback.beginnings = Beginnings::new(beginnings);
         holdback
     }
 
-    fn add(&mut self, shape: Shape, own: &[Vec<u8>], beginnings: &mut Vec<Vec<u8>>) {
+    fn add(&mut self, shape: PublicShape, own: &[Vec<u8>], beginnings: &mut Vec<Vec<u8>>) {
         self.longest = self.longest.max(shape.len);
         let known = self.characters.of_forms.unwrap_or(shape.alphabet);
         self.characters.of_forms = Some(known.and(shape.alphabet));
@@ -124,7 +124,7 @@ impl Holdback {
     }
 
     /// How many of these characters come before what could be the beginning of a form.
-    fn held(&self, values: &[u8], is_asked: impl Fn(&Shape) -> bool) -> usize {
+    fn held(&self, values: &[u8], is_asked: impl Fn(&PublicShape) -> bool) -> usize {
         let mut start = values.len();
         for shape in self.loose.iter().filter(|shape| is_asked(shape)) {
             let run = shape.alphabet.ending(values).min(shape.len.saturating_sub(1));
@@ -140,7 +140,7 @@ impl Holdback {
         start
     }
 
-    fn each_beginning(&self, values: &[u8], mut f: impl FnMut(usize, usize, &Shape)) {
+    fn each_beginning(&self, values: &[u8], mut f: impl FnMut(usize, usize, &PublicShape)) {
         self.beginnings.each(values, &mut |found, number| {
             let shapes = self.begun.get(number).map_or(&[][..], Vec::as_slice);
             shapes.iter().for_each(|shape| f(found.start, found.end, shape));
@@ -149,9 +149,9 @@ impl Holdback {
 
     /// The same with escapes seen through, for the forms of text or for those that may be folded.
     fn held_as_meant(&self, text: &[u8], from: usize, end: usize, unfolds: bool, texts: bool) -> usize {
-        let is_asked = |shape: &Shape| (shape.kind == Kind::Text) == texts;
-        let rule = Rule { alphabet: Alphabet::ANY, unfolds, reach: 0 };
-        let (Reading { mut values, starts, escaped }, _) = rule.read(text, from, end);
+        let is_asked = |shape: &PublicShape| (shape.kind == KeyEncoding::Text) == texts;
+        let rule = UnescapeRule { alphabet: Alphabet::ANY, unfolds, reach: 0 };
+        let (UnescapedText { mut values, starts, escaped }, _) = rule.read(text, from, end);
         // where a key may have signs of its own, what reads as an escape may be two of its characters
         for &at in escaped.iter().filter(|_| texts) {
             if let Some(value) = values.get_mut(at).filter(|value| !Alphabet::VISIBLE.has(**value)) {
@@ -184,19 +184,19 @@ fn is_sign(c: u8) -> bool {
 }
 
 /// How a form begins, in each way to write it; nothing where no atom is known.
-fn beginnings_of(form: &Form, buffer: &[u8]) -> Vec<Vec<u8>> {
+fn beginnings_of(form: &KeyForm, buffer: &[u8]) -> Vec<Vec<u8>> {
     let atoms = buffer.get(form.atoms.clone()).and_then(|atoms| atoms.get(form.known.clone())).unwrap_or_default();
     if atoms.is_empty() {
         return Vec::new();
     }
     let letters = |alphabet: &[u8]| atoms.iter().filter_map(|atom| alphabet.get(usize::from(*atom)).copied()).collect();
     let mut all: Vec<Vec<u8>> = match form.kind {
-        Kind::Text => {
+        KeyEncoding::Text => {
             let as_form = atoms.iter().map(|c| if *c == b' ' { b'+' } else { *c });
             vec![atoms.to_vec(), as_form.collect()]
         }
-        Kind::Base64 => vec![letters(BASE64), letters(BASE64_URL)],
-        Kind::Hex => vec![letters(b"0123456789abcdef"), letters(b"0123456789ABCDEF")],
+        KeyEncoding::Base64 => vec![letters(BASE64), letters(BASE64_URL)],
+        KeyEncoding::Hex => vec![letters(b"0123456789abcdef"), letters(b"0123456789ABCDEF")],
     };
     all.dedup();
     all

@@ -4,7 +4,7 @@
 //! Nothing here depends on less than [`SURE`] unknown bits of a key: neither which windows are known, since the hash is
 //! keyed at random, nor how long the search takes.
 
-use super::forms::{BASE64, BASE64_URL, Form, Kind};
+use super::forms::{BASE64, BASE64_URL, KeyEncoding, KeyForm};
 use super::spelling::LONGEST;
 use super::strength::ENOUGH;
 use std::hash::BuildHasher as _;
@@ -26,14 +26,16 @@ const SPARSE: usize = 64;
 
 /// Where in which form a window begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Place {
+pub(super) struct WindowPlace {
+    /// The number of the form.
     pub form: u32,
+    /// The number of the first atom in the window.
     pub atom: u32,
     /// How many bytes behind the beginning of the window that atom begins.
     pub ahead: u32,
 }
 
-impl Zeroize for Place {
+impl Zeroize for WindowPlace {
     fn zeroize(&mut self) {
         (self.form, self.atom, self.ahead) = (0, 0, 0);
     }
@@ -41,22 +43,22 @@ impl Zeroize for Place {
 
 /// The windows of all forms, by width and distance.
 #[derive(Default)]
-pub(super) struct Index {
-    passes: Vec<Pass>,
+pub(super) struct WindowIndex {
+    passes: Vec<WindowTable>,
     widest: usize,
 }
 
 /// Windows of one width.
-struct Pass {
+struct WindowTable {
     width: usize,
     stride: usize,
     filter: Vec<u64>,
     filter_shift: u32,
     /// By hash.
-    windows: Vec<(u64, Place)>,
+    windows: Vec<(u64, WindowPlace)>,
 }
 
-impl Drop for Pass {
+impl Drop for WindowTable {
     fn drop(&mut self) {
         self.filter.zeroize();
         self.windows.iter_mut().for_each(|(hash, place)| {
@@ -101,19 +103,20 @@ pub(super) fn keyed_hash(text: &[u8]) -> u64 {
     hash(&SEEDS, text)
 }
 
-impl Index {
-    pub fn new(forms: &[Form], buffer: &[u8]) -> Self {
-        let mut passes: Vec<Pass> = Vec::new();
+impl WindowIndex {
+    /// The windows of all forms, whose atoms lie in `buffer`.
+    pub fn new(forms: &[KeyForm], buffer: &[u8]) -> Self {
+        let mut passes: Vec<WindowTable> = Vec::new();
         for (number, form) in forms.iter().enumerate() {
-            for spelled in Spelled::all(form, buffer.get(form.atoms.clone()).unwrap_or_default()) {
+            for spelled in SpelledForm::all(form, buffer.get(form.atoms.clone()).unwrap_or_default()) {
                 let Some(choice) = spelled.choose() else { continue };
-                let alike = |pass: &&mut Pass| {
+                let alike = |pass: &&mut WindowTable| {
                     pass.width == choice.width && (pass.stride < CLOSE) == (choice.offsets.len() < CLOSE)
                 };
                 let pass = match passes.iter_mut().position(|pass| alike(&pass)) {
                     Some(at) => passes.get_mut(at),
                     None => {
-                        passes.push(Pass::new(choice.width));
+                        passes.push(WindowTable::new(choice.width));
                         passes.last_mut()
                     }
                 };
@@ -122,7 +125,7 @@ impl Index {
                 }
             }
         }
-        passes.iter_mut().for_each(Pass::close);
+        passes.iter_mut().for_each(WindowTable::close);
         let widest = passes.iter().map(|pass| pass.width).max().unwrap_or(0);
         Self { passes, widest }
     }
@@ -133,7 +136,7 @@ impl Index {
     }
 
     /// Looks up every s-th window of the text.
-    pub fn scan(&self, text: &[u8], f: &mut impl FnMut(usize, Place)) {
+    pub fn scan(&self, text: &[u8], f: &mut impl FnMut(usize, WindowPlace)) {
         let seeds = &*SEEDS;
         for pass in &self.passes {
             match pass.width {
@@ -145,7 +148,7 @@ impl Index {
     }
 
     /// Looks up each window that begins at one of the first `count` bytes of the text.
-    pub fn scan_each(&self, text: &[u8], count: usize, f: &mut impl FnMut(usize, Place)) {
+    pub fn scan_each(&self, text: &[u8], count: usize, f: &mut impl FnMut(usize, WindowPlace)) {
         let seeds = &*SEEDS;
         for pass in &self.passes {
             for (at, window) in text.windows(pass.width).take(count).enumerate() {
@@ -155,18 +158,18 @@ impl Index {
     }
 }
 
-impl Pass {
+impl WindowTable {
     fn new(width: usize) -> Self {
         Self { width, stride: STRIDE, filter: Vec::new(), filter_shift: 0, windows: Vec::new() }
     }
 
-    fn add(&mut self, form: u32, spelled: &Spelled, choice: Choice) {
+    fn add(&mut self, form: u32, spelled: &SpelledForm, choice: WindowChoice) {
         self.stride = self.stride.min(choice.offsets.len());
         self.windows.reserve(choice.offsets.len());
         for at in choice.offsets {
             let Some(window) = spelled.text.get(at..at + choice.width) else { continue };
             let Some((ahead, atom)) = spelled.first_atom(at) else { continue };
-            self.windows.push((hash(&SEEDS, window), Place { form, atom, ahead }));
+            self.windows.push((hash(&SEEDS, window), WindowPlace { form, atom, ahead }));
         }
     }
 
@@ -190,7 +193,12 @@ impl Pass {
         self.filter.get((bit / 64) as usize).is_some_and(|word| word >> (bit % 64) & 1 != 0)
     }
 
-    fn scan<const W: usize>(&self, text: &[u8], hash: impl Fn(&[u8; W]) -> u64, f: &mut impl FnMut(usize, Place)) {
+    fn scan<const W: usize>(
+        &self,
+        text: &[u8],
+        hash: impl Fn(&[u8; W]) -> u64,
+        f: &mut impl FnMut(usize, WindowPlace),
+    ) {
         let mut at = 0;
         while let Some(window) = text.get(at..).and_then(<[u8]>::first_chunk) {
             let hash = hash(window);
@@ -201,7 +209,7 @@ impl Pass {
         }
     }
 
-    fn scan_any(&self, text: &[u8], seeds: &[u64; 3], f: &mut impl FnMut(usize, Place)) {
+    fn scan_any(&self, text: &[u8], seeds: &[u64; 3], f: &mut impl FnMut(usize, WindowPlace)) {
         for at in (0..text.len()).step_by(self.stride) {
             let Some(window) = text.get(at..at + self.width) else { return };
             let hash = hash(seeds, window);
@@ -212,7 +220,7 @@ impl Pass {
     }
 
     #[cold]
-    fn look_up(&self, hash: u64, at: usize, f: &mut impl FnMut(usize, Place)) {
+    fn look_up(&self, hash: u64, at: usize, f: &mut impl FnMut(usize, WindowPlace)) {
         let from = self.windows.partition_point(|(known, _)| *known < hash);
         let known = self.windows.iter().skip(from).take_while(|(known, _)| *known == hash);
         known.for_each(|(_, place)| f(at, *place));
@@ -220,13 +228,13 @@ impl Pass {
 }
 
 /// Which windows of a spelling are known.
-struct Choice {
+struct WindowChoice {
     width: usize,
     offsets: std::ops::Range<usize>,
 }
 
 /// One way to write a form, and which atom each byte begins.
-struct Spelled {
+struct SpelledForm {
     text: Zeroizing<Vec<u8>>,
     /// The atom that begins at each byte; none within one.
     atoms: Vec<Option<u32>>,
@@ -235,17 +243,17 @@ struct Spelled {
     is_guessable: bool,
 }
 
-impl Spelled {
+impl SpelledForm {
     /// All ways that windows are taken from. Others differ in single characters, and are met where escapes are seen through.
-    fn all(form: &Form, atoms: &[u8]) -> Vec<Self> {
+    fn all(form: &KeyForm, atoms: &[u8]) -> Vec<Self> {
         let one = |letters: &dyn Fn(u8) -> Vec<u8>| Self::new(form, atoms, &|atom, out| out.extend(letters(atom)));
         let of =
             |alphabet: &[u8]| Self::new(form, atoms, &|atom, out| out.extend(alphabet.get(usize::from(atom)).copied()));
         let raw = || Self::new(form, atoms, &|byte, out| out.push(byte));
         match form.kind {
-            Kind::Base64 => vec![of(BASE64), of(BASE64_URL)],
-            Kind::Hex => vec![of(b"0123456789abcdef"), of(b"0123456789ABCDEF")],
-            Kind::Text => {
+            KeyEncoding::Base64 => vec![of(BASE64), of(BASE64_URL)],
+            KeyEncoding::Hex => vec![of(b"0123456789abcdef"), of(b"0123456789ABCDEF")],
+            KeyEncoding::Text => {
                 let mut all = vec![raw()];
                 if atoms.contains(&b' ') {
                     all.extend([
@@ -268,7 +276,7 @@ impl Spelled {
         }
     }
 
-    fn new(form: &Form, atoms: &[u8], spell: &dyn Fn(u8, &mut Vec<u8>)) -> Self {
+    fn new(form: &KeyForm, atoms: &[u8], spell: &dyn Fn(u8, &mut Vec<u8>)) -> Self {
         // growing would leave copies behind, and nothing is spelled longer
         let mut text = Zeroizing::new(Vec::with_capacity(LONGEST * atoms.len()));
         let (mut starts, mut bits) = (Vec::with_capacity(atoms.len()), Vec::with_capacity(atoms.len()));
@@ -306,7 +314,7 @@ impl Spelled {
     }
 
     /// Windows of such a width that the text may be looked at as seldom as possible.
-    fn choose(&self) -> Option<Choice> {
+    fn choose(&self) -> Option<WindowChoice> {
         let total: f32 = self.bits.iter().filter(|b| b.is_finite()).sum();
         // a guessable key that is searched for all the same has no windows that nobody could guess
         let needed = match total >= SURE {
@@ -320,13 +328,14 @@ impl Spelled {
         let short = own.min(WIDTHS.first().copied().unwrap_or(0));
         let others = || [short].into_iter().chain(WIDTHS).filter_map(|width| self.widest_run(width, needed));
         // of equals the narrowest
-        let farther = |best: Choice, next: Choice| if next.offsets.len() > best.offsets.len() { next } else { best };
+        let farther =
+            |best: WindowChoice, next: WindowChoice| if next.offsets.len() > best.offsets.len() { next } else { best };
         // where what is unknown is spread thin, all of it together is one window
         usual.or_else(|| others().reduce(farther)).or_else(|| self.widest_run(own, f32::MIN))
     }
 
     /// The longest run of offsets whose windows hold so many unknown bits, [`STRIDE`] at most.
-    fn widest_run(&self, width: usize, needed: f32) -> Option<Choice> {
+    fn widest_run(&self, width: usize, needed: f32) -> Option<WindowChoice> {
         if width == 0 {
             return None;
         }
@@ -341,7 +350,7 @@ impl Spelled {
                 break;
             }
         }
-        (!best.is_empty()).then_some(Choice { width, offsets: best })
+        (!best.is_empty()).then_some(WindowChoice { width, offsets: best })
     }
 }
 

@@ -1,7 +1,9 @@
 //! The messages of a gRPC answer (gRPC over HTTP2, "Length-Prefixed-Message"): each says its length before it, so keys in it
 //! are covered by as many bytes, and none is read as part of the next.
 
-use super::{BodyScrub, Mask, Scrubber};
+use super::body::BodyScrub;
+use super::cover::Mask;
+use super::scrubber::Scrubber;
 use bytes::{Buf as _, Bytes};
 
 /// A flag and the length.
@@ -10,7 +12,7 @@ const PREFIX: usize = 5;
 /// Why a message can't be searched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a message is compressed, though that was not asked for")]
-pub struct Unreadable;
+pub struct CompressedMessage;
 
 /// Scrubs the messages of one body.
 pub struct MessageScrub {
@@ -22,12 +24,13 @@ pub struct MessageScrub {
 }
 
 impl MessageScrub {
+    /// A body of which nothing has come.
     pub fn new(scrubber: &Scrubber) -> Self {
         Self { scrub: scrubber.body(Mask::SameLength), prefix: Vec::with_capacity(PREFIX), left: 0 }
     }
 
     /// Takes a piece, and adds to `out` what may be passed on.
-    pub fn push(&mut self, mut piece: Bytes, out: &mut Vec<u8>) -> Result<(), Unreadable> {
+    pub fn push(&mut self, mut piece: Bytes, out: &mut Vec<u8>) -> Result<(), CompressedMessage> {
         while !piece.is_empty() {
             if self.left == 0 {
                 self.begin(&mut piece, out)?;
@@ -44,13 +47,13 @@ impl MessageScrub {
     }
 
     /// Reads the prefix as far as it is there. Its lowest bit says that the message is compressed.
-    fn begin(&mut self, piece: &mut Bytes, out: &mut Vec<u8>) -> Result<(), Unreadable> {
+    fn begin(&mut self, piece: &mut Bytes, out: &mut Vec<u8>) -> Result<(), CompressedMessage> {
         let missing = (PREFIX - self.prefix.len()).min(piece.len());
         self.prefix.extend_from_slice(piece.get(..missing).unwrap_or_default());
         piece.advance(missing);
         let [flag, length @ ..] = self.prefix.as_slice() else { return Ok(()) };
         if flag & 1 != 0 {
-            return Err(Unreadable);
+            return Err(CompressedMessage);
         }
         if let Ok(length) = <[u8; 4]>::try_from(length) {
             self.left = u32::from_be_bytes(length) as usize;
@@ -70,6 +73,7 @@ impl MessageScrub {
         self.scrub.renew(scrubber);
     }
 
+    /// How often a key has been hidden in this body.
     pub fn hits(&self) -> u64 {
         self.scrub.hits()
     }

@@ -11,6 +11,7 @@ const BEGINNING: usize = 3;
 /// So many characters behind it are covered, and fewer are left.
 const RUN: usize = 8;
 
+/// The beginnings of keys that quotes are known by.
 #[derive(Default)]
 pub(super) struct Quotes {
     beginnings: Beginnings,

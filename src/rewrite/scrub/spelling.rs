@@ -7,8 +7,10 @@
 
 /// One spelled character, and the length of its spelling in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Unit {
+pub(super) struct SpelledCharacter {
+    /// The character that is meant.
     pub value: u8,
+    /// The length of its spelling, in bytes.
     pub len: usize,
 }
 
@@ -18,15 +20,15 @@ pub(super) const LONGEST: usize = 8;
 const NESTED: usize = 3;
 
 /// Calls `f` with each way in which the text at `at` can be read as one character, itself first.
-pub(super) fn readings(text: &[u8], at: usize, f: &mut impl FnMut(Unit)) {
+pub(super) fn readings(text: &[u8], at: usize, f: &mut impl FnMut(SpelledCharacter)) {
     let Some(&value) = text.get(at) else { return };
-    f(Unit { value, len: 1 });
+    f(SpelledCharacter { value, len: 1 });
     match value {
         b'%' => percent_readings(text, at, f),
         b'\\' => {
             for depth in 1..=backslashes(text, at).min(NESTED) {
-                if let Some(Unit { value, len }) = text.get(at + depth..).and_then(json_escape) {
-                    f(Unit { value, len: depth + len });
+                if let Some(SpelledCharacter { value, len }) = text.get(at + depth..).and_then(json_escape) {
+                    f(SpelledCharacter { value, len: depth + len });
                 }
             }
         }
@@ -34,19 +36,19 @@ pub(super) fn readings(text: &[u8], at: usize, f: &mut impl FnMut(Unit)) {
     }
 }
 
-fn percent_readings(text: &[u8], at: usize, f: &mut impl FnMut(Unit)) {
+fn percent_readings(text: &[u8], at: usize, f: &mut impl FnMut(SpelledCharacter)) {
     let Some(value) = hex_byte(text, at + 1) else { return };
-    f(Unit { value, len: 3 });
+    f(SpelledCharacter { value, len: 3 });
     if value == b'%'
         && let Some(value) = hex_byte(text, at + 3)
     {
-        f(Unit { value, len: 5 });
+        f(SpelledCharacter { value, len: 5 });
     }
 }
 
 /// The longest reading of the text at `at`: where several are possible, the one with the fewest characters.
-pub(super) fn longest(text: &[u8], at: usize) -> Option<Unit> {
-    let mut longest: Option<Unit> = None;
+pub(super) fn longest(text: &[u8], at: usize) -> Option<SpelledCharacter> {
+    let mut longest: Option<SpelledCharacter> = None;
     readings(text, at, &mut |unit| longest = longest.filter(|l| l.len > unit.len).or(Some(unit)));
     longest
 }
@@ -56,11 +58,11 @@ fn backslashes(text: &[u8], at: usize) -> usize {
 }
 
 /// What follows the backslash of an escape (RFC 8259, section 7). Beyond ASCII a letter is not one byte of a key.
-fn json_escape(rest: &[u8]) -> Option<Unit> {
+fn json_escape(rest: &[u8]) -> Option<SpelledCharacter> {
     let value = match rest.first()? {
         b'u' => {
             let value = (hex_byte(rest, 1)? == 0).then(|| hex_byte(rest, 3)).flatten()?;
-            return value.is_ascii().then_some(Unit { value, len: 5 });
+            return value.is_ascii().then_some(SpelledCharacter { value, len: 5 });
         }
         b'b' => 8,
         b'f' => 12,
@@ -70,7 +72,7 @@ fn json_escape(rest: &[u8]) -> Option<Unit> {
         c @ (b'"' | b'\'' | b'\\' | b'/') => *c,
         _ => return None,
     };
-    Some(Unit { value, len: 1 })
+    Some(SpelledCharacter { value, len: 1 })
 }
 
 fn hex_byte(text: &[u8], at: usize) -> Option<u8> {
@@ -134,7 +136,7 @@ pub(super) fn fold_before(text: &[u8], end: usize) -> Option<usize> {
     (end.saturating_sub(2 * LONGEST)..end).find(|at| fold(text, *at) == Some(end - at))
 }
 
-fn newline(text: &[u8], at: usize) -> Option<Unit> {
+fn newline(text: &[u8], at: usize) -> Option<SpelledCharacter> {
     longest(text, at).filter(|unit| matches!(unit.value, b'\n' | b'\r'))
 }
 
@@ -193,7 +195,7 @@ mod tests {
             (r"\u00e9", b'\\', 1),
             (r"\x", b'\\', 1),
         ] {
-            assert_eq!(longest(text.as_bytes(), 0), Some(Unit { value, len }), "{text}");
+            assert_eq!(longest(text.as_bytes(), 0), Some(SpelledCharacter { value, len }), "{text}");
         }
         assert_eq!(longest(b"", 0), None);
     }

@@ -45,6 +45,7 @@ impl Strength {
         self.bits.iter().sum()
     }
 
+    /// Whether the key is searched for.
     pub fn is_enough(&self) -> bool {
         self.total() >= ENOUGH
     }

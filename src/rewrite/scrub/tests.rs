@@ -1,8 +1,15 @@
+//! Keys in answers: found in each form, hidden in each kind of body, and never by less than a whole one.
+
+use super::alphabet::Alphabet;
+use super::strength::Strength;
 use super::*;
+use crate::memory::Plaintext;
+use crate::name::KeyName;
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE};
 use bytes::Bytes;
 use proptest::prelude::*;
+use std::sync::Arc;
 
 const KEY: &str = "sk-ant-api03-q8Zt2LwXv7RkYb5NcM1dJhGfPs9UaEi3oTzQxWnBrVyKlC4mD6";
 const HEX: &str = "9f86d081884c7d659a2feaa0c55ad015";
@@ -355,7 +362,7 @@ fn messages_are_scrubbed_one_by_one() {
         assert_eq!(shown(&out), shown(&want), "pieces of {piece}");
     }
     let mut messages = MessageScrub::new(&scrubber);
-    assert_eq!(messages.push(Bytes::from_static(&[1]), &mut Vec::new()), Err(Unreadable));
+    assert_eq!(messages.push(Bytes::from_static(&[1]), &mut Vec::new()), Err(CompressedMessage));
 }
 
 #[test]
@@ -364,7 +371,7 @@ fn other_keys_are_hidden_from_the_moment_they_are_there() {
     let before = scrubber(old.as_bytes(), 0);
     let mut body = before.body(Mask::Placeholder);
     let mut out = body.push(Bytes::from(format!("{old} {new} {}", &new[..10]))).to_vec();
-    let patterns = Patterns::new(vec![scrub_key("x", new.as_bytes(), 0), scrub_key("x", old.as_bytes(), 0)]);
+    let patterns = ScrubPatterns::new(vec![scrub_key("x", new.as_bytes(), 0), scrub_key("x", old.as_bytes(), 0)]);
     body.renew(Scrubber::with(Arc::new(patterns), before.hits().clone()));
     out.extend_from_slice(&body.push(Bytes::from(format!("{} {old} {new}", &new[10..]))));
     out.extend_from_slice(&body.finish());

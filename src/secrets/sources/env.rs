@@ -1,17 +1,17 @@
 //! Keys that came by the process's environment, which was emptied of them at the start.
 
-use crate::memory::{Environment, Plaintext};
+use crate::memory::{Plaintext, SealedEnvironment};
 use crate::name::KeyName;
 use crate::secrets::{Source, SourceError, value};
 use std::sync::Arc;
 
 pub struct EnvSource {
-    environment: Arc<Environment>,
+    environment: Arc<SealedEnvironment>,
     variable: String,
 }
 
 impl EnvSource {
-    pub fn new(environment: Arc<Environment>, variable: impl Into<String>) -> Self {
+    pub fn new(environment: Arc<SealedEnvironment>, variable: impl Into<String>) -> Self {
         Self { environment, variable: variable.into() }
     }
 }
@@ -38,7 +38,7 @@ mod tests {
 
     #[test]
     fn a_variable_gives_its_value_or_none() {
-        let env = Arc::new(Environment::from([("A", "sk-1\n"), ("B", ""), ("C", "a\nb"), ("E", "<<a_key>>")]));
+        let env = Arc::new(SealedEnvironment::from([("A", "sk-1\n"), ("B", ""), ("C", "a\nb"), ("E", "<<a_key>>")]));
         let load = |name| EnvSource::new(env.clone(), name).load().map(|v| v.map(|v| v.expose().to_vec()));
         assert_eq!(load("A"), Ok(Some(b"sk-1".to_vec())));
         assert_eq!(load("B"), Ok(None));

@@ -1,6 +1,7 @@
 //! Against servers on loopback, with the time in the test's hands.
 
 use super::*;
+use crate::policy::egress::AddressPolicy;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Bytes;
 use hyper::service::service_fn;
@@ -74,8 +75,13 @@ fn pool(dialer: Dialer) -> Arc<Pool<Full<Bytes>>> {
     Pool::new(dialer, tls)
 }
 
+fn dialer(network: &str) -> Dialer {
+    let private_addresses = [network.parse().unwrap()].into();
+    Dialer { addresses: AddressPolicy { private_addresses, ..AddressPolicy::default() }, proxy: None }
+}
+
 fn here() -> Arc<Pool<Full<Bytes>>> {
-    pool(Dialer { private_addresses: Arc::new(["127.0.0.0/8".parse().unwrap()]), ..Dialer::default() })
+    pool(dialer("127.0.0.0/8"))
 }
 
 fn request() -> Request<Full<Bytes>> {
@@ -231,7 +237,7 @@ async fn a_key_in_the_clear_takes_no_kept_connection_that_leads_beyond_this_mach
     };
     for (http2, wish) in [(false, Wish::Http1), (true, Wish::Http2), (false, Wish::Alone)] {
         let server = Server::start(http2).await;
-        let pool = pool(Dialer { private_addresses: ["0.0.0.0/0".parse().unwrap()].into(), ..Dialer::default() });
+        let pool = pool(dialer("0.0.0.0/0"));
         let origin = |ip: IpAddr| {
             let address = SocketAddr::new(ip, server.address.port());
             Origin::parse(Scheme::Http, &address.to_string()).unwrap()

@@ -10,7 +10,7 @@ pub use super::writer::{Care, Config, Durability};
 use super::writer::{Writer, removal};
 use super::{file::ChainFile, tidy};
 use crate::audit::AuditError;
-use crate::record::{Event, Previous, Record};
+use crate::record::{Event, PreviousFile, Record};
 pub use commit::Commit;
 use commit::{Due, Turn};
 use std::borrow::Borrow;
@@ -109,7 +109,7 @@ impl Log {
     }
 
     /// Where the chain stands: for an anchor elsewhere.
-    pub fn head(&self) -> Option<Previous> {
+    pub fn head(&self) -> Option<PreviousFile> {
         let writer = self.shared.writer();
         writer.file.as_ref().map(ChainFile::standing)
     }

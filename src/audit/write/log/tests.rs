@@ -9,7 +9,7 @@ use crate::audit::read::verify::{self, Proofs, Report, Verdict};
 use crate::audit::write::file;
 use crate::audit::write::sign::{self, Signer};
 use crate::audit::write::tidy::Keeping;
-use crate::chain::Head;
+use crate::chain::ChainHead;
 use crate::record::ExchangeInfo;
 use std::collections::HashSet;
 use std::io::{BufRead, BufReader, Write};
@@ -315,14 +315,14 @@ async fn signed(dir: &Path) -> Vec<PathBuf> {
     paths
 }
 
-fn checked(dir: &Path, anchors: &[Head]) -> Report {
+fn checked(dir: &Path, anchors: &[ChainHead]) -> Report {
     let checker = sign::Checker::new(&[PublicKey { key: signer().public(), since: None }]);
     verify::verify_all(&dir.join("audit"), &Proofs { anchors: anchors.to_vec(), checker }).unwrap()
 }
 
 /// The file again with other records, hashes and all, as somebody would write it who has no key.
 fn rewrite(path: &Path, change: impl Fn(&str) -> Option<String>) {
-    let (mut head, mut seq, mut out) = (Head::ZERO, 0, Vec::new());
+    let (mut head, mut seq, mut out) = (ChainHead::ZERO, 0, Vec::new());
     for line in std::fs::read_to_string(path).unwrap().lines() {
         let members = std::str::from_utf8(crate::chain::parts(line.as_bytes()).unwrap().members).unwrap();
         let Some(members) = change(members) else { continue };
@@ -376,7 +376,7 @@ async fn a_file_that_is_gone_is_missed_unless_its_removal_is_recorded() {
         paths.extend(log.path());
     }
     paths.dedup();
-    let gone = Previous { file: file::file_name(&paths[1]), head: "0".repeat(64) };
+    let gone = PreviousFile { file: file::file_name(&paths[1]), head: "0".repeat(64) };
     std::fs::remove_file(&paths[1]).unwrap();
     let missing = report(dir.path()).missing;
     assert_eq!(missing, [(gone.file.clone(), file::file_name(&paths[2]))]);

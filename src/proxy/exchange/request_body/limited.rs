@@ -1,7 +1,7 @@
 //! A request's body as it comes, in which no field may stand for a method or path that its head wouldn't be let with.
 
-use crate::policy::Limits;
-use crate::policy::forms::BodyWatch;
+use crate::policy::OverrideLimits;
+use crate::policy::body_overrides::BodyOverrideScan;
 use crate::proxy::refusal::{Refusal, RefusalKind};
 use bytes::Bytes;
 use http::HeaderMap;
@@ -13,19 +13,19 @@ use std::task::{Context, Poll, ready};
 /// A body that is watched for fields which override the method or path.
 pub(crate) struct LimitedBody {
     inner: Incoming,
-    watch: Option<Box<BodyWatch>>,
+    watch: Option<Box<BodyOverrideScan>>,
 }
 
 impl LimitedBody {
-    pub fn new(inner: Incoming, limits: &Limits, headers: &HeaderMap) -> Result<Self, Refusal> {
-        let watch = BodyWatch::new(limits, headers).map_err(forbidden)?;
+    pub fn new(inner: Incoming, limits: &OverrideLimits, headers: &HeaderMap) -> Result<Self, Refusal> {
+        let watch = BodyOverrideScan::new(limits, headers).map_err(forbidden)?;
         Ok(Self { inner, watch: watch.map(Box::new) })
     }
 }
 
 /// The same for a body all of which is there.
-pub(crate) fn check(body: &[u8], limits: &Limits, headers: &HeaderMap) -> Result<(), Refusal> {
-    let watch = BodyWatch::new(limits, headers).map_err(forbidden)?;
+pub(crate) fn check(body: &[u8], limits: &OverrideLimits, headers: &HeaderMap) -> Result<(), Refusal> {
+    let watch = BodyOverrideScan::new(limits, headers).map_err(forbidden)?;
     match watch.and_then(|mut watch| watch.push(body)) {
         Some(by) => Err(overriding(&by)),
         None => Ok(()),

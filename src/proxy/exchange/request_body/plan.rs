@@ -8,15 +8,15 @@ use super::passing::Passing;
 use super::rewriting::Rewriting;
 use crate::name::AgentName;
 use crate::policy::Permit;
-use crate::policy::decide::Use;
 use crate::proxy::exchange::authorization::{Authorization, BodyKeys};
 use crate::proxy::exchange::decode_budget::{DecodeBudget, Reservation};
 use crate::proxy::exchange::outcome::BodyProgress;
 use crate::proxy::limits::{HELD_AGAIN, PORTIONS_A_TURN};
 use crate::proxy::refusal::{Refusal, RefusalKind};
+use crate::record::KeyUse;
 use crate::rewrite::body::BodyRewriter;
 use crate::rewrite::coding::Coding;
-use crate::rewrite::decoded_body::Rewriter;
+use crate::rewrite::decoded_body::CodedBodyRewriter;
 use crate::rewrite::digests;
 use crate::rewrite::{BodyFault, BodyKey, Vocabulary};
 use crate::secrets::Keys;
@@ -43,7 +43,7 @@ impl Plan<'_> {
         came: Came,
         chunked: bool,
         progress: Arc<BodyProgress>,
-    ) -> Result<(RequestBody, Vec<Use>), Refusal> {
+    ) -> Result<(RequestBody, Vec<KeyUse>), Refusal> {
         let engine = BodyRewriter::new(self.vocabulary.clone(), headers.get(CONTENT_TYPE), self.body_keys());
         let inner = match came {
             Came::Whole(data, trailers) => {
@@ -65,7 +65,7 @@ impl Plan<'_> {
             let passing = Box::new(Passing { inner, counter: engine, authorization, progress });
             return Ok((RequestBody::Passing(passing), Vec::new()));
         }
-        let (engine, reservation) = self.opening(engine, codings(headers)?).open(Rewriter::new)?;
+        let (engine, reservation) = self.opening(engine, codings(headers)?).open(CodedBodyRewriter::new)?;
         headers.remove(CONTENT_LENGTH);
         headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
         if let Some(name) = digests::first(headers) {
@@ -83,7 +83,7 @@ impl Plan<'_> {
         trailers: Option<HeaderMap>,
         engine: BodyRewriter,
         progress: &Arc<BodyProgress>,
-    ) -> Result<(RequestBody, Vec<Use>), Refusal> {
+    ) -> Result<(RequestBody, Vec<KeyUse>), Refusal> {
         let codings = if self.permit.body().is_empty() { Vec::new() } else { codings(headers)? };
         let (mut held, uses) = hold(headers, data, trailers, self.opening(engine, codings), progress).await?;
         if !uses.is_empty() {
@@ -126,8 +126,8 @@ struct Opening<'a> {
 impl Opening<'_> {
     fn open(
         self,
-        open: impl FnOnce(BodyRewriter, &[Coding]) -> Result<Rewriter, BodyFault>,
-    ) -> Result<(Rewriter, Option<Reservation>), Refusal> {
+        open: impl FnOnce(BodyRewriter, &[Coding]) -> Result<CodedBodyRewriter, BodyFault>,
+    ) -> Result<(CodedBodyRewriter, Option<Reservation>), Refusal> {
         let reservation = if self.codings.is_empty() { None } else { Some(self.reservation()?) };
         Ok((open(self.engine, &self.codings)?, reservation))
     }
@@ -148,13 +148,12 @@ async fn hold(
     mut trailers: Option<HeaderMap>,
     opening: Opening<'_>,
     progress: &BodyProgress,
-) -> Result<(Held, Vec<Use>), Refusal> {
+) -> Result<(Held, Vec<KeyUse>), Refusal> {
     let most = opening.most;
-    let (engine, _reservation) = opening.open(Rewriter::of_whole)?;
+    let (engine, _reservation) = opening.open(CodedBodyRewriter::of_whole)?;
     let (engine, out) = rewritten(engine, came.clone(), most).await?;
     progress.kept.store(engine.kept(), Ordering::Relaxed);
-    let uses: Vec<Use> =
-        engine.uses().iter().map(|u| Use { key: u.key.clone(), place: u.place.clone(), count: u.count }).collect();
+    let uses = engine.uses().to_vec();
     let data = if uses.is_empty() { came.clone() } else { whole(out) };
     if !uses.is_empty() {
         for headers in [Some(&mut *headers), trailers.as_mut()].into_iter().flatten() {
@@ -167,7 +166,11 @@ async fn hold(
 }
 
 /// What a body comes to, in pieces, and what was done in it.
-async fn rewritten(mut engine: Rewriter, body: Bytes, most: u64) -> Result<(Rewriter, Vec<Bytes>), Refusal> {
+async fn rewritten(
+    mut engine: CodedBodyRewriter,
+    body: Bytes,
+    most: u64,
+) -> Result<(CodedBodyRewriter, Vec<Bytes>), Refusal> {
     let (mut out, mut length) = (Vec::new(), 0);
     engine.push(body, &mut out)?;
     for turn in 1.. {

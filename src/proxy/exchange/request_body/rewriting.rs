@@ -11,7 +11,7 @@ use crate::proxy::limits::PORTIONS_A_TURN;
 use crate::proxy::recorder::substitutions;
 use crate::proxy::refusal::{Refusal, RefusalKind};
 use crate::record::Operation;
-use crate::rewrite::decoded_body::Rewriter;
+use crate::rewrite::decoded_body::CodedBodyRewriter;
 use crate::rewrite::digests;
 use bytes::Bytes;
 use http::HeaderMap;
@@ -26,7 +26,7 @@ use std::task::{Context, Poll, ready};
 /// was asked whether it still may be.
 pub struct Rewriting {
     inner: LimitedBody,
-    engine: Rewriter,
+    engine: CodedBodyRewriter,
     ready: VecDeque<Bytes>,
     trailers: Option<HeaderMap>,
     ended: bool,
@@ -49,7 +49,7 @@ type Asking = Pin<Box<dyn Future<Output = Result<Renewed, Refusal>> + Send>>;
 impl Rewriting {
     pub(crate) fn new(
         inner: LimitedBody,
-        engine: Rewriter,
+        engine: CodedBodyRewriter,
         keys: BodyKeys,
         progress: Arc<BodyProgress>,
         reservation: Option<Reservation>,

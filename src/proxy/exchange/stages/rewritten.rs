@@ -5,7 +5,6 @@ use super::judged::{Transfer, Verdict};
 use super::opened::Opened;
 use crate::name::{Host, Origin};
 use crate::policy::Permit;
-use crate::policy::decide::Use;
 use crate::proxy::Ruleset;
 use crate::proxy::exchange::authorization::Authorization;
 use crate::proxy::exchange::current_scrubber::CurrentScrubber;
@@ -14,6 +13,7 @@ use crate::proxy::exchange::request_body::plan::Plan;
 use crate::proxy::exchange::response_body;
 use crate::proxy::exchange::websocket::handshake::Handshake;
 use crate::proxy::refusal::Refusal;
+use crate::record::KeyUse;
 use crate::rewrite::head;
 use crate::secrets::Keys;
 use http::header::HOST;
@@ -27,7 +27,7 @@ pub(crate) struct Rewritten<'c> {
     /// With the final head.
     pub request: Request<RequestBody>,
     /// The uses of keys in a body that was held.
-    pub body_uses: Vec<Use>,
+    pub body_uses: Vec<KeyUse>,
     pub decided: Decided,
     pub scrubber: CurrentScrubber,
 }

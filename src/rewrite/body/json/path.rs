@@ -4,27 +4,27 @@ use std::collections::HashMap;
 
 /// The pointers as a tree, so that one walk serves them all, and where in it the value at hand is.
 #[derive(Debug)]
-pub(crate) struct Path {
-    tree: Tree,
-    stack: Vec<Frame>,
+pub(crate) struct PointerPath {
+    tree: PointerTree,
+    stack: Vec<OpenValue>,
     /// The name being read, escapes and all; cut where it is longer than any that matters.
     name: Vec<u8>,
     here: Option<usize>,
 }
 
 #[derive(Debug)]
-struct Frame {
+struct OpenValue {
     /// The index of the element at hand; `None` in an object.
     index: Option<u64>,
     node: Option<usize>,
 }
 
-impl Path {
+impl PointerPath {
     /// `None` where no pointer asks for anything.
     pub fn new<'p>(pointers: impl Iterator<Item = &'p str>) -> Option<Self> {
-        let tree = Tree::new(pointers);
+        let tree = PointerTree::new(pointers);
         let asked = tree.nodes.len() > 1;
-        asked.then(|| Self { tree, stack: Vec::new(), name: Vec::new(), here: Some(Tree::ROOT) })
+        asked.then(|| Self { tree, stack: Vec::new(), name: Vec::new(), here: Some(PointerTree::ROOT) })
     }
 
     /// The pointer of the value at hand.
@@ -32,25 +32,29 @@ impl Path {
         self.tree.nodes.get(self.here?)?.pointer.as_deref()
     }
 
+    /// An array or object begins.
     pub fn open(&mut self, array: bool) {
         let node = self.here.take();
-        self.stack.push(Frame { index: array.then_some(0), node });
+        self.stack.push(OpenValue { index: array.then_some(0), node });
         if array {
             self.here = self.tree.element(node, 0);
         }
     }
 
+    /// The next element begins; in an object its name is told by [`Self::name`].
     pub fn comma(&mut self) {
-        let Some(Frame { index: Some(index), node }) = self.stack.last_mut() else { return };
+        let Some(OpenValue { index: Some(index), node }) = self.stack.last_mut() else { return };
         *index += 1;
         self.here = self.tree.element(*node, *index);
     }
 
+    /// More of a name, as it is written.
     pub fn name(&mut self, part: &[u8]) {
         let room = (self.tree.longest + 1).saturating_sub(self.name.len());
         self.name.extend(part.iter().take(room));
     }
 
+    /// The name has ended, and its value begins.
     pub fn close_name(&mut self) {
         let parent = self.stack.last().and_then(|frame| frame.node);
         // it ends with its closing quote, unless it was cut
@@ -59,15 +63,17 @@ impl Path {
         self.name.clear();
     }
 
+    /// An array or object has ended.
     pub fn close(&mut self) {
         self.stack.pop();
     }
 
     /// A text has ended; another may follow.
     pub fn end(&mut self) {
-        self.here = Some(Tree::ROOT);
+        self.here = Some(PointerTree::ROOT);
     }
 
+    /// How much of a name is kept, in bytes.
     #[cfg(test)]
     pub fn name_len(&self) -> usize {
         self.name.len()
@@ -75,24 +81,24 @@ impl Path {
 }
 
 #[derive(Debug)]
-struct Tree {
-    nodes: Vec<Node>,
+struct PointerTree {
+    nodes: Vec<PointerNode>,
     /// The longest name in any of them, escaped in the most verbose way.
     longest: usize,
 }
 
 #[derive(Debug, Default)]
-struct Node {
+struct PointerNode {
     children: HashMap<String, usize>,
     /// The pointer that ends here.
     pointer: Option<String>,
 }
 
-impl Tree {
+impl PointerTree {
     const ROOT: usize = 0;
 
     fn new<'p>(pointers: impl Iterator<Item = &'p str>) -> Self {
-        let mut tree = Self { nodes: vec![Node::default()], longest: 0 };
+        let mut tree = Self { nodes: vec![PointerNode::default()], longest: 0 };
         for pointer in pointers {
             let mut at = Self::ROOT;
             for token in pointer.split('/').skip(1) {
@@ -109,7 +115,7 @@ impl Tree {
         let new = self.nodes.len();
         let child = *self.nodes[at].children.entry(name).or_insert(new);
         if child == new {
-            self.nodes.push(Node::default());
+            self.nodes.push(PointerNode::default());
         }
         child
     }

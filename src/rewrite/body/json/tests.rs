@@ -1,16 +1,19 @@
 //! JSON by its tokens: against serde_json's parser, over any cuts.
 
-use super::tokens::MAX_DEPTH;
+use super::parser::MAX_SPACE;
+use super::path::PointerPath;
+use super::tokens::{JsonTokenizer, MAX_DEPTH};
 use super::*;
+use crate::rewrite::body::location::Match;
 use proptest::prelude::*;
 
 /// Whether the placeholder in a text is a whole value.
-fn whole(texts: Texts, text: &str, last: bool) -> Option<bool> {
+fn whole(texts: JsonTexts, text: &str, last: bool) -> Option<bool> {
     let start = text.find("<<").unwrap();
-    let mut walker = Walker::new(texts, std::iter::empty());
-    walker.advance(&text.as_bytes()[..start]);
-    match walker.sight(text.as_bytes(), &(start..start + 9), last) {
-        Match::More => None,
+    let mut parser = JsonParser::new(texts, std::iter::empty());
+    parser.advance(&text.as_bytes()[..start]);
+    match parser.locate(text.as_bytes(), &(start..start + 9), last) {
+        Match::Incomplete => None,
         Match::Location(location) => Some(location.whole),
     }
 }
@@ -37,13 +40,13 @@ fn a_whole_value_is_known_by_what_stands_around_it() {
         (r#"{"a":"<<x_key>>"  "#, None),
         (r#""<<x_key>>""#, None),
     ] {
-        assert_eq!(whole(Texts::Any, text, false), is_whole, "{text}");
+        assert_eq!(whole(JsonTexts::Any, text, false), is_whole, "{text}");
         if is_whole.is_none() {
-            assert_eq!(whole(Texts::Any, text, true), Some(!text.starts_with('{')), "{text}, and nothing more");
+            assert_eq!(whole(JsonTexts::Any, text, true), Some(!text.starts_with('{')), "{text}, and nothing more");
         }
     }
     let far = format!("[\"<<x_key>>\"{}", " ".repeat(MAX_SPACE));
-    assert_eq!(whole(Texts::Any, &far, false), Some(false));
+    assert_eq!(whole(JsonTexts::Any, &far, false), Some(false));
 }
 
 #[test]
@@ -62,16 +65,16 @@ fn a_string_alone_is_a_value_where_the_type_says_so() {
         ("[1][\"<<x_key>>\"]", false, true, true, true),
         ("[\"<<x_key>>\"]", true, true, true, true),
     ] {
-        let wanted = [(Texts::One, one), (Texts::Many, many), (Texts::Any, any), (Texts::Lines, lines)];
+        let wanted = [(JsonTexts::One, one), (JsonTexts::Many, many), (JsonTexts::Any, any), (JsonTexts::Lines, lines)];
         for (texts, is_whole) in wanted {
             assert_eq!(whole(texts, text, true), Some(is_whole), "{texts:?}: {text}");
         }
     }
 }
 
-/// The pointer at each `*` string, as the walker tells it when the text comes in pieces of `cut` bytes.
+/// The pointer at each `*` string, as the parser tells it when the text comes in pieces of `cut` bytes.
 fn pointers(pointers: &[&str], text: &str, cut: usize) -> Vec<String> {
-    let mut tokens = Tokens::new(Texts::Any, Path::new(pointers.iter().copied()));
+    let mut tokens = JsonTokenizer::new(JsonTexts::Any, PointerPath::new(pointers.iter().copied()));
     let mut told = Vec::new();
     let mut pieces = text.split('*').peekable();
     while let Some(piece) = pieces.next() {
@@ -120,7 +123,7 @@ fn depth_and_names_are_bounded() {
     assert_eq!(pointers(&["/a"], &deep(MAX_DEPTH), 7), ["/a"]);
     assert_eq!(pointers(&["/a"], &deep(MAX_DEPTH + 1), 7), ["-"]);
 
-    let mut tokens = Tokens::new(Texts::Any, Path::new(["/abc"].into_iter()));
+    let mut tokens = JsonTokenizer::new(JsonTexts::Any, PointerPath::new(["/abc"].into_iter()));
     tokens.advance(b"{\"");
     (0..1000).for_each(|_| tokens.advance(&[b'x'; 1000]));
     assert!(tokens.name_len() <= 19, "{}", tokens.name_len());
@@ -159,10 +162,10 @@ fn documents() -> impl Strategy<Value = serde_json::Value> {
 }
 
 /// Whether all of `text` is JSON, read in pieces of `cut` bytes.
-fn is_json(texts: Texts, text: &[u8], cut: usize) -> bool {
-    let mut walker = Walker::new(texts, ["/a"].into_iter());
-    text.chunks(cut).for_each(|piece| walker.advance(piece));
-    walker.is_whole()
+fn is_json(texts: JsonTexts, text: &[u8], cut: usize) -> bool {
+    let mut parser = JsonParser::new(texts, ["/a"].into_iter());
+    text.chunks(cut).for_each(|piece| parser.advance(piece));
+    parser.is_whole()
 }
 
 /// What serde_json says; `None` where it keeps to limits that JSON has not.
@@ -180,10 +183,10 @@ fn assert_agreement(text: &[u8], cut: usize) {
     let compound = |value: &serde_json::Value| value.is_array() || value.is_object();
     let compounds = !values.is_empty() && values.iter().all(compound);
     let said = text.escape_ascii();
-    assert_eq!(is_json(Texts::One, text, cut), compounds && values.len() == 1, "one: {said}");
-    assert_eq!(is_json(Texts::Many, text, cut), compounds, "many: {said}");
-    assert_eq!(is_json(Texts::Any, text, cut), compounds || values.len() == 1, "any: {said}");
-    assert!(!is_json(Texts::Lines, text, cut) || !values.is_empty(), "lines: {said}");
+    assert_eq!(is_json(JsonTexts::One, text, cut), compounds && values.len() == 1, "one: {said}");
+    assert_eq!(is_json(JsonTexts::Many, text, cut), compounds, "many: {said}");
+    assert_eq!(is_json(JsonTexts::Any, text, cut), compounds || values.len() == 1, "any: {said}");
+    assert!(!is_json(JsonTexts::Lines, text, cut) || !values.is_empty(), "lines: {said}");
 }
 
 #[test]
@@ -250,7 +253,7 @@ fn valid_is_what_the_grammar_says() {
         (b"[1] he said", false),
     ] {
         for cut in [1, 2, 3, 1000] {
-            assert_eq!(is_json(Texts::One, text, cut), valid, "{} in pieces of {cut}", text.escape_ascii());
+            assert_eq!(is_json(JsonTexts::One, text, cut), valid, "{} in pieces of {cut}", text.escape_ascii());
             assert_agreement(text, cut);
         }
     }
@@ -310,7 +313,7 @@ proptest! {
     fn the_first_fault_is_the_end_however_it_is_cut(text in mutated(), cut in 1..20usize) {
         // what a prefix is doesn't depend on how it came
         for end in 0..=text.len() {
-            let (mut uncut, mut pieces) = [(); 2].map(|()| Walker::new(Texts::Lines, std::iter::empty())).into();
+            let (mut uncut, mut pieces) = [(); 2].map(|()| JsonParser::new(JsonTexts::Lines, std::iter::empty())).into();
             uncut.advance(&text[..end]);
             text[..end].chunks(cut).for_each(|piece| pieces.advance(piece));
             prop_assert_eq!((uncut.is_lost(), uncut.is_whole()), (pieces.is_lost(), pieces.is_whole()));

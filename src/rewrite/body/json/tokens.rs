@@ -1,7 +1,7 @@
 //! The tokens of JSON (RFC 8259), read to the letter and over any cuts: up to the first fault it is JSON, and behind it nothing is.
 
-use super::lexemes::{Chars, Number, Read};
-use super::path::Path;
+use super::lexemes::{NumberState, StringRead, StringState, is_space};
+use super::path::PointerPath;
 
 /// Deeper than this is not followed, and so is no JSON here.
 pub(crate) const MAX_DEPTH: usize = 512;
@@ -11,7 +11,7 @@ const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
 /// What makes up all of a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Texts {
+pub(crate) enum JsonTexts {
     /// One object or array.
     One,
     /// Objects and arrays one after the other.
@@ -23,7 +23,7 @@ pub(crate) enum Texts {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
+enum TokenState {
     /// At the very beginning: so much of a byte order mark has gone by.
     Mark(usize),
     /// Outside of all values.
@@ -44,10 +44,10 @@ enum State {
     Next,
     /// In `true`, `false` or `null`: what is still to come of it.
     Literal(&'static [u8]),
-    Number(Number),
-    InName(Chars),
+    NumberState(NumberState),
+    InName(StringState),
     InString {
-        chars: Chars,
+        chars: StringState,
         /// Nothing but the opening quote has gone by.
         fresh: bool,
     },
@@ -55,31 +55,34 @@ enum State {
     Lost,
 }
 
+/// A streaming tokenizer, which keeps one bit for each open array or object.
 #[derive(Debug)]
-pub(crate) struct Tokens {
-    texts: Texts,
-    state: State,
+pub(crate) struct JsonTokenizer {
+    texts: JsonTexts,
+    state: TokenState,
     /// Of each that is open, whether it is an array.
     open: Vec<bool>,
     /// A value has begun.
     begun: bool,
-    path: Option<Path>,
+    path: Option<PointerPath>,
 }
 
-impl Tokens {
-    pub fn new(texts: Texts, path: Option<Path>) -> Self {
-        Self { texts, state: State::Mark(0), open: Vec::new(), begun: false, path }
+impl JsonTokenizer {
+    /// Nothing has gone by yet.
+    pub fn new(texts: JsonTexts, path: Option<PointerPath>) -> Self {
+        Self { texts, state: TokenState::Mark(0), open: Vec::new(), begun: false, path }
     }
 
+    /// Whether it was no JSON after all, or too deep.
     pub fn is_lost(&self) -> bool {
-        self.state == State::Lost
+        self.state == TokenState::Lost
     }
 
     /// Whether all that has gone by is JSON, and may end here.
     pub fn is_whole(&self) -> bool {
         let ended = match self.state {
-            State::Top { .. } => true,
-            State::Number(number) => self.open.is_empty() && number.may_end(),
+            TokenState::Top { .. } => true,
+            TokenState::NumberState(number) => self.open.is_empty() && number.may_end(),
             _ => false,
         };
         self.begun && ended
@@ -87,12 +90,12 @@ impl Tokens {
 
     /// Whether a string that is a value has just been opened.
     pub fn in_fresh_value(&self) -> bool {
-        matches!(self.state, State::InString { fresh: true, .. })
+        matches!(self.state, TokenState::InString { fresh: true, .. })
     }
 
     /// The pointer of the value at hand, if a binding names it.
     pub fn pointer(&self) -> Option<&str> {
-        self.path.as_ref().and_then(Path::pointer)
+        self.path.as_ref().and_then(PointerPath::pointer)
     }
 
     /// Whether `byte` may follow the value at hand, with these spaces between them.
@@ -102,7 +105,7 @@ impl Tokens {
             Some(false) => matches!(byte, b',' | b'}'),
             None => {
                 let begins = matches!(byte, b'{' | b'[' | b'"' | b'-' | b'0'..=b'9' | b't' | b'f' | b'n');
-                self.texts == Texts::Lines && spaces.contains(&b'\n') && begins
+                self.texts == JsonTexts::Lines && spaces.contains(&b'\n') && begins
             }
         }
     }
@@ -119,7 +122,7 @@ impl Tokens {
             match self.step(rest) {
                 Some(taken) => at += taken,
                 None => {
-                    self.state = State::Lost;
+                    self.state = TokenState::Lost;
                     self.open = Vec::new();
                     return;
                 }
@@ -131,62 +134,62 @@ impl Tokens {
     fn step(&mut self, rest: &[u8]) -> Option<usize> {
         let byte = *rest.first()?;
         match self.state {
-            State::Lost => None,
-            State::Mark(seen) => self.mark(seen, byte),
-            State::InString { chars, .. } => self.string(chars, rest),
-            State::InName(chars) => self.name(chars, rest),
-            State::Literal(expected) => self.literal(expected, byte),
-            State::Number(number) => match number.next(byte) {
+            TokenState::Lost => None,
+            TokenState::Mark(seen) => self.mark(seen, byte),
+            TokenState::InString { chars, .. } => self.string(chars, rest),
+            TokenState::InName(chars) => self.name(chars, rest),
+            TokenState::Literal(expected) => self.literal(expected, byte),
+            TokenState::NumberState(number) => match number.next(byte) {
                 Some(next) => {
-                    self.state = State::Number(next);
+                    self.state = TokenState::NumberState(next);
                     Some(1)
                 }
                 None if number.may_end() => self.close_value(false).map(|()| 0),
                 None => None,
             },
-            State::Top { .. } if byte == b'\n' && self.texts == Texts::Lines => {
-                self.state = State::Top { compound: true, scalar: true };
+            TokenState::Top { .. } if byte == b'\n' && self.texts == JsonTexts::Lines => {
+                self.state = TokenState::Top { compound: true, scalar: true };
                 Some(1)
             }
-            _ if super::is_space(byte) => Some(1),
+            _ if is_space(byte) => Some(1),
             _ => self.structure(byte).map(|()| 1),
         }
     }
 
     fn mark(&mut self, seen: usize, byte: u8) -> Option<usize> {
-        let scalar = matches!(self.texts, Texts::Any | Texts::Lines);
-        let top = State::Top { compound: true, scalar };
+        let scalar = matches!(self.texts, JsonTexts::Any | JsonTexts::Lines);
+        let top = TokenState::Top { compound: true, scalar };
         if seen == 0 && byte != BYTE_ORDER_MARK[0] {
             self.state = top;
             return Some(0);
         }
         let taken = BYTE_ORDER_MARK.get(seen).is_some_and(|expected| *expected == byte);
-        self.state = if seen + 1 == BYTE_ORDER_MARK.len() { top } else { State::Mark(seen + 1) };
+        self.state = if seen + 1 == BYTE_ORDER_MARK.len() { top } else { TokenState::Mark(seen + 1) };
         taken.then_some(1)
     }
 
-    fn string(&mut self, mut chars: Chars, rest: &[u8]) -> Option<usize> {
+    fn string(&mut self, mut chars: StringState, rest: &[u8]) -> Option<usize> {
         match chars.read(rest) {
-            Read::Fault => None,
-            Read::End(taken) => self.close_value(false).map(|()| taken),
-            Read::More(taken) => {
-                self.state = State::InString { chars, fresh: false };
+            StringRead::Fault => None,
+            StringRead::End(taken) => self.close_value(false).map(|()| taken),
+            StringRead::More(taken) => {
+                self.state = TokenState::InString { chars, fresh: false };
                 Some(taken)
             }
         }
     }
 
-    fn name(&mut self, mut chars: Chars, rest: &[u8]) -> Option<usize> {
+    fn name(&mut self, mut chars: StringState, rest: &[u8]) -> Option<usize> {
         let read = chars.read(rest);
         let (taken, state) = match read {
-            Read::Fault => return None,
-            Read::End(taken) => (taken, State::Colon),
-            Read::More(taken) => (taken, State::InName(chars)),
+            StringRead::Fault => return None,
+            StringRead::End(taken) => (taken, TokenState::Colon),
+            StringRead::More(taken) => (taken, TokenState::InName(chars)),
         };
         self.state = state;
         if let Some(path) = &mut self.path {
             path.name(rest.get(..taken).unwrap_or_default());
-            if state == State::Colon {
+            if state == TokenState::Colon {
                 path.close_name();
             }
         }
@@ -195,29 +198,29 @@ impl Tokens {
 
     fn literal(&mut self, expected: &'static [u8], byte: u8) -> Option<usize> {
         let more = expected.strip_prefix(&[byte])?;
-        self.state = State::Literal(more);
+        self.state = TokenState::Literal(more);
         if more.is_empty() { self.close_value(false).map(|()| 1) } else { Some(1) }
     }
 
     fn structure(&mut self, byte: u8) -> Option<()> {
         match (self.state, byte) {
-            (State::FirstValue | State::Next, b']') => self.close(true),
-            (State::FirstName | State::Next, b'}') => self.close(false),
-            (State::Next, b',') => {
-                self.path.iter_mut().for_each(Path::comma);
-                self.state = if *self.open.last()? { State::Value } else { State::Name };
+            (TokenState::FirstValue | TokenState::Next, b']') => self.close(true),
+            (TokenState::FirstName | TokenState::Next, b'}') => self.close(false),
+            (TokenState::Next, b',') => {
+                self.path.iter_mut().for_each(PointerPath::comma);
+                self.state = if *self.open.last()? { TokenState::Value } else { TokenState::Name };
                 Some(())
             }
-            (State::FirstName | State::Name, b'"') => {
-                self.state = State::InName(Chars::Plain);
+            (TokenState::FirstName | TokenState::Name, b'"') => {
+                self.state = TokenState::InName(StringState::Plain);
                 Some(())
             }
-            (State::Colon, b':') => {
-                self.state = State::Value;
+            (TokenState::Colon, b':') => {
+                self.state = TokenState::Value;
                 Some(())
             }
-            (State::Value | State::FirstValue, _) => self.value(byte),
-            (State::Top { compound, scalar }, _) => {
+            (TokenState::Value | TokenState::FirstValue, _) => self.value(byte),
+            (TokenState::Top { compound, scalar }, _) => {
                 let may = if matches!(byte, b'{' | b'[') { compound } else { scalar };
                 if may { self.value(byte) } else { None }
             }
@@ -231,42 +234,43 @@ impl Tokens {
         self.state = match byte {
             b'{' => self.open(false)?,
             b'[' => self.open(true)?,
-            b'"' => State::InString { chars: Chars::Plain, fresh: true },
-            b't' => State::Literal(b"rue"),
-            b'f' => State::Literal(b"alse"),
-            b'n' => State::Literal(b"ull"),
-            _ => State::Number(Number::begin(byte)?),
+            b'"' => TokenState::InString { chars: StringState::Plain, fresh: true },
+            b't' => TokenState::Literal(b"rue"),
+            b'f' => TokenState::Literal(b"alse"),
+            b'n' => TokenState::Literal(b"ull"),
+            _ => TokenState::NumberState(NumberState::begin(byte)?),
         };
         Some(())
     }
 
-    fn open(&mut self, array: bool) -> Option<State> {
+    fn open(&mut self, array: bool) -> Option<TokenState> {
         if self.open.len() == MAX_DEPTH {
             return None;
         }
         self.open.push(array);
         self.path.iter_mut().for_each(|path| path.open(array));
-        Some(if array { State::FirstValue } else { State::FirstName })
+        Some(if array { TokenState::FirstValue } else { TokenState::FirstName })
     }
 
     fn close(&mut self, array: bool) -> Option<()> {
         self.open.pop().filter(|open| *open == array)?;
-        self.path.iter_mut().for_each(Path::close);
+        self.path.iter_mut().for_each(PointerPath::close);
         self.close_value(true)
     }
 
     fn close_value(&mut self, compound: bool) -> Option<()> {
         if !self.open.is_empty() {
-            self.state = State::Next;
+            self.state = TokenState::Next;
             return Some(());
         }
-        self.path.iter_mut().for_each(Path::end);
-        self.state = State::Top { compound: compound && self.texts != Texts::One, scalar: false };
+        self.path.iter_mut().for_each(PointerPath::end);
+        self.state = TokenState::Top { compound: compound && self.texts != JsonTexts::One, scalar: false };
         Some(())
     }
 
+    /// How much of a name is kept, in bytes.
     #[cfg(test)]
     pub fn name_len(&self) -> usize {
-        self.path.as_ref().map_or(0, Path::name_len)
+        self.path.as_ref().map_or(0, PointerPath::name_len)
     }
 }

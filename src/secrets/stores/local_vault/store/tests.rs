@@ -1,11 +1,11 @@
 //! Vaults on a disk: kept, locked, damaged, and left by writers that were killed.
 
 use super::*;
-use crate::memory::Environment;
+use crate::memory::SealedEnvironment;
 use crate::secrets::EnvSource;
 
 fn password(text: &str) -> Lock {
-    Lock::Password(Arc::new(EnvSource::new(Arc::new(Environment::from([("P", text)])), "P")))
+    Lock::Password(Arc::new(EnvSource::new(Arc::new(SealedEnvironment::from([("P", text)])), "P")))
 }
 
 fn vault(dir: &Path, with: &str) -> Vault {

@@ -3,7 +3,7 @@
 //! Looked for in what servers read such fields from: forms, multipart, and the names at the top of JSON (Laravel). The
 //! search asks less than a parser would, and so finds a field however a parser may be brought to see it.
 
-use super::overrides::{Limits, name_of, value_of};
+use super::overrides::{OverrideLimits, name_of, value_of};
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue};
 use std::mem;
@@ -18,31 +18,31 @@ const DISPOSITION: &[u8] = b"content-disposition";
 
 /// The search through one body.
 #[derive(Debug)]
-pub struct BodyWatch {
-    limits: Limits,
-    readings: Vec<Reading>,
+pub struct BodyOverrideScan {
+    limits: OverrideLimits,
+    readings: Vec<BodyReading>,
 }
 
 /// How a server may read the body.
 #[derive(Debug)]
-enum Reading {
-    Form(Form),
-    Multipart(Multipart),
-    Json(Json),
+enum BodyReading {
+    Form(FormFields),
+    Multipart(MultipartFields),
+    Json(JsonFields),
 }
 
-impl BodyWatch {
+impl BodyOverrideScan {
     /// `None` where there is nothing to find.
     ///
     /// # Errors
     /// Says why a form can't be searched.
-    pub fn new(limits: &Limits, headers: &HeaderMap) -> Result<Option<Self>, String> {
+    pub fn new(limits: &OverrideLimits, headers: &HeaderMap) -> Result<Option<Self>, String> {
         if !limits.any() {
             return Ok(None);
         }
         let types = headers.get_all(CONTENT_TYPE).iter();
-        let readings: Vec<Reading> = types.filter_map(Reading::of).collect();
-        let is_form = readings.iter().any(|reading| !matches!(reading, Reading::Json(_)));
+        let readings: Vec<BodyReading> = types.filter_map(BodyReading::of).collect();
+        let is_form = readings.iter().any(|reading| !matches!(reading, BodyReading::Json(_)));
         if is_form && headers.get_all(CONTENT_ENCODING).iter().any(|coding| coding != "identity") {
             return Err("a coded form can't be searched for what stands for another method; send it uncoded".into());
         }
@@ -52,23 +52,23 @@ impl BodyWatch {
     /// Searches the next piece, before it goes on: what was found, as the agent wrote it.
     pub fn push(&mut self, piece: &[u8]) -> Option<String> {
         self.readings.iter_mut().find_map(|reading| match reading {
-            Reading::Form(form) => form.push(piece, &self.limits),
-            Reading::Multipart(multipart) => multipart.push(piece, &self.limits),
-            Reading::Json(json) => json.push(piece, &self.limits),
+            BodyReading::Form(form) => form.push(piece, &self.limits),
+            BodyReading::Multipart(multipart) => multipart.push(piece, &self.limits),
+            BodyReading::Json(json) => json.push(piece, &self.limits),
         })
     }
 }
 
-impl Reading {
+impl BodyReading {
     fn of(content_type: &HeaderValue) -> Option<Self> {
         let text = String::from_utf8_lossy(content_type.as_bytes()).to_ascii_lowercase();
         if text.contains("urlencoded") {
-            return Some(Self::Form(Form::default()));
+            return Some(Self::Form(FormFields::default()));
         }
         if text.contains("multipart/") {
-            return Some(Self::Multipart(Multipart::default()));
+            return Some(Self::Multipart(MultipartFields::default()));
         }
-        (text.contains("/json") || text.contains("+json")).then(|| Self::Json(Json::default()))
+        (text.contains("/json") || text.contains("+json")).then(|| Self::Json(JsonFields::default()))
     }
 }
 
@@ -78,14 +78,14 @@ fn told(name: &[u8]) -> String {
 
 /// `name=value&name=value`
 #[derive(Debug, Default)]
-struct Form {
+struct FormFields {
     name: Vec<u8>,
     value: Vec<u8>,
     in_value: bool,
 }
 
-impl Form {
-    fn push(&mut self, piece: &[u8], limits: &Limits) -> Option<String> {
+impl FormFields {
+    fn push(&mut self, piece: &[u8], limits: &OverrideLimits) -> Option<String> {
         for byte in piece {
             match byte {
                 b'&' | b';' => {
@@ -109,7 +109,7 @@ impl Form {
         self.is_forbidden(limits).then(|| told(&self.name))
     }
 
-    fn is_forbidden(&self, limits: &Limits) -> bool {
+    fn is_forbidden(&self, limits: &OverrideLimits) -> bool {
         self.in_value && limits.forbid(&name_of(&self.name), &value_of(&self.value))
     }
 }
@@ -122,9 +122,9 @@ fn keep(kept: &mut Vec<u8>, byte: u8, most: usize) {
 
 /// Lines, some of which are the heads of parts.
 #[derive(Debug, Default)]
-struct Multipart {
+struct MultipartFields {
     line: Vec<u8>,
-    kind: Line,
+    kind: PartLine,
     /// The head of this part so far, should it go on in the next line.
     disposition: Vec<u8>,
     /// The part has this name, and its value decides.
@@ -133,7 +133,7 @@ struct Multipart {
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-enum Line {
+enum PartLine {
     #[default]
     Begun,
     Disposition,
@@ -141,8 +141,8 @@ enum Line {
     Other,
 }
 
-impl Multipart {
-    fn push(&mut self, piece: &[u8], limits: &Limits) -> Option<String> {
+impl MultipartFields {
+    fn push(&mut self, piece: &[u8], limits: &OverrideLimits) -> Option<String> {
         for byte in piece {
             let after_return = mem::replace(&mut self.after_return, *byte == b'\r');
             match byte {
@@ -163,31 +163,31 @@ impl Multipart {
 
     fn take(&mut self, byte: u8) {
         match self.kind {
-            Line::Other => {}
-            Line::Value => keep(&mut self.line, byte, MAX_VALUE),
-            Line::Disposition => self.line.push(byte),
-            Line::Begun if self.line.is_empty() && matches!(byte, b' ' | b'\t') => {
+            PartLine::Other => {}
+            PartLine::Value => keep(&mut self.line, byte, MAX_VALUE),
+            PartLine::Disposition => self.line.push(byte),
+            PartLine::Begun if self.line.is_empty() && matches!(byte, b' ' | b'\t') => {
                 // a line that is folded goes on; elsewhere a space before the name is none to lenient parsers
                 if !self.disposition.is_empty() {
-                    (self.line, self.kind) = (mem::take(&mut self.disposition), Line::Disposition);
+                    (self.line, self.kind) = (mem::take(&mut self.disposition), PartLine::Disposition);
                     self.line.push(b' ');
                 }
             }
-            Line::Begun => {
+            PartLine::Begun => {
                 self.line.push(byte);
                 if !DISPOSITION.starts_with(&self.line) {
-                    self.kind = Line::Other;
+                    self.kind = PartLine::Other;
                 } else if self.line.len() == DISPOSITION.len() {
-                    self.kind = Line::Disposition;
+                    self.kind = PartLine::Disposition;
                 }
             }
         }
     }
 
-    fn end_line(&mut self, limits: &Limits) -> Option<String> {
+    fn end_line(&mut self, limits: &OverrideLimits) -> Option<String> {
         let (line, kind) = (mem::take(&mut self.line), mem::take(&mut self.kind));
         match kind {
-            Line::Disposition => {
+            PartLine::Disposition => {
                 let names = names(&line);
                 if let Some(name) = names.iter().find(|name| limits.forbid(name, b"")) {
                     return Some(told(name.as_bytes()));
@@ -195,25 +195,25 @@ impl Multipart {
                 self.name = names.into_iter().next();
                 self.disposition = line;
             }
-            Line::Begun if line.is_empty() => {
+            PartLine::Begun if line.is_empty() => {
                 // the part's head is over, and its value begins
                 self.disposition.clear();
-                self.kind = if self.name.is_some() { Line::Value } else { Line::Begun };
+                self.kind = if self.name.is_some() { PartLine::Value } else { PartLine::Begun };
             }
-            Line::Value => {
+            PartLine::Value => {
                 self.line = line;
                 self.kind = kind;
                 let found = self.value_is_forbidden(limits);
-                (self.line, self.kind, self.name) = (Vec::new(), Line::Begun, None);
+                (self.line, self.kind, self.name) = (Vec::new(), PartLine::Begun, None);
                 return found;
             }
-            Line::Begun | Line::Other => self.disposition.clear(),
+            PartLine::Begun | PartLine::Other => self.disposition.clear(),
         }
         None
     }
 
-    fn value_is_forbidden(&self, limits: &Limits) -> Option<String> {
-        let name = self.name.as_deref().filter(|_| self.kind == Line::Value)?;
+    fn value_is_forbidden(&self, limits: &OverrideLimits) -> Option<String> {
+        let name = self.name.as_deref().filter(|_| self.kind == PartLine::Value)?;
         limits.forbid(name, &self.line).then(|| told(name.as_bytes()))
     }
 }
@@ -263,7 +263,7 @@ fn quoted(quote: u8, text: &[u8]) -> Vec<u8> {
 
 /// The names at the top of an object.
 #[derive(Debug, Default)]
-struct Json {
+struct JsonFields {
     depth: usize,
     in_string: bool,
     escaped: bool,
@@ -271,8 +271,8 @@ struct Json {
     string: Vec<u8>,
 }
 
-impl Json {
-    fn push(&mut self, piece: &[u8], limits: &Limits) -> Option<String> {
+impl JsonFields {
+    fn push(&mut self, piece: &[u8], limits: &OverrideLimits) -> Option<String> {
         for byte in piece {
             if self.in_string {
                 self.take(*byte);

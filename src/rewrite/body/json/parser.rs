@@ -1,31 +1,28 @@
 //! Where in a JSON text a placeholder stands: whether it is a whole string value, and at which pointer.
 
-mod lexemes;
-mod path;
-mod tokens;
-
-pub(crate) use tokens::Texts;
-
-use super::format::{EscapeStyle, Location, Match};
-use path::Path;
+use super::lexemes::is_space;
+use super::path::PointerPath;
+use super::tokens::{JsonTexts, JsonTokenizer};
+use crate::rewrite::body::escape::EscapeStyle;
+use crate::rewrite::body::location::{Location, Match};
 use std::ops::Range;
-use tokens::Tokens;
 
 /// So much space after a string is waited for, to see what follows it.
-const MAX_SPACE: usize = 4096;
+pub(super) const MAX_SPACE: usize = 4096;
 
 /// JSON as far as it is valid to the letter.
 #[derive(Debug)]
-pub(crate) struct Walker {
-    tokens: Tokens,
+pub(crate) struct JsonParser {
+    tokens: JsonTokenizer,
 }
 
-impl Walker {
+impl JsonParser {
     /// `pointers` are those that bindings ask for.
-    pub fn new<'p>(texts: Texts, pointers: impl Iterator<Item = &'p str>) -> Self {
-        Self { tokens: Tokens::new(texts, Path::new(pointers)) }
+    pub fn new<'p>(texts: JsonTexts, pointers: impl Iterator<Item = &'p str>) -> Self {
+        Self { tokens: JsonTokenizer::new(texts, PointerPath::new(pointers)) }
     }
 
+    /// These bytes have gone by.
     pub fn advance(&mut self, bytes: &[u8]) {
         self.tokens.advance(bytes);
     }
@@ -40,10 +37,11 @@ impl Walker {
         self.tokens.is_lost()
     }
 
-    pub fn sight(&self, hay: &[u8], at: &Range<usize>, last: bool) -> Match<'_> {
-        let Some(whole) = self.whole_value(hay, at.end, last) else { return Match::More };
+    /// Where the placeholder at `at` stands, all bytes before which have gone by; `last` says that nothing follows `hay`.
+    pub fn locate(&self, hay: &[u8], at: &Range<usize>, last: bool) -> Match<'_> {
+        let Some(whole) = self.whole_value(hay, at.end, last) else { return Match::Incomplete };
         let pointer = self.tokens.pointer().filter(|_| whole);
-        Match::Location(Location { whole, field: None, pointer, dress: EscapeStyle::Json })
+        Match::Location(Location { whole, field: None, pointer, escape: EscapeStyle::Json })
     }
 
     /// Whether what ends at `end` is all of a string, and the string a value. `None` where the bytes end before that is known.
@@ -64,10 +62,3 @@ impl Walker {
         }
     }
 }
-
-pub(crate) fn is_space(b: u8) -> bool {
-    matches!(b, b' ' | b'\t' | b'\n' | b'\r')
-}
-
-#[cfg(test)]
-mod tests;

@@ -1,11 +1,16 @@
 //! Bodies of every kind, cut everywhere.
 
-mod laws;
+mod properties;
 
-use super::escape::Misfit;
 use super::*;
 use crate::memory::Plaintext;
 use crate::place::Place;
+use crate::rewrite::finder::Vocabulary;
+use bytes::Bytes;
+use escape::UnwritableReason;
+use http::HeaderValue;
+use ledger::{BodyFault, BodyKey};
+use std::sync::Arc;
 
 /// Name, places parted by `|`, and value; an empty value can't be had.
 fn keys(texts: &[(&str, &str, &str)]) -> Vec<BodyKey> {
@@ -294,7 +299,7 @@ fn fields_of_a_multipart_body_are_replaced() {
     check(MULTIPART, &keys, &body("<<x_key>>\r\n", "<<y_key>>!"), &body("<<x_key>>\r\n", "<<y_key>>!"), "", 5);
     let bad = self::keys(&[("x", "body", "v\r\n--b--")]);
     let fault = everywhere(MULTIPART, &bad, body("<<x_key>>", "").as_bytes()).fault;
-    assert!(matches!(fault, Some(BodyFault::Unfit(unfit)) if unfit.why == Misfit::Boundary));
+    assert!(matches!(fault, Some(BodyFault::Unwritable(unwritable)) if unwritable.why == UnwritableReason::Boundary));
 }
 
 #[test]
@@ -408,8 +413,8 @@ fn no_more_is_held_back_than_could_become_a_placeholder() {
         rewriter.push(Bytes::from_static(b"["), &mut out).unwrap();
         for chunk in text.as_bytes().chunks(1000) {
             rewriter.push(Bytes::copy_from_slice(chunk), &mut out).unwrap();
-            let Stage::Stream(stream) = &rewriter.stage else { panic!("it has keys") };
-            assert!(stream.held.len() <= 4200, "{}", stream.held.len());
+            let held = rewriter.held_len().expect("it has keys");
+            assert!(held <= 4200, "{held}");
         }
     }
 }

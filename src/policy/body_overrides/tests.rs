@@ -7,8 +7,8 @@ const FORM: &str = "application/x-www-form-urlencoded";
 const MULTIPART: &str = "multipart/form-data; boundary=b";
 const JSON: &str = "application/json";
 
-fn limits() -> Limits {
-    let mut limits = Limits::default();
+fn limits() -> OverrideLimits {
+    let mut limits = OverrideLimits::default();
     limits.methods(&[Method::GET, Method::POST]);
     limits
 }
@@ -19,7 +19,7 @@ fn headers(content_type: &'static str) -> HeaderMap {
 
 /// Whether anything is found in the body, cut in two at `cut`.
 fn found(content_type: &'static str, body: &str, cut: usize) -> bool {
-    let mut watch = BodyWatch::new(&limits(), &headers(content_type)).unwrap().unwrap();
+    let mut watch = BodyOverrideScan::new(&limits(), &headers(content_type)).unwrap().unwrap();
     let (first, second) = body.as_bytes().split_at(cut);
     watch.push(first).is_some() || watch.push(second).is_some()
 }
@@ -66,12 +66,14 @@ fn a_field_is_found_however_it_is_written_and_cut() {
 
 #[test]
 fn only_what_servers_read_fields_from_is_searched() {
-    let watch = |limits: &Limits, headers: &HeaderMap| BodyWatch::new(limits, headers).map(|watch| watch.is_some());
-    assert_eq!(watch(&Limits::default(), &headers(FORM)), Ok(false), "without limits");
+    let watch = |limits: &OverrideLimits, headers: &HeaderMap| {
+        BodyOverrideScan::new(limits, headers).map(|watch| watch.is_some())
+    };
+    assert_eq!(watch(&OverrideLimits::default(), &headers(FORM)), Ok(false), "without limits");
     assert_eq!(watch(&limits(), &HeaderMap::new()), Ok(false));
     for (content_type, searched) in [
         (FORM, true),
-        ("Application/X-WWW-Form-URLEncoded; charset=utf-8", true),
+        ("Application/X-WWW-FormFields-URLEncoded; charset=utf-8", true),
         (MULTIPART, true),
         (JSON, true),
         ("application/vnd.api+json", true),

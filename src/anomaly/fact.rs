@@ -1,0 +1,50 @@
+//! The part of a record that says whether something is unusual, borrowed from it.
+
+use crate::record::{Event, KeyRef, Record};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// What a record says that matters here.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Fact<'a> {
+    /// Seconds since 1970.
+    pub second: u64,
+    pub event: Option<Event>,
+    pub key: Option<&'a str>,
+    pub exchange: &'a str,
+    pub agent: &'a str,
+    pub host: &'a str,
+    pub status: Option<u64>,
+    pub success: Option<bool>,
+    pub bytes_in: u64,
+    /// How often, for what is counted.
+    pub count: u64,
+    /// Of a key that was hidden: the request had brought no placeholder of it.
+    pub unrequested: bool,
+}
+
+/// In a record of a key that was hidden: the request had brought no placeholder of it.
+pub const UNREQUESTED: &str = "unrequested";
+
+impl<'a> From<&'a Record> for Fact<'a> {
+    fn from(record: &'a Record) -> Self {
+        let info = record.info.as_deref();
+        Fact {
+            second: seconds(record.at),
+            event: Some(record.event),
+            key: record.key_ref.as_ref().and_then(KeyRef::key),
+            exchange: info.map_or("", |s| &s.exchange),
+            agent: info.map_or("", |s| s.agent.as_str()),
+            host: info.map_or("", |s| &s.host),
+            status: record.status.map(u64::from),
+            success: record.success,
+            bytes_in: record.bytes_in.unwrap_or(0),
+            count: record.count.unwrap_or(0),
+            unrequested: record.error.as_deref() == Some(UNREQUESTED),
+        }
+    }
+}
+
+/// Whole seconds since 1970; a time before that is its beginning.
+pub(super) fn seconds(at: SystemTime) -> u64 {
+    at.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
