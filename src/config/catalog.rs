@@ -39,7 +39,7 @@ pub fn provider(name: &str) -> Option<&'static Provider> {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Entry {
+struct ProviderEntry {
     title: String,
     #[serde(default)]
     model: bool,
@@ -52,11 +52,11 @@ struct Entry {
 }
 
 fn parse(text: &str) -> Result<Vec<Provider>, String> {
-    let entries: BTreeMap<String, Entry> = toml::from_str(text).map_err(|e| e.to_string())?;
+    let entries: BTreeMap<String, ProviderEntry> = toml::from_str(text).map_err(|e| e.to_string())?;
     entries.into_iter().map(|(name, entry)| provider_of(&name, entry)).collect()
 }
 
-fn provider_of(name: &str, entry: Entry) -> Result<Provider, String> {
+fn provider_of(name: &str, entry: ProviderEntry) -> Result<Provider, String> {
     Ok(Provider {
         name: name.parse().map_err(|e| format!("{name}: {e}"))?,
         title: entry.title,
