@@ -3,7 +3,7 @@
 //!
 //! HTTP/2 can't have this, since it codes its heads: there a connection that carried a key is closed when it idles.
 
-use super::dial::Peer;
+use super::dial::AllowedPeer;
 use crate::memory::Plaintext;
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Request, Uri};
@@ -19,7 +19,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 #[derive(Clone)]
 pub struct CarriesKey {
     /// Whom alone it may be sent to.
-    pub peer: Peer,
+    pub peer: AllowedPeer,
     /// The target is a secret as a whole; of headers, those that are marked sensitive are.
     pub in_target: bool,
     /// Asked whenever the request is about to be sent: a connection may have been long in coming.
@@ -320,7 +320,7 @@ mod tests {
         let request =
             Request::get(TARGET).header("authorization", secret("Bearer sk-secret")).header("x-plain", "seen");
         let request = request.header("x-two", secret("one-secret")).header("x-two", secret("two-secret"));
-        let carries = CarriesKey { peer: Peer::Any, in_target: true, may_go: Arc::new(|| true) };
+        let carries = CarriesKey { peer: AllowedPeer::Any, in_target: true, may_go: Arc::new(|| true) };
         request.extension(carries).body(()).unwrap()
     }
 

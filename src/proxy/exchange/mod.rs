@@ -26,9 +26,9 @@ use crate::rewrite::BodyKey;
 use crate::rewrite::head::{self, HeadHits};
 use crate::secrets::Keys;
 use crate::upstream::UpstreamError;
-use crate::upstream::dial::Peer;
+use crate::upstream::dial::AllowedPeer;
 use crate::upstream::head_injection::CarriesKey;
-use crate::upstream::pool::Wish;
+use crate::upstream::protocol::ProtocolPreference;
 use authorization::{Authorization, Caller, Value};
 use bytes::Bytes;
 use conn::Conn;
@@ -131,7 +131,7 @@ async fn forward(
     let (mut parts, body) = request.into_parts();
     let (http, has_body) = (version(parts.version), !body.is_end_stream());
     let handshake = Handshake::asked(&parts, has_body)?;
-    let wish = if handshake.is_some() { Wish::Alone } else { wish(&parts) };
+    let wish = if handshake.is_some() { ProtocolPreference::Dedicated } else { wish(&parts) };
     let chunked = headers::request(&mut parts.headers);
     parts.headers.remove(headers::LOCUM_TOOL);
     let expects = parts.version == Version::HTTP_11 && has_body && expects_word(&parts.headers);
@@ -277,17 +277,17 @@ async fn opened(
 fn carries_key(permit: &Permit, authorization: &Arc<Authorization>, progress: &Arc<BodyProgress>) -> CarriesKey {
     let (authorization, progress) = (authorization.clone(), progress.clone());
     CarriesKey {
-        peer: if permit.on_loopback_only() { Peer::Loopback } else { Peer::Any },
+        peer: if permit.on_loopback_only() { AllowedPeer::Loopback } else { AllowedPeer::Any },
         in_target: permit.uses().iter().any(|u| u.place.in_target()),
         may_go: Arc::new(move || authorization.head_holds().inspect_err(|fault| progress.set_fault(fault)).is_ok()),
     }
 }
 
-fn wish(parts: &Parts) -> Wish {
+fn wish(parts: &Parts) -> ProtocolPreference {
     match parts.version {
-        Version::HTTP_2 if headers::grpc(&parts.headers).is_some() => Wish::Http2,
-        Version::HTTP_2 => Wish::Any,
-        _ => Wish::Http1,
+        Version::HTTP_2 if headers::grpc(&parts.headers).is_some() => ProtocolPreference::Http2,
+        Version::HTTP_2 => ProtocolPreference::Either,
+        _ => ProtocolPreference::Http1,
     }
 }
 

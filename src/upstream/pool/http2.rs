@@ -1,39 +1,33 @@
-//! An HTTP/2 connection, what goes on on it, and one exchange's part in that.
+//! An HTTP/2 connection that exchanges share, and one exchange's part in it.
 
-use super::{IDLE, IDLE_WITH_KEY, Line};
+use super::limits::{CONNECTION_WINDOW, IDLE, IDLE_WITH_KEY, MAX_HEADER_LIST, MAX_STREAMS, STREAM_WINDOW};
 use hyper::client::conn::http2::{Builder, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-/// How much an upstream may send of one body that nobody reads.
-const STREAM_WINDOW: u32 = 1 << 20;
-/// Exchanges that share one connection. Their windows all fit into the connection's: bodies that nobody reads must not
-/// hold up the others.
-const SHARERS: usize = 32;
-const WINDOW: u32 = STREAM_WINDOW * SHARERS as u32;
-
 pub(super) fn builder() -> Builder<TokioExecutor> {
     let mut builder = Builder::new(TokioExecutor::new());
     builder
         .timer(TokioTimer::new())
         .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(WINDOW)
-        .max_header_list_size(64 * 1024);
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_header_list_size(MAX_HEADER_LIST);
     builder
 }
 
-pub(super) struct Shared<B> {
-    send: SendRequest<B>,
+/// An HTTP/2 connection of the pool.
+pub(super) struct Http2Connection<B> {
+    pub send: SendRequest<B>,
     pub ip: IpAddr,
-    load: Arc<Load>,
+    streams: Arc<StreamCounter>,
 }
 
-impl<B> Shared<B> {
+impl<B> Http2Connection<B> {
     pub fn new(send: SendRequest<B>, ip: IpAddr) -> Self {
-        let streams = Streams { under_way: 0, had_key: false, idle_since: Instant::now() };
-        Self { send, ip, load: Arc::new(Load(Mutex::new(streams))) }
+        let streams = StreamCounts { under_way: 0, had_key: false, idle_since: Instant::now() };
+        Self { send, ip, streams: Arc::new(StreamCounter(Mutex::new(streams))) }
     }
 
     pub fn is_open(&self) -> bool {
@@ -41,33 +35,33 @@ impl<B> Shared<B> {
     }
 
     pub fn has_room(&self) -> bool {
-        self.load.streams().under_way < SHARERS
+        self.streams.lock().under_way < MAX_STREAMS
     }
 
-    /// For one exchange more.
-    pub fn line(&self) -> Line<B> {
-        self.load.streams().under_way += 1;
-        let stream = Stream { load: self.load.clone(), ended_well: false };
-        Line::Http2(self.send.clone(), self.ip, stream)
+    /// Counts one exchange more.
+    pub fn stream(&self) -> Http2Stream {
+        self.streams.lock().under_way += 1;
+        Http2Stream { streams: self.streams.clone(), ended_well: false }
     }
 
     /// Since when nothing has been under way.
     pub fn idle_since(&self) -> Option<Instant> {
-        let streams = self.load.streams();
+        let streams = self.streams.lock();
         (streams.under_way == 0).then_some(streams.idle_since)
     }
 
     /// Whether it has idled for longer than it may.
     pub fn is_over(&self, now: Instant) -> bool {
-        let streams = self.load.streams();
+        let streams = self.streams.lock();
         let limit = if streams.had_key { IDLE_WITH_KEY } else { IDLE };
         streams.under_way == 0 && now.saturating_duration_since(streams.idle_since) >= limit
     }
 }
 
-struct Load(Mutex<Streams>);
+/// The streams of one connection, counted by the connection and by each of them.
+struct StreamCounter(Mutex<StreamCounts>);
 
-struct Streams {
+struct StreamCounts {
     under_way: usize,
     /// A key went over it, or came back on it.
     had_key: bool,
@@ -75,21 +69,21 @@ struct Streams {
     idle_since: Instant,
 }
 
-impl Load {
-    fn streams(&self) -> MutexGuard<'_, Streams> {
+impl StreamCounter {
+    fn lock(&self) -> MutexGuard<'_, StreamCounts> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// One exchange on an HTTP/2 connection.
-pub(super) struct Stream {
-    load: Arc<Load>,
+/// One exchange on an HTTP/2 connection; ends when it is dropped.
+pub(super) struct Http2Stream {
+    streams: Arc<StreamCounter>,
     ended_well: bool,
 }
 
-impl Stream {
+impl Http2Stream {
     pub fn carries_key(&self) {
-        self.load.streams().had_key = true;
+        self.streams.lock().had_key = true;
     }
 
     pub fn end_well(&mut self) {
@@ -97,9 +91,9 @@ impl Stream {
     }
 }
 
-impl Drop for Stream {
+impl Drop for Http2Stream {
     fn drop(&mut self) {
-        let mut streams = self.load.streams();
+        let mut streams = self.streams.lock();
         streams.under_way = streams.under_way.saturating_sub(1);
         streams.had_key |= !self.ended_well;
         streams.idle_since = Instant::now();
