@@ -136,6 +136,27 @@ pub fn turn(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
+/// What `find` finds, else what `make` makes: made once, however many processes come at a time. `lock` is a file that they
+/// share, and `locked` says what it means that it can't be had.
+///
+/// # Errors
+/// When the lock can't be had, or `find` or `make` fails.
+pub fn found_or_made<T, E>(
+    lock: &Path,
+    locked: impl FnOnce(io::Error) -> E,
+    find: impl Fn() -> Result<Option<T>, E>,
+    make: impl FnOnce() -> Result<T, E>,
+) -> Result<T, E> {
+    if let Some(found) = find()? {
+        return Ok(found);
+    }
+    let _turn = turn(lock).map_err(locked)?;
+    match find()? {
+        Some(found) => Ok(found),
+        None => make(),
+    }
+}
+
 /// The folder that `path` is in.
 pub fn folder(path: &Path) -> &Path {
     path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))

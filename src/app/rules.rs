@@ -7,7 +7,7 @@ use crate::config::settings::{Egress, Intercept, Settings};
 use crate::policy::{Rules, decide};
 use crate::proxy::Ruleset;
 use crate::rewrite::Vocabulary;
-use crate::secrets::{SecretBackends, Table};
+use crate::secrets::{KeyTable, SecretBackends};
 use std::sync::Arc;
 
 /// The rules that a service with these settings would follow, without anything being opened or bound.
@@ -34,6 +34,6 @@ pub(super) fn ruleset(settings: &Settings, active: &[&KeySetting], given: &CliPa
         uids: settings.proxy.uids.iter().copied().chain([rustix::process::geteuid().as_raw()]).collect(),
         intercept_bound_only: settings.proxy.intercept == Intercept::Bound,
         prefixes: active.iter().map(|k| (k.name.clone(), k.prefixes.clone())).collect(),
-        keys: Table::default(),
+        keys: KeyTable::default(),
     })
 }

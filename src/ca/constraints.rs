@@ -109,7 +109,7 @@ fn written(subtree: &Subtree) -> GeneralSubtree {
 
 /// What a certificate says of the names below it, whoever made it.
 #[derive(Debug, Default)]
-pub(super) struct Limits {
+pub(super) struct NameLimits {
     permitted: Vec<Base>,
     excluded: Vec<Base>,
 }
@@ -120,7 +120,7 @@ enum Base {
     Ip { address: Vec<u8>, mask: Vec<u8> },
 }
 
-impl Limits {
+impl NameLimits {
     /// `None` where it has no constraints.
     pub fn of(certificate: &X509Certificate<'_>) -> Result<Option<Self>, String> {
         let found = certificate.name_constraints().map_err(|e| format!("its name constraints can't be read: {e}"))?;
@@ -210,9 +210,9 @@ mod tests {
         Subtree::Dns(name.into())
     }
 
-    fn limits(permitted: &[&str], excluded: &[&str]) -> Limits {
+    fn limits(permitted: &[&str], excluded: &[&str]) -> NameLimits {
         let bases = |names: &[&str]| names.iter().map(|n| Base::read(&GeneralName::DNSName(n)).unwrap()).collect();
-        Limits { permitted: bases(permitted), excluded: bases(excluded) }
+        NameLimits { permitted: bases(permitted), excluded: bases(excluded) }
     }
 
     #[test]
@@ -233,7 +233,7 @@ mod tests {
         ] {
             assert_eq!(limits(permitted, excluded).allow(&dns(name)), allowed, "{permitted:?} {excluded:?} {name}");
         }
-        let addresses_alone = Limits {
+        let addresses_alone = NameLimits {
             permitted: vec![Base::read(&GeneralName::IPAddress(&[10, 0, 0, 0, 255, 0, 0, 0])).unwrap()],
             excluded: Vec::new(),
         };

@@ -14,7 +14,7 @@ use crate::policy::rule::HostPattern;
 use crate::policy::{Agents, Rules};
 use crate::record::{Event, ExchangeInfo, KeyRef, Operation, Record};
 use crate::rewrite::Vocabulary;
-use crate::secrets::{Secrets, Table};
+use crate::secrets::{KeyTable, Secrets};
 use crate::upstream::pool::Pool;
 use arc_swap::ArcSwap;
 use foldhash::fast::RandomState;
@@ -58,7 +58,7 @@ pub struct Ruleset {
     /// What each key's values are known to begin with: that much of them is no secret.
     pub prefixes: HashMap<KeyName, Vec<String>, RandomState>,
     /// The keys that the rules are about.
-    pub keys: Table,
+    pub keys: KeyTable,
 }
 
 impl Ruleset {

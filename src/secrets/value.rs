@@ -1,6 +1,6 @@
 //! What may be a key's value, whatever source it came from.
 
-use super::SourceError;
+use super::source::SourceError;
 use crate::memory::Plaintext;
 
 /// The longest value, in bytes.

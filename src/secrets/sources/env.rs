@@ -2,7 +2,8 @@
 
 use crate::memory::{Environment, Plaintext};
 use crate::name::KeyName;
-use crate::secrets::{Source, SourceError, value};
+use crate::secrets::source::{SecretSource, SourceError};
+use crate::secrets::value;
 use std::sync::Arc;
 
 pub struct EnvSource {
@@ -16,7 +17,7 @@ impl EnvSource {
     }
 }
 
-impl Source for EnvSource {
+impl SecretSource for EnvSource {
     fn describe(&self) -> String {
         format!("environment {}", self.variable)
     }

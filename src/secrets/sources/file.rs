@@ -2,8 +2,9 @@
 
 use crate::disk::shell_quoted;
 use crate::memory::Plaintext;
-use crate::secrets::stores::disk::stamp;
-use crate::secrets::{Freshness, MAX_VALUE, Source, SourceError, value};
+use crate::secrets::source::{Freshness, SecretSource, SourceError};
+use crate::secrets::stores::private_file::stamp;
+use crate::secrets::value::{self, MAX_VALUE};
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, ErrorKind, Read};
 use std::path::{Path, PathBuf};
@@ -44,7 +45,7 @@ impl FileSource {
     }
 }
 
-impl Source for FileSource {
+impl SecretSource for FileSource {
     fn describe(&self) -> String {
         format!("file {}", self.path.display())
     }

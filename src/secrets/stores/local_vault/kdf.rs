@@ -1,6 +1,6 @@
 //! From a master password to a key: which functions a vault may use, and how weak is too weak.
 
-use super::format::VaultError;
+use super::error::VaultError;
 use crate::memory::wipe_stack;
 use argon2::{Algorithm, Argon2, Params, Version};
 use aws_lc_rs::pbkdf2;
@@ -8,7 +8,7 @@ use std::num::NonZeroU32;
 use zeroize::Zeroizing;
 
 pub(crate) type Salt = [u8; 16];
-pub(crate) type Master = Zeroizing<[u8; 32]>;
+pub(crate) type MasterKey = Zeroizing<[u8; 32]>;
 
 /// How the master key comes from what opens the vault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,8 +86,8 @@ impl Kdf {
     }
 
     /// Takes a good part of a second for passwords: that is its purpose.
-    pub(crate) fn derive(self, secret: &[u8], salt: &Salt) -> Result<Master, VaultError> {
-        let mut master = Master::default();
+    pub(crate) fn derive(self, secret: &[u8], salt: &Salt) -> Result<MasterKey, VaultError> {
+        let mut master = MasterKey::default();
         match self {
             Kdf::Machine => {
                 let key = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, secret);

@@ -2,7 +2,7 @@
 
 use crate::disk::{self, Rights};
 use crate::memory::Plaintext;
-use crate::secrets::SourceError;
+use crate::secrets::source::SourceError;
 use std::fs::{self, File};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, ErrorKind, Read};
