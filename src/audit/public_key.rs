@@ -1,8 +1,7 @@
 //! The public keys that heads are signed by, in a file beside the audit: which they are, and since when. No secret is in it.
 
-use super::AuditError;
-use super::read::lines::Stamp;
-use super::read::query::time_stamp;
+use super::error::AuditError;
+use super::stamp::{Stamp, time_stamp};
 use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;

@@ -7,6 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::SystemTime;
 
+/// Bytes that may queue while the disk is away; more is counted and told once it is back.
+pub const MAX_QUEUED: usize = 4 * 1024 * 1024;
+
 /// Buffers that grew beyond this in a bad moment are let go.
 const KEPT_CAPACITY: usize = 256 * 1024;
 
@@ -14,16 +17,16 @@ const KEPT_CAPACITY: usize = 256 * 1024;
 #[derive(Debug, Default)]
 pub struct Batch {
     pub bytes: Vec<u8>,
-    pub entries: Vec<Entry>,
+    pub entries: Vec<BatchEntry>,
     /// Who waits for the entries before the number.
-    pub waiters: Vec<(usize, Arc<Outcome>)>,
+    pub waiters: Vec<(usize, Arc<CommitOutcome>)>,
     pub newest: Option<SystemTime>,
     /// Whether any tells of a file that goes: that counts once it is signed.
     pub removes: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
-pub struct Entry {
+pub struct BatchEntry {
     end: usize,
     /// Somebody waits for it: where it can't be written its exchange doesn't happen, so it must not be written later.
     pub waited: bool,
@@ -32,12 +35,12 @@ pub struct Entry {
 impl Batch {
     pub fn push(&mut self, members: &[u8], waited: bool) {
         self.bytes.extend_from_slice(members);
-        self.entries.push(Entry { end: self.bytes.len(), waited });
+        self.entries.push(BatchEntry { end: self.bytes.len(), waited });
     }
 
     pub fn encode(&mut self, record: &Record, waited: bool) {
         record.write_members(&mut self.bytes);
-        self.entries.push(Entry { end: self.bytes.len(), waited });
+        self.entries.push(BatchEntry { end: self.bytes.len(), waited });
         self.newest = self.newest.max(Some(record.at));
         self.removes |= record.previous.is_some();
     }
@@ -45,12 +48,12 @@ impl Batch {
     pub fn extend(&mut self, other: &Batch) {
         let before = self.bytes.len();
         self.bytes.extend_from_slice(&other.bytes);
-        self.entries.extend(other.entries.iter().map(|e| Entry { end: before + e.end, ..*e }));
+        self.entries.extend(other.entries.iter().map(|e| BatchEntry { end: before + e.end, ..*e }));
         self.newest = self.newest.max(other.newest);
         self.removes |= other.removes;
     }
 
-    pub fn records(&self) -> impl Iterator<Item = (&[u8], Entry)> {
+    pub fn records(&self) -> impl Iterator<Item = (&[u8], BatchEntry)> {
         let starts = std::iter::once(0).chain(self.entries.iter().map(|e| e.end));
         starts.zip(&self.entries).map(|(start, e)| (&self.bytes[start..e.end], *e))
     }
@@ -88,9 +91,9 @@ pub fn encoded<R: Borrow<Record>, T>(
 
 /// Whether the records of one commit are in the file.
 #[derive(Debug, Default)]
-pub struct Outcome(AtomicU8);
+pub struct CommitOutcome(AtomicU8);
 
-impl Outcome {
+impl CommitOutcome {
     const WRITTEN: u8 = 1;
     const FAILED: u8 = 2;
 

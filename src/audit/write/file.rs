@@ -1,18 +1,14 @@
 //! One file of the audit: begun with mode and lock, appended to in whole lines, watched for hands other than ours. Decides nothing about when.
 
-use crate::audit::AuditError;
+use crate::audit::error::AuditError;
+use crate::audit::file_name::{EXTENSION, file_name};
 use crate::chain::{self, Head};
 use crate::record::{Previous, Record};
-use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
-
-pub const EXTENSION: &str = ".jsonl";
-
-/// Added to the name of a file that was compressed.
-pub const COMPRESSED: &str = ".zst";
 
 /// The path is asked about no more often: a renamed folder loses nothing, it only moves what is written.
 const LOOK: Duration = Duration::from_secs(1);
@@ -156,39 +152,4 @@ fn create(dir: &Path, at: SystemTime) -> Result<(File, PathBuf), AuditError> {
 
 fn unsupported(error: io::Error) -> io::Result<()> {
     if error.kind() == io::ErrorKind::Unsupported { Ok(()) } else { Err(error) }
-}
-
-pub fn file_name(path: &Path) -> String {
-    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
-}
-
-/// Whether a process may still write to `file`; where the disk knows no locks, nobody can tell.
-pub fn is_live(file: &File) -> bool {
-    match file.try_lock_shared() {
-        Ok(()) => {
-            let _ = file.unlock();
-            false
-        }
-        Err(TryLockError::WouldBlock | TryLockError::Error(_)) => true,
-    }
-}
-
-/// How a file ends: the hash of its last whole line, and how many bytes of a torn one follow.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Ending {
-    pub head: Option<Head>,
-    pub torn: u64,
-}
-
-/// Reads the end of `file` without the rest of it.
-pub fn ending(file: &mut File) -> io::Result<Ending> {
-    const REACH: u64 = 64 * 1024;
-    let len = file.seek(SeekFrom::End(0))?;
-    file.seek(SeekFrom::Start(len.saturating_sub(REACH)))?;
-    let mut tail = Vec::new();
-    file.take(REACH).read_to_end(&mut tail)?;
-    let whole = memchr::memrchr(b'\n', &tail).unwrap_or(0);
-    let start = memchr::memrchr(b'\n', &tail[..whole]).map_or(0, |at| at + 1);
-    let torn = if whole == 0 { tail.len() } else { tail.len() - whole - 1 } as u64;
-    Ok(Ending { head: chain::parts(&tail[start..whole]).map(|parts| parts.head), torn })
 }
