@@ -39,7 +39,7 @@ pub(super) fn open(settings: &Settings, backends: &SecretBackends, now: SystemTi
         None
     });
     let public = signer.as_ref().map(HeadSigner::public);
-    let log = Log::open_with(config, LogUpkeep { signer, keeping: settings.audit.keeping.clone() }, now)?;
+    let log = Log::open_with(config, LogUpkeep { signer, retention: settings.audit.retention.clone() }, now)?;
     // only now, as it is a promise that there are records
     if let Some(Err(why)) = public.map(|public| public_key::remember(&public_key::path(&settings.state), &public, now))
     {

@@ -7,12 +7,28 @@ use std::sync::Arc;
 /// Why the audit can't be written or read: always ours or the disk's fault, never the agent's.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum AuditError {
+    /// The disk refused something.
     #[error("the audit can't {doing} {}: {source}", path.display())]
-    Io { doing: &'static str, path: PathBuf, source: Arc<io::Error> },
+    Io {
+        /// The verb that went wrong: `write to`.
+        doing: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// The system's reason.
+        source: Arc<io::Error>,
+    },
+    /// Others than its owner may look into the folder.
     #[error("the audit's folder {} is open to others (mode {mode:03o})", path.display())]
-    Open { path: PathBuf, mode: u32 },
+    Open {
+        /// The folder.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// More is queued than may be.
     #[error("the audit has more waiting than it may hold; its disk is too slow or gone")]
     Overfull,
+    /// It was closed.
     #[error("the audit is closed already")]
     Closed,
 }

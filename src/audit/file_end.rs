@@ -24,7 +24,9 @@ pub fn is_live(file: &File) -> bool {
 /// How a file ends: the hash of its last whole line, and how many bytes of a torn one follow.
 #[derive(Debug, PartialEq, Eq)]
 pub struct FileEnd {
+    /// None where no line is whole.
     pub head: Option<Head>,
+    /// Bytes after the last line feed.
     pub torn: u64,
 }
 

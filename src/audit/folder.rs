@@ -16,6 +16,7 @@ use std::time::SystemTime;
 pub struct AuditFile {
     /// `20261121T192653.123456Z-4711.jsonl`, or `….jsonl.zst`: when it was begun, and by which process.
     pub name: String,
+    /// The place that it was listed at.
     pub path: PathBuf,
 }
 
@@ -37,6 +38,7 @@ impl AuditFile {
         stem(&self.name)
     }
 
+    /// Whether it was compressed when it was listed.
     pub fn is_compressed(&self) -> bool {
         self.name.ends_with(COMPRESSED)
     }
@@ -46,10 +48,18 @@ impl AuditFile {
         self.name.strip_suffix(COMPRESSED).unwrap_or(&self.name)
     }
 
+    /// Opens it to be read from its first record on.
+    ///
+    /// # Errors
+    /// When it is gone or can't be read.
     pub fn open(&self) -> Result<AuditInput, AuditError> {
         self.open_counted(&Arc::default())
     }
 
+    /// The same, with the bytes of it that are read added to `read`.
+    ///
+    /// # Errors
+    /// When it is gone or can't be read.
     pub fn open_counted(&self, read: &Arc<AtomicU64>) -> Result<AuditInput, AuditError> {
         let (file, compressed) = self.on_disk(|path| File::open(path))?;
         let file = CountedFile { file, read: read.clone() };
@@ -134,7 +144,9 @@ impl Read for CountedFile {
 
 /// An open file of the audit, compressed or not.
 pub enum AuditInput {
+    /// Records as they were written.
     Plain(CountedFile),
+    /// Records compressed by Zstandard (RFC 8878).
     Zstd(Box<zstd::Decoder<'static, BufReader<CountedFile>>>),
 }
 

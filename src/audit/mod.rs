@@ -2,18 +2,18 @@
 //! `record`'s business, and how lines vouch for each other `chain`'s.
 
 mod error;
-pub mod file_end;
-pub mod file_name;
-pub mod folder;
-pub mod public_key;
+pub(crate) mod file_end;
+pub(crate) mod file_name;
+pub(crate) mod folder;
+pub(crate) mod public_key;
 pub mod read;
-pub mod signature;
-pub mod stamp;
+pub(crate) mod signature;
+pub(crate) mod stamp;
 pub mod tell;
-pub mod write;
+pub(crate) mod write;
 
 pub use error::AuditError;
-pub use folder::{AuditFile, files};
-pub use read::last_use::last_uses;
+pub(crate) use folder::files;
+pub(crate) use read::last_use::last_uses;
 pub use write::config::{Durability, LogConfig, LogUpkeep};
 pub use write::log::{Commit, Log};

@@ -19,6 +19,7 @@ pub struct HeadSigner {
     public: [u8; 32],
 }
 
+/// A seed that is none of Ed25519's (RFC 8032, section 5.1.5).
 #[derive(Debug, thiserror::Error)]
 #[error("the audit's signing key is no Ed25519 seed (32 bytes)")]
 pub struct InvalidSeed;
@@ -31,6 +32,7 @@ impl HeadSigner {
         Ok(Self { pair, public })
     }
 
+    /// The public key.
     pub fn public(&self) -> [u8; 32] {
         self.public
     }
@@ -63,6 +65,7 @@ impl SignatureChecker {
         Some(Self { keys, since })
     }
 
+    /// Whether `signature`, in base64, is one of the keys' for this head of the file.
     pub fn is_signed(&self, file: &str, head: &Head, signature: &str) -> bool {
         let Ok(bytes) = STANDARD.decode(signature) else { return false };
         let message = message(file, head.as_str());

@@ -116,6 +116,7 @@ impl Authority {
         &self.root_pem
     }
 
+    /// The root's certificate, DER.
     pub fn certificate(&self) -> &CertificateDer<'static> {
         &self.root
     }

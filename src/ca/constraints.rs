@@ -18,7 +18,9 @@ const NOBODY: &str = "locum.invalid";
 /// `api.example.com` may sign for `x.api.example.com` too.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Subtree {
+    /// A DNS name and all below it.
     Dns(String),
+    /// One address.
     Ip(IpAddr),
 }
 
@@ -60,12 +62,14 @@ impl fmt::Display for Subtree {
 /// The hosts that a CA is made for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Scope {
+    /// Every host.
     Any,
     /// In order, and none of them within another.
     Only(Vec<Subtree>),
 }
 
 impl Scope {
+    /// Those within one of `subtrees`.
     pub fn only(subtrees: impl IntoIterator<Item = Subtree>) -> Self {
         let mut all: Vec<Subtree> = subtrees.into_iter().collect();
         all.sort();

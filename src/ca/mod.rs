@@ -1,11 +1,11 @@
 //! locum's own certificate authority: a root, the intermediate that signs for it, and a certificate per host that is answered for.
 
-pub mod authority;
-pub mod constraints;
+mod authority;
+mod constraints;
 mod error;
-pub mod keystore;
-pub mod leaf;
-pub mod rotation;
+pub(crate) mod keystore;
+mod leaf;
+mod rotation;
 
 pub use authority::Authority;
 pub use constraints::{Scope, Subtree};

@@ -11,16 +11,21 @@ use zeroize::Zeroizing;
 /// The line between the two, in what is kept. Readers of PEM pass over it.
 const FOLLOWED: &str = "next, signs from ";
 
+/// The authority that signs, and the one that waits to.
 #[derive(Clone)]
 pub struct Authorities {
+    /// The one that signs.
     pub current: Arc<Authority>,
+    /// The one that is to follow, while a rotation is under way.
     pub next: Option<NextAuthority>,
 }
 
 /// An authority that clients may already have, and does not sign yet.
 #[derive(Clone)]
 pub struct NextAuthority {
+    /// Its certificates and key.
     pub authority: Arc<Authority>,
+    /// When it takes over.
     pub signs_from: SystemTime,
 }
 
@@ -80,6 +85,7 @@ impl Authorities {
         }
     }
 
+    /// The one that signs, then the next.
     pub fn all(&self) -> impl Iterator<Item = &Arc<Authority>> {
         [Some(&self.current), self.next.as_ref().map(|next| &next.authority)].into_iter().flatten()
     }

@@ -14,21 +14,31 @@ const MAX_FILE: u64 = 64_000_000;
 /// Smaller ones would be most of the folder's entries, and larger ones are read whole for a few records.
 const FILE_SIZES: std::ops::RangeInclusive<u64> = 100_000..=4_000_000_000;
 
+/// `[audit]`.
 #[derive(Debug, Clone)]
 pub struct AuditSettings {
+    /// The folder of the audit's files.
     pub dir: PathBuf,
+    /// How safe a record is before its exchange goes on.
     pub durability: Durability,
+    /// Whether exchanges without anything of note are recorded too.
     pub exchanges: bool,
     /// A file that has reached this is followed by another.
     pub max_file: u64,
-    pub keeping: Retention,
+    /// How long files are kept.
+    pub retention: Retention,
 }
 
+/// `[anomaly]`.
 #[derive(Debug, Clone)]
 pub struct AnomalySettings {
+    /// From what on something is unusual.
     pub limits: anomaly::Config,
+    /// What follows.
     pub action: AnomalyAction,
+    /// The URL that hears of it.
     pub webhook: Option<PostUrl>,
+    /// The secret that notices are signed with; else `LOCUM_WEBHOOK_SECRET`.
     pub webhook_secret_file: Option<PathBuf>,
 }
 
@@ -49,7 +59,7 @@ pub(super) fn audit(r: &mut TableReader<'_>, state: &Path) -> AuditSettings {
         durability: r.choice("durability", &durability).unwrap_or_default(),
         exchanges: r.flag("exchanges").unwrap_or(true),
         max_file: r.with("max_file", file_size).unwrap_or(MAX_FILE),
-        keeping: Retention {
+        retention: Retention {
             max_age: r.parsed::<RetentionAge>("keep_for").map(|age| age.0),
             max_bytes: r.parsed::<ByteSize>("keep_size").map(|size| size.0),
         },

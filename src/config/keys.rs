@@ -32,6 +32,7 @@ pub struct KeySetting {
     pub env: Vec<String>,
     /// What its values are known to begin with: not counted as secret.
     pub prefixes: Vec<String>,
+    /// The page on which it is revoked, where the catalog knows one.
     pub revoke_url: Option<String>,
     pub rule: KeyRule,
     /// Where its table stands; none for a catalog key without one, which is silently inactive while it has no value.
@@ -52,6 +53,7 @@ impl KeySetting {
     }
 }
 
+/// `[agent.NAME]`.
 #[derive(Debug, Clone)]
 pub struct AgentSetting {
     pub name: AgentName,
@@ -62,6 +64,7 @@ pub struct AgentSetting {
     /// Any host and any method, where a list is empty.
     pub hosts: Vec<HostPattern>,
     pub methods: Vec<Method>,
+    /// Requests that may begin in a time.
     pub rate: Option<Rate>,
     /// Requests under way at once.
     pub concurrent: Option<u32>,
@@ -71,6 +74,7 @@ pub struct AgentSetting {
 /// So many requests in so much time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rate {
+    /// At least 1.
     pub count: u32,
     pub per: Duration,
 }
@@ -283,6 +287,7 @@ fn tell_apart(lookalikes: &[(KeyName, String, ConfigLocation)], mistakes: &mut V
     }
 }
 
+/// The agents of the file, in its order.
 pub fn agents(
     tables: Vec<ConfigTable>,
     keys: &[KeySetting],

@@ -6,13 +6,20 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-/// Where something is written, so that a mistake in it can be found.
+/// The place in a file or the environment where something is written, so that a mistake in it can be found.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ConfigLocation {
     /// A file as a whole: it can't be read, or its mode is wrong.
     File(Arc<Path>),
-    /// Both count from 1, the column in characters.
-    Line { file: Arc<Path>, line: usize, column: usize },
+    /// A place in a file.
+    Line {
+        /// The config file.
+        file: Arc<Path>,
+        /// From 1.
+        line: usize,
+        /// From 1, in characters.
+        column: usize,
+    },
     /// An environment variable.
     Variable(Arc<str>),
 }
@@ -48,13 +55,17 @@ impl Serialize for ConfigLocation {
 /// a key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Mistake {
+    /// The place to look at.
     #[serde(flatten)]
     pub at: ConfigLocation,
+    /// What is wrong, without a value that could be a key.
     pub what: String,
+    /// What to do next; may be empty.
     pub hint: String,
 }
 
 impl Mistake {
+    /// Pairs what is wrong with what to do next.
     pub fn new(at: ConfigLocation, what: impl Into<String>, hint: impl Into<String>) -> Self {
         Self { at, what: what.into(), hint: hint.into() }
     }

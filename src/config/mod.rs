@@ -1,16 +1,16 @@
 //! What the user wrote, in a file or in the environment, becomes settings or a list of mistakes; it opens no key.
 
-pub mod audit;
+pub(crate) mod audit;
 pub mod catalog;
-pub mod edit;
-pub mod file;
-pub mod key_scan;
-pub mod keys;
+pub(crate) mod edit;
+mod file;
+pub(crate) mod key_scan;
+pub(crate) mod keys;
 mod mistake;
 mod reader;
 mod schema;
 pub mod settings;
-pub mod tokens;
+pub(crate) mod tokens;
 
 pub use mistake::{ConfigLocation, Mistake, Mistakes};
 pub use settings::Settings;

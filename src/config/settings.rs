@@ -35,6 +35,7 @@ pub struct Settings {
     pub anomaly: AnomalySettings,
 }
 
+/// `[proxy]`.
 #[derive(Debug, Clone)]
 pub struct ProxySettings {
     pub listen: SocketAddr,
@@ -72,50 +73,61 @@ impl Default for ProxySettings {
     }
 }
 
-/// Whose TLS is opened.
+/// The hosts whose TLS is intercepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Intercept {
+    /// Every host but those in `passthrough`.
     All,
     /// Only that of hosts that some key is bound to; the rest is tunnelled unread.
     Bound,
 }
 
-/// Which hosts may be reached.
+/// The hosts that may be reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Egress {
+    /// Any host but those in `deny`.
     Open,
     /// Bound hosts and those in `allow`.
     Listed,
 }
 
+/// `[ca]`.
 #[derive(Debug, Clone)]
 pub struct CaSettings {
+    /// The place that the CA is kept in.
     pub source: CaSource,
+    /// A file that its certificates are written to before the service is ready.
     pub export: Option<PathBuf>,
 }
 
+/// `[ca] source`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CaSource {
     /// Keyring, vault, or a file bound to this machine.
     Auto,
+    /// The memory of one process, made anew at each start.
     Memory,
+    /// A file of PEM that the user keeps.
     File(PathBuf),
 }
 
+/// `[vault]`.
 #[derive(Debug, Clone, Default)]
 pub struct VaultSettings {
     /// Holds the master password, where no person is there to give it.
     pub password_file: Option<PathBuf>,
 }
 
-/// What the command line says about places.
+/// Paths that the command line names.
 #[derive(Debug, Clone, Default)]
 pub struct CliPaths {
+    /// `--config`.
     pub config: Option<PathBuf>,
+    /// `--state`.
     pub state: Option<PathBuf>,
 }
 
-/// What settings read of the environment. Variables that hold keys stay out of it.
+/// The variables that settings are read from. Those that hold keys stay out of it.
 #[derive(Debug, Clone, Default)]
 pub struct ConfigEnvironment {
     settings: BTreeMap<String, OsString>,
@@ -125,6 +137,7 @@ pub struct ConfigEnvironment {
 }
 
 impl ConfigEnvironment {
+    /// Of this process, as it was started.
     pub fn of_process() -> Self {
         std::env::vars_os().collect()
     }

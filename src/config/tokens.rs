@@ -19,7 +19,9 @@ pub struct AgentToken {
     pub hash: TokenHash,
     /// Narrower than its table in the config, where there is a list.
     pub keys: Option<Vec<KeyName>>,
+    /// When `agent add` made it.
     pub made: SystemTime,
+    /// From then on it counts for nobody.
     pub expires: Option<SystemTime>,
 }
 

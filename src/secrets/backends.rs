@@ -33,8 +33,11 @@ pub struct SecretsConfig {
 pub struct SecretBackends {
     /// The variables that were taken out of the environment at the start.
     pub environment: Arc<Environment>,
+    /// The keyring of the user's session.
     pub keyring: Option<Arc<dyn Store>>,
+    /// The encrypted file for a master password.
     pub vault: Option<Arc<Vault>>,
+    /// The encrypted file that is bound to this machine.
     pub machine: Option<Arc<dyn Store>>,
     /// Shared by all sources, so that one locked keyring is one warning.
     pub passed_over: Arc<PassedOver>,

@@ -19,7 +19,9 @@ const MAX_DOUBLINGS: u32 = 6;
 /// A key and where its value comes from.
 #[derive(Clone)]
 pub struct KeySource {
+    /// The key's name.
     pub name: KeyName,
+    /// The source of its value.
     pub source: Arc<dyn SecretSource>,
 }
 
@@ -85,7 +87,7 @@ impl KeyEntry {
     fn no_room(&self) -> SecretError {
         let what = format!("it changes too often for its old values to be hidden ({MAX_VALUES} or 1 MiB at most)");
         let next = "change it less often: each value is hidden for a quarter of an hour after its use";
-        SecretError::SecretSource { key: self.key.name.clone(), error: SourceError::new(what, next) }
+        SecretError::Source { key: self.key.name.clone(), error: SourceError::new(what, next) }
     }
 }
 
@@ -125,7 +127,7 @@ impl KeyState {
         match key.source.load() {
             // The key may be there all the same: connections that carried it stay.
             Err(error) => {
-                next.failed = Some(SecretError::SecretSource { key: key.name.clone(), error });
+                next.failed = Some(SecretError::Source { key: key.name.clone(), error });
                 next.failures = self.failures.saturating_add(1);
             }
             Ok(None) => {

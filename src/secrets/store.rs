@@ -11,6 +11,10 @@ pub trait Store: Send + Sync {
     /// As errors and tables say it: `keyring (Secret Service)`.
     fn describe(&self) -> String;
 
+    /// What is kept under the name; `None` where nothing is.
+    ///
+    /// # Errors
+    /// When the store can't be asked.
     fn get(&self, name: &str) -> Result<Option<Plaintext>, SourceError>;
 
     /// Whole and durable when it returns, or as it was before.

@@ -35,13 +35,16 @@ pub struct Secrets {
 /// What is known of one key, without its value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeySurvey {
+    /// The key's name.
     pub name: KeyName,
+    /// Its source, as tables say it.
     pub source: String,
     /// `…` and the last four characters, from 20 on; shorter ones are shown as `…` alone.
     pub masked: Result<String, SecretError>,
 }
 
 impl Secrets {
+    /// A table of these keys, none of which has been asked for.
     pub fn new(keys: impl IntoIterator<Item = KeySource>) -> Self {
         let secrets = Self {
             table: ArcSwap::default(),
@@ -222,7 +225,7 @@ impl Secrets {
         }
         let asked = entry.clone();
         let answer = tokio::task::spawn_blocking(move || asked.ask(now, flight)).await;
-        let state = answer.map_err(|e| SecretError::SecretSource {
+        let state = answer.map_err(|e| SecretError::Source {
             key: entry.key.name.clone(),
             error: SourceError::new(format!("asking {} broke off: {e}", entry.key.source.describe()), "try again"),
         })?;

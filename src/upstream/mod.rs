@@ -1,11 +1,11 @@
 //! The far side of the proxy: dialling, verified TLS and kept connections.
 
-pub mod dial;
+pub(crate) mod dial;
 mod error;
 pub mod head_injection;
-pub mod pool;
-pub mod post;
-pub mod protocol;
-pub mod tls;
+pub(crate) mod pool;
+pub(crate) mod post;
+pub(crate) mod protocol;
+pub(crate) mod tls;
 
 pub use error::UpstreamError;

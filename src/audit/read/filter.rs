@@ -10,9 +10,13 @@ use memchr::memmem::Finder;
 pub struct RecordQuery {
     /// Names of keys.
     pub keys: Vec<String>,
+    /// Names of agents.
     pub agents: Vec<String>,
+    /// Hosts of upstreams, in any case.
     pub hosts: Vec<String>,
+    /// Ids of exchanges.
     pub exchanges: Vec<String>,
+    /// Kinds of records.
     pub events: Vec<Event>,
     /// From this time on.
     pub since: Option<Stamp>,
@@ -32,6 +36,7 @@ pub struct Filter {
 }
 
 impl Filter {
+    /// Makes `wanted` ready.
     pub fn new(wanted: &RecordQuery) -> Self {
         let keys = wanted.keys.iter().flat_map(|name| {
             [member("operation", &format!("api.{name}")), member("key_ref", &format!("<<{name}_key>>"))]
@@ -64,6 +69,7 @@ impl Filter {
             && self.until.is_none_or(|until| begun.is_none_or(|begun| *begun < until))
     }
 
+    /// Whether a line is asked for; one without a time never is.
     pub fn takes_line(&self, line: &[u8]) -> bool {
         stamp(line).is_some_and(|stamp| self.takes(&stamp, line))
     }

@@ -22,6 +22,7 @@ pub struct AuditLines<R> {
     skipping: bool,
 }
 
+/// A line of a file of the audit.
 #[derive(Debug, PartialEq, Eq)]
 pub enum AuditLine<'a> {
     /// Without its line feed.
@@ -31,6 +32,7 @@ pub enum AuditLine<'a> {
 }
 
 impl<R: Read> AuditLines<R> {
+    /// The lines of `source` from where it stands.
     pub fn new(source: R) -> Self {
         AuditLines { source, buffer: Vec::new(), start: 0, end: 0, searched: 0, skipping: false }
     }
@@ -59,6 +61,7 @@ impl<R: Read> AuditLines<R> {
         }
     }
 
+    /// The reader that the lines come from.
     pub fn source(&self) -> &R {
         &self.source
     }
@@ -99,10 +102,12 @@ pub struct Members<'a> {
     rest: &'a [u8],
 }
 
+/// The members of a line's object, in their order.
 pub fn members(line: &[u8]) -> Members<'_> {
     Members { rest: line.strip_prefix(b"{").unwrap_or_default() }
 }
 
+/// The value of a member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MemberValue<'a> {
     /// Escaped as in the file.
@@ -166,6 +171,7 @@ impl<'a> MemberValue<'a> {
         }
     }
 
+    /// The value as a whole number, where it is one.
     pub fn number(self) -> Option<u64> {
         match self {
             MemberValue::Bare(raw) => std::str::from_utf8(raw).ok()?.parse().ok(),
@@ -173,6 +179,7 @@ impl<'a> MemberValue<'a> {
         }
     }
 
+    /// The value as a finite number, where it is one.
     pub fn float(self) -> Option<f64> {
         match self {
             MemberValue::Bare(raw) => std::str::from_utf8(raw).ok()?.parse().ok().filter(|f: &f64| f.is_finite()),

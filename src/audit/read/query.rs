@@ -36,6 +36,7 @@ pub struct Merge {
 #[derive(Debug, Clone, Default)]
 pub struct ReadProgress {
     read: Arc<AtomicU64>,
+    /// Bytes of all files that are read.
     pub total: u64,
 }
 
@@ -76,6 +77,7 @@ impl Merge {
         Ok(merge)
     }
 
+    /// How far the reading has come, counted on as it goes.
     pub fn progress(&self) -> ReadProgress {
         self.progress.clone()
     }

@@ -10,16 +10,22 @@ const GROUPS: usize = 10_000;
 /// What the rest is counted under.
 pub const OTHERS: &str = "(others)";
 
+/// The counts of a group of records, such as those of one host.
 #[derive(Debug, Default, Clone)]
 pub struct StatsGroup {
+    /// Requests that were forwarded.
     pub exchanges: u64,
     /// Placeholders that were replaced by their keys.
     pub substitutions: u64,
+    /// Requests that locum answered itself.
     pub refusals: u64,
     /// Exchanges without success.
     pub failed: u64,
+    /// Bytes of bodies that were sent upstream.
     pub bytes_out: u64,
+    /// Bytes of bodies that came from upstream.
     pub bytes_in: u64,
+    /// From a request's head to the end of its response.
     pub durations: Durations,
 }
 
@@ -63,18 +69,26 @@ impl Durations {
     }
 }
 
+/// The member that records are grouped by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum GroupBy {
+    /// The key's name.
     Key,
+    /// The agent's name.
     Agent,
+    /// The upstream's host.
     Host,
+    /// The status code of the response.
     Status,
+    /// The hour, UTC.
     Hour,
 }
 
 impl GroupBy {
+    /// Every one, in the order of tables.
     pub const ALL: [GroupBy; 5] = [GroupBy::Key, GroupBy::Agent, GroupBy::Host, GroupBy::Status, GroupBy::Hour];
 
+    /// The word for it in tables and JSON.
     pub const fn as_str(self) -> &'static str {
         match self {
             GroupBy::Key => "key",
@@ -88,9 +102,12 @@ impl GroupBy {
 
 type StatsGroups = HashMap<Vec<u8>, StatsGroup, RandomState>;
 
+/// The counts of all records, and of each group.
 #[derive(Debug, Default)]
 pub struct Stats {
+    /// Records of any kind.
     pub records: u64,
+    /// All that were counted.
     pub total: StatsGroup,
     groups: [StatsGroups; GroupBy::ALL.len()],
 }

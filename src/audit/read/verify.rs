@@ -29,6 +29,7 @@ pub struct Proofs {
 /// What a check of all files found.
 #[derive(Debug)]
 pub struct VerifyReport {
+    /// One for each file that is there, oldest first.
     pub files: Vec<FileVerdict>,
     /// Files that others follow and that nobody removed knowingly: their names, and who names them.
     pub missing: Vec<(String, String)>,
@@ -37,6 +38,7 @@ pub struct VerifyReport {
 }
 
 impl VerifyReport {
+    /// Whether nothing was found that a process of locum's doesn't leave.
     pub fn is_sound(&self) -> bool {
         self.files.iter().all(FileVerdict::is_sound) && self.missing.is_empty() && self.lost_anchors.is_empty()
     }
@@ -45,6 +47,7 @@ impl VerifyReport {
 /// What a check of one file found.
 #[derive(Debug, Default)]
 pub struct FileVerdict {
+    /// The file's name.
     pub name: String,
     /// Good records, from the first on.
     pub records: u64,
@@ -52,6 +55,7 @@ pub struct FileVerdict {
     pub head: Head,
     /// Bytes after the last line feed: a process that was killed leaves them, and a live one is in the middle of a write.
     pub torn: usize,
+    /// Whether a process may still write to it.
     pub live: bool,
     /// Why it could not be read on after the last good record.
     pub unreadable: Option<String>,
@@ -87,6 +91,7 @@ impl Claim {
 }
 
 impl FileVerdict {
+    /// Whether the file is as it was written, up to its last whole record.
     pub fn is_sound(&self) -> bool {
         self.fault.is_none() && self.unreadable.is_none() && self.expected.is_none() && !self.unsigned
     }

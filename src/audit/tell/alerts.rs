@@ -24,11 +24,14 @@ pub struct Alerts {
 /// Who has to rest, and for how many seconds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cooldown {
+    /// `key openai` or `agent researcher`.
     pub who: String,
+    /// How long it still has to rest.
     pub seconds: u64,
 }
 
 impl Alerts {
+    /// Watches from now on; `refuse` has what is unusual rest, and `outbox` leads to the webhook.
     pub fn new(config: Config, refuse: bool, log: Log, outbox: Option<Outbox>) -> Self {
         Alerts { watch: Mutex::new(Watch::new(config)), refuse: refuse.into(), log, outbox }
     }

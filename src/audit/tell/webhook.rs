@@ -22,8 +22,11 @@ const HEADS: Duration = Duration::from_secs(3600);
 /// A finding as a webhook receives it.
 #[derive(Debug, Clone)]
 pub struct Notice {
+    /// When it was found.
     pub at: SystemTime,
+    /// The id of the exchange that showed it; empty where none did.
     pub exchange: String,
+    /// The anomaly.
     pub finding: Finding,
 }
 
@@ -38,6 +41,7 @@ enum OutboxItem {
 pub struct Outbox(mpsc::Sender<OutboxItem>);
 
 impl Outbox {
+    /// Leaves a notice, or drops it where too many wait.
     pub fn send(&self, notice: Notice) {
         if self.0.try_send(OutboxItem::Notice(notice)).is_err() {
             tracing::warn!("the webhook is too slow: a finding is in the audit only");
@@ -54,9 +58,14 @@ impl Outbox {
 
 /// Sends one request, and gives the status of its answer. The room that talks to hosts does it.
 pub trait Post {
+    /// Sends it once.
+    ///
+    /// # Errors
+    /// Why there was no answer, in words.
     fn post(&self, headers: WebhookHeaders, body: Vec<u8>) -> impl Future<Output = Result<u16, String>>;
 }
 
+/// Names and values of the headers of a notice.
 pub type WebhookHeaders = Vec<(&'static str, String)>;
 
 /// Sends what is in the outbox, one after the other.

@@ -25,6 +25,7 @@ pub struct Batch {
     pub removes: bool,
 }
 
+/// A record's place in a batch.
 #[derive(Debug, Clone, Copy)]
 pub struct BatchEntry {
     end: usize,

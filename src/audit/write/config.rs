@@ -14,9 +14,12 @@ pub enum Durability {
     Fsync,
 }
 
+/// Settings of a log.
 #[derive(Debug, Clone)]
 pub struct LogConfig {
+    /// The folder of its files.
     pub dir: PathBuf,
+    /// How safe a record is before its exchange goes on.
     pub durability: Durability,
     /// A file that has reached this is followed by another.
     pub max_file_bytes: u64,
@@ -31,5 +34,6 @@ pub struct LogConfig {
 pub struct LogUpkeep {
     /// Signs heads, so that a rewrite of whole files is found.
     pub signer: Option<HeadSigner>,
-    pub keeping: Retention,
+    /// How long files are kept.
+    pub retention: Retention,
 }

@@ -16,6 +16,7 @@ const LOOK: Duration = Duration::from_secs(1);
 /// Lines that are written at once; a failure costs no more than this much work.
 const CHUNK: usize = 64 * 1024;
 
+/// A file of the audit that is being written.
 #[derive(Debug)]
 pub struct ChainFile {
     file: File,

@@ -15,6 +15,7 @@ use std::time::{Duration, SystemTime};
 /// How long the audit is kept; nothing is removed by default.
 #[derive(Debug, Clone, Default)]
 pub struct Retention {
+    /// Since a file was last written to.
     pub max_age: Option<Duration>,
     /// What all files may take together, the oldest go first.
     pub max_bytes: Option<u64>,
@@ -36,7 +37,7 @@ const UNFINISHED: &str = ".tmp";
 /// only once that is recorded: one that is gone without a word looks as if somebody had taken it away.
 pub fn tidy(
     dir: &Path,
-    keeping: &Retention,
+    retention: &Retention,
     now: SystemTime,
     tell: impl FnMut(Previous) -> Result<(), AuditError>,
 ) -> Result<(), AuditError> {
@@ -46,7 +47,7 @@ pub fn tidy(
             compress(&file).map_err(AuditError::io("compress", &file.path))?;
         }
     }
-    remove_old(dir, keeping, now, tell)
+    remove_old(dir, retention, now, tell)
 }
 
 /// What a process left that was killed while it compressed. One that still does has a lock.
@@ -95,11 +96,11 @@ fn write_compressed(plain: &mut File, ending: &FileEnd, target: &Path) -> io::Re
 
 fn remove_old(
     dir: &Path,
-    keeping: &Retention,
+    retention: &Retention,
     now: SystemTime,
     mut tell: impl FnMut(Previous) -> Result<(), AuditError>,
 ) -> Result<(), AuditError> {
-    if keeping.max_age.is_none() && keeping.max_bytes.is_none() {
+    if retention.max_age.is_none() && retention.max_bytes.is_none() {
         return Ok(());
     }
     let mut all = Vec::new();
@@ -110,8 +111,8 @@ fn remove_old(
     all.sort_by_key(|(written, ..)| *written);
     let mut total: u64 = all.iter().map(|(_, len, _)| len).sum();
     for (written, len, file) in all {
-        let old = keeping.max_age.is_some_and(|max| now.duration_since(written).is_ok_and(|age| age > max));
-        let many = keeping.max_bytes.is_some_and(|max| total > max);
+        let old = retention.max_age.is_some_and(|max| now.duration_since(written).is_ok_and(|age| age > max));
+        let many = retention.max_bytes.is_some_and(|max| total > max);
         if !old && !many {
             break;
         }
@@ -202,7 +203,7 @@ mod tests {
             (|size| Retention { max_age: None, max_bytes: Some(size * 3) }, &[1]),
             (|size| Retention { max_age: Some(DAY * 26), max_bytes: Some(size) }, &[1, 2, 4]),
         ];
-        for (keeping, want) in cases {
+        for (retention, want) in cases {
             let dir = tempfile::tempdir().unwrap();
             let size = size(dir.path());
             for day in [2, 4] {
@@ -212,7 +213,7 @@ mod tests {
             live.lock().unwrap();
             let head =
                 file_end::ending(&mut File::open(dir.path().join("20261101T192653.123456Z-1.jsonl")).unwrap()).unwrap();
-            let untold = tidy(dir.path(), &keeping(size), now, |_| Err(AuditError::Closed));
+            let untold = tidy(dir.path(), &retention(size), now, |_| Err(AuditError::Closed));
             assert_eq!((untold.is_err(), names(dir.path()).len()), (!want.is_empty(), 4));
             let mut removed = Vec::new();
             let tell = |file: Previous| {
@@ -220,7 +221,7 @@ mod tests {
                 removed.push(file);
                 Ok(())
             };
-            tidy(dir.path(), &keeping(size), now, tell).unwrap();
+            tidy(dir.path(), &retention(size), now, tell).unwrap();
             let days: Vec<u32> = removed.iter().map(|r| r.file[6..8].parse().unwrap()).collect();
             assert_eq!(days, want);
             assert!(removed.iter().all(|r| Some(&r.head) == head.head.map(|h| h.to_string()).as_ref()));

@@ -14,7 +14,7 @@ use std::time::SystemTime;
 #[derive(Debug)]
 pub struct LogWriter {
     pub config: LogConfig,
-    pub care: LogUpkeep,
+    pub upkeep: LogUpkeep,
     pub file: Option<ChainFile>,
     /// How the next file's first record begins, and what it follows.
     follows: (String, Option<Previous>),
@@ -31,7 +31,7 @@ pub struct LogWriter {
 }
 
 impl LogWriter {
-    pub fn open(config: LogConfig, care: LogUpkeep, now: SystemTime) -> Result<Self, AuditError> {
+    pub fn open(config: LogConfig, upkeep: LogUpkeep, now: SystemTime) -> Result<Self, AuditError> {
         file::make_dir(&config.dir)?;
         let follows = folder::last_ending(&config.dir).map_or((String::new(), None), |(name, ending)| {
             let torn = if ending.torn > 0 {
@@ -43,7 +43,7 @@ impl LogWriter {
         });
         let mut writer = LogWriter {
             config,
-            care,
+            upkeep,
             file: None,
             follows,
             backlog: Batch::default(),
@@ -135,7 +135,7 @@ impl LogWriter {
 
     /// Signs the head where that is due.
     fn sign(&mut self) -> Result<(), AuditError> {
-        let (Some(signer), Some(file)) = (&self.care.signer, &self.file) else { return Ok(()) };
+        let (Some(signer), Some(file)) = (&self.upkeep.signer, &self.file) else { return Ok(()) };
         if file.records() < self.sign_at {
             return Ok(());
         }

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex, PoisonError};
 
+/// Several sources, of which the first that has a value counts.
 pub(crate) struct AutoSource {
     sources: Vec<Arc<dyn SecretSource>>,
     passed_over: Arc<PassedOver>,

@@ -6,12 +6,14 @@ use crate::secrets::source::{SecretSource, SourceError};
 use crate::secrets::value;
 use std::sync::Arc;
 
+/// A variable of the process's environment.
 pub struct EnvSource {
     environment: Arc<Environment>,
     variable: String,
 }
 
 impl EnvSource {
+    /// The variable as it was taken out of the environment.
     pub fn new(environment: Arc<Environment>, variable: impl Into<String>) -> Self {
         Self { environment, variable: variable.into() }
     }

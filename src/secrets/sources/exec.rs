@@ -13,6 +13,7 @@ const TIME_LIMIT: Duration = Duration::from_secs(30);
 /// How long its answer is used before it is run again.
 const GOOD_FOR: Duration = Duration::from_secs(300);
 
+/// A program that prints the value.
 pub struct ExecSource {
     words: Vec<String>,
     time_limit: Duration,

@@ -9,11 +9,13 @@ use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
+/// A file that holds the value alone.
 pub struct FileSource {
     path: PathBuf,
 }
 
 impl FileSource {
+    /// The file at `path`, which needn't be there yet.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self { path: path.into() }
     }

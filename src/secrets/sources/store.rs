@@ -7,13 +7,14 @@ use crate::secrets::store::{Store, entry_name};
 use crate::secrets::value;
 use std::sync::Arc;
 
-/// One key of a store.
+/// A store's entry for one key.
 pub struct StoreSource {
     store: Arc<dyn Store>,
     entry: String,
 }
 
 impl StoreSource {
+    /// The entry of `key` in `store`.
     pub fn new(store: Arc<dyn Store>, key: &KeyName) -> Self {
         Self { store, entry: entry_name(key) }
     }

@@ -32,8 +32,8 @@ impl Log {
     }
 
     /// The same; old files are looked after in the background, now and whenever a file is full.
-    pub fn open_with(config: LogConfig, care: LogUpkeep, now: SystemTime) -> Result<Log, AuditError> {
-        let shared = LogQueue::new(LogWriter::open(config, care, now)?);
+    pub fn open_with(config: LogConfig, upkeep: LogUpkeep, now: SystemTime) -> Result<Log, AuditError> {
+        let shared = LogQueue::new(LogWriter::open(config, upkeep, now)?);
         shared.tidy_if_due();
         Ok(Log { shared })
     }

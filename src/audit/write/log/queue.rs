@@ -105,7 +105,7 @@ impl LogQueue {
         if !std::mem::take(&mut writer.tidy_due) {
             return;
         }
-        let (dir, keeping, now) = (writer.config.dir.clone(), writer.care.keeping.clone(), writer.now);
+        let (dir, retention, now) = (writer.config.dir.clone(), writer.upkeep.retention.clone(), writer.now);
         drop(writer);
         let queue = Arc::downgrade(self);
         let folder = dir.clone();
@@ -115,7 +115,7 @@ impl LogQueue {
             let runtime = runtime.map_err(AuditError::io("write to", &folder))?;
             runtime.block_on(queue.commit([removal(now, file)]))
         };
-        let work = move || match tidy::tidy(&dir, &keeping, now, tell) {
+        let work = move || match tidy::tidy(&dir, &retention, now, tell) {
             // what is left is removed the next time
             Ok(()) | Err(AuditError::Closed) => {}
             Err(error) => tracing::warn!("{error}; {}", error.hint()),

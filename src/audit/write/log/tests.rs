@@ -307,8 +307,8 @@ fn signer() -> HeadSigner {
 
 /// Files too small to be compressed, signed, whose process has ended.
 async fn signed(dir: &Path) -> Vec<PathBuf> {
-    let care = LogUpkeep { signer: Some(signer()), keeping: Retention::default() };
-    let log = Log::open_with(LogConfig { max_file_bytes: 60_000, ..config(dir) }, care, at(0)).unwrap();
+    let upkeep = LogUpkeep { signer: Some(signer()), retention: Retention::default() };
+    let log = Log::open_with(LogConfig { max_file_bytes: 60_000, ..config(dir) }, upkeep, at(0)).unwrap();
     let mut paths = Vec::new();
     for i in 0..600 {
         log.commit([substitution(i, &i.to_string())]).await.unwrap();

@@ -15,13 +15,18 @@ pub(crate) type MasterKey = Zeroizing<[u8; 32]>;
 pub enum Kdf {
     /// No stretching: what opens it is 32 random bytes already.
     Machine,
-    /// PBKDF2-HMAC-SHA256.
+    /// PBKDF2-HMAC-SHA256 (RFC 8018, section 5.2).
     Pbkdf2 {
+        /// How often the hash is taken.
         iterations: u32,
     },
+    /// Argon2id, version 1.3 (RFC 9106).
     Argon2id {
+        /// Memory in KiB.
         memory_kib: u32,
+        /// Passes over that memory.
         passes: u32,
+        /// Lanes that could be computed at once.
         lanes: u32,
     },
 }
@@ -36,7 +41,9 @@ const MOST_LANES: u32 = 64;
 const MOST_ITERATIONS: u32 = 1_000_000_000;
 
 impl Kdf {
+    /// OWASP's setting of Argon2id.
     pub const ARGON2ID: Kdf = Kdf::Argon2id { memory_kib: 19_456, passes: 2, lanes: 1 };
+    /// OWASP's setting of PBKDF2, where only FIPS functions may be used.
     pub const PBKDF2: Kdf = Kdf::Pbkdf2 { iterations: PBKDF2_FLOOR };
 
     pub(crate) fn encode(self) -> [u8; 13] {

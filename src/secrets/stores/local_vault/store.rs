@@ -25,6 +25,7 @@ pub enum VaultLock {
     /// A random key in a file beside the store, mixed with what names this machine. Whoever can read this user's files
     /// on this machine can open it: weaker than a keyring or a password. It is made when it is first written.
     Machine {
+        /// Holds 32 random bytes.
         key_file: PathBuf,
         /// Files that name the machine; the first that exists counts.
         ids: Vec<PathBuf>,
@@ -46,6 +47,7 @@ struct UnlockCache {
 }
 
 impl Vault {
+    /// The vault at `path`, which needn't be there yet.
     pub fn new(path: impl Into<PathBuf>, lock: VaultLock) -> Self {
         Self { path: path.into(), lock, known: Mutex::default() }
     }
@@ -56,10 +58,12 @@ impl Vault {
         Self::new(state.join("machine.store"), VaultLock::Machine { key_file: state.join("machine.key"), ids })
     }
 
+    /// The file.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
+    /// Whether the file is there.
     pub fn exists(&self) -> bool {
         self.path.exists()
     }
