@@ -7,7 +7,7 @@ use std::io::{self, Write as _};
 use std::path::Path;
 use tempfile::NamedTempFile;
 
-/// Who may read a file that is written anew.
+/// The permissions of a file that is written anew.
 #[derive(Debug, Clone, Copy)]
 pub enum Rights<'a> {
     /// Its owner alone.

@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Why the audit can't be written or read: always ours or the disk's fault, never the agent's.
+/// An error of writing or reading the audit: always ours or the disk's fault, never the agent's.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum AuditError {
     /// The disk refused something.

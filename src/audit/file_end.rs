@@ -21,7 +21,7 @@ pub fn is_live(file: &File) -> bool {
     }
 }
 
-/// How a file ends: the hash of its last whole line, and how many bytes of a torn one follow.
+/// The end of a file: the hash of its last whole line, and how many bytes of a torn one follow.
 #[derive(Debug, PartialEq, Eq)]
 pub struct FileEnd {
     /// None where no line is whole.

@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-/// When a record was made: 27 bytes that compare in the order of time.
+/// The time of a record: 27 bytes that compare in the order of time.
 pub type Stamp = [u8; 27];
 
 /// A time as records write it.

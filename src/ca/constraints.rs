@@ -111,7 +111,7 @@ fn written(subtree: &Subtree) -> GeneralSubtree {
     }
 }
 
-/// What a certificate says of the names below it, whoever made it.
+/// The name constraints of a certificate, whoever made it.
 #[derive(Debug, Default)]
 pub(super) struct NameLimits {
     permitted: Vec<Base>,

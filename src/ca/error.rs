@@ -2,7 +2,7 @@
 
 use crate::name::Host;
 
-/// What went wrong with the CA; the text says whose fault and what next.
+/// An error of the CA; the text says whose fault and what next.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum CaError {
     /// A file or store that can't be read or written, or holds something else.

@@ -32,7 +32,7 @@ pub struct Leaves {
     template: ServerConfig,
 }
 
-/// Who signs, and who is to follow it: that one already signs for hosts that the first doesn't cover, since nobody could
+/// The authority that signs, and the one to follow it: that one already signs for hosts that the first doesn't cover, since nobody could
 /// reach those otherwise.
 struct LeafSigners {
     current: LeafSigner,

@@ -42,7 +42,7 @@ pub struct AnomalySettings {
     pub webhook_secret_file: Option<PathBuf>,
 }
 
-/// What follows from an anomaly.
+/// The action that follows an anomaly.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AnomalyAction {
     /// A record, a line in the log, the webhook.
@@ -51,6 +51,7 @@ pub enum AnomalyAction {
     Refuse,
 }
 
+/// Reads `[audit]`.
 pub(super) fn audit(r: &mut TableReader<'_>, state: &Path) -> AuditSettings {
     let durability = [("write", Durability::Write), ("fsync", Durability::Fsync)];
     AuditSettings {
@@ -66,6 +67,7 @@ pub(super) fn audit(r: &mut TableReader<'_>, state: &Path) -> AuditSettings {
     }
 }
 
+/// Reads `[anomaly]`.
 pub(super) fn anomaly(r: &mut TableReader<'_>) -> AnomalySettings {
     let default = anomaly::Config::default();
     AnomalySettings {

@@ -22,6 +22,7 @@ pub struct Binding {
 }
 
 impl Binding {
+    /// Whether nothing is to be written.
     pub fn is_empty(&self) -> bool {
         self.source.is_none()
             && self.placeholder.is_none()
@@ -29,7 +30,7 @@ impl Binding {
     }
 }
 
-/// Why the file is as it was.
+/// An error of an edit, after which the file is as it was.
 #[derive(Debug, thiserror::Error)]
 pub enum EditError {
     #[error("there is no place for a config: neither --config nor HOME is set")]

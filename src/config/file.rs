@@ -167,6 +167,7 @@ fn each<T>(
     array.iter().map(one).collect()
 }
 
+/// The text of a config file, for places in it.
 struct SourceText<'t> {
     path: Arc<Path>,
     text: &'t str,
@@ -198,6 +199,7 @@ fn unclosed(table: &DeTable<'_>, text: &str, end: usize) -> Option<usize> {
     table.iter().filter_map(|(_, value)| swallows(value).or_else(|| below(value))).min()
 }
 
+/// Visits every table and setting of a TOML document, and notes mistakes.
 struct DocumentVisitor<'t, 'm> {
     source: SourceText<'t>,
     /// Lines with a fault of syntax: what else seems wrong there mostly follows from it.

@@ -19,7 +19,7 @@ pub struct FoundKey {
     pub in_comment: bool,
 }
 
-/// What to look for, for each key.
+/// The pattern of one key's values: what stands before them, and what they begin with.
 #[derive(Debug, Clone, Default)]
 pub struct KeyPattern {
     /// Names that stand before the value, in any case.

@@ -8,6 +8,7 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+/// A reader of one table's settings: each is taken out as a type, or is a mistake.
 pub struct TableReader<'a> {
     table: ConfigTable,
     home: Option<&'a Path>,
@@ -30,6 +31,7 @@ impl<'a> TableReader<'a> {
         out
     }
 
+    /// The place of the table.
     pub fn table_at(&self) -> ConfigLocation {
         self.table.at.clone()
     }
@@ -39,6 +41,7 @@ impl<'a> TableReader<'a> {
         self.table.values.get(name).map(|(_, at)| at.clone())
     }
 
+    /// Notes a mistake.
     pub fn wrong(&mut self, at: ConfigLocation, what: String, hint: String) {
         self.mistakes.push(Mistake::new(at, what, hint));
     }
@@ -65,15 +68,18 @@ impl<'a> TableReader<'a> {
         }
     }
 
+    /// A text as `read` takes it.
     pub fn with<T, E: Display>(&mut self, name: &str, read: impl FnOnce(&str) -> Result<T, E>) -> Option<T> {
         let (text, at) = self.text(name)?;
         read(&text).map_err(|why| self.unreadable(at, name, why)).ok()
     }
 
+    /// A text that is parsed.
     pub fn parsed<T: FromStr<Err: Display>>(&mut self, name: &str) -> Option<T> {
         self.with(name, str::parse)
     }
 
+    /// One of some words, as the value that it means.
     pub fn choice<T: Copy>(&mut self, name: &str, choices: &[(&str, T)]) -> Option<T> {
         self.with(name, |text| {
             let found = choices.iter().find(|(word, _)| *word == text).map(|(_, value)| *value);
@@ -87,6 +93,7 @@ impl<'a> TableReader<'a> {
         })
     }
 
+    /// `true` or `false`.
     pub fn flag(&mut self, name: &str) -> Option<bool> {
         match self.take(name)? {
             (SettingValue::Flag(flag), _) => Some(flag),
@@ -94,6 +101,7 @@ impl<'a> TableReader<'a> {
         }
     }
 
+    /// A number within `range`.
     pub fn number<T: TryFrom<i64> + PartialOrd + Display>(
         &mut self,
         name: &str,
@@ -103,6 +111,7 @@ impl<'a> TableReader<'a> {
         self.within(name, number, at, &range)
     }
 
+    /// Those of a list that are within `range`.
     pub fn numbers<T: TryFrom<i64> + PartialOrd + Display>(
         &mut self,
         name: &str,
@@ -143,10 +152,12 @@ impl<'a> TableReader<'a> {
         Some(out)
     }
 
+    /// Those of a list that `read` takes.
     pub fn list_with<T, E: Display>(&mut self, name: &str, read: impl Fn(&str) -> Result<T, E>) -> Option<Vec<T>> {
         self.listed(name, read).map(|list| list.into_iter().map(|(value, _)| value).collect())
     }
 
+    /// Those of a list that can be parsed.
     pub fn list<T: FromStr<Err: Display>>(&mut self, name: &str) -> Option<Vec<T>> {
         self.list_with(name, str::parse)
     }
@@ -164,11 +175,13 @@ impl<'a> TableReader<'a> {
         self.listed(name, str::parse)
     }
 
+    /// A path as it is meant.
     pub fn path(&mut self, name: &str) -> Option<PathBuf> {
         let (text, at) = self.text(name)?;
         Some(self.resolve(Path::new(&text), Some(&at)))
     }
 
+    /// Paths as they are meant.
     pub fn paths(&mut self, name: &str) -> Option<Vec<PathBuf>> {
         let paths = self.listed(name, str::parse::<PathBuf>)?;
         Some(paths.into_iter().map(|(path, at)| self.resolve(&path, Some(&at))).collect())

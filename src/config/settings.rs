@@ -226,6 +226,7 @@ pub fn config_path(given: &CliPaths, env: &ConfigEnvironment) -> Option<(PathBuf
     }
 }
 
+/// The folder of the state; one that others may look into is a mistake.
 pub(super) fn state_path(given: &CliPaths, env: &ConfigEnvironment, mistakes: &mut Vec<Mistake>) -> PathBuf {
     let path = given.state.clone().or_else(|| env.base("XDG_STATE_HOME", ".local/state").map(|d| d.join("locum")));
     let Some(path) = path else {

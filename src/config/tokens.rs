@@ -31,7 +31,7 @@ pub struct AgentTokens {
     pub kept: Vec<AgentToken>,
 }
 
-/// What is wrong with the file.
+/// An error of the file of tokens.
 #[derive(Debug, thiserror::Error)]
 #[error("{path}: {why}")]
 pub struct TokensError {

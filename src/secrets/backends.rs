@@ -16,7 +16,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Where the stores of this machine are.
+/// Paths and limits of the stores of this machine.
 pub struct SecretsConfig {
     /// The folder of the vault, the machine's store and the notice of changes in the keyring.
     pub state: PathBuf,
@@ -28,7 +28,7 @@ pub struct SecretsConfig {
     pub patience: Duration,
 }
 
-/// What the sources of this process draw on. A store that is `None` doesn't exist here.
+/// The stores and variables that the sources of this process draw on. A store that is `None` doesn't exist here.
 #[derive(Clone, Default)]
 pub struct SecretBackends {
     /// The variables that were taken out of the environment at the start.

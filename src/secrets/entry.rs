@@ -34,7 +34,7 @@ pub(super) struct KeyEntry {
     pub flight: Arc<Mutex<()>>,
 }
 
-/// What was last learned from the source. Replaced whole, so that readers take no lock.
+/// The answer of the source when it was last asked. Replaced whole, so that readers take no lock.
 #[derive(Clone, Default)]
 pub(super) struct KeyState {
     /// Whether the source ever was.
@@ -52,6 +52,7 @@ pub(super) struct KeyState {
 }
 
 impl KeyEntry {
+    /// The key with what was known of it before.
     pub fn new(key: KeySource, state: KeyState, past: Arc<PastValues>) -> Self {
         Self { key, state: ArcSwap::from_pointee(state), past, flight: Arc::default() }
     }
@@ -97,6 +98,7 @@ impl KeyState {
         KeyState { generation, ..KeyState::default() }
     }
 
+    /// Whether it is too early to ask again.
     pub fn is_fresh(&self, now: Duration) -> bool {
         self.asked && now < self.fresh_until
     }
@@ -161,6 +163,7 @@ impl KeyState {
         }
     }
 
+    /// The key as one exchange holds it.
     pub fn hold(&self, name: &KeyName, past: &PastValues, now: Duration) -> OpenedKey {
         let mut older = past.opened(self.value.as_ref(), now);
         let current = self.value.as_ref().map(|v| v.open().map(Arc::new));

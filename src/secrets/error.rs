@@ -3,7 +3,7 @@
 use super::source::SourceError;
 use crate::name::KeyName;
 
-/// Why a key can't be had.
+/// An error of opening a key: why it can't be had.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SecretError {
     /// No table of the config names it any more.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 /// The generation of a key that there is not: no value has it.
 pub(super) const NO_GENERATION: u64 = u64::MAX;
 
-/// What one exchange may use and must hide, in the clear; wiped when the last holder drops it.
+/// The keys that one exchange may use and must hide, in the clear; wiped when the last holder drops it.
 #[derive(Default)]
 pub struct Keys(Vec<OpenedKey>);
 
@@ -28,10 +28,12 @@ impl Keys {
         Self(Vec::with_capacity(count))
     }
 
+    /// Adds a key.
     pub(super) fn push(&mut self, key: OpenedKey) {
         self.0.push(key);
     }
 
+    /// Whether the key was asked for.
     pub(super) fn has(&self, name: &KeyName) -> bool {
         self.held(name).is_some()
     }

@@ -15,6 +15,7 @@ pub(super) const MAX_VALUES: usize = 1024;
 /// How long they may be all together: each exchange with the key's hosts opens them.
 const MAX_BYTES: usize = 1024 * 1024;
 
+/// The values of one key that are still to be hidden.
 #[derive(Default)]
 pub(super) struct PastValues(ArcSwap<Vec<PastValue>>);
 
@@ -67,6 +68,7 @@ impl PastValues {
         !self.0.load().is_empty()
     }
 
+    /// Forgets all.
     pub fn clear(&self) {
         self.0.store(Arc::default());
     }

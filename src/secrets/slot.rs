@@ -55,7 +55,7 @@ impl SecretSlot {
     }
 }
 
-/// What the stores of this machine say of one name.
+/// A search of this machine's stores for one name.
 pub struct SlotSearch {
     /// In the first store that has it.
     pub holder: Option<SecretSlot>,

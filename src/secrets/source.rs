@@ -31,7 +31,7 @@ pub struct Freshness {
     pub lifetime: Option<Duration>,
 }
 
-/// Why a source could not say whether it has the value: what is the matter, and what to do about it. Never a part of
+/// An error of a source, which could not say whether it has the value: what is the matter, and what to do about it. Never a part of
 /// a value.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{what}")]

@@ -25,7 +25,7 @@ pub enum SourceSpec {
     Exec(Vec<String>),
 }
 
-/// Why a source could not be read; the text says what would be accepted.
+/// A text that names no source; the message says what would be accepted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct SpecError(String);

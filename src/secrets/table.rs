@@ -32,7 +32,7 @@ pub struct Secrets {
     pasts: std::sync::Mutex<HashMap<KeyName, Arc<PastValues>>>,
 }
 
-/// What is known of one key, without its value.
+/// A key as tables show it, without its value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeySurvey {
     /// The key's name.

@@ -19,7 +19,7 @@ const MAX_FILE: u64 = 16 * 1024 * 1024;
 /// Settings of a wgetrc that would lead past the proxy or distrust it.
 const WGET_OURS: [&str; 5] = ["cacertificate", "httpproxy", "httpsproxy", "useproxy", "noproxy"];
 
-/// Where the files are.
+/// Paths of the files by which clients trust the proxy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TrustFiles {
     /// PEM: the system's roots, the user's, and ours.
@@ -32,7 +32,7 @@ pub struct TrustFiles {
     pub php_ini_dir: PathBuf,
 }
 
-/// What could not be done, and with which file.
+/// An error of a file that could not be written.
 #[derive(Debug, thiserror::Error)]
 #[error("{path}: {error}")]
 pub struct TrustFilesError {

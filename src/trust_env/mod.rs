@@ -20,7 +20,7 @@ const WITHHELD: [&str; 4] = ["LOCUM_MASTER_PASSWORD", "LOCUM_SECRET_KEY", "LOCUM
 /// What talks to itself stays on this machine.
 const LOOPBACK: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
 
-/// How a child reaches the proxy.
+/// The way by which a child reaches the proxy: address, agent and token.
 #[derive(Debug, Clone, Copy)]
 pub struct ProxyAccess<'a> {
     /// The address that the proxy listens on.

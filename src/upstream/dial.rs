@@ -42,6 +42,7 @@ pub struct AddressRule {
 pub struct AddressError(String);
 
 impl AddressRule {
+    /// Whether the address is within the rule's network, and its port the rule's.
     pub fn covers(&self, address: SocketAddr) -> bool {
         let ip = address.ip().to_canonical();
         self.port.is_none_or(|p| p == address.port())
@@ -134,7 +135,7 @@ fn is_public_v6(ip: Ipv6Addr) -> bool {
         && !(s[0] == 0x3fff && s[1] < 0x1000)
 }
 
-/// Why no connection came about.
+/// An error of dialling: why no connection came about.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum DialError {
     #[error("{host} is at {address}, which is not public")]
@@ -168,7 +169,7 @@ impl DialError {
     }
 }
 
-/// Whom a connection may lead to, of those that may be dialled at all.
+/// The peers that a connection may lead to, of those that may be dialled at all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum AllowedPeer {
     #[default]
@@ -214,7 +215,7 @@ impl FromStr for UpstreamProxy {
     }
 }
 
-/// Which addresses may be dialled, and through what.
+/// The dialler of upstreams: which addresses it may dial, and through what.
 #[derive(Debug, Clone, Default)]
 pub struct Dialer {
     pub private_addresses: Arc<[AddressRule]>,

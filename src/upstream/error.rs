@@ -7,7 +7,7 @@ use std::error::Error as StdError;
 /// Any error of a body.
 pub type BoxError = Box<dyn StdError + Send + Sync>;
 
-/// Why an upstream gave no response, and whose fault that is.
+/// An error of the upstream side: why there was no response, and whose fault that is.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum UpstreamError {
     /// No connection came about.

@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// What a request says of itself to the pool: a key is in its head or may come in its body.
+/// A request's mark for the pool: a key is in its head or may come in its body.
 #[derive(Clone)]
 pub struct CarriesKey {
     /// Whom alone it may be sent to.
@@ -32,10 +32,11 @@ const DIGITS: usize = 4;
 /// More values than any head has: clients may mark theirs as secrets too.
 const MOST: usize = 10_000;
 
-/// What is due in the next head of one connection.
+/// The secrets that are due in the next head of one connection.
 #[derive(Clone)]
 pub struct PendingSecrets(Arc<Mutex<StandInTable>>);
 
+/// The stand-ins of one head, and the values that they stand for.
 struct StandInTable {
     /// Known to nobody outside of this process, since none of it is ever sent.
     word: String,
@@ -45,7 +46,7 @@ struct StandInTable {
     kept: Vec<Option<HeldBackValue>>,
 }
 
-/// What a stand-in stands for.
+/// A value that a stand-in stands for.
 enum HeldBackValue {
     Header(HeaderValue),
     /// Without its first slash, which stays where it is.

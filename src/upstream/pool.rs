@@ -41,7 +41,7 @@ pub struct Pool<B> {
     origins: Arc<Origins<B>>,
 }
 
-/// Where a request goes, and over what kind of connection.
+/// The route of a request: its origin, and the connection and peer that it is for.
 #[derive(Clone, Copy)]
 struct Route<'a> {
     origin: &'a Origin,
@@ -61,6 +61,7 @@ impl<B> From<UpstreamError> for SendFailure<B> {
     }
 }
 
+/// A response that has begun, with the lease of its connection.
 type Sent<B> = (Response<Incoming>, Lease<B>);
 
 impl<B> Pool<B>

@@ -27,7 +27,7 @@ pub struct PostUrl {
     target: Uri,
 }
 
-/// Why a text is no such URL. It doesn't repeat the text: the path of many webhooks is as good as a password.
+/// A text that is no such URL. The message doesn't repeat the text: the path of many webhooks is as good as a password.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum PostUrlError {
     #[error("no https:// URL")]
@@ -99,6 +99,10 @@ impl Poster {
         Self { url, pool: Pool::new(dialer, tls) }
     }
 
+    /// Posts `body`, and gives the status of the answer.
+    ///
+    /// # Errors
+    /// Why there was no answer within ten seconds, in words.
     pub async fn post(&self, headers: HeaderMap, body: Vec<u8>) -> Result<u16, String> {
         match tokio::time::timeout(PATIENCE, self.send(headers, body)).await {
             Ok(status) => status,

@@ -32,7 +32,7 @@ pub struct Merge {
     damaged: Option<AuditError>,
 }
 
-/// How far a reading has come, to be looked at from another thread.
+/// The progress of a reading, to be looked at from another thread.
 #[derive(Debug, Clone, Default)]
 pub struct ReadProgress {
     read: Arc<AtomicU64>,
@@ -46,6 +46,7 @@ impl ReadProgress {
         Self { read: Arc::default(), total }
     }
 
+    /// What readers add their bytes to.
     pub(crate) fn counter(&self) -> &Arc<AtomicU64> {
         &self.read
     }

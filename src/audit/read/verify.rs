@@ -17,7 +17,7 @@ use std::thread::ScopedJoinHandle;
 /// So many records may follow the last signature: those before the next, and a few of our own.
 const SIGNED_EVERY: u64 = signature::EVERY * 2;
 
-/// What to check beyond the chains.
+/// Proofs that are asked for beyond the chains.
 #[derive(Debug, Default)]
 pub struct Proofs {
     /// Heads that were kept elsewhere: each has to be in some file.
@@ -26,7 +26,7 @@ pub struct Proofs {
     pub checker: Option<SignatureChecker>,
 }
 
-/// What a check of all files found.
+/// The result of a check of all files.
 #[derive(Debug)]
 pub struct VerifyReport {
     /// One for each file that is there, oldest first.
@@ -44,7 +44,7 @@ impl VerifyReport {
     }
 }
 
-/// What a check of one file found.
+/// The result of a check of one file.
 #[derive(Debug, Default)]
 pub struct FileVerdict {
     /// The file's name.

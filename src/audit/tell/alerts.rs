@@ -21,7 +21,7 @@ pub struct Alerts {
     outbox: Option<Outbox>,
 }
 
-/// Who has to rest, and for how many seconds.
+/// A cooldown: a key or an agent that has to rest for some seconds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cooldown {
     /// `key openai` or `agent researcher`.

@@ -36,7 +36,7 @@ enum OutboxItem {
     Finish,
 }
 
-/// Where notices are left.
+/// The queue of notices, as those who leave them have it.
 #[derive(Debug)]
 pub struct Outbox(mpsc::Sender<OutboxItem>);
 

@@ -34,11 +34,13 @@ pub struct BatchEntry {
 }
 
 impl Batch {
+    /// Adds a record that is encoded already.
     pub fn push(&mut self, members: &[u8], waited: bool) {
         self.bytes.extend_from_slice(members);
         self.entries.push(BatchEntry { end: self.bytes.len(), waited });
     }
 
+    /// Adds a record.
     pub fn encode(&mut self, record: &Record, waited: bool) {
         record.write_members(&mut self.bytes);
         self.entries.push(BatchEntry { end: self.bytes.len(), waited });
@@ -46,6 +48,7 @@ impl Batch {
         self.removes |= record.previous.is_some();
     }
 
+    /// Adds the records of another batch.
     pub fn extend(&mut self, other: &Batch) {
         let before = self.bytes.len();
         self.bytes.extend_from_slice(&other.bytes);
@@ -54,15 +57,18 @@ impl Batch {
         self.removes |= other.removes;
     }
 
+    /// Each record's members, in their order.
     pub fn records(&self) -> impl Iterator<Item = (&[u8], BatchEntry)> {
         let starts = std::iter::once(0).chain(self.entries.iter().map(|e| e.end));
         starts.zip(&self.entries).map(|(start, e)| (&self.bytes[start..e.end], *e))
     }
 
+    /// Whether there is nothing to write and nobody to tell.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty() && self.waiters.is_empty()
     }
 
+    /// Forgets all, and keeps the buffers.
     pub fn clear(&mut self) {
         self.bytes.clear();
         self.bytes.shrink_to(KEPT_CAPACITY);
@@ -90,7 +96,7 @@ pub fn encoded<R: Borrow<Record>, T>(
     result
 }
 
-/// Whether the records of one commit are in the file.
+/// The outcome of one commit, once it is known: whether its records are in the file.
 #[derive(Debug, Default)]
 pub struct CommitOutcome(AtomicU8);
 
@@ -98,10 +104,12 @@ impl CommitOutcome {
     const WRITTEN: u8 = 1;
     const FAILED: u8 = 2;
 
+    /// Tells it to those who wait.
     pub fn set(&self, written: bool) {
         self.0.store(if written { Self::WRITTEN } else { Self::FAILED }, Ordering::Release);
     }
 
+    /// Whether they are in the file; `None` while that isn't known.
     pub fn get(&self) -> Option<bool> {
         match self.0.load(Ordering::Acquire) {
             Self::WRITTEN => Some(true),

@@ -4,7 +4,7 @@ use super::tidy::Retention;
 use crate::audit::signature::HeadSigner;
 use std::path::PathBuf;
 
-/// How safe a record is before its exchange goes on.
+/// The durability of a record before its exchange goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Durability {
     /// In the kernel's hands: outlives us, not the machine.
@@ -29,7 +29,7 @@ pub struct LogConfig {
     pub about: String,
 }
 
-/// What is done for the audit beyond writing it.
+/// Upkeep of the audit beyond writing it.
 #[derive(Debug, Default)]
 pub struct LogUpkeep {
     /// Signs heads, so that a rewrite of whole files is found.

@@ -81,6 +81,7 @@ impl ChainFile {
         (written, Ok(()))
     }
 
+    /// Brings what was written to the disk.
     pub fn sync(&self) -> io::Result<()> {
         self.file.sync_data()
     }
@@ -103,10 +104,12 @@ impl ChainFile {
         }
     }
 
+    /// The place that it was begun at.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
+    /// The last part of its path.
     pub fn name(&self) -> String {
         file_name(&self.path)
     }
@@ -116,6 +119,7 @@ impl ChainFile {
         Previous { file: self.name(), head: self.head.to_string() }
     }
 
+    /// Bytes up to the end of the last whole line.
     pub fn len(&self) -> u64 {
         self.len
     }

@@ -12,7 +12,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-/// How long the audit is kept; nothing is removed by default.
+/// The retention of the audit's files; nothing is removed by default.
 #[derive(Debug, Clone, Default)]
 pub struct Retention {
     /// Since a file was last written to.

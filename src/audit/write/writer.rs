@@ -31,6 +31,10 @@ pub struct LogWriter {
 }
 
 impl LogWriter {
+    /// Begins a file.
+    ///
+    /// # Errors
+    /// When the folder can't be made or written to, or is open to others.
     pub fn open(config: LogConfig, upkeep: LogUpkeep, now: SystemTime) -> Result<Self, AuditError> {
         file::make_dir(&config.dir)?;
         let follows = folder::last_ending(&config.dir).map_or((String::new(), None), |(name, ending)| {
@@ -180,6 +184,7 @@ impl LogWriter {
         self.sign()
     }
 
+    /// Brings the file to the disk, where the durability asks for it.
     pub fn sync(&mut self) -> Result<(), AuditError> {
         if self.config.durability == Durability::Write {
             return Ok(());
@@ -210,6 +215,7 @@ impl LogWriter {
         }
     }
 
+    /// Whether something is owed.
     pub fn is_behind(&self) -> bool {
         !self.backlog.entries.is_empty() || self.lost > 0
     }

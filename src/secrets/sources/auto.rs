@@ -12,7 +12,7 @@ pub(crate) struct AutoSource {
     passed_over: Arc<PassedOver>,
 }
 
-/// What was already said of sources that failed, so that it is said once and not for every key and every second.
+/// Warnings that were already given of sources that failed, so that it is said once and not for every key and every second.
 #[derive(Default)]
 pub struct PassedOver(Mutex<BTreeSet<String>>);
 
@@ -27,6 +27,7 @@ impl PassedOver {
 }
 
 impl AutoSource {
+    /// Asks `sources` in this order.
     pub fn new(sources: Vec<Arc<dyn SecretSource>>, passed_over: Arc<PassedOver>) -> Self {
         Self { sources, passed_over }
     }

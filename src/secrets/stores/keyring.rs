@@ -230,7 +230,7 @@ fn work(connect: Connect, jobs: &Receiver<KeyringJob>) {
     }
 }
 
-/// What the worker knows of the keyring.
+/// The worker's connection to the keyring, and the names that it found there last.
 struct KeyringSession {
     connect: Connect,
     store: Option<Arc<CredentialStore>>,

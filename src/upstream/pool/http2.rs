@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+/// The settings of every HTTP/2 connection.
 pub(super) fn builder() -> Builder<TokioExecutor> {
     let mut builder = Builder::new(TokioExecutor::new());
     builder
@@ -25,15 +26,18 @@ pub(super) struct Http2Connection<B> {
 }
 
 impl<B> Http2Connection<B> {
+    /// A connection that nothing is under way on yet.
     pub fn new(send: SendRequest<B>, ip: IpAddr) -> Self {
         let streams = StreamCounts { under_way: 0, had_key: false, idle_since: Instant::now() };
         Self { send, ip, streams: Arc::new(StreamCounter(Mutex::new(streams))) }
     }
 
+    /// Whether new streams can be opened.
     pub fn is_open(&self) -> bool {
         !self.send.is_closed()
     }
 
+    /// Whether one exchange more may share it.
     pub fn has_room(&self) -> bool {
         self.streams.lock().under_way < MAX_STREAMS
     }
@@ -82,10 +86,12 @@ pub(super) struct Http2Stream {
 }
 
 impl Http2Stream {
+    /// Notes that a key goes over the connection.
     pub fn carries_key(&self) {
         self.streams.lock().had_key = true;
     }
 
+    /// Notes that the response has ended well.
     pub fn end_well(&mut self) {
         self.ended_well = true;
     }

@@ -16,6 +16,7 @@ pub struct Lease<B> {
     carrier: Carrier<B>,
 }
 
+/// The connection of a lease.
 enum Carrier<B> {
     Http1 {
         /// Goes back into the pool when the lease is dropped. Until the response has begun the sender has it.
@@ -34,6 +35,7 @@ impl<B> Lease<B> {
         Self { origins, origin, ip, carrier: Carrier::Http1 { connection: None, dedicated, reusable: false } }
     }
 
+    /// For an exchange that shares a connection.
     pub(super) fn http2(origins: Arc<Origins<B>>, origin: Origin, ip: IpAddr, stream: Http2Stream) -> Self {
         Self { origins, origin, ip, carrier: Carrier::Http2(stream) }
     }

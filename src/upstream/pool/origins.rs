@@ -25,6 +25,7 @@ impl<B> Default for Origins<B> {
 }
 
 impl<B> Origins<B> {
+    /// Held for moments only.
     pub fn lock(&self) -> MutexGuard<'_, HashMap<Origin, OriginPool<B>, RandomState>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -105,7 +106,7 @@ struct IdleConnection<B> {
     since: Instant,
 }
 
-/// How a request comes by a new connection.
+/// A plan for a new connection, by what is known of the origin.
 pub(super) struct ConnectPlan {
     pub speaks: AlpnOffer,
     /// Over an HTTP/2 connection that others will share.

@@ -30,7 +30,7 @@ pub(super) struct LogQueue {
     pub exchanges: bool,
 }
 
-/// What waits to be written. Never locked during a write.
+/// Records that wait to be written. Never locked during a write.
 #[derive(Debug, Default)]
 pub(super) struct QueuedRecords {
     batch: Batch,
@@ -71,15 +71,18 @@ impl QueuedRecords {
 }
 
 impl LogQueue {
+    /// An empty queue before `writer`.
     pub fn new(writer: LogWriter) -> Arc<Self> {
         let LogConfig { durability, exchanges, .. } = writer.config;
         Arc::new(Self { queue: Mutex::default(), writer: Mutex::new(writer), durability, exchanges })
     }
 
+    /// Never held during a write.
     pub fn queue(&self) -> MutexGuard<'_, QueuedRecords> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Held during a write.
     pub fn writer(&self) -> MutexGuard<'_, LogWriter> {
         self.writer.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -212,6 +215,7 @@ pub(super) struct ScheduledFlush {
 }
 
 impl ScheduledFlush {
+    /// Flushes after a while, where a runtime is there to wait.
     pub fn schedule(shared: &Arc<LogQueue>, after: Duration) {
         let due = ScheduledFlush { shared: shared.clone(), elapsed: false };
         if let Ok(runtime) = Handle::try_current() {

@@ -3,7 +3,7 @@
 /// The largest vault: some ten thousand keys.
 pub(super) const MAX_FILE: usize = 4 * 1024 * 1024;
 
-/// Why a vault's bytes can't be read.
+/// An error of a vault's bytes, read or written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum VaultError {
     #[error("is no vault")]

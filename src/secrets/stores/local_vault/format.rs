@@ -29,7 +29,7 @@ const DIGESTED: usize = 70;
 const HEADER: usize = 78;
 const TAG: usize = 16;
 
-/// What a vault holds, in the clear.
+/// The entries of a vault by name, in the clear.
 pub(crate) type VaultEntries = BTreeMap<String, Plaintext>;
 
 /// A vault's bytes, their header read and found sound.
@@ -44,6 +44,10 @@ pub(crate) struct LockedVault<'a> {
 }
 
 impl<'a> LockedVault<'a> {
+    /// Reads the header of a vault's bytes.
+    ///
+    /// # Errors
+    /// When it is none, cut short, altered, of a later version or weakened.
     pub fn parse(file: &'a [u8]) -> Result<Self, VaultError> {
         let magic = file.get(..MAGIC.len()).unwrap_or(file);
         if magic.is_empty() || !MAGIC.starts_with(magic) {
@@ -73,6 +77,10 @@ impl<'a> LockedVault<'a> {
         Ok(Self { kdf, salt, header, nonce, check, text, tag: *tag })
     }
 
+    /// Deciphers the entries.
+    ///
+    /// # Errors
+    /// When the key is another, or the entries were altered.
     pub fn unlock(&self, master: &MasterKey) -> Result<VaultEntries, VaultError> {
         let keys = VaultKeys::expand(master);
         if constant_time::verify_slices_are_equal(&keys.check, &self.check).is_err() {

@@ -7,10 +7,12 @@ use aws_lc_rs::pbkdf2;
 use std::num::NonZeroU32;
 use zeroize::Zeroizing;
 
+/// The salt of one vault, random and public.
 pub(crate) type Salt = [u8; 16];
+/// The key that a vault's other keys are derived from.
 pub(crate) type MasterKey = Zeroizing<[u8; 32]>;
 
-/// How the master key comes from what opens the vault.
+/// The key derivation function from what opens the vault to its master key, with its parameters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kdf {
     /// No stretching: what opens it is 32 random bytes already.
@@ -46,6 +48,7 @@ impl Kdf {
     /// OWASP's setting of PBKDF2, where only FIPS functions may be used.
     pub const PBKDF2: Kdf = Kdf::Pbkdf2 { iterations: PBKDF2_FLOOR };
 
+    /// The function and its parameters, as a header has them.
     pub(crate) fn encode(self) -> [u8; 13] {
         let (id, numbers) = match self {
             Kdf::Machine => (0, [0; 3]),

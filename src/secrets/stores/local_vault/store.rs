@@ -18,7 +18,7 @@ use zeroize::Zeroizing;
 /// A password is hard to guess from this length on.
 pub const MIN_PASSWORD: usize = 8;
 
-/// What opens a vault.
+/// The secret that opens a vault.
 pub enum VaultLock {
     /// The master password, asked for once and held sealed. Its vault is made by `init` alone.
     Password(Arc<dyn SecretSource>),
@@ -39,7 +39,7 @@ pub struct Vault {
     known: Mutex<UnlockCache>,
 }
 
-/// What opened the file last, so that nobody is asked and nothing is stretched twice.
+/// The secret and the master key that opened the file last, so that nobody is asked and nothing is stretched twice.
 #[derive(Default)]
 struct UnlockCache {
     secret: Option<Sealed>,
