@@ -5,12 +5,12 @@
 //! fifty exchanges fails, one in a thousand requests is refused. Files have the usual size, and are compressed as usual.
 
 use locum::anomaly::{self, AnomalyDetector, Fact};
-use locum::audit::read::filter::{Filter, Wanted};
+use locum::audit::read::filter::{Filter, RecordQuery};
 use locum::audit::read::query::Merge;
 use locum::audit::read::stats::Stats;
 use locum::audit::read::verify::{Proofs, verify_all};
 use locum::audit::tell::alerts;
-use locum::audit::{Care, Config, Durability, Log};
+use locum::audit::{Durability, Log, LogConfig, LogUpkeep};
 use locum::name::AgentName;
 use locum::record::{Event, ExchangeInfo, KeyRef, Record};
 use std::path::{Path, PathBuf};
@@ -37,7 +37,7 @@ fn main() {
     let bytes: u64 = std::fs::read_dir(&dir).expect("a folder").map(|e| e.unwrap().metadata().unwrap().len()).sum();
     println!("{count} records, {} MB on the disk", bytes / 1_000_000);
 
-    let ask = |wanted: Wanted| {
+    let ask = |wanted: RecordQuery| {
         let mut found = 0_u64;
         let each = |_: &[u8]| {
             found += 1;
@@ -47,10 +47,10 @@ fn main() {
         found
     };
     let name = |name: &str| vec![name.to_owned()];
-    timed("query --failed", || ask(Wanted { failed: true, ..Wanted::default() }));
-    timed("query --key brave", || ask(Wanted { keys: name("brave"), ..Wanted::default() }));
-    timed("query --exchange X", || ask(Wanted { exchanges: name("aaaaaaaaaaaaaaaa"), ..Wanted::default() }));
-    timed("query", || ask(Wanted::default()));
+    timed("query --failed", || ask(RecordQuery { failed: true, ..RecordQuery::default() }));
+    timed("query --key brave", || ask(RecordQuery { keys: name("brave"), ..RecordQuery::default() }));
+    timed("query --exchange X", || ask(RecordQuery { exchanges: name("aaaaaaaaaaaaaaaa"), ..RecordQuery::default() }));
+    timed("query", || ask(RecordQuery::default()));
     timed("stats", || {
         let (mut stats, mut watch, mut unusual) =
             (Stats::default(), AnomalyDetector::new(anomaly::AnomalyLimits::default()), 0);
@@ -87,7 +87,7 @@ fn timed(what: &str, work: impl FnOnce() -> u64) {
 fn write(dir: &Path, count: u64) -> u64 {
     std::fs::create_dir_all(dir.parent().expect("a state")).expect("a folder");
     let start = UNIX_EPOCH + Duration::from_secs(1_800_000_000);
-    let config = Config {
+    let config = LogConfig {
         dir: dir.to_owned(),
         durability: Durability::Write,
         max_file_bytes: 64_000_000,
@@ -96,7 +96,7 @@ fn write(dir: &Path, count: u64) -> u64 {
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
-        let log = Log::open_with(config, Care::default(), start).expect("an audit");
+        let log = Log::open_with(config, LogUpkeep::default(), start).expect("an audit");
         for n in 0..count / 2 {
             let at = start + Duration::from_millis(n * 900);
             for record in exchange(n, at) {

@@ -7,7 +7,7 @@ use std::io::{self, Write as _};
 use std::path::Path;
 use tempfile::NamedTempFile;
 
-/// Who may read a file that is written anew.
+/// The permissions of a file that is written anew.
 #[derive(Debug, Clone, Copy)]
 pub enum Rights<'a> {
     /// Its owner alone.
@@ -134,6 +134,27 @@ pub fn turn(path: &Path) -> io::Result<File> {
     let file = how.open(path)?;
     file.lock()?;
     Ok(file)
+}
+
+/// What `find` finds, else what `make` makes: made once, however many processes come at a time. `lock` is a file that they
+/// share, and `locked` says what it means that it can't be had.
+///
+/// # Errors
+/// When the lock can't be had, or `find` or `make` fails.
+pub fn found_or_made<T, E>(
+    lock: &Path,
+    locked: impl FnOnce(io::Error) -> E,
+    find: impl Fn() -> Result<Option<T>, E>,
+    make: impl FnOnce() -> Result<T, E>,
+) -> Result<T, E> {
+    if let Some(found) = find()? {
+        return Ok(found);
+    }
+    let _turn = turn(lock).map_err(locked)?;
+    match find()? {
+        Some(found) => Ok(found),
+        None => make(),
+    }
 }
 
 /// The folder that `path` is in.

@@ -27,7 +27,7 @@ fn main() {
 #[cfg(target_os = "linux")]
 mod linux {
     use locum::memory::{EnvironmentError, Plaintext, Sealed, SealedEnvironment, UnsealError, wipe_all, wipe_on_panic};
-    use locum::secrets::{FileSource, Source};
+    use locum::secrets::{FileSource, SecretSource as _};
     use std::fs::{self, File};
     use std::os::unix::fs::FileExt;
     use std::process::Command;

@@ -5,9 +5,9 @@
 use libfuzzer_sys::fuzz_target;
 use locum::anomaly::{AnomalyLimits, AnomalyDetector};
 use locum::audit::tell::alerts::fact;
-use locum::audit::read::filter::{Filter, Wanted};
-use locum::audit::read::lines::{Line, Lines, members};
-use locum::audit::read::stats::{By, Stats};
+use locum::audit::read::filter::{Filter, RecordQuery};
+use locum::audit::read::lines::{AuditLine, AuditLines, members};
+use locum::audit::read::stats::{GroupBy, Stats};
 use locum::chain::ChainVerifier;
 use locum::record::misleads;
 use std::io::Read;
@@ -23,12 +23,12 @@ impl Read for Pieces<'_> {
 }
 
 fn all(bytes: &[u8], piece: usize) -> Vec<Option<Vec<u8>>> {
-    let mut lines = Lines::new(Pieces(bytes, piece));
+    let mut lines = AuditLines::new(Pieces(bytes, piece));
     let mut out = Vec::new();
     while let Some(line) = lines.next_line().expect("memory can be read") {
         out.push(match line {
-            Line::Whole(line) => Some(line.to_vec()),
-            Line::TooLong => None,
+            AuditLine::Whole(line) => Some(line.to_vec()),
+            AuditLine::TooLong => None,
         });
     }
     out
@@ -37,7 +37,7 @@ fn all(bytes: &[u8], piece: usize) -> Vec<Option<Vec<u8>>> {
 fuzz_target!(|bytes: &[u8]| {
     let lines = all(bytes, usize::MAX);
     assert_eq!(lines, all(bytes, 7));
-    let filter = Filter::new(&Wanted { keys: vec!["openai".into()], failed: true, ..Wanted::default() });
+    let filter = Filter::new(&RecordQuery { keys: vec!["openai".into()], failed: true, ..RecordQuery::default() });
     let (mut verifier, mut stats, mut watch) = (ChainVerifier::default(), Stats::default(), AnomalyDetector::new(AnomalyLimits::default()));
     for line in lines.iter().flatten() {
         for (_, value) in members(line) {
@@ -50,5 +50,5 @@ fuzz_target!(|bytes: &[u8]| {
             verifier = ChainVerifier::default();
         }
     }
-    assert!(By::ALL.iter().all(|by| stats.by(*by).len() <= lines.len()));
+    assert!(GroupBy::ALL.iter().all(|by| stats.by(*by).len() <= lines.len()));
 });

@@ -8,7 +8,7 @@
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
 use locum::app::{App, Plan, Running};
-use locum::config::settings::{Environment as Variables, CliPaths, Settings};
+use locum::config::settings::{CliPaths, ConfigEnvironment as Variables, Settings};
 use locum::memory::SealedEnvironment;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection, StreamOwned};

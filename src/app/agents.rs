@@ -3,12 +3,12 @@
 use super::AppError;
 use crate::config::keys::AgentSetting;
 use crate::config::settings::Settings;
-use crate::config::tokens::{Kept, Tokens};
+use crate::config::tokens::{AgentToken, AgentTokens};
 use crate::memory::SealedEnvironment;
 use crate::name::AgentName;
 use crate::policy::agent::{AgentLimits, TokenHash};
 use crate::policy::{Agent, Agents};
-use crate::secrets::{FileSource, Source as _};
+use crate::secrets::{FileSource, SecretSource as _};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -40,7 +40,7 @@ pub(super) fn agents(settings: &Settings, given: &CliPaths) -> Result<Agents, Ap
     if !given.made.is_empty() {
         return Ok(Agents::with_tokens(given.made.clone()));
     }
-    let kept = Tokens::load(&settings.state)?;
+    let kept = AgentTokens::load(&settings.state)?;
     if settings.agents.is_empty() && kept.is_none() && given.variable.is_none() {
         return Ok(Agents::open());
     }
@@ -57,7 +57,7 @@ pub(super) fn agents(settings: &Settings, given: &CliPaths) -> Result<Agents, Ap
 }
 
 /// Who a token that was made stands for: the agent of that name in the config, with no more than the token gives.
-fn narrowed(kept: Kept, settings: &Settings) -> Agent {
+fn narrowed(kept: AgentToken, settings: &Settings) -> Agent {
     let table = settings.agents.iter().find(|a| a.name == kept.name);
     let mut agent = table.map_or_else(|| Agent { name: kept.name.clone(), ..Agent::local() }, agent);
     agent.expires = kept.expires;
@@ -72,7 +72,7 @@ fn narrowed(kept: Kept, settings: &Settings) -> Agent {
 /// # Errors
 /// When the file of tokens can't be read.
 pub fn named_agents(settings: &Settings) -> Result<Vec<Agent>, AppError> {
-    let kept = Tokens::load(&settings.state)?.unwrap_or_default().kept;
+    let kept = AgentTokens::load(&settings.state)?.unwrap_or_default().kept;
     let mut all: Vec<Agent> = kept.into_iter().map(|kept| narrowed(kept, settings)).collect();
     for setting in &settings.agents {
         if !all.iter().any(|agent| agent.name == setting.name) {

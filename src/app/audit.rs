@@ -1,20 +1,18 @@
 //! The audit as the settings have it: its log and who signs it, what watches it, and the webhook that hears of it.
 
 use super::AppError;
-use super::authority::{self, Entry};
-use crate::audit::public_key;
+use super::authority;
+use crate::audit::signature::HeadSigner;
 use crate::audit::tell::alerts::Alerts;
-use crate::audit::tell::webhook::{Delivery, Headers, Outbox, Post};
-use crate::audit::write::log::{self, Care, Log};
-use crate::audit::write::sign::Signer;
-use crate::ca::{CaError, keep};
+use crate::audit::tell::webhook::{Delivery, Outbox, Post, WebhookHeaders};
+use crate::audit::{Log, LogConfig, LogUpkeep, public_key};
 use crate::config::Settings;
-use crate::config::audit::Action;
+use crate::config::audit::AnomalyAction;
 use crate::memory::Plaintext;
 use crate::policy::egress::AddressPolicy;
 use crate::proxy::Recorder;
 use crate::record::{Event, Record};
-use crate::secrets::{FileSource, SecretBackends, Source as _};
+use crate::secrets::{FileSource, SecretBackends, SecretSource as _, SlotSearch, SourceError};
 use crate::upstream::dial::Dialer;
 use crate::upstream::post::Poster;
 use crate::upstream::tls::Tls;
@@ -31,7 +29,7 @@ const GOODBYE: Duration = Duration::from_secs(5);
 
 /// Begins a file of the audit.
 pub(super) fn open(settings: &Settings, backends: &SecretBackends, now: SystemTime) -> Result<Log, AppError> {
-    let config = log::Config {
+    let config = LogConfig {
         dir: settings.audit.dir.clone(),
         durability: settings.audit.durability,
         max_file_bytes: settings.audit.max_file,
@@ -42,8 +40,8 @@ pub(super) fn open(settings: &Settings, backends: &SecretBackends, now: SystemTi
         tracing::warn!("the audit's heads are not signed, so a whole rewrite shows only against an anchor: {why}");
         None
     });
-    let public = signer.as_ref().map(Signer::public);
-    let log = Log::open_with(config, Care { signer, keeping: settings.audit.keeping.clone() }, now)?;
+    let public = signer.as_ref().map(HeadSigner::public);
+    let log = Log::open_with(config, LogUpkeep { signer, retention: settings.audit.retention.clone() }, now)?;
     // only now, as it is a promise that there are records
     if let Some(Err(why)) = public.map(|public| public_key::remember(&public_key::path(&settings.state), &public, now))
     {
@@ -65,16 +63,17 @@ pub fn note(settings: &Settings, backends: &SecretBackends, record: &Record) -> 
 
 /// Signs with the key that this machine's first working store has, made where there is none yet. It is kept wherever the
 /// CA is: a new key for each start would vouch for nothing.
-fn signer(settings: &Settings, backends: &SecretBackends) -> Result<Option<Signer>, String> {
+fn signer(settings: &Settings, backends: &SecretBackends) -> Result<Option<HeadSigner>, String> {
     // a second seed does no harm, as its public key is noted too; without any, files would look as if they were cut
-    let entry = Entry::find(backends, SEED_ENTRY).anywhere().ok_or("no store of this machine can keep their key")?;
-    let seed = keep::take_or_make(&entry, &authority::lock(settings), make_seed).map_err(|e| e.to_string())?;
-    Signer::from_seed(seed.expose()).map(Some).map_err(|e| e.to_string())
+    let slot = SlotSearch::new(backends, SEED_ENTRY).anywhere().ok_or("no store of this machine can keep their key")?;
+    let seed = slot.get_or_make(&authority::lock(settings), make_seed).map_err(|e| e.to_string())?;
+    HeadSigner::from_seed(seed.expose()).map(Some).map_err(|e| e.to_string())
 }
 
-fn make_seed() -> Result<Plaintext, CaError> {
+fn make_seed() -> Result<Plaintext, SourceError> {
     let mut seed = Plaintext::new(vec![0; 32]);
-    aws_lc_rs::rand::fill(seed.bytes_mut()).map_err(|_| CaError::Unfit("no randomness from the system".into()))?;
+    let failed = |_| SourceError::new("no randomness from the system", "try again");
+    aws_lc_rs::rand::fill(seed.bytes_mut()).map_err(failed)?;
     Ok(seed)
 }
 
@@ -86,13 +85,13 @@ pub(super) fn alerts(
     tls: &Tls,
 ) -> Result<(Alerts, Option<Webhook>), AppError> {
     let (outbox, webhook) = webhook(settings, backends, log, tls)?.unzip();
-    let refuse = settings.anomaly.action == Action::Refuse;
+    let refuse = settings.anomaly.action == AnomalyAction::Refuse;
     Ok((Alerts::new(settings.anomaly.limits.clone(), refuse, outbox), webhook))
 }
 
 /// Takes the limits of new settings over.
 pub(super) fn reload(recorder: &Recorder, settings: &Settings) {
-    recorder.watch_by(settings.anomaly.limits.clone(), settings.anomaly.action == Action::Refuse);
+    recorder.watch_by(settings.anomaly.limits.clone(), settings.anomaly.action == AnomalyAction::Refuse);
 }
 
 /// The webhook, before it is served.
@@ -131,7 +130,7 @@ fn secret(settings: &Settings, backends: &SecretBackends) -> Result<Option<Plain
 }
 
 impl Post for Poster {
-    async fn post(&self, headers: Headers, body: Vec<u8>) -> Result<u16, String> {
+    async fn post(&self, headers: WebhookHeaders, body: Vec<u8>) -> Result<u16, String> {
         let header = |(name, value): (&'static str, String)| {
             Ok((HeaderName::from_static(name), HeaderValue::try_from(value).map_err(|e| e.to_string())?))
         };

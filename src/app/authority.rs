@@ -1,7 +1,7 @@
 //! The CA: in the store of this machine that has it, else in the first that works; and whether it fits the settings.
 
 use super::{AppError, active};
-use crate::ca::keep::{self, CaStorage};
+use crate::ca::keystore::{self, CaKeystore};
 use crate::ca::{Authorities, Authority, CaError, Scope, Subtree};
 use crate::config::keys::KeySetting;
 use crate::config::settings::{CaSource, Intercept, Settings};
@@ -9,81 +9,24 @@ use crate::disk::{self, Rights};
 use crate::memory::Plaintext;
 use crate::policy::egress::EgressMode;
 use crate::policy::rule::HostPattern;
-use crate::secrets::{SecretBackends, SourceError, Store};
+use crate::secrets::{SecretBackends, SecretSlot, SlotSearch};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::SystemTime;
 
 /// The name under which a store keeps the CA.
 const CA_ENTRY: &str = "ca/root";
 
-/// A store, and what is kept there under one name.
-pub(super) struct Entry {
-    store: Arc<dyn Store>,
-    name: &'static str,
-}
-
-/// What the stores say of one name.
-pub(super) struct Found {
-    /// The first store that has it.
-    holder: Option<Entry>,
-    /// The first one that works and hasn't.
-    free: Option<Entry>,
-    /// Why the first one that is there could not be asked: it may have it.
-    unasked: Option<SourceError>,
-}
-
-impl Found {
-    /// Where it is, or is to be. Only for what there may be two of, since one that can't be asked may have another.
-    pub fn anywhere(self) -> Option<Entry> {
-        let used = self.holder.or(self.free)?;
-        if let Some(why) = &self.unasked {
-            tracing::warn!("{why}, so the {} is used for {}", used.describe(), used.name);
-        }
-        Some(used)
-    }
-
-    /// The same for what there is only one of: nothing is made while a store that may have it can't be asked.
-    fn for_sure(self) -> Result<Option<Entry>, SourceError> {
-        match (&self.holder, self.unasked) {
-            (None, Some(why)) => Err(why),
-            (_, unasked) => Ok(Self { unasked, ..self }.anywhere()),
-        }
-    }
-}
-
-impl Entry {
-    /// Asks one store after the other, up to the first that has it.
-    pub fn find(backends: &SecretBackends, name: &'static str) -> Found {
-        let vault = backends.vault.clone().filter(|vault| vault.exists()).map(|vault| vault as Arc<dyn Store>);
-        let mut found = Found { holder: None, free: None, unasked: None };
-        for store in [backends.keyring.clone(), vault, backends.machine.clone()].into_iter().flatten() {
-            match store.get(name) {
-                Ok(Some(_)) => {
-                    found.holder = Some(Self { store, name });
-                    break;
-                }
-                Ok(None) => found.free = found.free.or(Some(Self { store, name })),
-                // a keyring that nobody runs has nothing
-                Err(why) if store.is_there() => found.unasked = found.unasked.or(Some(why)),
-                Err(_) => {}
-            }
-        }
-        found
-    }
-}
-
-impl CaStorage for Entry {
+impl CaKeystore for SecretSlot {
     fn describe(&self) -> String {
-        self.store.describe()
+        SecretSlot::describe(self)
     }
 
-    fn take(&self) -> Result<Option<Plaintext>, String> {
-        self.store.get(self.name).map_err(|e| e.to_string())
+    fn load(&self) -> Result<Option<Plaintext>, String> {
+        self.get().map_err(|e| e.to_string())
     }
 
-    fn put(&self, bytes: &[u8]) -> Result<(), String> {
-        self.store.set(self.name, bytes).map_err(|e| e.to_string())
+    fn save(&self, pem: &[u8]) -> Result<(), String> {
+        self.set(pem).map_err(|e| e.to_string())
     }
 }
 
@@ -100,9 +43,11 @@ pub fn kept_ca(settings: &Settings, backends: &SecretBackends) -> Result<Option<
         CaSource::File(path) => return Ok(Some((Authority::from_file(path)?.into(), path.display().to_string()))),
         CaSource::Auto => {}
     }
-    let Some(entry) = Entry::find(backends, CA_ENTRY).for_sure().map_err(AppError::Unasked)? else { return Ok(None) };
+    let Some(entry) = SlotSearch::new(backends, CA_ENTRY).for_sure().map_err(AppError::Unasked)? else {
+        return Ok(None);
+    };
     let now = SystemTime::now();
-    let kept = keep::load_or_make(&entry, &lock(settings), now, || new_ca(settings, backends, now))?;
+    let kept = keystore::load_or_make(&entry, &lock(settings), now, || new_ca(settings, backends, now))?;
     Ok(Some((kept, entry.describe())))
 }
 
@@ -111,8 +56,8 @@ pub fn look_for_ca(settings: &Settings, backends: &SecretBackends) -> Result<Opt
     if settings.ca.source != CaSource::Auto {
         return Ok(None);
     }
-    let Some(entry) = Entry::find(backends, CA_ENTRY).holder else { return Ok(None) };
-    Ok(keep::look(&entry)?.map(|kept| kept.at(SystemTime::now())))
+    let Some(entry) = SlotSearch::new(backends, CA_ENTRY).holder else { return Ok(None) };
+    Ok(keystore::look(&entry)?.map(|kept| kept.at(SystemTime::now())))
 }
 
 /// Makes a CA that fits these settings, which is to sign from `signs_from` on. A service that runs takes it over.
@@ -125,10 +70,10 @@ pub fn rotate_ca(
     if settings.ca.source != CaSource::Auto {
         return Err(AppError::NotOurs(settings.ca.source.clone()));
     }
-    let entry = Entry::find(backends, CA_ENTRY).for_sure().map_err(AppError::Unasked)?;
+    let entry = SlotSearch::new(backends, CA_ENTRY).for_sure().map_err(AppError::Unasked)?;
     let entry = entry.ok_or(AppError::NoStore)?;
     let make = || new_ca(settings, backends, now);
-    let rotated = keep::rotate(&entry, &lock(settings), now, signs_from, make)?;
+    let rotated = keystore::rotate(&entry, &lock(settings), now, signs_from, make)?;
     let path = stamp_path(settings);
     let fail = |e: std::io::Error| AppError::State { path: path.clone(), why: e.to_string() };
     disk::replace(&path, rotated.bundle().as_bytes(), Rights::Private).map_err(fail)?;

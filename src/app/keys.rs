@@ -4,7 +4,7 @@ use super::audit::WEBHOOK_SECRET;
 use crate::config::keys::KeySetting;
 use crate::config::settings::Settings;
 use crate::memory::SealedEnvironment;
-use crate::secrets::{self, KeySource, SecretBackends, Source, entry_name};
+use crate::secrets::{KeySource, SecretBackends, SecretSource, SecretsConfig, entry_name};
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,14 +21,14 @@ pub fn backends(settings: &Settings, environment: Arc<SealedEnvironment>) -> Sec
 pub fn supplies_asking(
     settings: &Settings,
     environment: Arc<SealedEnvironment>,
-    prompt: Arc<dyn Source>,
+    prompt: Arc<dyn SecretSource>,
 ) -> SecretBackends {
     SecretBackends::build(stores(settings, Some(prompt)), environment)
 }
 
-fn stores(settings: &Settings, prompt: Option<Arc<dyn Source>>) -> secrets::Config {
+fn stores(settings: &Settings, prompt: Option<Arc<dyn SecretSource>>) -> SecretsConfig {
     let password_file = settings.vault.password_file.clone();
-    secrets::Config { state: settings.state.clone(), password_file, prompt, patience: PATIENCE }
+    SecretsConfig { state: settings.state.clone(), password_file, prompt, patience: PATIENCE }
 }
 
 /// The keys that something may have a value for. One with a table of its own always is; one of the catalog once its

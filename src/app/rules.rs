@@ -8,7 +8,7 @@ use crate::policy::Rules;
 use crate::policy::egress::EgressPolicy;
 use crate::proxy::Ruleset;
 use crate::rewrite::Vocabulary;
-use crate::secrets::{SecretBackends, Table};
+use crate::secrets::{KeyTable, SecretBackends};
 use std::sync::Arc;
 
 /// The rules that a service with these settings would follow, without anything being opened or bound.
@@ -35,6 +35,6 @@ pub(super) fn ruleset(settings: &Settings, active: &[&KeySetting], given: &CliPa
         uids: settings.proxy.uids.iter().copied().chain([rustix::process::geteuid().as_raw()]).collect(),
         intercept_bound_only: settings.proxy.intercept == Intercept::Bound,
         prefixes: active.iter().map(|k| (k.name.clone(), k.prefixes.clone())).collect(),
-        keys: Table::default(),
+        keys: KeyTable::default(),
     })
 }

@@ -1,61 +1,19 @@
-//! The audit on disk: `log` appends to it, `query` and `stats` read it, `verify` checks it, `tidy` keeps it small. What a record says
-//! is `record`'s business, and how lines vouch for each other `chain`'s.
+//! The audit on disk: `write` appends to it, `read` finds, filters, counts and verifies, `tell` alerts. What a record says is
+//! `record`'s business, and how lines vouch for each other `chain`'s.
 
-pub mod public_key;
+mod error;
+pub(crate) mod file_end;
+pub(crate) mod file_name;
+pub(crate) mod folder;
+pub(crate) mod public_key;
 pub mod read;
+pub(crate) mod signature;
+pub(crate) mod stamp;
 pub mod tell;
-pub mod write;
+pub(crate) mod write;
 
-pub use read::folder::{AuditFile, files};
-pub use read::last_use::last_uses;
-pub use write::log::{Care, Commit, Config, Durability, Log};
-
-use std::io;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-
-/// Why the audit can't be written or read: always ours or the disk's fault, never the agent's.
-#[derive(Debug, Clone, thiserror::Error)]
-pub enum AuditError {
-    #[error("the audit can't {doing} {}: {source}", path.display())]
-    Io { doing: &'static str, path: PathBuf, source: Arc<io::Error> },
-    #[error("the audit's folder {} is open to others (mode {mode:03o})", path.display())]
-    Open { path: PathBuf, mode: u32 },
-    #[error("the audit has more waiting than it may hold; its disk is too slow or gone")]
-    Overfull,
-    #[error("the audit is closed already")]
-    Closed,
-}
-
-impl AuditError {
-    fn io(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> AuditError {
-        move |source| AuditError::Io { doing, path: path.to_owned(), source: Arc::new(source) }
-    }
-
-    /// Files that are too old are removed at any time, after they were listed too.
-    fn is_of_a_file_that_is_gone(&self) -> bool {
-        matches!(self, AuditError::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)
-    }
-
-    /// What to do next, in one line.
-    pub fn hint(&self) -> String {
-        match self {
-            AuditError::Io { path, source, .. } => match source.kind() {
-                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
-                    format!("free some space for {}, or set [audit] dir to another disk", path.display())
-                }
-                io::ErrorKind::ReadOnlyFilesystem => {
-                    format!("mount the disk of {} writable, or set [audit] dir to another", path.display())
-                }
-                io::ErrorKind::NotFound => format!("make the folder again: mkdir -p -m 700 {}", path.display()),
-                io::ErrorKind::PermissionDenied => {
-                    format!("let this user write there (see ls -ld {}), or set [audit] dir elsewhere", path.display())
-                }
-                _ => format!("see that {} can be written, or set [audit] dir elsewhere", path.display()),
-            },
-            AuditError::Open { path, .. } => format!("chmod 700 {}", path.display()),
-            AuditError::Overfull => "wait, or set [audit] dir to a faster disk".into(),
-            AuditError::Closed => "start locum again".into(),
-        }
-    }
-}
+pub use error::AuditError;
+pub(crate) use folder::files;
+pub(crate) use read::last_use::last_uses;
+pub use write::config::{Durability, LogConfig, LogUpkeep};
+pub use write::log::{Commit, Log};

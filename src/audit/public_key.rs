@@ -1,8 +1,7 @@
 //! The public keys that heads are signed by, in a file beside the audit: which they are, and since when. No secret is in it.
 
-use super::AuditError;
-use super::read::lines::Stamp;
-use super::read::query::time_stamp;
+use super::error::AuditError;
+use super::stamp::{Stamp, time_stamp};
 use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -17,7 +16,9 @@ const MOST: usize = 1000;
 /// A key, and since when every file of the audit is signed by it or another.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PublicKey {
+    /// The Ed25519 key (RFC 8032, section 5.1.5).
     pub key: [u8; 32],
+    /// None where it was named by hand: every file is asked for a signature then.
     pub since: Option<Stamp>,
 }
 
@@ -30,6 +31,7 @@ impl PublicKey {
         Some(Self { key: bytes?.try_into().ok()?, since: None })
     }
 
+    /// The key as 64 hexadecimal digits.
     pub fn hex(&self) -> String {
         self.key.iter().map(|byte| format!("{byte:02x}")).collect()
     }

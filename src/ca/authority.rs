@@ -1,8 +1,8 @@
 //! Makes and loads the CA: a root that clients trust, and an intermediate below it that signs the leaves. Where its key is
 //! kept is the caller's matter; here it is only in memory.
 
-use super::CaError;
-use super::constraints::{Limits, Scope, Subtree};
+use super::constraints::{NameLimits, Scope, Subtree};
+use super::error::CaError;
 use crate::disk;
 use crate::name::Host;
 use rcgen::{
@@ -29,7 +29,7 @@ pub struct Authority {
     /// in what was made before there were intermediates.
     intermediates: Vec<CertificateDer<'static>>,
     /// Of root and intermediates: a host has to be within all of them.
-    limits: Vec<Limits>,
+    limits: Vec<NameLimits>,
     not_after: SystemTime,
 }
 
@@ -103,7 +103,7 @@ impl Authority {
             if !certificate.is_ca() {
                 return Err(unfit("its certificate may not sign others (basicConstraints CA is not set)".into()));
             }
-            limits.extend(Limits::of(&certificate).map_err(unfit)?);
+            limits.extend(NameLimits::of(&certificate).map_err(unfit)?);
             not_after = not_after.min(end_of(&certificate));
             ordered.push(der.clone());
         }
@@ -116,6 +116,7 @@ impl Authority {
         &self.root_pem
     }
 
+    /// The root's certificate, DER.
     pub fn certificate(&self) -> &CertificateDer<'static> {
         &self.root
     }
@@ -142,7 +143,7 @@ impl Authority {
 
     /// The hosts that it is limited to, as the certificate that signs leaves has them; `None` where it has no limits.
     pub fn permitted(&self) -> Option<Vec<String>> {
-        self.limits.first().map(Limits::permitted)
+        self.limits.first().map(NameLimits::permitted)
     }
 
     /// Certificates and key, for the place where the CA is kept.

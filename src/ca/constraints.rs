@@ -18,7 +18,9 @@ const NOBODY: &str = "locum.invalid";
 /// `api.example.com` may sign for `x.api.example.com` too.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Subtree {
+    /// A DNS name and all below it.
     Dns(String),
+    /// One address.
     Ip(IpAddr),
 }
 
@@ -60,12 +62,14 @@ impl fmt::Display for Subtree {
 /// The hosts that a CA is made for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Scope {
+    /// Every host.
     Any,
     /// In order, and none of them within another.
     Only(Vec<Subtree>),
 }
 
 impl Scope {
+    /// Those within one of `subtrees`.
     pub fn only(subtrees: impl IntoIterator<Item = Subtree>) -> Self {
         let mut all: Vec<Subtree> = subtrees.into_iter().collect();
         all.sort();
@@ -107,9 +111,9 @@ fn written(subtree: &Subtree) -> GeneralSubtree {
     }
 }
 
-/// What a certificate says of the names below it, whoever made it.
+/// The name constraints of a certificate, whoever made it.
 #[derive(Debug, Default)]
-pub(super) struct Limits {
+pub(super) struct NameLimits {
     permitted: Vec<Base>,
     excluded: Vec<Base>,
 }
@@ -120,7 +124,7 @@ enum Base {
     Ip { address: Vec<u8>, mask: Vec<u8> },
 }
 
-impl Limits {
+impl NameLimits {
     /// `None` where it has no constraints.
     pub fn of(certificate: &X509Certificate<'_>) -> Result<Option<Self>, String> {
         let found = certificate.name_constraints().map_err(|e| format!("its name constraints can't be read: {e}"))?;
@@ -210,9 +214,9 @@ mod tests {
         Subtree::Dns(name.into())
     }
 
-    fn limits(permitted: &[&str], excluded: &[&str]) -> Limits {
+    fn limits(permitted: &[&str], excluded: &[&str]) -> NameLimits {
         let bases = |names: &[&str]| names.iter().map(|n| Base::read(&GeneralName::DNSName(n)).unwrap()).collect();
-        Limits { permitted: bases(permitted), excluded: bases(excluded) }
+        NameLimits { permitted: bases(permitted), excluded: bases(excluded) }
     }
 
     #[test]
@@ -233,7 +237,7 @@ mod tests {
         ] {
             assert_eq!(limits(permitted, excluded).allow(&dns(name)), allowed, "{permitted:?} {excluded:?} {name}");
         }
-        let addresses_alone = Limits {
+        let addresses_alone = NameLimits {
             permitted: vec![Base::read(&GeneralName::IPAddress(&[10, 0, 0, 0, 255, 0, 0, 0])).unwrap()],
             excluded: Vec::new(),
         };

@@ -1,7 +1,7 @@
 //! Mints a certificate per host and keeps the TLS configurations of the hosts seen last.
 
-use super::CaError;
 use super::authority::{self, Authority};
+use super::error::CaError;
 use crate::name::Host;
 use arc_swap::ArcSwap;
 use quick_cache::sync::Cache;
@@ -26,32 +26,32 @@ const KEPT_HOSTS: usize = 1024;
 
 /// The certificates that locum answers with.
 pub struct Leaves {
-    signers: ArcSwap<Signers>,
+    signers: ArcSwap<LeafSigners>,
     key: KeyPair,
     signing_key: Arc<dyn rustls::sign::SigningKey>,
     template: ServerConfig,
 }
 
-/// Who signs, and who is to follow it: that one already signs for hosts that the first doesn't cover, since nobody could
+/// The authority that signs, and the one to follow it: that one already signs for hosts that the first doesn't cover, since nobody could
 /// reach those otherwise.
-struct Signers {
-    current: Signer,
-    next: Option<Signer>,
+struct LeafSigners {
+    current: LeafSigner,
+    next: Option<LeafSigner>,
 }
 
-struct Signer {
+struct LeafSigner {
     authority: Arc<Authority>,
     cache: Cache<Host, Leaf>,
 }
 
-impl Signer {
+impl LeafSigner {
     fn new(authority: Arc<Authority>) -> Self {
         Self { authority, cache: Cache::new(KEPT_HOSTS) }
     }
 }
 
-impl Signers {
-    fn of(&self, host: &Host) -> Option<&Signer> {
+impl LeafSigners {
+    fn of(&self, host: &Host) -> Option<&LeafSigner> {
         [Some(&self.current), self.next.as_ref()].into_iter().flatten().find(|s| s.authority.covers(host))
     }
 }
@@ -63,18 +63,18 @@ struct Leaf {
 }
 
 #[derive(Debug)]
-struct One(Arc<CertifiedKey>);
+struct FixedCertificate(Arc<CertifiedKey>);
 
-impl ResolvesServerCert for One {
+impl ResolvesServerCert for FixedCertificate {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         Some(self.0.clone())
     }
 }
 
 #[derive(Debug)]
-struct Nobody;
+struct NoCertificate;
 
-impl ResolvesServerCert for Nobody {
+impl ResolvesServerCert for NoCertificate {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         None
     }
@@ -94,18 +94,19 @@ impl Leaves {
             .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
             .map_err(|e| unfit(&e))?
             .with_no_client_auth()
-            .with_cert_resolver(Arc::new(Nobody));
+            .with_cert_resolver(Arc::new(NoCertificate));
         template.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         // no resumption: a session begun for one host must never be taken up at another
         template.session_storage = Arc::new(NoServerSessionStorage {});
         template.send_tls13_tickets = 0;
-        let signers = ArcSwap::from_pointee(Signers { current: Signer::new(authority), next: None });
+        let signers = ArcSwap::from_pointee(LeafSigners { current: LeafSigner::new(authority), next: None });
         Ok(Self { signers, key, signing_key, template })
     }
 
     /// From now on `current` signs, and `next` what only that one covers.
     pub fn sign_by(&self, current: Arc<Authority>, next: Option<Arc<Authority>>) {
-        self.signers.store(Arc::new(Signers { current: Signer::new(current), next: next.map(Signer::new) }));
+        self.signers
+            .store(Arc::new(LeafSigners { current: LeafSigner::new(current), next: next.map(LeafSigner::new) }));
     }
 
     /// Whether clients would take a leaf for `host`, by the name constraints of the CA.
@@ -162,7 +163,7 @@ impl Leaves {
         let chain = [certificate.der()].into_iter().chain(authority.intermediates()).cloned().collect();
         let certified = Arc::new(CertifiedKey::new(chain, self.signing_key.clone()));
         let mut config = self.template.clone();
-        config.cert_resolver = Arc::new(One(certified));
+        config.cert_resolver = Arc::new(FixedCertificate(certified));
         Ok(Leaf { config: Arc::new(config), renew_at: not_after - RENEW_BEFORE.min(LEAF_LIFETIME / 2) })
     }
 }

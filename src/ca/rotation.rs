@@ -1,7 +1,7 @@
 //! The authority that signs, and the one that is to follow it: what is kept, and what clients are to trust meanwhile.
 
-use super::CaError;
 use super::authority::Authority;
+use super::error::CaError;
 use jiff::Timestamp;
 use std::fmt;
 use std::sync::Arc;
@@ -11,20 +11,25 @@ use zeroize::Zeroizing;
 /// The line between the two, in what is kept. Readers of PEM pass over it.
 const FOLLOWED: &str = "next, signs from ";
 
+/// The authority that signs, and the one that waits to.
 #[derive(Clone)]
 pub struct Authorities {
+    /// The one that signs.
     pub current: Arc<Authority>,
-    pub next: Option<Next>,
+    /// The one that is to follow, while a rotation is under way.
+    pub next: Option<NextAuthority>,
 }
 
 /// An authority that clients may already have, and does not sign yet.
 #[derive(Clone)]
-pub struct Next {
+pub struct NextAuthority {
+    /// Its certificates and key.
     pub authority: Arc<Authority>,
+    /// When it takes over.
     pub signs_from: SystemTime,
 }
 
-impl Next {
+impl NextAuthority {
     /// When it begins to sign: to the second, UTC.
     pub fn signs_from(&self) -> String {
         time(self.signs_from).to_string()
@@ -51,7 +56,8 @@ impl Authorities {
             std::str::from_utf8(&line[FOLLOWED.len()..]).ok().and_then(|text| text.trim().parse::<Timestamp>().ok());
         let signs_from =
             time.ok_or_else(|| CaError::Unfit(format!("{place} doesn't tell when its next one is to sign")))?;
-        let next = Next { authority: Arc::new(Authority::from_pem(next, place)?), signs_from: signs_from.into() };
+        let next =
+            NextAuthority { authority: Arc::new(Authority::from_pem(next, place)?), signs_from: signs_from.into() };
         Ok(Self { current: Arc::new(Authority::from_pem(current, place)?), next: Some(next) })
     }
 
@@ -79,6 +85,7 @@ impl Authorities {
         }
     }
 
+    /// The one that signs, then the next.
     pub fn all(&self) -> impl Iterator<Item = &Arc<Authority>> {
         [Some(&self.current), self.next.as_ref().map(|next| &next.authority)].into_iter().flatten()
     }
@@ -117,7 +124,7 @@ mod tests {
         let (old, next) = (new(), Arc::new(new()));
         let (first, second) = (old.fingerprint(), next.fingerprint());
         assert_ne!(first, second);
-        let both = Authorities { next: Some(Next { authority: next, signs_from: at }), ..old.into() };
+        let both = Authorities { next: Some(NextAuthority { authority: next, signs_from: at }), ..old.into() };
         let read = Authorities::from_pem(both.to_pem_with_keys().as_bytes(), "test").unwrap();
         assert_eq!(read.bundle(), both.bundle());
         assert_eq!(read.bundle().matches("BEGIN CERTIFICATE").count(), 2);

@@ -3,7 +3,7 @@
 use super::{Context, term, told, when};
 use crate::app;
 use crate::config::settings::Settings;
-use crate::config::tokens::{self, Kept, Tokens};
+use crate::config::tokens::{self, AgentToken, AgentTokens};
 use crate::name::{AgentName, KeyName};
 use crate::policy::Agent;
 use crate::policy::agent::TokenHash;
@@ -93,8 +93,13 @@ fn add(
     let mut bytes = Zeroizing::new([0_u8; 32]);
     aws_lc_rs::rand::fill(&mut *bytes).map_err(|_| told(app::AppError::Random))?;
     let token = Zeroizing::new(format!("locum_{}", base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(*bytes)));
-    let kept =
-        Kept { name: name.clone(), hash: TokenHash::of(token.as_bytes()), keys, made: SystemTime::now(), expires };
+    let kept = AgentToken {
+        name: name.clone(),
+        hash: TokenHash::of(token.as_bytes()),
+        keys,
+        made: SystemTime::now(),
+        expires,
+    };
     let replaced = tokens::change(&settings.state, |tokens| {
         let before = tokens.kept.len();
         tokens.kept.retain(|k| k.name != name);
@@ -123,7 +128,7 @@ struct Row {
 }
 
 fn list(settings: &Settings, json: bool) -> anyhow::Result<ExitCode> {
-    let kept = Tokens::load(&settings.state).map_err(|e| told(e.into()))?;
+    let kept = AgentTokens::load(&settings.state).map_err(|e| told(e.into()))?;
     let none_left = kept.is_some();
     let kept = kept.unwrap_or_default().kept;
     let made = kept.into_iter().map(|k| Row {

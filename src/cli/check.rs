@@ -4,15 +4,15 @@ use crate::app::{self, MIN_TOKEN};
 use crate::ca::{Authorities, Authority};
 use crate::config::catalog::providers;
 use crate::config::keys::KeySetting;
-use crate::config::settings::{CaSource, CliPaths, Environment};
-use crate::config::{At, Mistake, Settings};
+use crate::config::settings::{CaSource, CliPaths, ConfigEnvironment};
+use crate::config::{ConfigLocation, Mistake, Settings};
 use crate::memory::Plaintext;
 use crate::name::{Host, Origin, Scheme};
 use crate::place::Place;
 use crate::policy::egress::is_public;
 use crate::policy::rule::Scrubbing;
 use crate::rewrite::scrub::strength::{ENOUGH, Strength};
-use crate::secrets::{FileSource, SecretBackends, Source as _, SourceError};
+use crate::secrets::{FileSource, SecretBackends, SecretSource as _, SourceError};
 use crate::upstream::tls;
 use serde::Serialize;
 use std::fmt::{self, Write as _};
@@ -35,7 +35,7 @@ pub struct CheckArgs {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 struct Warning {
     #[serde(flatten)]
-    at: Option<At>,
+    at: Option<ConfigLocation>,
     what: String,
     hint: String,
 }
@@ -64,7 +64,7 @@ struct Report {
 pub fn run(
     args: &CheckArgs,
     given: &CliPaths,
-    env: &Environment,
+    env: &ConfigEnvironment,
     backends: &SecretBackends,
     weaknesses: &[String],
 ) -> anyhow::Result<ExitCode> {
@@ -151,10 +151,10 @@ impl Report {
     }
 
     fn mistaken(&mut self, path: &Path, what: &str, hint: &str) {
-        self.mistakes.push(Mistake::new(At::File(path.into()), what, hint));
+        self.mistakes.push(Mistake::new(ConfigLocation::File(path.into()), what, hint));
     }
 
-    fn warn(&mut self, at: Option<&At>, what: impl Into<String>, hint: impl Into<String>) {
+    fn warn(&mut self, at: Option<&ConfigLocation>, what: impl Into<String>, hint: impl Into<String>) {
         let warning = Warning { at: at.cloned(), what: what.into(), hint: hint.into() };
         // A store that is out of reach is out of reach for every key of the catalog.
         if !self.warnings.contains(&warning) {
@@ -317,7 +317,7 @@ mod tests {
         fs::write(&path, text).unwrap();
         let given = CliPaths { config: Some(path), state: Some(dir.path().join("state")) };
         let environment = Arc::new(memory::SealedEnvironment::from(variables));
-        let (settings, mistakes) = Settings::read(&given, &Environment::default());
+        let (settings, mistakes) = Settings::read(&given, &ConfigEnvironment::default());
         report(settings, mistakes, &SecretBackends { environment, ..SecretBackends::default() })
     }
 

@@ -5,7 +5,7 @@ use crate::app;
 use crate::config::settings::Settings;
 use crate::memory::SealedEnvironment;
 use crate::name::KeyName;
-use crate::trust_env::{self, Access, Files, Shell, Stand};
+use crate::trust_env::{self, PlaceholderVariables, ProxyAccess, Shell, TrustFiles};
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
@@ -44,9 +44,9 @@ pub fn run(args: EnvArgs, context: &Context) -> anyhow::Result<ExitCode> {
     };
     let dir = settings.state.join("env");
     app::make_state_dir(&dir).map_err(super::told)?;
-    let files = Files::write(&dir, &pem, &was)?;
+    let files = TrustFiles::write(&dir, &pem, &was)?;
     let access =
-        Access { address: settings.proxy.listen, agent: &args.agent, token: token.as_deref(), confined: false };
+        ProxyAccess { address: settings.proxy.listen, agent: &args.agent, token: token.as_deref(), confined: false };
     let active: Vec<&KeyName> = app::active(&settings, &backends).into_iter().map(|k| &k.name).collect();
     let placeholders = placeholders(&settings, |k| active.contains(&&k.name));
     let shell = args.shell.unwrap_or_else(|| Shell::of_path(&was("SHELL").unwrap_or_default()));
@@ -79,6 +79,6 @@ pub fn placeholders(
     keys.map(|k| (k.variables(), k.rule.shown_placeholder())).collect()
 }
 
-pub fn stands(placeholders: &[(Vec<String>, String)]) -> Vec<Stand<'_>> {
-    placeholders.iter().map(|(variables, placeholder)| Stand { variables, placeholder }).collect()
+pub fn stands(placeholders: &[(Vec<String>, String)]) -> Vec<PlaceholderVariables<'_>> {
+    placeholders.iter().map(|(variables, placeholder)| PlaceholderVariables { variables, placeholder }).collect()
 }

@@ -2,7 +2,7 @@
 
 use super::{Context, agent, term, told};
 use crate::app;
-use crate::audit::read::filter::{Filter, Wanted};
+use crate::audit::read::filter::{Filter, RecordQuery};
 use crate::audit::read::lines::member;
 use crate::audit::read::query::Merge;
 use crate::config::settings::Settings;
@@ -57,7 +57,7 @@ fn wrong(what: impl Into<String>, next: &str) -> anyhow::Error {
 /// All that the audit has of one exchange.
 fn exchange(id: &str, dir: &Path) -> anyhow::Result<ExitCode> {
     let mut found = 0;
-    let wanted = Wanted { exchanges: vec![id.to_owned()], ..Wanted::default() };
+    let wanted = RecordQuery { exchanges: vec![id.to_owned()], ..RecordQuery::default() };
     let mut merge = Merge::new(dir, Filter::new(&wanted))?;
     merge.run(|line| {
         found += 1;

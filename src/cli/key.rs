@@ -6,7 +6,7 @@ use crate::app;
 use crate::audit;
 use crate::config::edit::{self, Binding, EditError};
 use crate::config::keys::KeySetting;
-use crate::config::settings::{Environment as Variables, Settings};
+use crate::config::settings::{ConfigEnvironment as Variables, Settings};
 use crate::memory::SealedEnvironment;
 use crate::name::KeyName;
 use crate::secrets::{SecretBackends, Secrets, SourceSpec, Store, entry_name};

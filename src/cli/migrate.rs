@@ -2,7 +2,7 @@
 
 use super::stores::{self, Stores};
 use super::{secret, term};
-use crate::config::key_scan::{self, Spot, Wanted};
+use crate::config::key_scan::{self, FoundKey, KeyPattern};
 use crate::config::keys::KeySetting;
 use crate::config::settings::Settings;
 use crate::disk::{self, Rights};
@@ -27,7 +27,7 @@ struct Document {
     path: PathBuf,
     found: Metadata,
     text: String,
-    spots: Vec<Spot>,
+    spots: Vec<FoundKey>,
 }
 
 /// A key that was found, and where first.
@@ -39,8 +39,8 @@ struct Moving<'a> {
 
 /// Moves keys out of `files`. All that could go wrong is looked at before anything is changed.
 pub fn migrate(files: &[PathBuf], dry_run: bool, settings: &Settings, stores: &Stores) -> anyhow::Result<ExitCode> {
-    let wanted: Vec<Wanted> =
-        settings.keys.iter().map(|k| Wanted { names: k.variables(), prefixes: k.prefixes.clone() }).collect();
+    let wanted: Vec<KeyPattern> =
+        settings.keys.iter().map(|k| KeyPattern { names: k.variables(), prefixes: k.prefixes.clone() }).collect();
     let mut documents: Vec<Document> =
         files.iter().map(|path| Document::read(path, &wanted)).collect::<Result<_, _>>()?;
     for document in &mut documents {
@@ -120,7 +120,7 @@ fn is_stored(key: &Moving, stores: &Stores, store: &dyn Store, undo: &str) -> an
 }
 
 impl Document {
-    fn read(named: &Path, wanted: &[Wanted]) -> anyhow::Result<Self> {
+    fn read(named: &Path, wanted: &[KeyPattern]) -> anyhow::Result<Self> {
         let failed =
             |why: String| term::CliError::failed(format!("{}: {why}", named.display()), "nothing has been changed");
         let path = named.canonicalize().map_err(|e| failed(e.to_string()))?;
@@ -139,7 +139,7 @@ impl Document {
         Ok(Self { named: named.into(), path, found, text, spots })
     }
 
-    fn in_force(&self) -> impl Iterator<Item = &Spot> {
+    fn in_force(&self) -> impl Iterator<Item = &FoundKey> {
         self.spots.iter().filter(|spot| !spot.in_comment)
     }
 
@@ -178,7 +178,7 @@ impl Document {
 
     /// A shell that reads `NAME=<<x_key>>` takes it for a redirection. In an entry of a YAML list, as in a compose file,
     /// quotes would be a part of the value.
-    fn quoted(&self, spot: &Spot, placeholder: String) -> String {
+    fn quoted(&self, spot: &FoundKey, placeholder: String) -> String {
         let before = self.text.get(..spot.at.start).unwrap_or_default();
         let line = before.rsplit('\n').next().unwrap_or_default().trim_start();
         let for_a_shell = before.ends_with('=') && !line.starts_with("- ");

@@ -19,7 +19,7 @@ pub mod vault;
 pub mod when;
 
 use crate::app;
-use crate::config::settings::{CliPaths, Environment as Variables, Settings};
+use crate::config::settings::{CliPaths, ConfigEnvironment as Variables, Settings};
 use crate::memory::{self, Hardened, SealedEnvironment};
 use clap::{CommandFactory, Parser, Subcommand};
 use std::path::PathBuf;

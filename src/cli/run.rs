@@ -6,7 +6,7 @@ use crate::app::{self, App, Plan};
 use crate::config::settings::{CaSource, Settings};
 use crate::name::AgentName;
 use crate::policy::agent::TokenHash;
-use crate::trust_env::{self, Access, Files};
+use crate::trust_env::{self, ProxyAccess, TrustFiles};
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -66,8 +66,9 @@ fn proxied(args: RunArgs, context: &Context) -> anyhow::Result<ExitCode> {
     }
 
     let dir = term::private_tempdir("locum-")?;
-    let files = Files::write(dir.path(), &app.ca().bundle(), &was)?;
-    let access = Access { address: app.address(), agent: agent.name.as_str(), token: Some(&token), confined: false };
+    let files = TrustFiles::write(dir.path(), &app.ca().bundle(), &was)?;
+    let access =
+        ProxyAccess { address: app.address(), agent: agent.name.as_str(), token: Some(&token), confined: false };
     let active: Vec<_> = app.active_keys().iter().map(|k| k.name.clone()).collect();
     let mut placeholders = env::placeholders(app.settings(), |k| active.contains(&k.name) && agent.may_use(&k.name));
     // a real value must not reach the child, whether or not this agent may use the key

@@ -2,7 +2,7 @@
 
 use super::term;
 use crate::memory::{Plaintext, wipe};
-use crate::secrets::{MAX_VALUE, Source, SourceError};
+use crate::secrets::{MAX_VALUE, SecretSource, SourceError};
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -117,7 +117,7 @@ fn ask(question: &str) -> io::Result<Plaintext> {
 /// Asks a person for the vault's password, once the other places for it have none.
 pub struct MasterPrompt;
 
-impl Source for MasterPrompt {
+impl SecretSource for MasterPrompt {
     fn describe(&self) -> String {
         "prompt".into()
     }

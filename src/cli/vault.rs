@@ -3,7 +3,7 @@
 use super::{Context, secret, term, told};
 use crate::app;
 use crate::memory::Plaintext;
-use crate::secrets::{Kdf, MIN_PASSWORD, Source, SourceError, Vault};
+use crate::secrets::{Kdf, MIN_PASSWORD, SecretSource, SourceError, Vault};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -30,7 +30,8 @@ pub fn run(args: VaultArgs, context: &Context) -> anyhow::Result<ExitCode> {
     let environment = context.take_secrets(&settings)?;
     let kdf = if args.pbkdf2 { Kdf::PBKDF2 } else { Kdf::ARGON2ID };
     let new = matches!(args.command, Command::Init);
-    let prompt: Arc<dyn Source> = if new { Arc::new(NewPassword::default()) } else { Arc::new(secret::MasterPrompt) };
+    let prompt: Arc<dyn SecretSource> =
+        if new { Arc::new(NewPassword::default()) } else { Arc::new(secret::MasterPrompt) };
     let backends = app::supplies_asking(&settings, environment, prompt);
     let Some(vault) = &backends.vault else { return Ok(ExitCode::FAILURE) };
     let failed = |e: SourceError| -> anyhow::Error {
@@ -78,7 +79,7 @@ fn chosen() -> Result<Plaintext, String> {
 #[derive(Default)]
 struct NewPassword(Mutex<Option<SourceError>>);
 
-impl Source for NewPassword {
+impl SecretSource for NewPassword {
     fn describe(&self) -> String {
         "prompt".into()
     }

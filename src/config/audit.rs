@@ -1,9 +1,9 @@
 //! `[audit]` and `[anomaly]`: what is recorded and for how long, what counts as unusual, and who is told.
 
-use super::reader::Reader;
+use super::reader::TableReader;
 use crate::anomaly;
 use crate::audit::Durability;
-use crate::audit::write::tidy::Keeping;
+use crate::audit::write::tidy::Retention;
 use crate::upstream::post::PostUrl;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -14,34 +14,45 @@ const MAX_FILE: u64 = 64_000_000;
 /// Smaller ones would be most of the folder's entries, and larger ones are read whole for a few records.
 const FILE_SIZES: std::ops::RangeInclusive<u64> = 100_000..=4_000_000_000;
 
+/// `[audit]`.
 #[derive(Debug, Clone)]
 pub struct AuditSettings {
+    /// The folder of the audit's files.
     pub dir: PathBuf,
+    /// How safe a record is before its exchange goes on.
     pub durability: Durability,
+    /// Whether exchanges without anything of note are recorded too.
     pub exchanges: bool,
     /// A file that has reached this is followed by another.
     pub max_file: u64,
-    pub keeping: Keeping,
+    /// How long files are kept.
+    pub retention: Retention,
 }
 
+/// `[anomaly]`.
 #[derive(Debug, Clone)]
 pub struct AnomalySettings {
+    /// From what on something is unusual.
     pub limits: anomaly::AnomalyLimits,
-    pub action: Action,
+    /// What follows.
+    pub action: AnomalyAction,
+    /// The URL that hears of it.
     pub webhook: Option<PostUrl>,
+    /// The secret that notices are signed with; else `LOCUM_WEBHOOK_SECRET`.
     pub webhook_secret_file: Option<PathBuf>,
 }
 
-/// What follows from an anomaly.
+/// The action that follows an anomaly.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Action {
+pub enum AnomalyAction {
     /// A record, a line in the log, the webhook.
     Alert,
     /// These, and 429 for the key or the agent until it is calm.
     Refuse,
 }
 
-pub(super) fn audit(r: &mut Reader<'_>, state: &Path) -> AuditSettings {
+/// Reads `[audit]`.
+pub(super) fn audit(r: &mut TableReader<'_>, state: &Path) -> AuditSettings {
     let durability = [("write", Durability::Write), ("fsync", Durability::Fsync)];
     AuditSettings {
         // Unlike other paths it is looked for in the state.
@@ -49,22 +60,25 @@ pub(super) fn audit(r: &mut Reader<'_>, state: &Path) -> AuditSettings {
         durability: r.choice("durability", &durability).unwrap_or_default(),
         exchanges: r.flag("exchanges").unwrap_or(true),
         max_file: r.with("max_file", file_size).unwrap_or(MAX_FILE),
-        keeping: Keeping {
-            max_age: r.parsed::<Age>("keep_for").map(|age| age.0),
-            max_bytes: r.parsed::<Size>("keep_size").map(|size| size.0),
+        retention: Retention {
+            max_age: r.parsed::<RetentionAge>("keep_for").map(|age| age.0),
+            max_bytes: r.parsed::<ByteSize>("keep_size").map(|size| size.0),
         },
     }
 }
 
-pub(super) fn anomaly(r: &mut Reader<'_>) -> AnomalySettings {
+/// Reads `[anomaly]`.
+pub(super) fn anomaly(r: &mut TableReader<'_>) -> AnomalySettings {
     let default = anomaly::AnomalyLimits::default();
     AnomalySettings {
         limits: anomaly::AnomalyLimits {
             rate_per_minute: r.number("rate_per_minute", 1..=1_000_000).unwrap_or(default.rate_per_minute),
             errors: r.number("errors", 1..=1_000_000).unwrap_or(default.errors),
-            large_response: r.parsed::<Size>("large_response").map_or(default.large_response, |size| size.0),
+            large_response: r.parsed::<ByteSize>("large_response").map_or(default.large_response, |size| size.0),
         },
-        action: r.choice("action", &[("alert", Action::Alert), ("refuse", Action::Refuse)]).unwrap_or(Action::Alert),
+        action: r
+            .choice("action", &[("alert", AnomalyAction::Alert), ("refuse", AnomalyAction::Refuse)])
+            .unwrap_or(AnomalyAction::Alert),
         // Its path may be all that keeps strangers from posting there, so no message repeats it.
         webhook: r.parsed("webhook"),
         webhook_secret_file: r.path("webhook_secret_file"),
@@ -72,15 +86,15 @@ pub(super) fn anomaly(r: &mut Reader<'_>) -> AnomalySettings {
 }
 
 fn file_size(text: &str) -> Result<u64, String> {
-    let Size(bytes) = text.parse()?;
+    let ByteSize(bytes) = text.parse()?;
     if FILE_SIZES.contains(&bytes) { Ok(bytes) } else { Err(format!("'{text}' is not within 100kB and 4GB")) }
 }
 
 /// `10MB`, `64 kB`, `1GiB`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Size(u64);
+struct ByteSize(u64);
 
-impl FromStr for Size {
+impl FromStr for ByteSize {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -94,15 +108,15 @@ impl FromStr for Size {
             ("mib", 1 << 20),
             ("gib", 1 << 30),
         ];
-        measure(text, &UNITS).map(Size).ok_or_else(|| format!("'{}' is no size", text.escape_debug()))
+        measure(text, &UNITS).map(ByteSize).ok_or_else(|| format!("'{}' is no size", text.escape_debug()))
     }
 }
 
 /// `90d`, `12 h`, `1 year`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Age(Duration);
+struct RetentionAge(Duration);
 
-impl FromStr for Age {
+impl FromStr for RetentionAge {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -122,7 +136,7 @@ impl FromStr for Age {
             ("years", 365 * DAY),
         ];
         let seconds = measure(text, &UNITS).ok_or_else(|| format!("'{}' is no time to keep", text.escape_debug()))?;
-        Ok(Age(Duration::from_secs(seconds)))
+        Ok(RetentionAge(Duration::from_secs(seconds)))
     }
 }
 
@@ -155,11 +169,15 @@ mod tests {
             ("99999999999tb", None),
             ("", None),
         ] {
-            assert_eq!(text.parse::<Size>().ok(), bytes.map(Size), "{text}");
+            assert_eq!(text.parse::<ByteSize>().ok(), bytes.map(ByteSize), "{text}");
         }
         for (text, hours) in [("12h", Some(12)), ("90d", Some(2160)), ("1 year", Some(8760)), ("3", None), ("3m", None)]
         {
-            assert_eq!(text.parse::<Age>().ok(), hours.map(|h| Age(Duration::from_secs(h * 3600))), "{text}");
+            assert_eq!(
+                text.parse::<RetentionAge>().ok(),
+                hours.map(|h| RetentionAge(Duration::from_secs(h * 3600))),
+                "{text}"
+            );
         }
     }
 }

@@ -14,17 +14,24 @@ const TEXT: &str = include_str!("../../config/providers.toml");
 static PROVIDERS: LazyLock<Vec<Provider>> =
     LazyLock::new(|| parse(TEXT).expect("the embedded catalog reads, as its test shows"));
 
+/// A provider that locum knows: its hosts, the places of its key, and its usual variables.
 #[derive(Debug, Clone)]
 pub struct Provider {
+    /// The key's name.
     pub name: KeyName,
+    /// As people write it.
     pub title: String,
     /// Whether the host hands what it is sent to a language model.
     pub model: bool,
+    /// The hosts that its key may go to.
     pub hosts: Vec<HostPattern>,
+    /// The places of a request that its key may go to.
     pub places: Vec<Place>,
     /// The variables that its own tools read, in the order in which they are tried.
     pub env: Vec<String>,
+    /// What its keys begin with: public, and so not counted as secret.
     pub prefixes: Vec<String>,
+    /// The page on which a key is revoked.
     pub revoke: String,
 }
 
@@ -33,13 +40,14 @@ pub fn providers() -> &'static [Provider] {
     &PROVIDERS
 }
 
+/// The provider whose key has this name.
 pub fn provider(name: &str) -> Option<&'static Provider> {
     PROVIDERS.iter().find(|p| p.name.as_str() == name)
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Entry {
+struct ProviderEntry {
     title: String,
     #[serde(default)]
     model: bool,
@@ -52,11 +60,11 @@ struct Entry {
 }
 
 fn parse(text: &str) -> Result<Vec<Provider>, String> {
-    let entries: BTreeMap<String, Entry> = toml::from_str(text).map_err(|e| e.to_string())?;
+    let entries: BTreeMap<String, ProviderEntry> = toml::from_str(text).map_err(|e| e.to_string())?;
     entries.into_iter().map(|(name, entry)| provider_of(&name, entry)).collect()
 }
 
-fn provider_of(name: &str, entry: Entry) -> Result<Provider, String> {
+fn provider_of(name: &str, entry: ProviderEntry) -> Result<Provider, String> {
     Ok(Provider {
         name: name.parse().map_err(|e| format!("{name}: {e}"))?,
         title: entry.title,

@@ -1,7 +1,8 @@
 //! Writes a binding into the config file, and leaves everything else in it as it was, comments too.
 
-use super::settings::{CliPaths, Environment, Settings};
-use super::{Mistakes, settings};
+use super::mistake::Mistakes;
+use super::settings;
+use super::settings::{CliPaths, ConfigEnvironment, Settings};
 use crate::disk::{self, Rights};
 use crate::name::KeyName;
 use std::fs;
@@ -21,6 +22,7 @@ pub struct Binding {
 }
 
 impl Binding {
+    /// Whether nothing is to be written.
     pub fn is_empty(&self) -> bool {
         self.source.is_none()
             && self.placeholder.is_none()
@@ -28,7 +30,7 @@ impl Binding {
     }
 }
 
-/// Why the file is as it was.
+/// An error of an edit, after which the file is as it was.
 #[derive(Debug, thiserror::Error)]
 pub enum EditError {
     #[error("there is no place for a config: neither --config nor HOME is set")]
@@ -45,7 +47,7 @@ pub enum EditError {
 ///
 /// # Errors
 /// As [`bind`].
-pub fn check(given: &CliPaths, env: &Environment, key: &KeyName, binding: &Binding) -> Result<(), EditError> {
+pub fn check(given: &CliPaths, env: &ConfigEnvironment, key: &KeyName, binding: &Binding) -> Result<(), EditError> {
     let named = named(given, env)?;
     edited(&named, given, env, |document| binding.write(document, key)).map(drop)
 }
@@ -54,7 +56,7 @@ pub fn check(given: &CliPaths, env: &Environment, key: &KeyName, binding: &Bindi
 ///
 /// # Errors
 /// When the file can't be read or written, or would be wrong; then it is as it was.
-pub fn bind(given: &CliPaths, env: &Environment, key: &KeyName, binding: &Binding) -> Result<PathBuf, EditError> {
+pub fn bind(given: &CliPaths, env: &ConfigEnvironment, key: &KeyName, binding: &Binding) -> Result<PathBuf, EditError> {
     edit(given, env, |document| binding.write(document, key))
 }
 
@@ -62,7 +64,7 @@ pub fn bind(given: &CliPaths, env: &Environment, key: &KeyName, binding: &Bindin
 ///
 /// # Errors
 /// As [`bind`].
-pub fn unbind(given: &CliPaths, env: &Environment, key: &KeyName) -> Result<bool, EditError> {
+pub fn unbind(given: &CliPaths, env: &ConfigEnvironment, key: &KeyName) -> Result<bool, EditError> {
     let mut found = false;
     if is_there(given, env) {
         edit(given, env, |document| {
@@ -77,7 +79,7 @@ pub fn unbind(given: &CliPaths, env: &Environment, key: &KeyName) -> Result<bool
 ///
 /// # Errors
 /// As [`bind`].
-pub fn check_unbind(given: &CliPaths, env: &Environment, key: &KeyName) -> Result<(), EditError> {
+pub fn check_unbind(given: &CliPaths, env: &ConfigEnvironment, key: &KeyName) -> Result<(), EditError> {
     if !is_there(given, env) {
         return Ok(());
     }
@@ -88,7 +90,7 @@ pub fn check_unbind(given: &CliPaths, env: &Environment, key: &KeyName) -> Resul
     edited(&named(given, env)?, given, env, taken_out).map(drop)
 }
 
-fn is_there(given: &CliPaths, env: &Environment) -> bool {
+fn is_there(given: &CliPaths, env: &ConfigEnvironment) -> bool {
     settings::config_path(given, env).is_some_and(|(path, _)| path.exists())
 }
 
@@ -133,7 +135,7 @@ fn implicit() -> Table {
 
 fn edit(
     given: &CliPaths,
-    env: &Environment,
+    env: &ConfigEnvironment,
     change: impl FnOnce(&mut DocumentMut) -> Result<(), NoTable>,
 ) -> Result<PathBuf, EditError> {
     let named = named(given, env)?;
@@ -151,7 +153,7 @@ fn edit(
     Ok(named)
 }
 
-fn named(given: &CliPaths, env: &Environment) -> Result<PathBuf, EditError> {
+fn named(given: &CliPaths, env: &ConfigEnvironment) -> Result<PathBuf, EditError> {
     settings::config_path(given, env).map(|(path, _)| path).ok_or(EditError::NoPlace)
 }
 
@@ -159,7 +161,7 @@ fn named(given: &CliPaths, env: &Environment) -> Result<PathBuf, EditError> {
 fn edited(
     path: &Path,
     given: &CliPaths,
-    env: &Environment,
+    env: &ConfigEnvironment,
     change: impl FnOnce(&mut DocumentMut) -> Result<(), NoTable>,
 ) -> Result<Option<String>, EditError> {
     let toml = |why: String| EditError::Toml { path: path.into(), why };
@@ -214,7 +216,7 @@ mod tests {
     #[test]
     fn a_binding_is_written_and_the_rest_is_left_alone() {
         let dir = tempfile::tempdir().unwrap();
-        let (given, env) = (given(dir.path()), Environment::default());
+        let (given, env) = (given(dir.path()), ConfigEnvironment::default());
         let text = "# mine\n[proxy]\negress = \"listed\"  # tight\n";
         fs::write(dir.path().join("locum.toml"), text).unwrap();
         fs::set_permissions(dir.path().join("locum.toml"), fs::Permissions::from_mode(0o640)).unwrap();
@@ -232,7 +234,7 @@ mod tests {
     #[test]
     fn comments_stay_before_what_is_added() {
         let dir = tempfile::tempdir().unwrap();
-        let (given, env) = (given(dir.path()), Environment::default());
+        let (given, env) = (given(dir.path()), ConfigEnvironment::default());
         let binding = Binding { hosts: vec!["api.tool.example".into()], ..Binding::default() };
         let added = "[key.tool]\nhosts = [\"api.tool.example\"]\n";
         let other = "[proxy]\negress = \"listed\"\n\n# [key.other]\n";
@@ -252,14 +254,14 @@ mod tests {
     fn a_new_config_is_its_owners_alone() {
         let dir = tempfile::tempdir().unwrap();
         let binding = Binding { hosts: vec!["api.tool.example".into()], ..Binding::default() };
-        bind(&given(dir.path()), &Environment::default(), &"tool".parse().unwrap(), &binding).unwrap();
+        bind(&given(dir.path()), &ConfigEnvironment::default(), &"tool".parse().unwrap(), &binding).unwrap();
         assert_eq!(mode(dir.path()), 0o600);
     }
 
     #[test]
     fn what_would_be_wrong_is_not_written() {
         let dir = tempfile::tempdir().unwrap();
-        let (given, env) = (given(dir.path()), Environment::default());
+        let (given, env) = (given(dir.path()), ConfigEnvironment::default());
         let binding = Binding { hosts: vec!["*.com".into()], ..Binding::default() };
         let wrong = bind(&given, &env, &"tool".parse().unwrap(), &binding);
         assert!(matches!(wrong, Err(EditError::Wrong(_))), "{wrong:?}");

@@ -1,7 +1,8 @@
 //! The configuration exactly as written, checked against the table of known settings; what a value means is read in
 //! `settings`.
 
-use super::{At, Mistake, nearest};
+use super::mistake::{ConfigLocation, Mistake, nearest};
+use super::schema::{SECTIONS, SectionSchema, SettingKind, SettingSchema, section};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::path::Path;
@@ -9,186 +10,45 @@ use std::sync::Arc;
 use toml::Spanned;
 use toml::de::{DeArray, DeTable, DeValue};
 
-/// How a setting is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    Text,
-    Flag,
-    /// A text, or `true` or `false`, which are read as such texts.
-    TextOrFlag,
-    Number,
-    Texts,
-    Numbers,
-}
-
-impl Kind {
-    fn name(self) -> &'static str {
-        match self {
-            Kind::Text => "a text in quotes",
-            Kind::Flag => "true or false",
-            Kind::TextOrFlag => "a text in quotes, true or false",
-            Kind::Number => "a whole number",
-            Kind::Texts => "a list of texts",
-            Kind::Numbers => "a list of whole numbers",
-        }
-    }
-}
-
-/// A setting that locum knows: its name, how it is written, and an example that is right.
-pub struct Known {
-    pub name: &'static str,
-    pub kind: Kind,
-    pub example: &'static str,
-}
-
-const fn known(name: &'static str, kind: Kind, example: &'static str) -> Known {
-    Known { name, kind, example }
-}
-
-/// A table of the file. A section `named` holds one table per key or agent, and only the file can set those.
-pub struct Section {
-    pub name: &'static str,
-    pub named: bool,
-    pub settings: &'static [Known],
-}
-
-impl Section {
-    pub fn setting(&self, name: &str) -> Option<&'static Known> {
-        self.settings.iter().find(|k| k.name == name)
-    }
-}
-
-const SOURCES: &str = r#""auto", "env:NAME", "file:PATH", "keyring", "vault", "machine" or 'exec:["/usr/bin/op"]'"#;
-
-pub const SECTIONS: &[Section] = &[
-    Section {
-        name: "proxy",
-        named: false,
-        settings: &[
-            known("listen", Kind::Text, r#""127.0.0.1:8787""#),
-            known("intercept", Kind::Text, r#""all" or "bound""#),
-            known("passthrough", Kind::Texts, r#"["*.bank.example"]"#),
-            known("egress", Kind::Text, r#""open" or "listed""#),
-            known("allow", Kind::Texts, r#"["docs.example", "*.tool.example"]"#),
-            known("deny", Kind::Texts, r#"["telemetry.example"]"#),
-            known("connect_ports", Kind::Numbers, "[80, 443]"),
-            known("private_addresses", Kind::Texts, r#"["127.0.0.1:11434", "10.0.0.0/8"]"#),
-            known("cleartext", Kind::Flag, "false"),
-            known("braces", Kind::Flag, "false"),
-            known("uids", Kind::Numbers, "[1001]"),
-            known("upstream_ca", Kind::Texts, r#"["/etc/ssl/company.pem"]"#),
-            known("upstream_proxy", Kind::Text, r#""http://proxy.example:3128""#),
-        ],
-    },
-    Section {
-        name: "ca",
-        named: false,
-        settings: &[
-            known("source", Kind::Text, r#""auto", "memory" or "file:PATH""#),
-            known("export", Kind::Text, r#""/shared/locum-ca.pem""#),
-        ],
-    },
-    Section {
-        name: "key",
-        named: true,
-        settings: &[
-            known("source", Kind::Text, SOURCES),
-            known("hosts", Kind::Texts, r#"["api.tool.example", "*.tool.example:8443"]"#),
-            known("methods", Kind::Texts, r#"["GET", "POST"]"#),
-            known("paths", Kind::Texts, r#"["/v1/**"]"#),
-            known("where", Kind::Texts, r#"["header:authorization", "body:/api_key"]"#),
-            known("placeholder", Kind::Text, r#""tool-00000000000000000000""#),
-            known("inject", Kind::Text, r#""Authorization: Bearer <<tool_key>>""#),
-            known("max_uses", Kind::Number, "4"),
-            known("scrub", Kind::TextOrFlag, r#""auto""#),
-        ],
-    },
-    Section {
-        name: "agent",
-        named: true,
-        settings: &[
-            known("token_file", Kind::Text, r#""/run/secrets/researcher""#),
-            known("keys", Kind::Texts, r#"["openai", "brave"]"#),
-            known("hosts", Kind::Texts, r#"["api.tool.example"]"#),
-            known("methods", Kind::Texts, r#"["GET", "POST"]"#),
-            known("rate", Kind::Text, r#""60/min""#),
-            known("concurrent", Kind::Number, "8"),
-        ],
-    },
-    Section {
-        name: "vault",
-        named: false,
-        settings: &[known("password_file", Kind::Text, r#""/run/secrets/locum-master""#)],
-    },
-    Section {
-        name: "audit",
-        named: false,
-        settings: &[
-            known("dir", Kind::Text, r#""audit""#),
-            known("durability", Kind::Text, r#""write" or "fsync""#),
-            known("exchanges", Kind::Flag, "true"),
-            known("max_file", Kind::Text, r#""64MB""#),
-            known("keep_for", Kind::Text, r#""90d" or "1 year""#),
-            known("keep_size", Kind::Text, r#""10GB""#),
-        ],
-    },
-    Section {
-        name: "anomaly",
-        named: false,
-        settings: &[
-            known("rate_per_minute", Kind::Number, "60"),
-            known("errors", Kind::Number, "5"),
-            known("large_response", Kind::Text, r#""10MB""#),
-            known("action", Kind::Text, r#""alert" or "refuse""#),
-            known("webhook", Kind::Text, r#""https://alerts.example/locum""#),
-            known("webhook_secret_file", Kind::Text, r#""/run/secrets/webhook""#),
-        ],
-    },
-];
-
-pub fn section(name: &str) -> Option<&'static Section> {
-    SECTIONS.iter().find(|s| s.name == name)
-}
-
 /// A value of the kind that its setting has, each part with the spot where it is written.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Value {
+pub enum SettingValue {
     Text(String),
     Flag(bool),
     Number(i64),
-    Texts(Vec<(String, At)>),
-    Numbers(Vec<(i64, At)>),
+    Texts(Vec<(String, ConfigLocation)>),
+    Numbers(Vec<(i64, ConfigLocation)>),
 }
 
 /// One table: its known settings, all of the right kind.
 #[derive(Debug, Clone)]
-pub struct Table {
+pub struct ConfigTable {
     pub section: &'static str,
     /// `openai` in `[key.openai]`; empty where the section is one table.
     pub name: String,
-    pub at: At,
-    pub values: BTreeMap<&'static str, (Value, At)>,
+    pub at: ConfigLocation,
+    pub values: BTreeMap<&'static str, (SettingValue, ConfigLocation)>,
 }
 
 /// A table that is nowhere written.
-impl Default for Table {
+impl Default for ConfigTable {
     fn default() -> Self {
-        Self { section: "", name: String::new(), at: At::Variable("".into()), values: BTreeMap::new() }
+        Self { section: "", name: String::new(), at: ConfigLocation::Variable("".into()), values: BTreeMap::new() }
     }
 }
 
 /// All tables of a file, and the settings that the environment adds.
 #[derive(Debug, Default)]
-pub struct Written {
-    tables: BTreeMap<&'static str, Vec<Table>>,
+pub struct ConfigDocument {
+    tables: BTreeMap<&'static str, Vec<ConfigTable>>,
 }
 
-impl Written {
+impl ConfigDocument {
     /// Reads a file, and goes on after each mistake.
     pub fn read(path: &Path, text: &str, mistakes: &mut Vec<Mistake>) -> Self {
-        let source = Source { path: path.into(), text };
+        let source = SourceText { path: path.into(), text };
         let (document, errors) = DeTable::parse_recoverable(text);
-        let mut walk = Walk { broken: BTreeSet::new(), readable: usize::MAX, source, mistakes };
+        let mut walk = DocumentVisitor { broken: BTreeSet::new(), readable: usize::MAX, source, mistakes };
         walk.syntax(document.get_ref(), errors);
         let mut written = Self::default();
         for (name, value) in document.get_ref() {
@@ -198,13 +58,13 @@ impl Written {
     }
 
     /// Takes the tables of a section out.
-    pub fn all(&mut self, section: &str) -> Vec<Table> {
+    pub fn all(&mut self, section: &str) -> Vec<ConfigTable> {
         self.tables.remove(section).unwrap_or_default()
     }
 
     /// Sets one setting from `LOCUM_SECTION__SETTING`, over what the file says.
     pub fn set(&mut self, variable: &str, text: &str) -> Result<(), Mistake> {
-        let at = At::Variable(variable.into());
+        let at = ConfigLocation::Variable(variable.into());
         let (section, setting) =
             variable_target(variable).map_err(|(what, hint)| Mistake::new(at.clone(), what, hint))?;
         let Some(value) = from_text(setting.kind, text, &at) else {
@@ -213,7 +73,7 @@ impl Written {
         };
         let tables = self.tables.entry(section.name).or_default();
         if tables.is_empty() {
-            tables.push(Table { section: section.name, at: at.clone(), ..Table::default() });
+            tables.push(ConfigTable { section: section.name, at: at.clone(), ..ConfigTable::default() });
         }
         if let Some(table) = tables.first_mut() {
             table.values.insert(setting.name, (value, at));
@@ -223,7 +83,7 @@ impl Written {
 }
 
 /// `LOCUM_PROXY__LISTEN` is `listen` in `[proxy]`; else what is wrong with it, and what was probably meant.
-fn variable_target(variable: &str) -> Result<(&'static Section, &'static Known), (String, String)> {
+fn variable_target(variable: &str) -> Result<(&'static SectionSchema, &'static SettingSchema), (String, String)> {
     let written = variable.strip_prefix("LOCUM_").unwrap_or(variable).to_ascii_lowercase();
     let (table, name) = written.split_once("__").unwrap_or((&written, ""));
     if let Some(section) = section(table).filter(|s| s.named) {
@@ -248,7 +108,7 @@ fn variable_target(variable: &str) -> Result<(&'static Section, &'static Known),
 }
 
 /// A setting's text in a variable: plain, or for a list separated by commas or written as in TOML.
-fn from_text(kind: Kind, text: &str, at: &At) -> Option<Value> {
+fn from_text(kind: SettingKind, text: &str, at: &ConfigLocation) -> Option<SettingValue> {
     let text = text.trim();
     let items = || text.split(',').map(str::trim).filter(|t| !t.is_empty());
     let list = text.starts_with('[').then(|| DeValue::parse(text).ok()).flatten();
@@ -256,29 +116,37 @@ fn from_text(kind: Kind, text: &str, at: &At) -> Option<Value> {
         return typed(kind, list.get_ref(), &|_| at.clone()).ok();
     }
     Some(match kind {
-        Kind::Text | Kind::TextOrFlag => Value::Text(text.into()),
-        Kind::Flag => Value::Flag(text.parse().ok()?),
-        Kind::Number => Value::Number(text.parse().ok()?),
-        Kind::Texts => Value::Texts(items().map(|t| (t.into(), at.clone())).collect()),
-        Kind::Numbers => Value::Numbers(items().map(|t| Some((t.parse().ok()?, at.clone()))).collect::<Option<_>>()?),
+        SettingKind::Text | SettingKind::TextOrFlag => SettingValue::Text(text.into()),
+        SettingKind::Flag => SettingValue::Flag(text.parse().ok()?),
+        SettingKind::Number => SettingValue::Number(text.parse().ok()?),
+        SettingKind::Texts => SettingValue::Texts(items().map(|t| (t.into(), at.clone())).collect()),
+        SettingKind::Numbers => {
+            SettingValue::Numbers(items().map(|t| Some((t.parse().ok()?, at.clone()))).collect::<Option<_>>()?)
+        }
     })
 }
 
 /// A value, or a part of one with its span, that has another kind than its setting.
-struct Misfit {
+struct TypeMismatch {
     part: Option<Range<usize>>,
     is: &'static str,
 }
 
-fn typed(kind: Kind, value: &DeValue<'_>, at: &dyn Fn(Range<usize>) -> At) -> Result<Value, Misfit> {
-    let misfit = Misfit { part: None, is: article(value) };
+fn typed(
+    kind: SettingKind,
+    value: &DeValue<'_>,
+    at: &dyn Fn(Range<usize>) -> ConfigLocation,
+) -> Result<SettingValue, TypeMismatch> {
+    let misfit = TypeMismatch { part: None, is: article(value) };
     match (kind, value) {
-        (Kind::Text | Kind::TextOrFlag, DeValue::String(s)) => Ok(Value::Text(s.to_string())),
-        (Kind::TextOrFlag, DeValue::Boolean(b)) => Ok(Value::Text(b.to_string())),
-        (Kind::Flag, DeValue::Boolean(b)) => Ok(Value::Flag(*b)),
-        (Kind::Number, DeValue::Integer(_)) => number(value).map(Value::Number).ok_or(misfit),
-        (Kind::Texts, DeValue::Array(a)) => each(a, at, |v| v.as_str().map(str::to_owned)).map(Value::Texts),
-        (Kind::Numbers, DeValue::Array(a)) => each(a, at, number).map(Value::Numbers),
+        (SettingKind::Text | SettingKind::TextOrFlag, DeValue::String(s)) => Ok(SettingValue::Text(s.to_string())),
+        (SettingKind::TextOrFlag, DeValue::Boolean(b)) => Ok(SettingValue::Text(b.to_string())),
+        (SettingKind::Flag, DeValue::Boolean(b)) => Ok(SettingValue::Flag(*b)),
+        (SettingKind::Number, DeValue::Integer(_)) => number(value).map(SettingValue::Number).ok_or(misfit),
+        (SettingKind::Texts, DeValue::Array(a)) => {
+            each(a, at, |v| v.as_str().map(str::to_owned)).map(SettingValue::Texts)
+        }
+        (SettingKind::Numbers, DeValue::Array(a)) => each(a, at, number).map(SettingValue::Numbers),
         _ => Err(misfit),
     }
 }
@@ -289,22 +157,23 @@ fn number(value: &DeValue<'_>) -> Option<i64> {
 
 fn each<T>(
     array: &DeArray<'_>,
-    at: &dyn Fn(Range<usize>) -> At,
+    at: &dyn Fn(Range<usize>) -> ConfigLocation,
     read: impl Fn(&DeValue<'_>) -> Option<T>,
-) -> Result<Vec<(T, At)>, Misfit> {
+) -> Result<Vec<(T, ConfigLocation)>, TypeMismatch> {
     let one = |item: &Spanned<DeValue<'_>>| {
-        let misfit = Misfit { part: Some(item.span()), is: article(item.get_ref()) };
+        let misfit = TypeMismatch { part: Some(item.span()), is: article(item.get_ref()) };
         read(item.get_ref()).map(|t| (t, at(item.span()))).ok_or(misfit)
     };
     array.iter().map(one).collect()
 }
 
-struct Source<'t> {
+/// The text of a config file, for places in it.
+struct SourceText<'t> {
     path: Arc<Path>,
     text: &'t str,
 }
 
-impl Source<'_> {
+impl SourceText<'_> {
     /// Line and column of a byte, both from 1.
     fn position(&self, byte: usize) -> (usize, usize) {
         let before = self.text.get(..byte).unwrap_or(self.text);
@@ -313,9 +182,9 @@ impl Source<'_> {
         (before.matches('\n').count() + 1, column + 1)
     }
 
-    fn at(&self, span: Range<usize>) -> At {
+    fn at(&self, span: Range<usize>) -> ConfigLocation {
         let (line, column) = self.position(span.start);
-        At::Line { file: self.path.clone(), line, column }
+        ConfigLocation::Line { file: self.path.clone(), line, column }
     }
 }
 
@@ -330,8 +199,9 @@ fn unclosed(table: &DeTable<'_>, text: &str, end: usize) -> Option<usize> {
     table.iter().filter_map(|(_, value)| swallows(value).or_else(|| below(value))).min()
 }
 
-struct Walk<'t, 'm> {
-    source: Source<'t>,
+/// Visits every table and setting of a TOML document, and notes mistakes.
+struct DocumentVisitor<'t, 'm> {
+    source: SourceText<'t>,
     /// Lines with a fault of syntax: what else seems wrong there mostly follows from it.
     broken: BTreeSet<usize>,
     /// Where the text can no longer be told apart.
@@ -339,13 +209,13 @@ struct Walk<'t, 'm> {
     mistakes: &'m mut Vec<Mistake>,
 }
 
-type Key<'i> = Spanned<std::borrow::Cow<'i, str>>;
+type SpannedKey<'i> = Spanned<std::borrow::Cow<'i, str>>;
 
-impl Walk<'_, '_> {
+impl DocumentVisitor<'_, '_> {
     fn wrong(&mut self, span: Range<usize>, what: String, hint: String) {
         let (line, column) = self.source.position(span.start);
         if span.start < self.readable && !self.broken.contains(&line) {
-            let at = At::Line { file: self.source.path.clone(), line, column };
+            let at = ConfigLocation::Line { file: self.source.path.clone(), line, column };
             self.mistakes.push(Mistake::new(at, what, hint));
         }
     }
@@ -369,7 +239,7 @@ impl Walk<'_, '_> {
         }
     }
 
-    fn section(&mut self, name: &Key<'_>, value: &Spanned<DeValue<'_>>, written: &mut Written) {
+    fn section(&mut self, name: &SpannedKey<'_>, value: &Spanned<DeValue<'_>>, written: &mut ConfigDocument) {
         let Some(section) = section(name.get_ref()) else { return self.unknown_section(name, value) };
         let Some(table) = value.get_ref().as_table() else {
             let form = if section.named { ".NAME" } else { "" };
@@ -388,10 +258,10 @@ impl Walk<'_, '_> {
 
     fn named(
         &mut self,
-        section: &'static Section,
-        name: &Key<'_>,
+        section: &'static SectionSchema,
+        name: &SpannedKey<'_>,
         value: &Spanned<DeValue<'_>>,
-        written: &mut Written,
+        written: &mut ConfigDocument,
     ) {
         let Some(table) = value.get_ref().as_table() else {
             // `[key]` with settings in it: the name was forgotten.
@@ -402,7 +272,13 @@ impl Walk<'_, '_> {
         written.tables.entry(section.name).or_default().push(table);
     }
 
-    fn table(&mut self, section: &'static Section, name: String, span: Range<usize>, table: &DeTable<'_>) -> Table {
+    fn table(
+        &mut self,
+        section: &'static SectionSchema,
+        name: String,
+        span: Range<usize>,
+        table: &DeTable<'_>,
+    ) -> ConfigTable {
         let at = self.source.at(span);
         let mut values = BTreeMap::new();
         for (key, value) in table {
@@ -419,10 +295,10 @@ impl Walk<'_, '_> {
                 ),
             }
         }
-        Table { section: section.name, name, at, values }
+        ConfigTable { section: section.name, name, at, values }
     }
 
-    fn unknown_section(&mut self, name: &Key<'_>, value: &Spanned<DeValue<'_>>) {
+    fn unknown_section(&mut self, name: &SpannedKey<'_>, value: &Spanned<DeValue<'_>>) {
         let written = name.get_ref();
         // A setting outside its table is the commoner slip.
         let home = SECTIONS.iter().find(|s| !s.named && s.setting(written).is_some());
@@ -437,7 +313,7 @@ impl Walk<'_, '_> {
         self.wrong(name.span(), format!("unknown table '{}'", shown(name)), hint);
     }
 
-    fn unknown_setting(&mut self, section: &Section, name: &Key<'_>) {
+    fn unknown_setting(&mut self, section: &SectionSchema, name: &SpannedKey<'_>) {
         let written = name.get_ref();
         let elsewhere = SECTIONS.iter().find(|s| s.setting(written).is_some());
         let hint = if section.name == "key" && ["value", "key", "secret", "token", "api_key"].contains(&&**written) {
@@ -454,7 +330,7 @@ impl Walk<'_, '_> {
 }
 
 /// A name as it may be shown: without control characters, and cut where it is longer than any name.
-fn shown(name: &Key<'_>) -> String {
+fn shown(name: &SpannedKey<'_>) -> String {
     name.get_ref().chars().take(32).flat_map(char::escape_debug).collect()
 }
 

@@ -8,7 +8,7 @@ use std::ops::Range;
 
 /// A value that looks as if it were a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Spot {
+pub struct FoundKey {
     /// Which of the wanted ones it is of.
     pub of: usize,
     pub at: Range<usize>,
@@ -19,9 +19,9 @@ pub struct Spot {
     pub in_comment: bool,
 }
 
-/// What to look for, for each key.
+/// The pattern of one key's values: what stands before them, and what they begin with.
 #[derive(Debug, Clone, Default)]
-pub struct Wanted {
+pub struct KeyPattern {
     /// Names that stand before the value, in any case.
     pub names: Vec<String>,
     /// What it begins with.
@@ -34,7 +34,7 @@ const MIN_PREFIX: usize = 4;
 const MIN_BY_PREFIX: usize = 20;
 
 /// All values that are found, in the order of the text.
-pub fn find(text: &str, wanted: &[Wanted]) -> Vec<Spot> {
+pub fn find(text: &str, wanted: &[KeyPattern]) -> Vec<FoundKey> {
     let mut found = by_name(text, wanted);
     for spot in by_prefix(text, wanted) {
         if !found.iter().any(|f| f.at.start < spot.at.end && spot.at.start < f.at.end) {
@@ -47,9 +47,9 @@ pub fn find(text: &str, wanted: &[Wanted]) -> Vec<Spot> {
     found
 }
 
-fn by_name(text: &str, wanted: &[Wanted]) -> Vec<Spot> {
+fn by_name(text: &str, wanted: &[KeyPattern]) -> Vec<FoundKey> {
     let lower = text.to_ascii_lowercase();
-    let mut found: Vec<Spot> = Vec::new();
+    let mut found: Vec<FoundKey> = Vec::new();
     for (of, wanted) in wanted.iter().enumerate() {
         for name in wanted.names.iter().filter(|name| !name.is_empty()) {
             let name = name.to_ascii_lowercase();
@@ -106,11 +106,11 @@ fn is_number(value: &[u8]) -> bool {
     value.iter().all(|b| b"0123456789+-.eE".contains(b))
 }
 
-fn by_prefix(text: &str, wanted: &[Wanted]) -> Vec<Spot> {
+fn by_prefix(text: &str, wanted: &[KeyPattern]) -> Vec<FoundKey> {
     let prefixes = wanted.iter().enumerate().flat_map(|(of, w)| w.prefixes.iter().map(move |p| (of, p.as_str())));
     let prefixes: Vec<(usize, &str)> = prefixes.filter(|(_, prefix)| prefix.len() >= MIN_PREFIX).collect();
     let bytes = text.as_bytes();
-    let mut found: Vec<Spot> = Vec::new();
+    let mut found: Vec<FoundKey> = Vec::new();
     for at in prefixes.iter().flat_map(|(_, prefix)| memchr::memmem::find_iter(bytes, prefix.as_bytes())) {
         let begins = at.checked_sub(1).and_then(|before| bytes.get(before));
         if begins.is_some_and(|b| !is_quote(*b) && !b" \t\r\n=:".contains(b)) {
@@ -137,11 +137,11 @@ fn only_one(value: &str, prefixes: &[(usize, &str)]) -> Option<usize> {
     of.all(|other| other == first).then_some(first)
 }
 
-fn spot(text: &str, of: usize, at: Range<usize>, quoted: bool) -> Spot {
+fn spot(text: &str, of: usize, at: Range<usize>, quoted: bool) -> FoundKey {
     let before = text.get(..at.start).unwrap_or_default();
     let begun = before.rsplit('\n').next().unwrap_or_default().trim_start();
     let in_comment = ["#", "//", ";"].iter().any(|mark| begun.starts_with(mark));
-    Spot { of, at, line: before.matches('\n').count() + 1, quoted, in_comment }
+    FoundKey { of, at, line: before.matches('\n').count() + 1, quoted, in_comment }
 }
 
 /// What a key is made of. Nothing that any of the formats would read as more than itself is, nor a placeholder's `<`.
@@ -185,19 +185,19 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn wanted() -> Vec<Wanted> {
+    fn wanted() -> Vec<KeyPattern> {
         let texts = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
         vec![
-            Wanted { names: texts(&["OPENAI_API_KEY"]), prefixes: texts(&["sk-", "sk-proj-"]) },
-            Wanted { names: texts(&["ANTHROPIC_API_KEY"]), prefixes: texts(&["sk-ant-"]) },
-            Wanted { names: texts(&["TOOL_API_KEY"]), prefixes: texts(&["both-"]) },
-            Wanted { names: texts(&["OTHER_API_KEY"]), prefixes: texts(&["both-"]) },
+            KeyPattern { names: texts(&["OPENAI_API_KEY"]), prefixes: texts(&["sk-", "sk-proj-"]) },
+            KeyPattern { names: texts(&["ANTHROPIC_API_KEY"]), prefixes: texts(&["sk-ant-"]) },
+            KeyPattern { names: texts(&["TOOL_API_KEY"]), prefixes: texts(&["both-"]) },
+            KeyPattern { names: texts(&["OTHER_API_KEY"]), prefixes: texts(&["both-"]) },
         ]
     }
 
     /// Each value that is found, with the name of whose it is; `#` where it is in a comment.
     fn found(text: &str) -> Vec<String> {
-        let told = |s: Spot| {
+        let told = |s: FoundKey| {
             let mark = if s.in_comment { "#" } else { "" };
             format!("{mark}{}={}", wanted()[s.of].names[0].split('_').next().unwrap(), &text[s.at])
         };

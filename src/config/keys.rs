@@ -1,9 +1,9 @@
 //! The tables `[key.NAME]` and `[agent.NAME]`: what they say, over what the catalog says; values of keys are elsewhere.
 
 use super::catalog::{Provider, provider, providers};
-use super::file::Table;
-use super::reader::Reader;
-use super::{At, Mistake, nearest};
+use super::file::ConfigTable;
+use super::mistake::{ConfigLocation, Mistake, nearest};
+use super::reader::TableReader;
 use crate::name::{AgentName, KeyName};
 use crate::place::Place;
 use crate::policy::rule::{HostPattern, Inject, KeyRule, PathGlob, Scrubbing};
@@ -27,10 +27,11 @@ pub struct KeySetting {
     pub env: Vec<String>,
     /// What its values are known to begin with: not counted as secret.
     pub prefixes: Vec<String>,
+    /// The page on which it is revoked, where the catalog knows one.
     pub revoke_url: Option<String>,
     pub rule: KeyRule,
     /// Where its table stands; none for a catalog key without one, which is silently inactive while it has no value.
-    pub at: Option<At>,
+    pub at: Option<ConfigLocation>,
 }
 
 impl KeySetting {
@@ -47,6 +48,7 @@ impl KeySetting {
     }
 }
 
+/// `[agent.NAME]`.
 #[derive(Debug, Clone)]
 pub struct AgentSetting {
     pub name: AgentName,
@@ -57,15 +59,17 @@ pub struct AgentSetting {
     /// Any host and any method, where a list is empty.
     pub hosts: Vec<HostPattern>,
     pub methods: Vec<Method>,
+    /// Requests that may begin in a time.
     pub rate: Option<Rate>,
     /// Requests under way at once.
     pub concurrent: Option<u32>,
-    pub at: At,
+    pub at: ConfigLocation,
 }
 
 /// So many requests in so much time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rate {
+    /// At least 1.
     pub count: u32,
     pub per: Duration,
 }
@@ -89,7 +93,12 @@ impl FromStr for Rate {
 }
 
 /// The keys of the file over those of the catalog, sorted by name.
-pub fn keys(tables: Vec<Table>, cleartext: bool, home: Option<&Path>, mistakes: &mut Vec<Mistake>) -> Vec<KeySetting> {
+pub fn keys(
+    tables: Vec<ConfigTable>,
+    cleartext: bool,
+    home: Option<&Path>,
+    mistakes: &mut Vec<Mistake>,
+) -> Vec<KeySetting> {
     let mut lookalikes = Vec::new();
     let mut keys: Vec<KeySetting> = Vec::new();
     for table in tables {
@@ -100,7 +109,7 @@ pub fn keys(tables: Vec<Table>, cleartext: bool, home: Option<&Path>, mistakes: 
                 continue;
             }
         };
-        keys.extend(Reader::read(vec![table], home, mistakes, |r| {
+        keys.extend(TableReader::read(vec![table], home, mistakes, |r| {
             let at = r.at("placeholder");
             let key = key(r, name, cleartext);
             lookalikes.extend(at.zip(key.rule.placeholder.clone()).map(|(at, p)| (key.name.clone(), p, at)));
@@ -157,7 +166,7 @@ fn of_user(name: KeyName) -> KeySetting {
     KeySetting { name, source: SourceSpec::Auto, env, prefixes: Vec::new(), revoke_url: None, rule, at: None }
 }
 
-fn key(r: &mut Reader<'_>, name: KeyName, cleartext: bool) -> KeySetting {
+fn key(r: &mut TableReader<'_>, name: KeyName, cleartext: bool) -> KeySetting {
     let mut key = provider(name.as_str()).map_or_else(|| of_user(name), of_catalog);
     key.at = Some(r.table_at());
     let source_at = r.at("source");
@@ -193,7 +202,7 @@ fn key(r: &mut Reader<'_>, name: KeyName, cleartext: bool) -> KeySetting {
 }
 
 /// The hosts that the table names; none where it leaves them to the catalog.
-fn hosts(r: &mut Reader<'_>, key: &KeySetting, cleartext: bool) -> Option<Vec<HostPattern>> {
+fn hosts(r: &mut TableReader<'_>, key: &KeySetting, cleartext: bool) -> Option<Vec<HostPattern>> {
     if r.at("hosts").is_none() && key.rule.hosts.is_empty() {
         let hint = match nearest(key.name.as_str(), providers().iter().map(|p| p.name.as_str())) {
             Some(meant) => {
@@ -243,7 +252,7 @@ fn inject(text: &str, rule: &KeyRule) -> Result<Inject, String> {
 }
 
 /// Each look-alike means one key, wherever it is found.
-fn tell_apart(lookalikes: &[(KeyName, String, At)], mistakes: &mut Vec<Mistake>) {
+fn tell_apart(lookalikes: &[(KeyName, String, ConfigLocation)], mistakes: &mut Vec<Mistake>) {
     for (i, (name, text, at)) in lookalikes.iter().enumerate() {
         for (other, longer, _) in lookalikes.iter().enumerate().filter(|(j, _)| *j != i).map(|(_, l)| l) {
             // Of two equal ones the second in the file is told.
@@ -255,8 +264,9 @@ fn tell_apart(lookalikes: &[(KeyName, String, At)], mistakes: &mut Vec<Mistake>)
     }
 }
 
+/// The agents of the file, in its order.
 pub fn agents(
-    tables: Vec<Table>,
+    tables: Vec<ConfigTable>,
     keys: &[KeySetting],
     home: Option<&Path>,
     mistakes: &mut Vec<Mistake>,
@@ -264,14 +274,14 @@ pub fn agents(
     let mut agents = Vec::new();
     for table in tables {
         match table.name.parse::<AgentName>() {
-            Ok(name) => agents.push(Reader::read(vec![table], home, mistakes, |r| agent(r, name, keys))),
+            Ok(name) => agents.push(TableReader::read(vec![table], home, mistakes, |r| agent(r, name, keys))),
             Err(e) => mistakes.push(Mistake::new(table.at, e.to_string(), "rename the table")),
         }
     }
     agents
 }
 
-fn agent(r: &mut Reader<'_>, name: AgentName, keys: &[KeySetting]) -> AgentSetting {
+fn agent(r: &mut TableReader<'_>, name: AgentName, keys: &[KeySetting]) -> AgentSetting {
     let known = |text: &str| {
         let name = || keys.iter().map(|k| &k.name).find(|n| n.as_str() == text).cloned();
         name().ok_or_else(|| match nearest(text, keys.iter().map(|k| k.name.as_str())) {

@@ -1,10 +1,10 @@
 //! File and environment become typed settings, or all mistakes at once; it reads the config file and no other.
 
 use super::audit::{self, AnomalySettings, AuditSettings};
-use super::file::Written;
+use super::file::ConfigDocument;
 use super::keys::{self, AgentSetting, KeySetting};
-use super::reader::Reader;
-use super::{At, Mistake, Mistakes};
+use super::mistake::{ConfigLocation, Mistake, Mistakes};
+use super::reader::TableReader;
 use crate::disk;
 use crate::policy::egress::{AddressRule, EgressMode};
 use crate::policy::rule::HostPattern;
@@ -36,6 +36,7 @@ pub struct Settings {
     pub anomaly: AnomalySettings,
 }
 
+/// `[proxy]`.
 #[derive(Debug, Clone)]
 pub struct ProxySettings {
     pub listen: SocketAddr,
@@ -73,51 +74,62 @@ impl Default for ProxySettings {
     }
 }
 
-/// Whose TLS is opened.
+/// The hosts whose TLS is intercepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Intercept {
+    /// Every host but those in `passthrough`.
     All,
     /// Only that of hosts that some key is bound to; the rest is tunnelled unread.
     Bound,
 }
 
+/// `[ca]`.
 #[derive(Debug, Clone)]
 pub struct CaSettings {
+    /// The place that the CA is kept in.
     pub source: CaSource,
+    /// A file that its certificates are written to before the service is ready.
     pub export: Option<PathBuf>,
 }
 
+/// `[ca] source`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CaSource {
     /// Keyring, vault, or a file bound to this machine.
     Auto,
+    /// The memory of one process, made anew at each start.
     Memory,
+    /// A file of PEM that the user keeps.
     File(PathBuf),
 }
 
+/// `[vault]`.
 #[derive(Debug, Clone, Default)]
 pub struct VaultSettings {
     /// Holds the master password, where no person is there to give it.
     pub password_file: Option<PathBuf>,
 }
 
-/// What the command line says about places.
+/// Paths that the command line names.
 #[derive(Debug, Clone, Default)]
 pub struct CliPaths {
+    /// `--config`.
     pub config: Option<PathBuf>,
+    /// `--state`.
     pub state: Option<PathBuf>,
 }
 
-/// What settings read of the environment. Variables that hold keys stay out of it.
+/// The variables that settings are read from. Those that hold keys stay out of it.
 #[derive(Debug, Clone, Default)]
-pub struct Environment {
+pub struct ConfigEnvironment {
     settings: BTreeMap<String, OsString>,
     paths: BTreeMap<String, PathBuf>,
     /// Whether `LOCUM_PROXY_TOKEN` makes an agent; to be set where the variable was taken away before.
     pub proxy_token: bool,
 }
 
-impl Environment {
+impl ConfigEnvironment {
+    /// Of this process, as it was started.
     pub fn of_process() -> Self {
         std::env::vars_os().collect()
     }
@@ -134,7 +146,7 @@ impl Environment {
     }
 }
 
-impl FromIterator<(OsString, OsString)> for Environment {
+impl FromIterator<(OsString, OsString)> for ConfigEnvironment {
     fn from_iter<I: IntoIterator<Item = (OsString, OsString)>>(variables: I) -> Self {
         let mut out = Self::default();
         for (name, value) in variables {
@@ -158,7 +170,7 @@ impl Settings {
     ///
     /// # Errors
     /// Everything that is wrong in them, in the order in which it is written.
-    pub fn load(given: &CliPaths, env: &Environment) -> Result<Self, Mistakes> {
+    pub fn load(given: &CliPaths, env: &ConfigEnvironment) -> Result<Self, Mistakes> {
         let (settings, mistakes) = Self::read(given, env);
         if mistakes.is_empty() { Ok(settings) } else { Err(Mistakes(mistakes)) }
     }
@@ -167,13 +179,13 @@ impl Settings {
     ///
     /// # Errors
     /// As [`Self::load`].
-    pub fn trial(path: &Path, text: &str, given: &CliPaths, env: &Environment) -> Result<Self, Mistakes> {
+    pub fn trial(path: &Path, text: &str, given: &CliPaths, env: &ConfigEnvironment) -> Result<Self, Mistakes> {
         let (settings, mistakes) = Self::of(Some((path.into(), text.into())), given, env, Vec::new());
         if mistakes.is_empty() { Ok(settings) } else { Err(Mistakes(mistakes)) }
     }
 
     /// The settings as far as they can be read, and what is wrong with the rest, for which a default stands in.
-    pub fn read(given: &CliPaths, env: &Environment) -> (Self, Vec<Mistake>) {
+    pub fn read(given: &CliPaths, env: &ConfigEnvironment) -> (Self, Vec<Mistake>) {
         let mut mistakes = Vec::new();
         let file = config_path(given, env);
         let file = file.and_then(|(path, named)| read(&path, named, &mut mistakes).map(|text| (path, text)));
@@ -183,12 +195,12 @@ impl Settings {
     fn of(
         file: Option<(PathBuf, String)>,
         given: &CliPaths,
-        env: &Environment,
+        env: &ConfigEnvironment,
         mut mistakes: Vec<Mistake>,
     ) -> (Self, Vec<Mistake>) {
         let written = match &file {
-            Some((path, text)) => Written::read(path, text, &mut mistakes),
-            None => Written::default(),
+            Some((path, text)) => ConfigDocument::read(path, text, &mut mistakes),
+            None => ConfigDocument::default(),
         };
         let state = state_path(given, env, &mut mistakes);
         let settings = build(written, file.map(|(path, _)| path), state, env, &mut mistakes);
@@ -198,7 +210,7 @@ impl Settings {
 }
 
 /// Where the config would be, and whether the user named it, so that it has to be there.
-pub fn config_path(given: &CliPaths, env: &Environment) -> Option<(PathBuf, bool)> {
+pub fn config_path(given: &CliPaths, env: &ConfigEnvironment) -> Option<(PathBuf, bool)> {
     let named = given.config.as_deref().or_else(|| env.path("LOCUM_CONFIG"));
     match named {
         Some(path) => Some((path.to_path_buf(), true)),
@@ -206,10 +218,11 @@ pub fn config_path(given: &CliPaths, env: &Environment) -> Option<(PathBuf, bool
     }
 }
 
-pub(super) fn state_path(given: &CliPaths, env: &Environment, mistakes: &mut Vec<Mistake>) -> PathBuf {
+/// The folder of the state; one that others may look into is a mistake.
+pub(super) fn state_path(given: &CliPaths, env: &ConfigEnvironment, mistakes: &mut Vec<Mistake>) -> PathBuf {
     let path = given.state.clone().or_else(|| env.base("XDG_STATE_HOME", ".local/state").map(|d| d.join("locum")));
     let Some(path) = path else {
-        let at = At::Variable("HOME".into());
+        let at = ConfigLocation::Variable("HOME".into());
         mistakes.push(Mistake::new(at, "not set, so there is no folder for state", "name one with --state DIR"));
         return PathBuf::new();
     };
@@ -221,7 +234,7 @@ pub(super) fn state_path(given: &CliPaths, env: &Environment, mistakes: &mut Vec
 
 /// The text of the file; none where there is none to read, which is a mistake only if the user named it.
 fn read(path: &Path, named: bool, mistakes: &mut Vec<Mistake>) -> Option<String> {
-    let at = || At::File(path.into());
+    let at = || ConfigLocation::File(path.into());
     let mut read = || -> io::Result<Vec<u8>> {
         let file = File::open(path)?;
         too_open(
@@ -260,7 +273,7 @@ fn too_open(path: &Path, meta: &std::fs::Metadata, bits: u32, take: &str, what: 
     use std::os::unix::fs::MetadataExt;
     if meta.mode() & bits != 0 {
         mistakes.push(Mistake::new(
-            At::File(path.into()),
+            ConfigLocation::File(path.into()),
             what,
             format!("run: chmod {take} {}", disk::shell_quoted(path)),
         ));
@@ -273,34 +286,36 @@ fn too_open(_: &Path, _: &std::fs::Metadata, _: u32, _: &str, _: &str, _: &mut V
 
 /// Typed settings from what was written; where a part is wrong, its default stands in so that the rest is read too.
 fn build(
-    mut written: Written,
+    mut written: ConfigDocument,
     file: Option<PathBuf>,
     state: PathBuf,
-    env: &Environment,
+    env: &ConfigEnvironment,
     mistakes: &mut Vec<Mistake>,
 ) -> Settings {
     for (variable, value) in &env.settings {
         let set = match value.to_str() {
             Some(text) => written.set(variable, text),
-            None => Err(Mistake::new(At::Variable(variable.as_str().into()), "is not UTF-8", "set it anew")),
+            None => {
+                Err(Mistake::new(ConfigLocation::Variable(variable.as_str().into()), "is not UTF-8", "set it anew"))
+            }
         };
         mistakes.extend(set.err());
     }
     let home = env.path("HOME");
     let tables = written.all("proxy");
-    let proxy = Reader::read(tables, home, mistakes, proxy);
-    let ca = Reader::read(written.all("ca"), home, mistakes, ca);
-    let vault = Reader::read(written.all("vault"), home, mistakes, |r| VaultSettings {
+    let proxy = TableReader::read(tables, home, mistakes, proxy);
+    let ca = TableReader::read(written.all("ca"), home, mistakes, ca);
+    let vault = TableReader::read(written.all("vault"), home, mistakes, |r| VaultSettings {
         password_file: r.path("password_file"),
     });
-    let audit = Reader::read(written.all("audit"), home, mistakes, |r| audit::audit(r, &state));
-    let anomaly = Reader::read(written.all("anomaly"), home, mistakes, audit::anomaly);
+    let audit = TableReader::read(written.all("audit"), home, mistakes, |r| audit::audit(r, &state));
+    let anomaly = TableReader::read(written.all("anomaly"), home, mistakes, audit::anomaly);
     let keys = keys::keys(written.all("key"), proxy.cleartext, home, mistakes);
     let agents = keys::agents(written.all("agent"), &keys, home, mistakes);
     Settings { file, state, proxy, ca, keys, agents, vault, audit, anomaly }
 }
 
-fn proxy(r: &mut Reader<'_>) -> ProxySettings {
+fn proxy(r: &mut TableReader<'_>) -> ProxySettings {
     let default = ProxySettings::default();
     let intercept = [("all", Intercept::All), ("bound", Intercept::Bound)];
     let egress = [("open", EgressMode::Open), ("listed", EgressMode::Listed)];
@@ -322,7 +337,7 @@ fn proxy(r: &mut Reader<'_>) -> ProxySettings {
     }
 }
 
-fn ca(r: &mut Reader<'_>) -> CaSettings {
+fn ca(r: &mut TableReader<'_>) -> CaSettings {
     let at = r.at("source");
     let source = r.with("source", |text| match text.split_once(':') {
         None if text == "auto" => Ok(CaSource::Auto),

@@ -14,22 +14,24 @@ const MAX_FILE: u64 = 4 * 1024 * 1024;
 
 /// One agent that has a token.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Kept {
+pub struct AgentToken {
     pub name: AgentName,
     pub hash: TokenHash,
     /// Narrower than its table in the config, where there is a list.
     pub keys: Option<Vec<KeyName>>,
+    /// When `agent add` made it.
     pub made: SystemTime,
+    /// From then on it counts for nobody.
     pub expires: Option<SystemTime>,
 }
 
 /// The file, as read.
 #[derive(Debug, Default)]
-pub struct Tokens {
-    pub kept: Vec<Kept>,
+pub struct AgentTokens {
+    pub kept: Vec<AgentToken>,
 }
 
-/// What is wrong with the file.
+/// An error of the file of tokens.
 #[derive(Debug, thiserror::Error)]
 #[error("{path}: {why}")]
 pub struct TokensError {
@@ -39,7 +41,7 @@ pub struct TokensError {
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Row {
+struct TokenRow {
     name: String,
     token_sha256: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -55,7 +57,7 @@ pub fn path(state: &Path) -> PathBuf {
     state.join("agents.json")
 }
 
-impl Tokens {
+impl AgentTokens {
     /// `None` where there is no file: no token was ever made.
     ///
     /// # Errors
@@ -71,13 +73,13 @@ impl Tokens {
         };
         let mut text = String::new();
         file.take(MAX_FILE).read_to_string(&mut text).map_err(|e| fail(e.to_string()))?;
-        let rows: Vec<Row> = serde_json::from_str(&text).map_err(|e| fail(e.to_string()))?;
+        let rows: Vec<TokenRow> = serde_json::from_str(&text).map_err(|e| fail(e.to_string()))?;
         let kept = rows.into_iter().map(kept).collect::<Result<Vec<_>, _>>().map_err(fail)?;
         Ok(Some(Self { kept }))
     }
 
     fn save(&self, state: &Path) -> io::Result<()> {
-        let rows: Vec<Row> = self.kept.iter().map(row).collect();
+        let rows: Vec<TokenRow> = self.kept.iter().map(row).collect();
         let text = serde_json::to_string_pretty(&rows)? + "\n";
         disk::replace(&path(state), text.as_bytes(), Rights::Private)
     }
@@ -88,10 +90,10 @@ impl Tokens {
 ///
 /// # Errors
 /// When the file can't be read or written.
-pub fn change<T>(state: &Path, change: impl FnOnce(&mut Tokens) -> T) -> Result<T, TokensError> {
+pub fn change<T>(state: &Path, change: impl FnOnce(&mut AgentTokens) -> T) -> Result<T, TokensError> {
     let fail = |e: io::Error| TokensError { path: path(state), why: e.to_string() };
     let _turn = disk::turn(&state.join("agents.lock")).map_err(fail)?;
-    let mut tokens = Tokens::load(state)?.unwrap_or_default();
+    let mut tokens = AgentTokens::load(state)?.unwrap_or_default();
     let before = tokens.kept.clone();
     let out = change(&mut tokens);
     if tokens.kept != before {
@@ -100,18 +102,18 @@ pub fn change<T>(state: &Path, change: impl FnOnce(&mut Tokens) -> T) -> Result<
     Ok(out)
 }
 
-fn kept(row: Row) -> Result<Kept, String> {
+fn kept(row: TokenRow) -> Result<AgentToken, String> {
     let name = row.name.parse().map_err(|e: crate::name::NameError| e.to_string())?;
     let hash = TokenHash::from_hex(&row.token_sha256).ok_or("a token's hash is malformed")?;
     let keys = row.keys.map(|keys| keys.iter().map(|k| k.parse()).collect::<Result<Vec<KeyName>, _>>());
     let keys = keys.transpose().map_err(|e| e.to_string())?;
     let time = |seconds| UNIX_EPOCH.checked_add(Duration::from_secs(seconds)).ok_or("a time is out of range");
-    Ok(Kept { name, hash, keys, made: time(row.made)?, expires: row.expires.map(time).transpose()? })
+    Ok(AgentToken { name, hash, keys, made: time(row.made)?, expires: row.expires.map(time).transpose()? })
 }
 
-fn row(kept: &Kept) -> Row {
+fn row(kept: &AgentToken) -> TokenRow {
     let seconds = |t: SystemTime| t.duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
-    Row {
+    TokenRow {
         name: kept.name.to_string(),
         token_sha256: kept.hash.to_hex(),
         keys: kept.keys.as_ref().map(|keys| keys.iter().map(KeyName::to_string).collect()),
@@ -124,9 +126,9 @@ fn row(kept: &Kept) -> Row {
 mod tests {
     use super::*;
 
-    fn one(name: &str) -> Kept {
+    fn one(name: &str) -> AgentToken {
         let made = UNIX_EPOCH + Duration::from_secs(1_700_000_000);
-        Kept {
+        AgentToken {
             name: name.parse().unwrap(),
             hash: TokenHash::of(name.as_bytes()),
             keys: Some(vec!["openai".parse().unwrap()]),
@@ -144,7 +146,7 @@ mod tests {
                 s.spawn(|| change(dir.path(), |t| t.kept.push(one(name))).unwrap());
             }
         });
-        let mut kept = Tokens::load(dir.path()).unwrap().unwrap().kept;
+        let mut kept = AgentTokens::load(dir.path()).unwrap().unwrap().kept;
         kept.sort_by(|a, b| a.name.cmp(&b.name));
         assert_eq!(kept, names.iter().map(|n| one(n)).collect::<Vec<_>>());
     }
@@ -152,7 +154,7 @@ mod tests {
     #[test]
     fn a_file_that_is_not_ours_counts_for_nobody() {
         let dir = tempfile::tempdir().unwrap();
-        assert!(Tokens::load(dir.path()).unwrap().is_none());
+        assert!(AgentTokens::load(dir.path()).unwrap().is_none());
         for text in [
             "",
             "{}",
@@ -160,7 +162,7 @@ mod tests {
             "[{\"name\":\"a\",\"token_sha256\":\"00\",\"made\":0}]",
         ] {
             std::fs::write(path(dir.path()), text).unwrap();
-            assert!(Tokens::load(dir.path()).is_err(), "{text}");
+            assert!(AgentTokens::load(dir.path()).is_err(), "{text}");
         }
     }
 }

@@ -4,7 +4,7 @@ use crate::name::{Host, KeyName, Origin};
 use crate::policy::rule::HostPattern;
 use crate::policy::{Agents, Rules};
 use crate::rewrite::Vocabulary;
-use crate::secrets::Table;
+use crate::secrets::KeyTable;
 use foldhash::fast::RandomState;
 use http::HeaderMap;
 use std::collections::HashMap;
@@ -27,7 +27,7 @@ pub struct Ruleset {
     /// The beginnings that all values of a key's kind share: that much of a value is no secret.
     pub prefixes: HashMap<KeyName, Vec<String>, RandomState>,
     /// The keys that the rules are about.
-    pub keys: Table,
+    pub keys: KeyTable,
 }
 
 impl Ruleset {

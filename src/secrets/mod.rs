@@ -2,7 +2,13 @@
 //!
 //! Which key a request may have is decided elsewhere; how a value is written into it as well.
 
+mod backends;
+mod entry;
+mod error;
+mod keys;
 mod past;
+mod slot;
+mod source;
 mod sources;
 mod spec;
 mod store;
@@ -10,243 +16,20 @@ mod stores;
 mod table;
 mod value;
 
+pub use backends::{SecretBackends, SecretsConfig};
+pub use entry::KeySource;
+pub use error::SecretError;
+pub use keys::Keys;
+pub use slot::{SecretSlot, SlotSearch};
+pub use source::{Freshness, SecretSource, SourceError};
 pub use sources::auto::PassedOver;
 pub use sources::env::EnvSource;
 pub use sources::exec::ExecSource;
 pub use sources::file::FileSource;
+pub use sources::store::StoreSource;
 pub use spec::{SourceSpec, SpecError};
-pub use store::{Store, StoreSource, entry_name};
+pub use store::{Store, entry_name};
 pub use stores::keyring::Keyring;
-pub use stores::local_vault::{Kdf, Lock, MIN_PASSWORD, Vault};
-pub use table::{KeySource, Keys, Secrets, Survey, Table};
+pub use stores::local_vault::{Kdf, MIN_PASSWORD, Vault, VaultLock};
+pub use table::{KeySurvey, KeyTable, Secrets};
 pub use value::MAX_VALUE;
-
-use crate::memory::{Plaintext, SealedEnvironment};
-use crate::name::KeyName;
-use std::path::PathBuf;
-use std::sync::Arc;
-use std::time::Duration;
-
-/// One place that may hold the value of one key.
-///
-/// Sources block: the table asks them where blocking is allowed, one caller at a time for each key.
-pub trait Source: Send + Sync {
-    /// Where it looks, as errors and tables say it: `file /run/secrets/openai`.
-    fn describe(&self) -> String;
-
-    /// The value, or `None` where there is none, so that the next source may be asked.
-    fn load(&self) -> Result<Option<Plaintext>, SourceError>;
-
-    /// How long a loaded value is good for. Asked before each `load` and about once a second, so it has to be cheap.
-    fn freshness(&self) -> Freshness {
-        Freshness::default()
-    }
-}
-
-/// When a value has to be loaded again: once the stamp differs from before, or it is older than its lifetime.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Freshness {
-    pub stamp: u64,
-    pub lifetime: Option<Duration>,
-}
-
-/// Why a source could not say whether it has the value: what is the matter, and what to do about it. Never a part of
-/// a value.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{what}")]
-pub struct SourceError {
-    pub what: String,
-    pub next: String,
-}
-
-impl SourceError {
-    pub fn new(what: impl Into<String>, next: impl Into<String>) -> Self {
-        Self { what: what.into(), next: next.into() }
-    }
-}
-
-/// Why a key can't be had.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum SecretError {
-    #[error("key {0} is not in the config any more")]
-    Unknown(KeyName),
-    #[error("key {key} has no value: looked in {looked}")]
-    Absent { key: KeyName, looked: String },
-    #[error("key {key} can't be had: {error}")]
-    Source { key: KeyName, error: SourceError },
-    #[error("key {0} was wiped from memory")]
-    Wiped(KeyName),
-}
-
-impl SecretError {
-    pub fn key(&self) -> &KeyName {
-        match self {
-            SecretError::Unknown(key) | SecretError::Wiped(key) => key,
-            SecretError::Absent { key, .. } | SecretError::Source { key, .. } => key,
-        }
-    }
-
-    /// What the operator can do.
-    pub fn next(&self) -> String {
-        match self {
-            SecretError::Unknown(key) => format!("add [key.{key}] and reload"),
-            SecretError::Absent { key, .. } => format!("store it with 'locum key set {key}'"),
-            SecretError::Source { error, .. } => error.next.clone(),
-            SecretError::Wiped(_) => "send SIGHUP to load the keys again, or restart".into(),
-        }
-    }
-}
-
-/// Where the stores of this machine are.
-pub struct Config {
-    /// The folder of the vault, the machine's store and the notice of changes in the keyring.
-    pub state: PathBuf,
-    /// `[vault] password_file`.
-    pub password_file: Option<PathBuf>,
-    /// Asks a person for the master password, where there is one.
-    pub prompt: Option<Arc<dyn Source>>,
-    /// How long the keyring may take, with the person who unlocks it.
-    pub patience: Duration,
-}
-
-/// What the sources of this process draw on. A store that is `None` doesn't exist here.
-#[derive(Clone, Default)]
-pub struct SecretBackends {
-    /// The variables that were taken out of the environment at the start.
-    pub environment: Arc<SealedEnvironment>,
-    pub keyring: Option<Arc<dyn Store>>,
-    pub vault: Option<Arc<Vault>>,
-    pub machine: Option<Arc<dyn Store>>,
-    /// Shared by all sources, so that one locked keyring is one warning.
-    pub passed_over: Arc<PassedOver>,
-}
-
-impl SecretBackends {
-    /// All stores that this machine has. Nothing is opened yet.
-    pub fn build(config: Config, environment: Arc<SealedEnvironment>) -> Self {
-        let passed_over: Arc<PassedOver> = Arc::default();
-        let mut passwords: Vec<Arc<dyn Source>> =
-            vec![Arc::new(EnvSource::new(environment.clone(), "LOCUM_MASTER_PASSWORD"))];
-        passwords.extend(config.password_file.map(|path| Arc::new(FileSource::new(path)) as Arc<dyn Source>));
-        passwords.extend(config.prompt);
-        let password = Arc::new(sources::auto::Auto::new(passwords, passed_over.clone()));
-        let keyring = Keyring::of_system(config.patience, config.state.join("keyring.notice"));
-        Self {
-            environment,
-            keyring: keyring.map(|k| Arc::new(k) as Arc<dyn Store>),
-            vault: Some(Arc::new(Vault::new(config.state.join("vault"), Lock::Password(password)))),
-            machine: Some(Arc::new(Vault::machine(&config.state))),
-            passed_over,
-        }
-    }
-
-    /// The source that `spec` means for the key `name`; `catalog` are the variables that its provider uses.
-    pub fn source(&self, spec: &SourceSpec, name: &KeyName, catalog: &[String]) -> Arc<dyn Source> {
-        let one = |store: Option<Arc<dyn Store>>, kind| -> Arc<dyn Source> {
-            match store {
-                Some(store) => Arc::new(StoreSource::new(store, name)),
-                None => Arc::new(NoStore(kind)),
-            }
-        };
-        match spec {
-            SourceSpec::Auto => self.auto(name, spec.variables(name, catalog)),
-            SourceSpec::Env(variable) => Arc::new(EnvSource::new(self.environment.clone(), variable)),
-            SourceSpec::File(path) => Arc::new(FileSource::new(path)),
-            SourceSpec::Exec(words) => Arc::new(ExecSource::new(words.clone())),
-            SourceSpec::Keyring => one(self.keyring.clone(), "keyring"),
-            SourceSpec::Vault => one(self.vault(), "vault"),
-            SourceSpec::Machine => one(self.machine.clone(), "machine-bound store"),
-        }
-    }
-
-    /// Those stores that there are, in the order in which `auto` asks them.
-    pub fn stores(&self) -> impl Iterator<Item = Arc<dyn Store>> {
-        [self.keyring.clone(), self.vault(), self.machine.clone()].into_iter().flatten()
-    }
-
-    fn vault(&self) -> Option<Arc<dyn Store>> {
-        self.vault.clone().map(|vault| vault as Arc<dyn Store>)
-    }
-
-    /// Which place a key with `source = "auto"` has its value from now.
-    pub fn holder(&self, name: &KeyName, catalog: &[String]) -> Option<String> {
-        let sources = self.in_turn(name, SourceSpec::Auto.variables(name, catalog));
-        sources.iter().find(|source| matches!(source.load(), Ok(Some(_)))).map(|source| source.describe())
-    }
-
-    fn auto(&self, name: &KeyName, variables: Vec<String>) -> Arc<dyn Source> {
-        Arc::new(sources::auto::Auto::new(self.in_turn(name, variables), self.passed_over.clone()))
-    }
-
-    fn in_turn(&self, name: &KeyName, variables: Vec<String>) -> Vec<Arc<dyn Source>> {
-        let env = variables.into_iter().map(|v| EnvSource::new(self.environment.clone(), v));
-        let env = env.map(|source| Arc::new(source) as Arc<dyn Source>);
-        let stores = self.stores().map(|store| Arc::new(StoreSource::new(store, name)) as Arc<dyn Source>);
-        env.chain(stores).collect()
-    }
-}
-
-/// Stands for a store that the config names and that this machine hasn't.
-struct NoStore(&'static str);
-
-impl Source for NoStore {
-    fn describe(&self) -> String {
-        self.0.into()
-    }
-
-    fn load(&self) -> Result<Option<Plaintext>, SourceError> {
-        Err(SourceError::new(format!("there is no {} here", self.0), "choose another `source` for the key"))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn loaded(backends: &SecretBackends, spec: &SourceSpec) -> Result<Option<String>, SourceError> {
-        let value = backends.source(spec, &"tool".parse().unwrap(), &[]).load()?;
-        Ok(value.map(|v| String::from_utf8(v.expose().to_vec()).unwrap()))
-    }
-
-    /// Without a keyring, which would be the one of whoever runs the tests.
-    fn backends(dir: &tempfile::TempDir, environment: SealedEnvironment) -> SecretBackends {
-        let config = Config {
-            state: dir.path().join("state"),
-            password_file: Some(dir.path().join("password")),
-            prompt: None,
-            patience: Duration::from_secs(1),
-        };
-        SecretBackends { keyring: None, ..SecretBackends::build(config, environment.into()) }
-    }
-
-    #[test]
-    fn auto_asks_the_environment_then_the_vault_then_the_machines_store() {
-        let dir = tempfile::tempdir().unwrap();
-        let s = backends(&dir, SealedEnvironment::default());
-        std::fs::write(dir.path().join("password"), "correct horse\n").unwrap();
-        assert_eq!(loaded(&s, &SourceSpec::Auto), Ok(None));
-        s.machine.as_ref().unwrap().set("key/tool", b"of the machine").unwrap();
-        assert_eq!(loaded(&s, &SourceSpec::Auto), Ok(Some("of the machine".into())));
-        let vault = s.vault.as_ref().unwrap();
-        vault.init(Kdf::ARGON2ID).unwrap();
-        vault.set("key/tool", b"of the vault").unwrap();
-        assert_eq!(loaded(&s, &SourceSpec::Auto), Ok(Some("of the vault".into())));
-        let env = backends(&dir, SealedEnvironment::from([("TOOL_API_KEY", "of the environment")]));
-        assert_eq!(loaded(&env, &SourceSpec::Auto), Ok(Some("of the environment".into())));
-        for (spec, value) in [(SourceSpec::Vault, "of the vault"), (SourceSpec::Machine, "of the machine")] {
-            assert_eq!(loaded(&env, &spec), Ok(Some(value.into())));
-        }
-    }
-
-    #[test]
-    fn a_locked_vault_is_passed_over_and_a_missing_store_named() {
-        let dir = tempfile::tempdir().unwrap();
-        let open = backends(&dir, SealedEnvironment::from([("LOCUM_MASTER_PASSWORD", "correct horse")]));
-        open.vault.as_ref().unwrap().init(Kdf::ARGON2ID).unwrap();
-        let locked = backends(&dir, SealedEnvironment::default());
-        assert!(loaded(&locked, &SourceSpec::Auto).unwrap_err().what.contains("is locked"));
-        locked.machine.as_ref().unwrap().set("key/tool", b"of the machine").unwrap();
-        assert_eq!(loaded(&locked, &SourceSpec::Auto), Ok(Some("of the machine".into())));
-        assert_eq!(loaded(&locked, &SourceSpec::Keyring).unwrap_err().what, "there is no keyring here");
-    }
-}

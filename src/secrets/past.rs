@@ -15,19 +15,20 @@ pub(super) const MAX_VALUES: usize = 1024;
 /// How long they may be all together: each exchange with the key's hosts opens them.
 const MAX_BYTES: usize = 1024 * 1024;
 
+/// The values of one key that are still to be hidden.
 #[derive(Default)]
-pub(super) struct Past(ArcSwap<Vec<Used>>);
+pub(super) struct PastValues(ArcSwap<Vec<PastValue>>);
 
 #[derive(Clone)]
-struct Used {
+struct PastValue {
     value: Arc<Sealed>,
     until: Duration,
 }
 
-impl Past {
+impl PastValues {
     /// This value as it is sealed already, where it was in use lately: one that comes back is no new one.
     pub fn known(&self, value: &Plaintext) -> Option<Arc<Sealed>> {
-        let is = |used: &&Used| used.value.open().is_ok_and(|known| known.expose() == value.expose());
+        let is = |used: &&PastValue| used.value.open().is_ok_and(|known| known.expose() == value.expose());
         self.0.load().iter().find(is).map(|used| used.value.clone())
     }
 
@@ -46,7 +47,7 @@ impl Past {
     pub fn note(&self, value: &Arc<Sealed>, now: Duration) {
         self.0.rcu(|all| {
             let others = all.iter().filter(|used| now < used.until && !Arc::ptr_eq(&used.value, value));
-            let newest = Used { value: value.clone(), until: now + SCRUBBED_FOR };
+            let newest = PastValue { value: value.clone(), until: now + SCRUBBED_FOR };
             std::iter::once(newest).chain(others.cloned()).collect::<Vec<_>>()
         });
     }
@@ -54,7 +55,7 @@ impl Past {
     /// Those that are still to be hidden besides `current`, newest first.
     pub fn opened(&self, current: Option<&Arc<Sealed>>, now: Duration) -> Vec<Arc<Plaintext>> {
         let all = self.0.load();
-        let is_current = |used: &Used| current.is_some_and(|current| Arc::ptr_eq(current, &used.value));
+        let is_current = |used: &PastValue| current.is_some_and(|current| Arc::ptr_eq(current, &used.value));
         let old = all.iter().filter(|used| now < used.until && !is_current(used));
         old.filter_map(|used| used.value.open().ok().map(Arc::new)).collect()
     }
@@ -67,6 +68,7 @@ impl Past {
         !self.0.load().is_empty()
     }
 
+    /// Forgets all.
     pub fn clear(&self) {
         self.0.store(Arc::default());
     }

@@ -11,16 +11,21 @@ pub enum SourceSpec {
     /// The environment, then the keyring, the vault and the machine's store: the first that has a value.
     #[default]
     Auto,
+    /// A variable.
     Env(String),
+    /// A file that holds the value alone.
     File(PathBuf),
+    /// The keyring of the user's session.
     Keyring,
+    /// The encrypted file for a master password.
     Vault,
+    /// The encrypted file that is bound to this machine.
     Machine,
     /// An absolute program and its arguments; what it prints is the value.
     Exec(Vec<String>),
 }
 
-/// Why a source could not be read; the text says what would be accepted.
+/// A text that names no source; the message says what would be accepted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct SpecError(String);

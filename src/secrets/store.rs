@@ -1,9 +1,8 @@
 //! Where keys can be put and not only read: small named secrets in the keyring, the vault or the machine's store.
 
-use super::{Freshness, Source, SourceError, value};
+use super::source::{Freshness, SourceError};
 use crate::memory::Plaintext;
 use crate::name::KeyName;
-use std::sync::Arc;
 
 /// A place that keeps small named secrets: keys as `key/NAME`, and what other rooms keep under names of their own.
 ///
@@ -12,6 +11,10 @@ pub trait Store: Send + Sync {
     /// As errors and tables say it: `keyring (Secret Service)`.
     fn describe(&self) -> String;
 
+    /// What is kept under the name; `None` where nothing is.
+    ///
+    /// # Errors
+    /// When the store can't be asked.
     fn get(&self, name: &str) -> Result<Option<Plaintext>, SourceError>;
 
     /// Whole and durable when it returns, or as it was before.
@@ -40,33 +43,4 @@ pub trait Store: Send + Sync {
 /// The name under which a store keeps a key.
 pub fn entry_name(key: &KeyName) -> String {
     format!("key/{key}")
-}
-
-/// One key of a store.
-pub struct StoreSource {
-    store: Arc<dyn Store>,
-    entry: String,
-}
-
-impl StoreSource {
-    pub fn new(store: Arc<dyn Store>, key: &KeyName) -> Self {
-        Self { store, entry: entry_name(key) }
-    }
-}
-
-impl Source for StoreSource {
-    fn describe(&self) -> String {
-        self.store.describe()
-    }
-
-    fn load(&self) -> Result<Option<Plaintext>, SourceError> {
-        match self.store.get(&self.entry)? {
-            Some(raw) => value::clean(raw, &self.describe()),
-            None => Ok(None),
-        }
-    }
-
-    fn freshness(&self) -> Freshness {
-        self.store.freshness()
-    }
 }

@@ -1,6 +1,6 @@
 //! What may be a key's value, whatever source it came from.
 
-use super::SourceError;
+use super::source::SourceError;
 use crate::memory::Plaintext;
 
 /// The longest value, in bytes.
@@ -25,6 +25,7 @@ pub(super) fn clean(mut value: Plaintext, place: &str) -> Result<Option<Plaintex
     Ok((len > 0).then_some(value))
 }
 
+/// The error of a value over [`MAX_VALUE`].
 pub(super) fn too_long(place: &str) -> SourceError {
     SourceError::new(format!("the value in {place} is longer than {MAX_VALUE} bytes"), "store the key alone there")
 }

@@ -1,7 +1,8 @@
 //! The files that the variables name: a bundle of all roots, Java's trust store, and the settings of wget and PHP,
 //! which take theirs from nowhere else.
 
-use super::{CA_FILE, pkcs12};
+use super::pkcs12;
+use super::variables::CA_FILE;
 use crate::disk::{self, Rights};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -18,26 +19,30 @@ const MAX_FILE: u64 = 16 * 1024 * 1024;
 /// Settings of a wgetrc that would lead past the proxy or distrust it.
 const WGET_OURS: [&str; 5] = ["cacertificate", "httpproxy", "httpsproxy", "useproxy", "noproxy"];
 
-/// Where the files are.
+/// Paths of the files by which clients trust the proxy.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Files {
+pub struct TrustFiles {
     /// PEM: the system's roots, the user's, and ours.
     pub bundle: PathBuf,
     /// The same as PKCS#12.
     pub trust_store: PathBuf,
+    /// The settings of wget.
     pub wgetrc: PathBuf,
+    /// A folder of settings for PHP.
     pub php_ini_dir: PathBuf,
 }
 
-/// What could not be done, and with which file.
+/// An error of a file that could not be written.
 #[derive(Debug, thiserror::Error)]
 #[error("{path}: {error}")]
-pub struct FilesError {
+pub struct TrustFilesError {
+    /// The file.
     pub path: PathBuf,
+    /// The system's reason.
     pub error: io::Error,
 }
 
-impl Files {
+impl TrustFiles {
     /// Their names in a folder.
     pub fn below(dir: &Path) -> Self {
         Self {
@@ -54,7 +59,7 @@ impl Files {
     /// # Errors
     /// A file that can't be written. One of the user's that can't be read is left out: clients that trusted it
     /// complain by themselves.
-    pub fn write(dir: &Path, ours: &str, now: &dyn Fn(&str) -> Option<String>) -> Result<Self, FilesError> {
+    pub fn write(dir: &Path, ours: &str, now: &dyn Fn(&str) -> Option<String>) -> Result<Self, TrustFilesError> {
         let files = Self::below(dir);
         let own = own_ca_files(now);
         let certificates = certificates(rustls_native_certs::load_native_certs().certs, &own, &files.bundle, ours);
@@ -62,7 +67,7 @@ impl Files {
         put(&files.trust_store, &pkcs12::trust_store(&certificates))?;
         put(&files.wgetrc, wgetrc(&own_wgetrc(now), &files.bundle).as_bytes())?;
         fs::create_dir_all(&files.php_ini_dir)
-            .map_err(|error| FilesError { path: files.php_ini_dir.clone(), error })?;
+            .map_err(|error| TrustFilesError { path: files.php_ini_dir.clone(), error })?;
         put(&files.php_ini_dir.join("locum.ini"), php_ini(&files.bundle).as_bytes())?;
         Ok(files)
     }
@@ -154,8 +159,8 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
 }
 
 /// Whole or not at all: children read these files at any time. For us alone: a wgetrc can hold the user's passwords.
-fn put(path: &Path, bytes: &[u8]) -> Result<(), FilesError> {
-    disk::put(path, bytes, Rights::Private).map_err(|error| FilesError { path: path.into(), error })
+fn put(path: &Path, bytes: &[u8]) -> Result<(), TrustFilesError> {
+    disk::put(path, bytes, Rights::Private).map_err(|error| TrustFilesError { path: path.into(), error })
 }
 
 #[cfg(test)]
@@ -187,13 +192,13 @@ mod tests {
     #[test]
     fn a_ca_that_was_rotated_away_is_trusted_no_longer() {
         let dir = tempfile::tempdir().unwrap();
-        let bundle = Files::below(dir.path()).bundle;
+        let bundle = TrustFiles::below(dir.path()).bundle;
         let now = |name: &str| (name == "SSL_CERT_FILE").then(|| bundle.display().to_string());
         let new = || Authority::generate(SystemTime::now(), "test", &Scope::Any).unwrap();
         let (old, next) = (new(), new());
         fs::write(&bundle, pem(&[certificate(1)])).unwrap();
         let trusted = |ours: &str| {
-            Files::write(dir.path(), ours, &now).unwrap();
+            TrustFiles::write(dir.path(), ours, &now).unwrap();
             let held = in_pem(&fs::read(&bundle).unwrap());
             [old.certificate(), next.certificate(), &certificate(1)].map(|c| held.contains(c))
         };
@@ -216,7 +221,7 @@ mod tests {
         let home = dir.path().display().to_string();
         let now = |name: &str| (name == "HOME").then(|| home.clone());
         for fill in [1, 2] {
-            let files = Files::write(dir.path(), &pem(&[certificate(fill)]), &now).unwrap();
+            let files = TrustFiles::write(dir.path(), &pem(&[certificate(fill)]), &now).unwrap();
             let first = CertificateDer::from_pem_file(&files.bundle).unwrap();
             assert_eq!(first, certificate(fill));
             let mut names: Vec<_> =

@@ -1,72 +1,33 @@
 //! The variables that make each client use and trust the proxy, and hold placeholders where keys would be; the files
 //! that they name are made in `files`.
 
-pub mod files;
+pub(crate) mod files;
 mod pkcs12;
-pub mod shell;
+pub(crate) mod shell;
+mod variables;
 
-pub use files::Files;
-pub use shell::Shell;
+pub(crate) use files::TrustFiles;
+pub(crate) use shell::Shell;
+pub(crate) use variables::EnvironmentChanges;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use variables::{CA_FILE, PROXY};
 
 /// Variables that locum itself reads and that a child has no business with.
 const WITHHELD: [&str; 4] = ["LOCUM_MASTER_PASSWORD", "LOCUM_SECRET_KEY", "LOCUM_API_KEYS", "LOCUM_PROXY_TOKEN"];
 
-/// Every variable for a proxy's URL; clients differ in which they read and in which case.
-const PROXY: [&str; 17] = [
-    "HTTP_PROXY",
-    "http_proxy",
-    "HTTPS_PROXY",
-    "https_proxy",
-    "ALL_PROXY",
-    "all_proxy",
-    "WS_PROXY", // aiohttp's WebSocket asks for these two and goes direct without
-    "ws_proxy",
-    "WSS_PROXY",
-    "wss_proxy",
-    "GRPC_PROXY",
-    "grpc_proxy",
-    "NPM_CONFIG_PROXY", // an npmrc outranks HTTPS_PROXY
-    "NPM_CONFIG_HTTPS_PROXY",
-    "CARGO_HTTP_PROXY", // as does cargo's config
-    "YARN_HTTP_PROXY",  // yarn berry reads no other
-    "YARN_HTTPS_PROXY",
-];
-
-/// Every variable for a file of CA certificates. YARN_CAFILE is left out: it breaks yarn berry.
-const CA_FILE: [&str; 19] = [
-    "SSL_CERT_FILE",
-    "NIX_SSL_CERT_FILE",
-    "CURL_CA_BUNDLE",
-    "REQUESTS_CA_BUNDLE",
-    "PIP_CERT",
-    "NODE_EXTRA_CA_CERTS",
-    "DENO_CERT",
-    "NPM_CONFIG_CAFILE",
-    "npm_config_cafile",
-    "CARGO_HTTP_CAINFO",
-    "GIT_SSL_CAINFO",
-    "AWS_CA_BUNDLE",
-    "PERL_LWP_SSL_CA_FILE",
-    "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH",
-    "HTTPLIB2_CA_CERTS",
-    "CLOUDSDK_CORE_CUSTOM_CA_CERTS_FILE",
-    "BUNDLE_SSL_CA_CERT",
-    "COMPOSER_CAFILE",
-    "JULIA_SSL_CA_ROOTS_PATH",
-];
-
 /// What talks to itself stays on this machine.
 const LOOPBACK: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
 
-/// How a child reaches the proxy.
+/// The way by which a child reaches the proxy: address, agent and token.
 #[derive(Debug, Clone, Copy)]
-pub struct Access<'a> {
+pub struct ProxyAccess<'a> {
+    /// The address that the proxy listens on.
     pub address: SocketAddr,
+    /// The agent's name.
     pub agent: &'a str,
+    /// The agent's proxy token, where one is needed.
     pub token: Option<&'a str>,
     /// Nothing but the proxy can be reached, so that nothing goes past it.
     pub confined: bool,
@@ -75,7 +36,7 @@ pub struct Access<'a> {
 /// What stays as it is in the user part of a URL.
 const USERINFO: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-impl Access<'_> {
+impl ProxyAccess<'_> {
     /// Where a client on this machine dials: a wildcard address is only one to listen on.
     fn dialled(&self) -> SocketAddr {
         let ip = match self.address.ip() {
@@ -98,22 +59,21 @@ impl Access<'_> {
 
 /// The names of a key's variables, and what they hold in a child.
 #[derive(Debug, Clone)]
-pub struct Stand<'a> {
+pub struct PlaceholderVariables<'a> {
+    /// The variables that its programs read, the usual one first.
     pub variables: &'a [String],
+    /// What they hold in a child.
     pub placeholder: &'a str,
 }
 
-/// What is to be set, or with `None` taken away, in the order of names.
-pub type Changes = BTreeMap<String, Option<String>>;
-
 /// All that changes in the environment of a child; `now` is what a variable says before.
 pub fn changes(
-    access: &Access<'_>,
-    files: &Files,
-    stands: &[Stand<'_>],
+    access: &ProxyAccess<'_>,
+    files: &TrustFiles,
+    stands: &[PlaceholderVariables<'_>],
     now: &dyn Fn(&str) -> Option<String>,
-) -> Changes {
-    let mut out = Changes::new();
+) -> EnvironmentChanges {
+    let mut out = EnvironmentChanges::new();
     let mut set = |name: &str, value: String| drop(out.insert(name.to_owned(), Some(value)));
     let url = access.url();
     for name in PROXY {
@@ -145,7 +105,7 @@ pub fn changes(
 
 /// Every variable of the key that is set, so that no real value stays; else the first, so that programs find one. More
 /// than that would mislead: some complain when two of theirs are set.
-fn stand_in<'s>(stand: &Stand<'s>, now: &dyn Fn(&str) -> Option<String>) -> Vec<(&'s str, &'s str)> {
+fn stand_in<'s>(stand: &PlaceholderVariables<'s>, now: &dyn Fn(&str) -> Option<String>) -> Vec<(&'s str, &'s str)> {
     let set: Vec<&String> = stand.variables.iter().filter(|v| now(v).is_some()).collect();
     let chosen = if set.is_empty() { stand.variables.iter().take(1).collect() } else { set };
     chosen.into_iter().map(|v| (v.as_str(), stand.placeholder)).collect()
@@ -187,7 +147,12 @@ fn git_config(url: &str, now: &dyn Fn(&str) -> Option<String>) -> Vec<(String, S
 }
 
 /// What the user set, then ours: of two the JVM takes the later.
-fn java_options(access: &Access<'_>, store: &str, past: &[String], now: &dyn Fn(&str) -> Option<String>) -> String {
+fn java_options(
+    access: &ProxyAccess<'_>,
+    store: &str,
+    past: &[String],
+    now: &dyn Fn(&str) -> Option<String>,
+) -> String {
     let (ip, port) = (access.dialled().ip(), access.dialled().port());
     let mut options: Vec<String> = now("JAVA_TOOL_OPTIONS").filter(|o| !o.trim().is_empty()).into_iter().collect();
     for scheme in ["http", "https"] {
@@ -244,9 +209,10 @@ pub fn bypasses_all(now: &dyn Fn(&str) -> Option<String>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeMap;
     use std::path::Path;
 
-    const ACCESS: Access<'_> = Access {
+    const ACCESS: ProxyAccess<'_> = ProxyAccess {
         address: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8787),
         agent: "local",
         token: None,
@@ -257,8 +223,8 @@ mod tests {
         |name| pairs.iter().find(|(n, _)| *n == name).map(|(_, v)| (*v).to_owned())
     }
 
-    fn of(access: Access<'_>, pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
-        let files = Files::below(Path::new("/t"));
+    fn of(access: ProxyAccess<'_>, pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+        let files = TrustFiles::below(Path::new("/t"));
         let changes = changes(&access, &files, &[], &env(pairs));
         changes.into_iter().filter_map(|(n, v)| Some((n, v?))).collect()
     }
@@ -301,7 +267,7 @@ mod tests {
             (false, vec![("no_proxy", "a"), ("NO_PROXY", "b,a,localhost")], "a,b,localhost,127.0.0.1,::1"),
             (true, vec![("NO_PROXY", "a.example")], ""),
         ] {
-            let set = of(Access { confined, ..ACCESS }, &said);
+            let set = of(ProxyAccess { confined, ..ACCESS }, &said);
             assert_eq!((set["NO_PROXY"].as_str(), set["no_proxy"].as_str()), (result, result), "{said:?}");
         }
         let set = of(ACCESS, &[("PHP_INI_SCAN_DIR", "/etc/php.d"), ("JAVA_TOOL_OPTIONS", "-Xmx1g")]);
@@ -321,8 +287,10 @@ mod tests {
 
     #[test]
     fn the_jvm_has_its_own_words() {
-        let set =
-            of(Access { token: Some("t0k"), ..ACCESS }, &[("NO_PROXY", ".a.example,b.example,10.0.0.0/8,192.168.1.1")]);
+        let set = of(
+            ProxyAccess { token: Some("t0k"), ..ACCESS },
+            &[("NO_PROXY", ".a.example,b.example,10.0.0.0/8,192.168.1.1")],
+        );
         let options: Vec<&str> = set["JAVA_TOOL_OPTIONS"].split(' ').collect();
         for option in [
             "-Dhttps.proxyHost=127.0.0.1",
@@ -346,15 +314,15 @@ mod tests {
             ("0.0.0.0:1", Some("a"), "http://local:a@127.0.0.1:1"),
             ("[::]:1", Some("a/b@c"), "http://local:a%2Fb%40c@[::1]:1"),
         ] {
-            assert_eq!(Access { address: address.parse().unwrap(), token, ..ACCESS }.url(), url);
+            assert_eq!(ProxyAccess { address: address.parse().unwrap(), token, ..ACCESS }.url(), url);
         }
     }
 
     #[test]
     fn variables_of_keys_hold_placeholders_and_our_own_secrets_go() {
         let gemini = ["GEMINI_API_KEY".to_owned(), "GOOGLE_API_KEY".to_owned()];
-        let stands = [Stand { variables: &gemini, placeholder: "<<gemini_key>>" }];
-        let files = Files::below(Path::new("/t"));
+        let stands = [PlaceholderVariables { variables: &gemini, placeholder: "<<gemini_key>>" }];
+        let files = TrustFiles::below(Path::new("/t"));
         for (set, expected) in [
             (vec![], vec!["GEMINI_API_KEY"]),
             (vec![("GOOGLE_API_KEY", "AIza")], vec!["GOOGLE_API_KEY"]),

@@ -1,8 +1,9 @@
 //! Changes of the environment as the text that a shell evaluates, or as JSON.
 
-use super::Changes;
+use super::variables::EnvironmentChanges;
 use std::fmt::Write as _;
 
+/// The shell whose syntax changes of the environment are written in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Shell {
     /// sh, bash, zsh, dash, ksh
@@ -26,7 +27,7 @@ impl Shell {
     }
 
     /// The changes, one on a line.
-    pub fn write(self, changes: &Changes) -> String {
+    pub fn write(self, changes: &EnvironmentChanges) -> String {
         let mut out = String::new();
         if self == Shell::Json {
             out = serde_json::to_string_pretty(changes).unwrap_or_default();
@@ -52,8 +53,8 @@ impl Shell {
 mod tests {
     use super::*;
 
-    fn changes(value: &str) -> Changes {
-        Changes::from([("A".to_owned(), Some(value.to_owned())), ("B".to_owned(), None)])
+    fn changes(value: &str) -> EnvironmentChanges {
+        EnvironmentChanges::from([("A".to_owned(), Some(value.to_owned())), ("B".to_owned(), None)])
     }
 
     #[test]

@@ -65,7 +65,7 @@ impl DialError {
 
 /// Whom a connection may lead to, of those that may be dialled at all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Peer {
+pub enum AllowedPeer {
     #[default]
     Any,
     /// This machine, by its address and not by a name that says so: what is sent is secret, and not encrypted.
@@ -124,11 +124,11 @@ impl Dialer {
     /// Connects to `origin`, or to the upstream proxy and through it.
     ///
     /// Without an upstream proxy every resolved address is judged, and the one judged is the one dialled.
-    pub async fn dial(&self, origin: &Origin, peer: Peer) -> Result<TcpStream, DialError> {
+    pub async fn dial(&self, origin: &Origin, peer: AllowedPeer) -> Result<TcpStream, DialError> {
         let attempt = async {
             match &self.proxy {
                 None => self.direct(origin, peer).await,
-                Some(_) if peer == Peer::Loopback => Err(DialError::CleartextBeyond { origin: origin.clone() }),
+                Some(_) if peer == AllowedPeer::Loopback => Err(DialError::CleartextBeyond { origin: origin.clone() }),
                 Some(proxy) => self.through(proxy, origin).await,
             }
         };
@@ -139,14 +139,14 @@ impl Dialer {
     }
 
     /// Whether a connection to this address leads to `peer`: not where it is the upstream proxy's, whoever is behind that.
-    pub fn leads_to(&self, peer: Peer, address: IpAddr) -> bool {
-        peer == Peer::Any || self.proxy.is_none() && is_loopback(address)
+    pub fn leads_to(&self, peer: AllowedPeer, address: IpAddr) -> bool {
+        peer == AllowedPeer::Any || self.proxy.is_none() && is_loopback(address)
     }
 
-    async fn direct(&self, origin: &Origin, peer: Peer) -> Result<TcpStream, DialError> {
+    async fn direct(&self, origin: &Origin, peer: AllowedPeer) -> Result<TcpStream, DialError> {
         let addresses = resolve(&origin.host, origin.port).await?;
         self.judge(&origin.host, &addresses)?;
-        if peer == Peer::Loopback {
+        if peer == AllowedPeer::Loopback {
             on_loopback(origin, &addresses)?;
         }
         let stream = connect_first(&addresses).await;

@@ -3,7 +3,7 @@
 //!
 //! HTTP/2 can't have this, since it codes its heads: there a connection that carried a key is closed when it idles.
 
-use super::dial::Peer;
+use super::dial::AllowedPeer;
 use crate::io::delegate::delegate_async_write;
 use crate::memory::Plaintext;
 use http::uri::PathAndQuery;
@@ -16,11 +16,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// What a request says of itself to the pool: a key is in its head or may come in its body.
+/// A request's mark for the pool: a key is in its head or may come in its body.
 #[derive(Clone)]
 pub struct CarriesKey {
     /// Whom alone it may be sent to.
-    pub peer: Peer,
+    pub peer: AllowedPeer,
     /// The target is a secret as a whole; of headers, those that are marked sensitive are.
     pub in_target: bool,
     /// Asked whenever the request is about to be sent: a connection may have been long in coming.
@@ -33,31 +33,32 @@ const DIGITS: usize = 4;
 /// More values than any head has: clients may mark theirs as secrets too.
 const MOST: usize = 10_000;
 
-/// What is due in the next head of one connection.
+/// The secrets that are due in the next head of one connection.
 #[derive(Clone)]
-pub struct PendingSecrets(Arc<Mutex<Standing>>);
+pub struct PendingSecrets(Arc<Mutex<StandInTable>>);
 
-struct Standing {
+/// The stand-ins of one head, and the values that they stand for.
+struct StandInTable {
     /// Known to nobody outside of this process, since none of it is ever sent.
     word: String,
     /// The first stand-in: most heads need no other.
     first: HeaderValue,
     finder: Finder<'static>,
-    kept: Vec<Option<Secret>>,
+    kept: Vec<Option<HeldBackValue>>,
 }
 
-/// What a stand-in stands for.
-enum Secret {
+/// A value that a stand-in stands for.
+enum HeldBackValue {
     Header(HeaderValue),
     /// Without its first slash, which stays where it is.
     Target(PathAndQuery),
 }
 
-impl Secret {
+impl HeldBackValue {
     fn text(&self) -> &[u8] {
         match self {
-            Secret::Header(value) => value.as_bytes(),
-            Secret::Target(target) => target.as_str().as_bytes().get(1..).unwrap_or_default(),
+            HeldBackValue::Header(value) => value.as_bytes(),
+            HeldBackValue::Target(target) => target.as_str().as_bytes().get(1..).unwrap_or_default(),
         }
     }
 }
@@ -71,7 +72,7 @@ impl PendingSecrets {
         let word: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
         let first = HeaderValue::try_from(numbered(&word, 0)).map_err(io::Error::other)?;
         let finder = Finder::new(&word).into_owned();
-        Ok(Self(Arc::new(Mutex::new(Standing { word, first, finder, kept: Vec::new() }))))
+        Ok(Self(Arc::new(Mutex::new(StandInTable { word, first, finder, kept: Vec::new() }))))
     }
 
     /// Takes the secrets out of a head, and leaves stand-ins.
@@ -91,23 +92,23 @@ impl PendingSecrets {
     pub fn give_back<B>(&self, request: &mut Request<B>) {
         let mut standing = self.lock();
         let stand_in = request.uri().path().strip_prefix('/').map(str::to_owned);
-        if let Some(Secret::Target(target)) = stand_in.and_then(|text| standing.take(text.as_bytes())) {
+        if let Some(HeldBackValue::Target(target)) = stand_in.and_then(|text| standing.take(text.as_bytes())) {
             set_target(request.uri_mut(), target);
         }
         for value in request.headers_mut().values_mut() {
-            if let Some(Secret::Header(secret)) = standing.take(value.as_bytes()) {
+            if let Some(HeldBackValue::Header(secret)) = standing.take(value.as_bytes()) {
                 *value = secret;
             }
         }
         standing.kept.clear();
     }
 
-    fn lock(&self) -> MutexGuard<'_, Standing> {
+    fn lock(&self) -> MutexGuard<'_, StandInTable> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Standing {
+impl StandInTable {
     fn stand_in(&self) -> Option<String> {
         (self.kept.len() < MOST).then(|| numbered(&self.word, self.kept.len()))
     }
@@ -118,7 +119,7 @@ impl Standing {
             false => self.stand_in().and_then(|text| HeaderValue::try_from(text).ok()),
         };
         if let Some(stand_in) = stand_in {
-            self.kept.push(Some(Secret::Header(mem::replace(value, stand_in))));
+            self.kept.push(Some(HeldBackValue::Header(mem::replace(value, stand_in))));
         }
     }
 
@@ -127,12 +128,12 @@ impl Standing {
         let stand_in = self.stand_in().and_then(|text| PathAndQuery::try_from(format!("/{text}")).ok());
         if let (Some(target), Some(stand_in)) = (target, stand_in) {
             set_target(uri, stand_in);
-            self.kept.push(Some(Secret::Target(target)));
+            self.kept.push(Some(HeldBackValue::Target(target)));
         }
     }
 
     /// What a stand-in stands for, once.
-    fn take(&mut self, stand_in: &[u8]) -> Option<Secret> {
+    fn take(&mut self, stand_in: &[u8]) -> Option<HeldBackValue> {
         let number = stand_in.strip_prefix(self.word.as_bytes())?;
         let number: usize = std::str::from_utf8(number).ok()?.parse().ok()?;
         self.kept.get_mut(number)?.take()
@@ -175,6 +176,7 @@ pub struct HeadInjector<S> {
 }
 
 impl<S> HeadInjector<S> {
+    /// Writes to `inner`; `due` is shared with whoever hands heads to the HTTP library.
     pub fn new(inner: S, due: PendingSecrets) -> Self {
         Self { inner, due, left: None }
     }
@@ -319,7 +321,7 @@ mod tests {
         let request =
             Request::get(TARGET).header("authorization", secret("Bearer sk-secret")).header("x-plain", "seen");
         let request = request.header("x-two", secret("one-secret")).header("x-two", secret("two-secret"));
-        let carries = CarriesKey { peer: Peer::Any, in_target: true, may_go: Arc::new(|| true) };
+        let carries = CarriesKey { peer: AllowedPeer::Any, in_target: true, may_go: Arc::new(|| true) };
         request.extension(carries).body(()).unwrap()
     }
 

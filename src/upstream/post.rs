@@ -1,8 +1,9 @@
 //! Posts a few bytes to a URL that the operator named, and tells the answer's status. Nothing that an agent asked for.
 
-use super::dial::{Dialer, Peer};
+use super::dial::{AllowedPeer, Dialer};
 use super::head_injection::CarriesKey;
-use super::pool::{Pool, Wish};
+use super::pool::Pool;
+use super::protocol::ProtocolPreference;
 use super::tls::Tls;
 use crate::name::{Host, Origin, Scheme};
 use bytes::Bytes;
@@ -26,7 +27,7 @@ pub struct PostUrl {
     target: Uri,
 }
 
-/// Why a text is no such URL. It doesn't repeat the text: the path of many webhooks is as good as a password.
+/// A text that is no such URL. The message doesn't repeat the text: the path of many webhooks is as good as a password.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum PostUrlError {
     #[error("no https:// URL")]
@@ -98,6 +99,10 @@ impl Poster {
         Self { url, pool: Pool::new(dialer, tls) }
     }
 
+    /// Posts `body`, and gives the status of the answer.
+    ///
+    /// # Errors
+    /// Why there was no answer within ten seconds, in words.
     pub async fn post(&self, headers: HeaderMap, body: Vec<u8>) -> Result<u16, String> {
         match tokio::time::timeout(PATIENCE, self.send(headers, body)).await {
             Ok(status) => status,
@@ -111,7 +116,7 @@ impl Poster {
         *request.headers_mut() = headers;
         if self.url.is_cleartext() {
             request.extensions_mut().insert(CarriesKey {
-                peer: Peer::Loopback,
+                peer: AllowedPeer::Loopback,
                 in_target: false,
                 may_go: Arc::new(|| true),
             });
@@ -119,7 +124,8 @@ impl Poster {
         let host = HeaderValue::try_from(origin.authority()).map_err(|e| e.to_string())?;
         request.headers_mut().insert(HOST, host);
         request.headers_mut().insert(USER_AGENT, HeaderValue::from_static("locum"));
-        let (response, mut lease) = self.pool.send(origin, request, Wish::Http1).await.map_err(|e| e.to_string())?;
+        let (response, mut lease) =
+            self.pool.send(origin, request, ProtocolPreference::Http1).await.map_err(|e| e.to_string())?;
         let status = response.status().as_u16();
         // an answer that is cut or too long says what it says all the same
         if Limited::new(response.into_body(), MAX_ANSWER).collect().await.is_ok() {

@@ -1,6 +1,7 @@
 //! TLS towards the upstream: which roots, versions and protocols are demanded. Verification can't be switched off.
 
 use super::UpstreamError;
+use super::protocol::AlpnOffer;
 use crate::io::read_ahead::ReadAhead;
 use crate::name::{Host, Origin};
 use rustls::crypto::CryptoProvider;
@@ -14,15 +15,8 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// The protocols that are offered to an upstream (ALPN, RFC 7301).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Offer {
-    Http1,
-    Http2,
-    Both,
-}
+/// How long a TLS handshake may take.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A file of extra roots that can't be used.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -58,17 +52,17 @@ impl Tls {
     /// A TLS connection over `tcp` to exactly `origin`'s host.
     ///
     /// # Errors
-    /// Whatever is wrong with the certificate, in words; and a handshake that takes over [`HANDSHAKE_TIMEOUT`].
+    /// Whatever is wrong with the certificate, in words; and a handshake that takes over ten seconds.
     pub async fn connect(
         &self,
         origin: &Origin,
         tcp: TcpStream,
-        offer: Offer,
+        offer: AlpnOffer,
     ) -> Result<TlsStream<ReadAhead<TcpStream>>, TlsFailure> {
         let connector = match offer {
-            Offer::Http1 => &self.http1,
-            Offer::Http2 => &self.http2,
-            Offer::Both => &self.both,
+            AlpnOffer::Http1 => &self.http1,
+            AlpnOffer::Http2 => &self.http2,
+            AlpnOffer::Both => &self.both,
         };
         let name = server_name(&origin.host).map_err(|why| fail(origin, why))?;
         let handshake = connector.connect(name, ReadAhead::new(tcp));
@@ -82,7 +76,10 @@ impl Tls {
                 let error = UpstreamError::Tls { origin: origin.clone(), why };
                 Err(TlsFailure { error, no_protocol })
             }
-            Err(_) => Err(UpstreamError::TlsTimeout { origin: origin.clone() }.into()),
+            Err(_) => {
+                let seconds = HANDSHAKE_TIMEOUT.as_secs();
+                Err(UpstreamError::TlsTimeout { origin: origin.clone(), seconds }.into())
+            }
         }
     }
 }
@@ -172,7 +169,7 @@ mod tests {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let tls = Tls::new(RootCertStore::empty(), provider).unwrap();
         let origin = Origin::parse(Scheme::Https, "api.tool.example").unwrap();
-        let error = tls.connect(&origin, tcp, Offer::Http1).await.err().unwrap().error;
+        let error = tls.connect(&origin, tcp, AlpnOffer::Http1).await.err().unwrap().error;
         assert!(matches!(error, UpstreamError::TlsTimeout { .. }), "{error}");
         assert!(error.to_string().contains("api.tool.example did not finish the TLS handshake"), "{error}");
     }

@@ -1,17 +1,22 @@
 //! Which records a question is about, decided on their bytes without parsing them: `Record` writes each value in one way only.
 
-use super::lines::{Stamp, stamp};
+use super::lines::stamp;
+use crate::audit::stamp::Stamp;
 use crate::record::{Event, quoted};
 use memchr::memmem::Finder;
 
 /// The question as it was asked; empty lists ask for everything.
 #[derive(Debug, Clone, Default)]
-pub struct Wanted {
+pub struct RecordQuery {
     /// Names of keys.
     pub keys: Vec<String>,
+    /// Names of agents.
     pub agents: Vec<String>,
+    /// Hosts of upstreams, in any case.
     pub hosts: Vec<String>,
+    /// Ids of exchanges.
     pub exchanges: Vec<String>,
+    /// Kinds of records.
     pub events: Vec<Event>,
     /// From this time on.
     pub since: Option<Stamp>,
@@ -31,7 +36,8 @@ pub struct Filter {
 }
 
 impl Filter {
-    pub fn new(wanted: &Wanted) -> Self {
+    /// Makes `wanted` ready.
+    pub fn new(wanted: &RecordQuery) -> Self {
         let keys = wanted.keys.iter().flat_map(|name| {
             [member("operation", &format!("api.{name}")), member("key_ref", &format!("<<{name}_key>>"))]
         });
@@ -63,6 +69,7 @@ impl Filter {
             && self.until.is_none_or(|until| begun.is_none_or(|begun| *begun < until))
     }
 
+    /// Whether a line is asked for; one without a time never is.
     pub fn takes_line(&self, line: &[u8]) -> bool {
         stamp(line).is_some_and(|stamp| self.takes(&stamp, line))
     }
@@ -117,16 +124,19 @@ mod tests {
         let failed = line(|record, _| record.status = Some(429));
         let text = |s: &str| vec![s.to_owned()];
         let cases = [
-            (Wanted::default(), [true, true, true]),
-            (Wanted { keys: text("openai"), ..Wanted::default() }, [true, false, true]),
-            (Wanted { keys: vec!["x".into(), "openai".into()], ..Wanted::default() }, [true, false, true]),
-            (Wanted { keys: text("open"), ..Wanted::default() }, [false, false, false]),
-            (Wanted { agents: text("other"), ..Wanted::default() }, [false, false, false]),
-            (Wanted { agents: text("local"), hosts: text("EVIL.example"), ..Wanted::default() }, [false, true, false]),
-            (Wanted { exchanges: text("abcdefghij234567"), ..Wanted::default() }, [true, true, true]),
-            (Wanted { events: vec![Event::Scrub, Event::Exchange], ..Wanted::default() }, [true, true, true]),
-            (Wanted { events: vec![Event::Refusal], ..Wanted::default() }, [false, false, false]),
-            (Wanted { failed: true, ..Wanted::default() }, [false, false, true]),
+            (RecordQuery::default(), [true, true, true]),
+            (RecordQuery { keys: text("openai"), ..RecordQuery::default() }, [true, false, true]),
+            (RecordQuery { keys: vec!["x".into(), "openai".into()], ..RecordQuery::default() }, [true, false, true]),
+            (RecordQuery { keys: text("open"), ..RecordQuery::default() }, [false, false, false]),
+            (RecordQuery { agents: text("other"), ..RecordQuery::default() }, [false, false, false]),
+            (
+                RecordQuery { agents: text("local"), hosts: text("EVIL.example"), ..RecordQuery::default() },
+                [false, true, false],
+            ),
+            (RecordQuery { exchanges: text("abcdefghij234567"), ..RecordQuery::default() }, [true, true, true]),
+            (RecordQuery { events: vec![Event::Scrub, Event::Exchange], ..RecordQuery::default() }, [true, true, true]),
+            (RecordQuery { events: vec![Event::Refusal], ..RecordQuery::default() }, [false, false, false]),
+            (RecordQuery { failed: true, ..RecordQuery::default() }, [false, false, true]),
         ];
         for (wanted, want) in cases {
             let filter = Filter::new(&wanted);
@@ -143,7 +153,7 @@ mod tests {
         for (since, until, want) in
             [(the_time, None, true), (later, None, false), (None, the_time, false), (None, later, true)]
         {
-            let filter = Filter::new(&Wanted { since, until, ..Wanted::default() });
+            let filter = Filter::new(&RecordQuery { since, until, ..RecordQuery::default() });
             assert_eq!(filter.takes_line(&plain()), want);
             assert_eq!(filter.may_be_in(the_time.as_ref(), &the_time.unwrap()), want);
         }

@@ -1,8 +1,8 @@
 //! When keys were last used: read from the newest files on, and from older ones only while some key is still to be found.
 
-use super::folder::{AuditFile, files};
-use super::lines::{Line, Lines, Stamp, member, stamp};
-use super::query::time_stamp;
+use super::lines::{AuditLine, AuditLines, member, stamp};
+use crate::audit::folder::{AuditFile, files};
+use crate::audit::stamp::{Stamp, time_stamp};
 use std::collections::HashMap;
 use std::path::Path;
 
@@ -25,9 +25,9 @@ pub fn last_uses(dir: &Path, keys: &[&str]) -> HashMap<String, Stamp> {
         }
         read += length;
         let Ok(input) = file.open() else { continue };
-        let mut lines = Lines::new(input);
+        let mut lines = AuditLines::new(input);
         while let Ok(Some(line)) = lines.next_line() {
-            let Line::Whole(line) = line else { continue };
+            let AuditLine::Whole(line) = line else { continue };
             let Some((key, at)) = used(line) else { continue };
             if keys.contains(&key.as_str()) {
                 let last = last.entry(key).or_insert(at);

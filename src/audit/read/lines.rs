@@ -1,5 +1,6 @@
 //! Lines of audit files: read whole with flat memory, and looked into without copies. Checks no hashes and knows no folder.
 
+use crate::audit::stamp::Stamp;
 use std::borrow::Cow;
 use std::io::{self, Read};
 
@@ -10,7 +11,7 @@ const BUFFER: usize = 256 * 1024;
 
 /// The lines of a source, one after the other; may be asked again after an end, when more has been appended.
 #[derive(Debug)]
-pub struct Lines<R> {
+pub struct AuditLines<R> {
     source: R,
     buffer: Vec<u8>,
     /// What was read and not yet handed out.
@@ -21,21 +22,23 @@ pub struct Lines<R> {
     skipping: bool,
 }
 
+/// A line of a file of the audit.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Line<'a> {
+pub enum AuditLine<'a> {
     /// Without its line feed.
     Whole(&'a [u8]),
     /// Longer than any line of ours; its bytes were passed over.
     TooLong,
 }
 
-impl<R: Read> Lines<R> {
+impl<R: Read> AuditLines<R> {
+    /// The lines of `source` from where it stands.
     pub fn new(source: R) -> Self {
-        Lines { source, buffer: Vec::new(), start: 0, end: 0, searched: 0, skipping: false }
+        AuditLines { source, buffer: Vec::new(), start: 0, end: 0, searched: 0, skipping: false }
     }
 
     /// The next line, or `None` where the source ends for now; then `rest` tells how much of a torn one there is.
-    pub fn next_line(&mut self) -> io::Result<Option<Line<'_>>> {
+    pub fn next_line(&mut self) -> io::Result<Option<AuditLine<'_>>> {
         loop {
             let fresh = self.buffer.get(self.searched..self.end).unwrap_or_default();
             if let Some(at) = memchr::memchr(b'\n', fresh) {
@@ -43,9 +46,9 @@ impl<R: Read> Lines<R> {
                 self.start = to + 1;
                 self.searched = self.start;
                 if std::mem::take(&mut self.skipping) || to - from > MAX_LINE {
-                    return Ok(Some(Line::TooLong));
+                    return Ok(Some(AuditLine::TooLong));
                 }
-                return Ok(Some(Line::Whole(&self.buffer[from..to])));
+                return Ok(Some(AuditLine::Whole(&self.buffer[from..to])));
             }
             self.searched = self.end;
             if self.end - self.start > MAX_LINE {
@@ -58,6 +61,7 @@ impl<R: Read> Lines<R> {
         }
     }
 
+    /// The reader that the lines come from.
     pub fn source(&self) -> &R {
         &self.source
     }
@@ -98,12 +102,14 @@ pub struct Members<'a> {
     rest: &'a [u8],
 }
 
+/// The members of a line's object, in their order.
 pub fn members(line: &[u8]) -> Members<'_> {
     Members { rest: line.strip_prefix(b"{").unwrap_or_default() }
 }
 
+/// The value of a member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Value<'a> {
+pub enum MemberValue<'a> {
     /// Escaped as in the file.
     Text(&'a [u8]),
     /// A number, `true`, `false`.
@@ -111,16 +117,16 @@ pub enum Value<'a> {
 }
 
 impl<'a> Iterator for Members<'a> {
-    type Item = (&'a [u8], Value<'a>);
+    type Item = (&'a [u8], MemberValue<'a>);
 
     fn next(&mut self) -> Option<Self::Item> {
         let (name, rest) = string(self.rest)?;
         let rest = rest.strip_prefix(b":")?;
         let (value, rest) = match string(rest) {
-            Some((text, rest)) => (Value::Text(text), rest),
+            Some((text, rest)) => (MemberValue::Text(text), rest),
             None => {
                 let end = memchr::memchr2(b',', b'}', rest)?;
-                (Value::Bare(&rest[..end]), &rest[end..])
+                (MemberValue::Bare(&rest[..end]), &rest[end..])
             }
         };
         self.rest = rest.strip_prefix(b",").unwrap_or_default();
@@ -145,12 +151,12 @@ fn string(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     }
 }
 
-impl<'a> Value<'a> {
+impl<'a> MemberValue<'a> {
     /// What a person reads: escapes taken off, but those of characters that a terminal would obey.
     pub fn text(self) -> Cow<'a, str> {
         let raw = match self {
-            Value::Bare(raw) => return shown(String::from_utf8_lossy(raw)),
-            Value::Text(raw) => raw,
+            MemberValue::Bare(raw) => return shown(String::from_utf8_lossy(raw)),
+            MemberValue::Text(raw) => raw,
         };
         if !raw.contains(&b'\\') {
             return shown(String::from_utf8_lossy(raw));
@@ -165,17 +171,19 @@ impl<'a> Value<'a> {
         }
     }
 
+    /// The value as a whole number, where it is one.
     pub fn number(self) -> Option<u64> {
         match self {
-            Value::Bare(raw) => std::str::from_utf8(raw).ok()?.parse().ok(),
-            Value::Text(_) => None,
+            MemberValue::Bare(raw) => std::str::from_utf8(raw).ok()?.parse().ok(),
+            MemberValue::Text(_) => None,
         }
     }
 
+    /// The value as a finite number, where it is one.
     pub fn float(self) -> Option<f64> {
         match self {
-            Value::Bare(raw) => std::str::from_utf8(raw).ok()?.parse().ok().filter(|f: &f64| f.is_finite()),
-            Value::Text(_) => None,
+            MemberValue::Bare(raw) => std::str::from_utf8(raw).ok()?.parse().ok().filter(|f: &f64| f.is_finite()),
+            MemberValue::Text(_) => None,
         }
     }
 }
@@ -189,12 +197,9 @@ fn shown(text: Cow<'_, str>) -> Cow<'_, str> {
 }
 
 /// The value of one member.
-pub fn member<'a>(line: &'a [u8], name: &str) -> Option<Value<'a>> {
+pub fn member<'a>(line: &'a [u8], name: &str) -> Option<MemberValue<'a>> {
     members(line).find(|(n, _)| *n == name.as_bytes()).map(|(_, value)| value)
 }
-
-/// When a record was made: 27 bytes that compare in the order of time.
-pub type Stamp = [u8; 27];
 
 /// A record's timestamp, found where `Record` puts it.
 pub fn stamp(line: &[u8]) -> Option<Stamp> {
@@ -203,30 +208,6 @@ pub fn stamp(line: &[u8]) -> Option<Stamp> {
     let rest = line.strip_prefix(BEFORE)?;
     let digits = rest.iter().take(21).position(|b| !b.is_ascii_digit())?;
     rest[digits..].strip_prefix(MEMBER)?.get(..27)?.try_into().ok()
-}
-
-/// The seconds since 1970 that a timestamp tells; `None` where it isn't written as records write it. Parsing any form of
-/// time takes longer than all else that is done with a record.
-pub fn seconds(stamp: &[u8]) -> Option<u64> {
-    let stamp: &Stamp = stamp.try_into().ok()?;
-    let number = |from: usize, to: usize| {
-        let digits = stamp.get(from..to)?;
-        digits.iter().try_fold(0_u64, |n, b| b.is_ascii_digit().then(|| n * 10 + u64::from(b - b'0')))
-    };
-    let marks = [(4, b'-'), (7, b'-'), (10, b'T'), (13, b':'), (16, b':'), (19, b'.'), (26, b'Z')];
-    let marked = marks.iter().all(|(at, mark)| stamp.get(*at) == Some(mark));
-    let (year, month, day) = (number(0, 4)?, number(5, 7)?, number(8, 10)?);
-    let (hour, minute, second) = (number(11, 13)?, number(14, 16)?, number(17, 19)?);
-    let fits = year >= 1970 && (1..=12).contains(&month) && (1..=31).contains(&day) && hour < 24 && minute < 60;
-    if !marked || !fits || second >= 60 || number(20, 26).is_none() {
-        return None;
-    }
-    // days from March on, so that the leap day is a year's last
-    let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
-    let days = year * 365 + year / 4 - year / 100 + year / 400 + (month * 153 + 2) / 5 + day - 1;
-    /// From March of the year 0 to 1970.
-    const BEFORE_1970: u64 = 719_468;
-    Some((days.checked_sub(BEFORE_1970)? * 24 + hour) * 3600 + minute * 60 + second)
 }
 
 #[cfg(test)]
@@ -247,12 +228,12 @@ mod tests {
     }
 
     fn all(bytes: &[u8], piece: usize) -> (Vec<Option<Vec<u8>>>, usize) {
-        let mut lines = Lines::new(Pieces(bytes, piece));
+        let mut lines = AuditLines::new(Pieces(bytes, piece));
         let mut out = Vec::new();
         while let Some(line) = lines.next_line().unwrap() {
             out.push(match line {
-                Line::Whole(line) => Some(line.to_vec()),
-                Line::TooLong => None,
+                AuditLine::Whole(line) => Some(line.to_vec()),
+                AuditLine::TooLong => None,
             });
         }
         (out, lines.rest())
@@ -275,33 +256,19 @@ mod tests {
         assert_eq!(
             all,
             vec![
-                ("v", Value::Bare(b"1")),
-                ("path", Value::Text(br#"/a\"b\\"#)),
-                ("success", Value::Bare(b"false")),
-                ("hash", Value::Text(b"00")),
+                ("v", MemberValue::Bare(b"1")),
+                ("path", MemberValue::Text(br#"/a\"b\\"#)),
+                ("success", MemberValue::Bare(b"false")),
+                ("hash", MemberValue::Text(b"00")),
             ]
         );
         assert_eq!(member(line, "path").unwrap().text(), "/a\"b\\");
         assert_eq!(member(line, "v").unwrap().number(), Some(1));
-        assert_eq!(Value::Text(br"a\u001b[2J").text(), "a\\u{1b}[2J");
-        assert_eq!(Value::Bare(b"4\x1b[2J").text(), "4\\u{1b}[2J");
+        assert_eq!(MemberValue::Text(br"a\u001b[2J").text(), "a\\u{1b}[2J");
+        assert_eq!(MemberValue::Bare(b"4\x1b[2J").text(), "4\\u{1b}[2J");
     }
 
     proptest! {
-        #[test]
-        fn seconds_are_what_the_calendar_says(second in 0_u64..253_402_300_800, bytes in prop::collection::vec(any::<u8>(), 0..30)) {
-            let at = std::time::UNIX_EPOCH + std::time::Duration::new(second, 999_999_000);
-            let stamp = crate::audit::read::query::time_stamp(at);
-            prop_assert_eq!(seconds(&stamp), Some(second));
-            for end in 0..stamp.len() {
-                prop_assert_eq!(seconds(&stamp[..end]), None);
-                let mut wrong = stamp;
-                wrong[end] = b'x';
-                prop_assert_eq!(seconds(&wrong), None);
-            }
-            prop_assert_eq!(seconds(&bytes), None);
-        }
-
         #[test]
         fn pieces_make_no_difference(bytes in prop::collection::vec(prop_oneof![Just(b'\n'), any::<u8>()], 0..400), piece in 1usize..50) {
             let (lines, rest) = all(&bytes, piece);

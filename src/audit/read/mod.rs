@@ -1,8 +1,7 @@
 //! The audit as it is read: found, filtered, counted, verified.
 
 pub mod filter;
-pub mod folder;
-pub mod last_use;
+pub(crate) mod last_use;
 pub mod lines;
 pub mod query;
 pub mod stats;

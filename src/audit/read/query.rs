@@ -1,16 +1,16 @@
 //! Records of the whole audit in the order of their times: all, those asked for, or the newest and what follows. Checks no chains.
 
 use super::filter::Filter;
-use super::folder::{AuditFile, Input, files};
-use super::lines::{Line, Lines, Stamp, stamp};
-use crate::audit::AuditError;
+use super::lines::{AuditLine, AuditLines, stamp};
+use crate::audit::error::AuditError;
+use crate::audit::folder::{AuditFile, AuditInput, files};
+use crate::audit::stamp::{Stamp, time_stamp};
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::SystemTime;
 
 /// Records of several files in the order of their times.
 ///
@@ -20,31 +20,33 @@ pub struct Merge {
     dir: PathBuf,
     /// Files that begin later than all that was read so far, the earliest last.
     ahead: Vec<AuditFile>,
-    open: Vec<Option<Source>>,
+    open: Vec<Option<MergeSource>>,
     /// The next record of each source that has one.
     next: BinaryHeap<Reverse<(Stamp, usize)>>,
     known: HashSet<String>,
     /// Files that are still written to stay open at their end.
     follow: bool,
     filter: Filter,
-    progress: Progress,
+    progress: ReadProgress,
     /// What kept the first of the files that can't be read from being so: it hides nothing of what the others hold.
     damaged: Option<AuditError>,
 }
 
-/// How far a reading has come, to be looked at from another thread.
+/// The progress of a reading, to be looked at from another thread.
 #[derive(Debug, Clone, Default)]
-pub struct Progress {
+pub struct ReadProgress {
     read: Arc<AtomicU64>,
+    /// Bytes of all files that are read.
     pub total: u64,
 }
 
-impl Progress {
+impl ReadProgress {
     /// Of so many bytes.
     pub fn of(total: u64) -> Self {
         Self { read: Arc::default(), total }
     }
 
+    /// What readers add their bytes to.
     pub(crate) fn counter(&self) -> &Arc<AtomicU64> {
         &self.read
     }
@@ -55,9 +57,9 @@ impl Progress {
     }
 }
 
-struct Source {
+struct MergeSource {
     file: AuditFile,
-    lines: Lines<Input>,
+    lines: AuditLines<AuditInput>,
     /// The record that is in `Merge::next`.
     line: Vec<u8>,
 }
@@ -76,7 +78,8 @@ impl Merge {
         Ok(merge)
     }
 
-    pub fn progress(&self) -> Progress {
+    /// How far the reading has come, counted on as it goes.
+    pub fn progress(&self) -> ReadProgress {
         self.progress.clone()
     }
 
@@ -179,8 +182,8 @@ impl Merge {
         }
     }
 
-    fn open(&mut self, file: AuditFile, input: Input) -> Option<Stamp> {
-        let source = Source { file, lines: Lines::new(input), line: Vec::new() };
+    fn open(&mut self, file: AuditFile, input: AuditInput) -> Option<Stamp> {
+        let source = MergeSource { file, lines: AuditLines::new(input), line: Vec::new() };
         let at = match self.open.iter().position(Option::is_none) {
             Some(at) => at,
             None => {
@@ -213,13 +216,13 @@ impl Merge {
     }
 }
 
-impl Source {
+impl MergeSource {
     fn read(&mut self, filter: &Filter) -> io::Result<Option<Stamp>> {
         loop {
             let line = match self.lines.next_line()? {
                 None => return Ok(None),
-                Some(Line::TooLong) => continue,
-                Some(Line::Whole(line)) => line,
+                Some(AuditLine::TooLong) => continue,
+                Some(AuditLine::Whole(line)) => line,
             };
             if let Some(stamp) = stamp(line).filter(|stamp| filter.takes(stamp, line)) {
                 self.line.clear();
@@ -230,24 +233,17 @@ impl Source {
     }
 }
 
-/// A time as records write it.
-pub fn time_stamp(at: SystemTime) -> Stamp {
-    let mut out = Vec::with_capacity(64);
-    crate::record::write_timestamp(&mut out, at);
-    out.strip_prefix(b"\"timestamp\":\"").and_then(|rest| rest.get(..27)?.try_into().ok()).unwrap_or([b'0'; 27])
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::audit::file_name::COMPRESSED;
     use crate::audit::read::lines::member;
     use crate::audit::read::verify::{Proofs, verify_all};
-    use crate::audit::write::file;
     use crate::chain::{ChainHead, link};
     use crate::record::{Event, Record};
     use std::fs::File;
     use std::io::Write;
-    use std::time::{Duration, UNIX_EPOCH};
+    use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
     fn at(second: u64) -> SystemTime {
         UNIX_EPOCH + Duration::from_secs(1_800_000_000 + second)
@@ -314,7 +310,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = write(dir.path(), 0, 0..1000);
         let mut name = path.clone().into_os_string();
-        name.push(file::COMPRESSED);
+        name.push(COMPRESSED);
         std::fs::write(&name, zstd::encode_all(&*std::fs::read(&path).unwrap(), 3).unwrap()).unwrap();
         assert_eq!(files(dir.path()).unwrap().len(), 1, "both hold the same");
         std::fs::remove_file(&path).unwrap();

@@ -1,6 +1,6 @@
 //! What many records come to: counts, bytes and durations per key, agent, host, status and hour. A fold; prints nothing.
 
-use super::lines::{Value, members, stamp};
+use super::lines::{MemberValue, members, stamp};
 use foldhash::fast::RandomState;
 use std::collections::{BTreeMap, HashMap};
 
@@ -10,16 +10,22 @@ const GROUPS: usize = 10_000;
 /// What the rest is counted under.
 pub const OTHERS: &str = "(others)";
 
+/// The counts of a group of records, such as those of one host.
 #[derive(Debug, Default, Clone)]
-pub struct Group {
+pub struct StatsGroup {
+    /// Requests that were forwarded.
     pub exchanges: u64,
     /// Placeholders that were replaced by their keys.
     pub substitutions: u64,
+    /// Requests that locum answered itself.
     pub refusals: u64,
     /// Exchanges without success.
     pub failed: u64,
+    /// Bytes of bodies that were sent upstream.
     pub bytes_out: u64,
+    /// Bytes of bodies that came from upstream.
     pub bytes_in: u64,
+    /// From a request's head to the end of its response.
     pub durations: Durations,
 }
 
@@ -63,43 +69,54 @@ impl Durations {
     }
 }
 
+/// The member that records are grouped by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum By {
+pub enum GroupBy {
+    /// The key's name.
     Key,
+    /// The agent's name.
     Agent,
+    /// The upstream's host.
     Host,
+    /// The status code of the response.
     Status,
+    /// The hour, UTC.
     Hour,
 }
 
-impl By {
-    pub const ALL: [By; 5] = [By::Key, By::Agent, By::Host, By::Status, By::Hour];
+impl GroupBy {
+    /// Every one, in the order of tables.
+    pub const ALL: [GroupBy; 5] = [GroupBy::Key, GroupBy::Agent, GroupBy::Host, GroupBy::Status, GroupBy::Hour];
 
+    /// The word for it in tables and JSON.
     pub const fn as_str(self) -> &'static str {
         match self {
-            By::Key => "key",
-            By::Agent => "agent",
-            By::Host => "host",
-            By::Status => "status",
-            By::Hour => "hour",
+            GroupBy::Key => "key",
+            GroupBy::Agent => "agent",
+            GroupBy::Host => "host",
+            GroupBy::Status => "status",
+            GroupBy::Hour => "hour",
         }
     }
 }
 
-type Groups = HashMap<Vec<u8>, Group, RandomState>;
+type StatsGroups = HashMap<Vec<u8>, StatsGroup, RandomState>;
 
+/// The counts of all records, and of each group.
 #[derive(Debug, Default)]
 pub struct Stats {
+    /// Records of any kind.
     pub records: u64,
-    pub total: Group,
-    groups: [Groups; By::ALL.len()],
+    /// All that were counted.
+    pub total: StatsGroup,
+    groups: [StatsGroups; GroupBy::ALL.len()],
 }
 
 /// The members that count, borrowed from one line.
 #[derive(Default)]
-struct Facts<'a> {
+struct StatsFacts<'a> {
     event: &'a [u8],
-    names: [&'a [u8]; By::ALL.len()],
+    names: [&'a [u8]; GroupBy::ALL.len()],
     count: Option<u64>,
     failed: bool,
     duration: Option<u16>,
@@ -107,28 +124,28 @@ struct Facts<'a> {
     bytes_in: u64,
 }
 
-impl<'a> Facts<'a> {
+impl<'a> StatsFacts<'a> {
     fn of(line: &'a [u8]) -> Self {
-        let mut facts = Facts::default();
+        let mut facts = StatsFacts::default();
         let mut operation: &[u8] = b"";
         for (name, value) in members(line) {
             match (name, value) {
-                (b"event", Value::Text(text)) => facts.event = text,
-                (b"operation", Value::Text(text)) => operation = text,
-                (b"key_ref", Value::Text(text)) => {
+                (b"event", MemberValue::Text(text)) => facts.event = text,
+                (b"operation", MemberValue::Text(text)) => operation = text,
+                (b"key_ref", MemberValue::Text(text)) => {
                     // either alone wouldn't tell: a host may be called as an operation is, and agents name keys that aren't
                     let name = text.strip_prefix(b"<<").and_then(|text| text.strip_suffix(b"_key>>"));
                     let name = name.filter(|name| operation.strip_prefix(b"api.") == Some(name));
-                    facts.names[By::Key as usize] = name.unwrap_or_default();
+                    facts.names[GroupBy::Key as usize] = name.unwrap_or_default();
                 }
-                (b"agent", Value::Text(text)) => facts.names[By::Agent as usize] = text,
-                (b"host", Value::Text(text)) => facts.names[By::Host as usize] = text,
-                (b"status", Value::Bare(bare)) => facts.names[By::Status as usize] = bare,
-                (b"timestamp", Value::Text(text)) => {
-                    facts.names[By::Hour as usize] = text.get(..13).unwrap_or_default();
+                (b"agent", MemberValue::Text(text)) => facts.names[GroupBy::Agent as usize] = text,
+                (b"host", MemberValue::Text(text)) => facts.names[GroupBy::Host as usize] = text,
+                (b"status", MemberValue::Bare(bare)) => facts.names[GroupBy::Status as usize] = bare,
+                (b"timestamp", MemberValue::Text(text)) => {
+                    facts.names[GroupBy::Hour as usize] = text.get(..13).unwrap_or_default();
                 }
                 (b"count", value) => facts.count = value.number(),
-                (b"success", Value::Bare(bare)) => facts.failed = bare == b"false",
+                (b"success", MemberValue::Bare(bare)) => facts.failed = bare == b"false",
                 (b"duration_ms", value) => facts.duration = value.float().map(Durations::step),
                 (b"bytes_out", value) => facts.bytes_out = value.number().unwrap_or(0),
                 (b"bytes_in", value) => facts.bytes_in = value.number().unwrap_or(0),
@@ -146,7 +163,7 @@ impl Stats {
             return;
         }
         self.records += 1;
-        let facts = Facts::of(line);
+        let facts = StatsFacts::of(line);
         if !matches!(facts.event, b"exchange" | b"substitution" | b"refusal") {
             return;
         }
@@ -159,20 +176,20 @@ impl Stats {
     }
 
     /// The groups of one kind: hours in their order, others by their number of records.
-    pub fn by(&self, by: By) -> Vec<(String, &Group)> {
+    pub fn by(&self, by: GroupBy) -> Vec<(String, &StatsGroup)> {
         let groups = self.groups.get(by as usize).into_iter().flatten();
-        let text = |name: &[u8]| Value::Text(name).text().into_owned();
+        let text = |name: &[u8]| MemberValue::Text(name).text().into_owned();
         let mut sorted: Vec<_> = groups.map(|(name, group)| (text(name), group)).collect();
-        let weight = |group: &Group| group.exchanges + group.substitutions + group.refusals;
+        let weight = |group: &StatsGroup| group.exchanges + group.substitutions + group.refusals;
         match by {
-            By::Hour => sorted.sort_by(|a, b| a.0.cmp(&b.0)),
+            GroupBy::Hour => sorted.sort_by(|a, b| a.0.cmp(&b.0)),
             _ => sorted.sort_by(|a, b| weight(b.1).cmp(&weight(a.1)).then_with(|| a.0.cmp(&b.0))),
         }
         sorted
     }
 }
 
-fn group<'a>(groups: &'a mut Groups, name: &[u8]) -> Option<&'a mut Group> {
+fn group<'a>(groups: &'a mut StatsGroups, name: &[u8]) -> Option<&'a mut StatsGroup> {
     // A name is copied only when it is new.
     if groups.contains_key(name) {
         return groups.get_mut(name);
@@ -181,8 +198,8 @@ fn group<'a>(groups: &'a mut Groups, name: &[u8]) -> Option<&'a mut Group> {
     Some(groups.entry(name.to_vec()).or_default())
 }
 
-impl Group {
-    fn add(&mut self, facts: &Facts<'_>) {
+impl StatsGroup {
+    fn add(&mut self, facts: &StatsFacts<'_>) {
         match facts.event {
             b"substitution" => self.substitutions += facts.count.unwrap_or(1),
             b"refusal" => self.refusals += 1,
@@ -223,11 +240,11 @@ mod tests {
         let total = &stats.total;
         assert_eq!((total.exchanges, total.substitutions, total.refusals, total.failed), (2, 2, 1, 1));
         let names = |by| stats.by(by).into_iter().map(|(name, _)| name).collect::<Vec<_>>();
-        assert_eq!(names(By::Key), ["openai"]);
-        assert_eq!(names(By::Host), ["api.openai.com", "api.example"]);
-        assert_eq!(names(By::Status), ["200", "502"]);
-        assert_eq!(names(By::Hour), ["2026-11-21T19"]);
-        let openai = stats.by(By::Key)[0].1;
+        assert_eq!(names(GroupBy::Key), ["openai"]);
+        assert_eq!(names(GroupBy::Host), ["api.openai.com", "api.example"]);
+        assert_eq!(names(GroupBy::Status), ["200", "502"]);
+        assert_eq!(names(GroupBy::Hour), ["2026-11-21T19"]);
+        let openai = stats.by(GroupBy::Key)[0].1;
         assert_eq!((openai.bytes_out, openai.bytes_in, openai.refusals), (5, 7, 1));
     }
 
@@ -253,7 +270,7 @@ mod tests {
         for i in 0..GROUPS + 50 {
             stats.add(&line("exchange", &format!(r#","operation":"x","host":"h{i}""#)));
         }
-        let hosts = stats.by(By::Host);
+        let hosts = stats.by(GroupBy::Host);
         assert_eq!(hosts.len(), GROUPS + 1);
         assert_eq!((hosts[0].0.as_str(), hosts[0].1.exchanges), (OTHERS, 50));
     }

@@ -1,10 +1,11 @@
 //! Whether the audit is what was written: chains, files that follow each other, signatures, anchors. Repairs nothing.
 
-use super::folder::{AuditFile, files, stem};
-use super::lines::{Line, Lines, Value, member};
-use super::query::Progress;
-use crate::audit::AuditError;
-use crate::audit::write::sign::{self, Checker};
+use super::lines::{AuditLine, AuditLines, MemberValue, member};
+use super::query::ReadProgress;
+use crate::audit::error::AuditError;
+use crate::audit::file_name::stem;
+use crate::audit::folder::{AuditFile, files};
+use crate::audit::signature::{self, SignatureChecker};
 use crate::chain::{ChainFault, ChainHead, ChainVerifier};
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -14,36 +15,39 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::ScopedJoinHandle;
 
 /// So many records may follow the last signature: those before the next, and a few of our own.
-const SIGNED_EVERY: u64 = sign::EVERY * 2;
+const SIGNED_EVERY: u64 = signature::EVERY * 2;
 
-/// What to check beyond the chains.
+/// Proofs that are asked for beyond the chains.
 #[derive(Debug, Default)]
 pub struct Proofs {
     /// Heads that were kept elsewhere: each has to be in some file.
     pub anchors: Vec<ChainHead>,
     /// Who signs heads: each file has to be signed, up to its last few records.
-    pub checker: Option<Checker>,
+    pub checker: Option<SignatureChecker>,
 }
 
-/// What a check of all files found.
+/// The result of a check of all files.
 #[derive(Debug)]
-pub struct Report {
-    pub files: Vec<Verdict>,
+pub struct VerifyReport {
+    /// One for each file that is there, oldest first.
+    pub files: Vec<FileVerdict>,
     /// Files that others follow and that nobody removed knowingly: their names, and who names them.
     pub missing: Vec<(String, String)>,
     /// Anchors that are in no file.
     pub lost_anchors: Vec<ChainHead>,
 }
 
-impl Report {
+impl VerifyReport {
+    /// Whether nothing was found that a process of locum's doesn't leave.
     pub fn is_sound(&self) -> bool {
-        self.files.iter().all(Verdict::is_sound) && self.missing.is_empty() && self.lost_anchors.is_empty()
+        self.files.iter().all(FileVerdict::is_sound) && self.missing.is_empty() && self.lost_anchors.is_empty()
     }
 }
 
-/// What a check of one file found.
+/// The result of a check of one file.
 #[derive(Debug, Default)]
-pub struct Verdict {
+pub struct FileVerdict {
+    /// The file's name.
     pub name: String,
     /// Good records, from the first on.
     pub records: u64,
@@ -51,6 +55,7 @@ pub struct Verdict {
     pub head: ChainHead,
     /// Bytes after the last line feed: a process that was killed leaves them, and a live one is in the middle of a write.
     pub torn: usize,
+    /// Whether a process may still write to it.
     pub live: bool,
     /// Why it could not be read on after the last good record.
     pub unreadable: Option<String>,
@@ -79,19 +84,20 @@ struct Claim {
 impl Claim {
     /// Whether it takes the blame for a file that is gone. A chain can be written by anybody, so where heads are signed a
     /// good signature has to be behind it, unless neither file is from a time when there was a key.
-    fn counts(&self, by: &AuditFile, signed: bool, checker: Option<&Checker>) -> bool {
-        let asked = |checker: &Checker| checker.is_asked_of(&by.name) || checker.is_asked_of(&self.file);
+    fn counts(&self, by: &AuditFile, signed: bool, checker: Option<&SignatureChecker>) -> bool {
+        let asked = |checker: &SignatureChecker| checker.is_asked_of(&by.name) || checker.is_asked_of(&self.file);
         !self.removed || signed || !checker.is_some_and(asked)
     }
 }
 
-impl Verdict {
+impl FileVerdict {
+    /// Whether the file is as it was written, up to its last whole record.
     pub fn is_sound(&self) -> bool {
         self.fault.is_none() && self.unreadable.is_none() && self.expected.is_none() && !self.unsigned
     }
 }
 
-impl fmt::Display for Verdict {
+impl fmt::Display for FileVerdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some((line, fault)) = &self.fault {
             return write!(f, "BROKEN at line {line}: {fault}");
@@ -114,12 +120,12 @@ impl fmt::Display for Verdict {
 }
 
 /// Checks all files: their chains, that each ends where others say, and the proofs.
-pub fn verify_all(dir: &Path, proofs: &Proofs) -> Result<Report, AuditError> {
-    Ok(verify_files(&files(dir)?, proofs, &Progress::default()))
+pub fn verify_all(dir: &Path, proofs: &Proofs) -> Result<VerifyReport, AuditError> {
+    Ok(verify_files(&files(dir)?, proofs, &ReadProgress::default()))
 }
 
 /// The same for files that were listed before, with their bytes counted as they are read.
-pub fn verify_files(files: &[AuditFile], proofs: &Proofs, progress: &Progress) -> Report {
+pub fn verify_files(files: &[AuditFile], proofs: &Proofs, progress: &ReadProgress) -> VerifyReport {
     let mut verdicts = at_once(files, |file| verify_counted(file, proofs, progress));
     verdicts.retain(|verdict| !verdict.gone);
     let claims: Vec<(String, Claim)> = verdicts
@@ -145,7 +151,7 @@ pub fn verify_files(files: &[AuditFile], proofs: &Proofs, progress: &Progress) -
     }
     let found: HashSet<ChainHead> = verdicts.iter().flat_map(|v| v.anchors.iter().copied()).collect();
     let lost_anchors = proofs.anchors.iter().copied().filter(|anchor| !found.contains(anchor)).collect();
-    Report { files: verdicts, missing, lost_anchors }
+    VerifyReport { files: verdicts, missing, lost_anchors }
 }
 
 /// Asks of every file, on all cores; the answers are in the files' order.
@@ -173,21 +179,21 @@ fn at_once<T: Send>(files: &[AuditFile], ask: impl Fn(&AuditFile) -> T + Sync) -
 }
 
 /// Checks one file.
-pub fn verify(file: &AuditFile, proofs: &Proofs) -> Verdict {
-    verify_counted(file, proofs, &Progress::default())
+pub fn verify(file: &AuditFile, proofs: &Proofs) -> FileVerdict {
+    verify_counted(file, proofs, &ReadProgress::default())
 }
 
-fn verify_counted(file: &AuditFile, proofs: &Proofs, progress: &Progress) -> Verdict {
-    let mut verdict = Verdict { name: file.name.clone(), ..Verdict::default() };
+fn verify_counted(file: &AuditFile, proofs: &Proofs, progress: &ReadProgress) -> FileVerdict {
+    let mut verdict = FileVerdict { name: file.name.clone(), ..FileVerdict::default() };
     let input = match file.open_counted(progress.counter()) {
         Ok(input) => input,
         // one that is there and can't be opened hides no other
         Err(e) => {
-            return Verdict { gone: e.is_of_a_file_that_is_gone(), unreadable: Some(e.to_string()), ..verdict };
+            return FileVerdict { gone: e.is_of_a_file_that_is_gone(), unreadable: Some(e.to_string()), ..verdict };
         }
     };
     verdict.live = input.is_live();
-    let mut lines = Lines::new(input);
+    let mut lines = AuditLines::new(input);
     let mut verifier = ChainVerifier::default();
     let (mut signed, mut signed_claims) = (0, 0);
     while verdict.fault.is_none() {
@@ -200,8 +206,8 @@ fn verify_counted(file: &AuditFile, proofs: &Proofs, progress: &Progress) -> Ver
         };
         let judged = match line {
             None => break,
-            Some(Line::TooLong) => Err(ChainFault::NoRecord),
-            Some(Line::Whole(line)) => {
+            Some(AuditLine::TooLong) => Err(ChainFault::NoRecord),
+            Some(AuditLine::Whole(line)) => {
                 let before = verifier.head();
                 verifier.line(line).map(|_| {
                     if verdict.note(line, &before, verifier.lines(), proofs).is_some() {
@@ -229,7 +235,7 @@ fn verify_counted(file: &AuditFile, proofs: &Proofs, progress: &Progress) -> Ver
     verdict
 }
 
-impl Verdict {
+impl FileVerdict {
     /// Keeps what a good record, the `number`th, says of files; tells whether it holds a good signature of the head before it.
     fn note(&mut self, line: &[u8], before: &ChainHead, number: u64, proofs: &Proofs) -> Option<()> {
         memchr::memmem::find(line, br#","previous":""#)?;
@@ -237,7 +243,7 @@ impl Verdict {
         let head: ChainHead = member(line, "head")?.text().parse().ok()?;
         let Some(signature) = member(line, "signature") else {
             // the first one tells of a start, whatever it says
-            let removed = number > 1 && member(line, "event")? != Value::Text(b"start");
+            let removed = number > 1 && member(line, "event")? != MemberValue::Text(b"start");
             self.claims.push(Claim { file, head, removed });
             return None;
         };

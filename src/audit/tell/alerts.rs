@@ -3,7 +3,8 @@
 
 use super::webhook::{Notice, Outbox};
 use crate::anomaly::{AnomalyDetector, AnomalyLimits, Fact, Finding, Severity, UNREQUESTED};
-use crate::audit::read::lines::{Value, members, seconds};
+use crate::audit::read::lines::{MemberValue, members};
+use crate::audit::stamp::seconds;
 use crate::record::{Event, KeyRef, Record, key_of};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -18,14 +19,17 @@ pub struct Alerts {
     outbox: Option<Outbox>,
 }
 
-/// Who has to rest, and for how many seconds.
+/// A cooldown: a key or an agent that has to rest for some seconds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cooldown {
+    /// `key openai` or `agent researcher`.
     pub who: String,
+    /// How long it still has to rest.
     pub seconds: u64,
 }
 
 impl Alerts {
+    /// Watches from now on; `refuse` has what is unusual rest, and `outbox` leads to the webhook.
     pub fn new(config: AnomalyLimits, refuse: bool, outbox: Option<Outbox>) -> Self {
         Alerts { watch: Mutex::new(AnomalyDetector::new(config)), refuse: refuse.into(), outbox }
     }
@@ -96,22 +100,22 @@ pub fn fact(line: &[u8]) -> Option<Fact<'_>> {
     let mut stamped = false;
     for (name, value) in members(line) {
         match (name, value) {
-            (b"timestamp", Value::Text(text)) => {
+            (b"timestamp", MemberValue::Text(text)) => {
                 fact.second = seconds(text)?;
                 stamped = true;
             }
-            (b"event", Value::Text(text)) => {
+            (b"event", MemberValue::Text(text)) => {
                 fact.event = Event::ALL.into_iter().find(|event| event.as_str().as_bytes() == text);
             }
-            (b"key_ref", Value::Text(text)) => fact.key = key_of(text_of(text)),
-            (b"exchange", Value::Text(text)) => fact.exchange = text_of(text),
-            (b"agent", Value::Text(text)) => fact.agent = text_of(text),
-            (b"host", Value::Text(text)) => fact.host = text_of(text),
+            (b"key_ref", MemberValue::Text(text)) => fact.key = key_of(text_of(text)),
+            (b"exchange", MemberValue::Text(text)) => fact.exchange = text_of(text),
+            (b"agent", MemberValue::Text(text)) => fact.agent = text_of(text),
+            (b"host", MemberValue::Text(text)) => fact.host = text_of(text),
             (b"status", value) => fact.status = value.number(),
-            (b"success", Value::Bare(bare)) => fact.success = Some(bare == b"true"),
+            (b"success", MemberValue::Bare(bare)) => fact.success = Some(bare == b"true"),
             (b"bytes_in", value) => fact.bytes_in = value.number().unwrap_or(0),
             (b"count", value) => fact.count = value.number().unwrap_or(0),
-            (b"error", Value::Text(text)) => fact.unrequested = text == UNREQUESTED.as_bytes(),
+            (b"error", MemberValue::Text(text)) => fact.unrequested = text == UNREQUESTED.as_bytes(),
             _ => {}
         }
     }

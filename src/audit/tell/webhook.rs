@@ -22,31 +22,35 @@ const HEADS: Duration = Duration::from_secs(3600);
 /// A finding as a webhook receives it.
 #[derive(Debug, Clone)]
 pub struct Notice {
+    /// When it was found.
     pub at: SystemTime,
+    /// The id of the exchange that showed it; empty where none did.
     pub exchange: String,
+    /// The anomaly.
     pub finding: Finding,
 }
 
 #[derive(Debug)]
-enum Item {
+enum OutboxItem {
     Notice(Notice),
     Finish,
 }
 
-/// Where notices are left.
+/// The queue of notices, as those who leave them have it.
 #[derive(Debug)]
-pub struct Outbox(mpsc::Sender<Item>);
+pub struct Outbox(mpsc::Sender<OutboxItem>);
 
 impl Outbox {
+    /// Leaves a notice, or drops it where too many wait.
     pub fn send(&self, notice: Notice) {
-        if self.0.try_send(Item::Notice(notice)).is_err() {
+        if self.0.try_send(OutboxItem::Notice(notice)).is_err() {
             tracing::warn!("the webhook is too slow: a finding is in the audit only");
         }
     }
 
     /// Has the last head sent, and the delivery end.
     pub fn finish(&self) {
-        if self.0.try_send(Item::Finish).is_err() {
+        if self.0.try_send(OutboxItem::Finish).is_err() {
             tracing::warn!("the webhook is too slow: it does not get the audit's last head");
         }
     }
@@ -54,16 +58,21 @@ impl Outbox {
 
 /// Sends one request, and gives the status of its answer. The room that talks to hosts does it.
 pub trait Post {
-    fn post(&self, headers: Headers, body: Vec<u8>) -> impl Future<Output = Result<u16, String>>;
+    /// Sends it once.
+    ///
+    /// # Errors
+    /// Why there was no answer, in words.
+    fn post(&self, headers: WebhookHeaders, body: Vec<u8>) -> impl Future<Output = Result<u16, String>>;
 }
 
-pub type Headers = Vec<(&'static str, String)>;
+/// Names and values of the headers of a notice.
+pub type WebhookHeaders = Vec<(&'static str, String)>;
 
 /// Sends what is in the outbox, one after the other.
 #[derive(Debug)]
 pub struct Delivery {
     secret: Option<hmac::Key>,
-    inbox: mpsc::Receiver<Item>,
+    inbox: mpsc::Receiver<OutboxItem>,
     log: Log,
     /// The head that was sent last.
     known: Option<String>,
@@ -81,13 +90,13 @@ impl Delivery {
     pub async fn run(mut self, post: impl Post) {
         loop {
             match tokio::time::timeout(HEADS, self.inbox.recv()).await {
-                Ok(Some(Item::Notice(notice))) => {
+                Ok(Some(OutboxItem::Notice(notice))) => {
                     let head = self.log.head();
                     self.deliver(notice.at, finding(&notice, head.as_ref()), &post).await;
                     self.known = head.map(|at| at.head);
                 }
                 Err(_) => self.send_head(&post).await,
-                Ok(Some(Item::Finish) | None) => return self.send_head(&post).await,
+                Ok(Some(OutboxItem::Finish) | None) => return self.send_head(&post).await,
             }
         }
     }
@@ -169,7 +178,7 @@ pub(crate) mod tests {
     use super::*;
     use crate::anomaly::AnomalyLimits;
     use crate::audit::tell::alerts::Alerts;
-    use crate::audit::{Config as LogConfig, Durability};
+    use crate::audit::{Durability, LogConfig};
     use crate::name::AgentName;
     use crate::record::{Event, ExchangeInfo, KeyRef, Record};
     use std::cell::RefCell;
@@ -208,7 +217,7 @@ pub(crate) mod tests {
         record
     }
 
-    type Sent = (Headers, serde_json::Value, Vec<u8>);
+    type Sent = (WebhookHeaders, serde_json::Value, Vec<u8>);
 
     /// Answers with the given statuses, and keeps what it was sent.
     #[derive(Clone, Default)]
@@ -218,7 +227,7 @@ pub(crate) mod tests {
     }
 
     impl Post for Hook {
-        async fn post(&self, headers: Headers, body: Vec<u8>) -> Result<u16, String> {
+        async fn post(&self, headers: WebhookHeaders, body: Vec<u8>) -> Result<u16, String> {
             self.sent.borrow_mut().push((headers, serde_json::from_slice(&body).unwrap(), body));
             let mut answers = self.answers.borrow_mut();
             if answers.is_empty() { Ok(204) } else { answers.remove(0) }

@@ -1,18 +1,14 @@
 //! One file of the audit: begun with mode and lock, appended to in whole lines, watched for hands other than ours. Decides nothing about when.
 
-use crate::audit::AuditError;
+use crate::audit::error::AuditError;
+use crate::audit::file_name::{EXTENSION, file_name};
 use crate::chain::{self, ChainHead};
 use crate::record::{PreviousFile, Record};
-use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
-
-pub const EXTENSION: &str = ".jsonl";
-
-/// Added to the name of a file that was compressed.
-pub const COMPRESSED: &str = ".zst";
 
 /// The path is asked about no more often: a renamed folder loses nothing, it only moves what is written.
 const LOOK: Duration = Duration::from_secs(1);
@@ -20,6 +16,7 @@ const LOOK: Duration = Duration::from_secs(1);
 /// Lines that are written at once; a failure costs no more than this much work.
 const CHUNK: usize = 64 * 1024;
 
+/// A file of the audit that is being written.
 #[derive(Debug)]
 pub struct ChainFile {
     file: File,
@@ -84,6 +81,7 @@ impl ChainFile {
         (written, Ok(()))
     }
 
+    /// Brings what was written to the disk.
     pub fn sync(&self) -> io::Result<()> {
         self.file.sync_data()
     }
@@ -106,10 +104,12 @@ impl ChainFile {
         }
     }
 
+    /// The place that it was begun at.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
+    /// The last part of its path.
     pub fn name(&self) -> String {
         file_name(&self.path)
     }
@@ -119,7 +119,8 @@ impl ChainFile {
         PreviousFile { file: self.name(), head: self.head.to_string() }
     }
 
-    pub(crate) fn len(&self) -> u64 {
+    /// Bytes up to the end of the last whole line.
+    pub fn len(&self) -> u64 {
         self.len
     }
 
@@ -156,39 +157,4 @@ fn create(dir: &Path, at: SystemTime) -> Result<(File, PathBuf), AuditError> {
 
 fn unsupported(error: io::Error) -> io::Result<()> {
     if error.kind() == io::ErrorKind::Unsupported { Ok(()) } else { Err(error) }
-}
-
-pub fn file_name(path: &Path) -> String {
-    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
-}
-
-/// Whether a process may still write to `file`; where the disk knows no locks, nobody can tell.
-pub fn is_live(file: &File) -> bool {
-    match file.try_lock_shared() {
-        Ok(()) => {
-            let _ = file.unlock();
-            false
-        }
-        Err(TryLockError::WouldBlock | TryLockError::Error(_)) => true,
-    }
-}
-
-/// How a file ends: the hash of its last whole line, and how many bytes of a torn one follow.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Ending {
-    pub head: Option<ChainHead>,
-    pub torn: u64,
-}
-
-/// Reads the end of `file` without the rest of it.
-pub fn ending(file: &mut File) -> io::Result<Ending> {
-    const REACH: u64 = 64 * 1024;
-    let len = file.seek(SeekFrom::End(0))?;
-    file.seek(SeekFrom::Start(len.saturating_sub(REACH)))?;
-    let mut tail = Vec::new();
-    file.take(REACH).read_to_end(&mut tail)?;
-    let whole = memchr::memrchr(b'\n', &tail).unwrap_or(0);
-    let start = memchr::memrchr(b'\n', &tail[..whole]).map_or(0, |at| at + 1);
-    let torn = if whole == 0 { tail.len() } else { tail.len() - whole - 1 } as u64;
-    Ok(Ending { head: chain::parts(&tail[start..whole]).map(|parts| parts.head), torn })
 }

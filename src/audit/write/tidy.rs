@@ -1,26 +1,25 @@
 //! Files that no process writes to any more: compressed, and removed when they are older or more than wanted. Touches no other.
 
-use super::file::{self, COMPRESSED, Ending};
-use crate::audit::AuditError;
-use crate::audit::read::folder::{AuditFile, files};
+use crate::audit::error::AuditError;
+use crate::audit::file_end::{self, FileEnd, compressed_ending};
+use crate::audit::file_name::COMPRESSED;
+use crate::audit::folder::{AuditFile, files};
 use crate::chain::ChainHead;
 use crate::record::PreviousFile;
 use std::fs::{File, OpenOptions};
-use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
+use std::io::{self, BufReader, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-/// How long the audit is kept; nothing is removed by default.
+/// The retention of the audit's files; nothing is removed by default.
 #[derive(Debug, Clone, Default)]
-pub struct Keeping {
+pub struct Retention {
+    /// Since a file was last written to.
     pub max_age: Option<Duration>,
     /// What all files may take together, the oldest go first.
     pub max_bytes: Option<u64>,
 }
-
-/// Whether a removal is recorded.
-type Told = Result<(), AuditError>;
 
 /// Smaller files gain nothing.
 const WORTH: u64 = 64 * 1024;
@@ -34,22 +33,21 @@ const PIECE: usize = 256 * 1024;
 /// Added to a file that is being made.
 const UNFINISHED: &str = ".tmp";
 
-/// A frame that zstd passes over; it carries how the file ends, which else only its decompression would tell.
-const FRAME: [u8; 4] = 0x184D_2A50u32.to_le_bytes();
-
-/// What is in it: the head and the torn bytes in decimal.
-const ENDING: usize = 64 + 20;
-
 /// Compresses and removes what is due in `dir`. `tell` hears of each file that is to go and how it ends, and the file goes
 /// only once that is recorded: one that is gone without a word looks as if somebody had taken it away.
-pub fn tidy(dir: &Path, keeping: &Keeping, now: SystemTime, tell: impl FnMut(PreviousFile) -> Told) -> Told {
+pub fn tidy(
+    dir: &Path,
+    retention: &Retention,
+    now: SystemTime,
+    tell: impl FnMut(PreviousFile) -> Result<(), AuditError>,
+) -> Result<(), AuditError> {
     remove_unfinished(dir);
     for file in files(dir)? {
         if !file.is_compressed() {
             compress(&file).map_err(AuditError::io("compress", &file.path))?;
         }
     }
-    remove_old(dir, keeping, now, tell)
+    remove_old(dir, retention, now, tell)
 }
 
 /// What a process left that was killed while it compressed. One that still does has a lock.
@@ -57,7 +55,7 @@ fn remove_unfinished(dir: &Path) {
     for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
         let path = entry.path();
         let ours = path.to_string_lossy().ends_with(&format!("{COMPRESSED}{UNFINISHED}"));
-        if ours && File::open(&path).is_ok_and(|file| !file::is_live(&file)) {
+        if ours && File::open(&path).is_ok_and(|file| !file_end::is_live(&file)) {
             let _ = std::fs::remove_file(path);
         }
     }
@@ -69,7 +67,7 @@ fn compress(file: &AuditFile) -> io::Result<()> {
     if plain.try_lock().is_err() || plain.metadata()?.len() < WORTH {
         return Ok(());
     }
-    let ending = file::ending(&mut plain)?;
+    let ending = file_end::ending(&mut plain)?;
     let target = file.path.with_file_name(format!("{}{COMPRESSED}", file.name));
     let unfinished = file.path.with_file_name(format!("{}{COMPRESSED}{UNFINISHED}", file.name));
     let done = write_compressed(&mut plain, &ending, &unfinished).and_then(|()| std::fs::rename(&unfinished, &target));
@@ -82,7 +80,7 @@ fn compress(file: &AuditFile) -> io::Result<()> {
     std::fs::remove_file(&file.path)
 }
 
-fn write_compressed(plain: &mut File, ending: &Ending, target: &Path) -> io::Result<()> {
+fn write_compressed(plain: &mut File, ending: &FileEnd, target: &Path) -> io::Result<()> {
     let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(target)?;
     made.lock()?;
     plain.seek(SeekFrom::Start(0))?;
@@ -90,31 +88,19 @@ fn write_compressed(plain: &mut File, ending: &Ending, target: &Path) -> io::Res
     encoder.include_checksum(true)?;
     io::copy(&mut BufReader::with_capacity(PIECE, &mut *plain), &mut encoder)?;
     encoder.finish()?;
-    let head = ending.head.unwrap_or(ChainHead::ZERO);
-    let mut frame = FRAME.to_vec();
-    frame.extend_from_slice(&(ENDING as u32).to_le_bytes());
-    write!(frame, "{head}{:020}", ending.torn)?;
-    (&made).write_all(&frame)?;
+    (&made).write_all(&file_end::end_frame(ending))?;
     // Its age is that of its records.
     made.set_modified(plain.metadata()?.modified()?)?;
     made.sync_all()
 }
 
-/// How a compressed file ends.
-pub fn compressed_ending(file: &mut File) -> io::Result<Option<Ending>> {
-    let mut frame = [0; 8 + ENDING];
-    let len = file.seek(SeekFrom::End(0))?;
-    file.seek(SeekFrom::Start(len.saturating_sub(frame.len() as u64)))?;
-    file.read_exact(&mut frame)?;
-    let (magic, ending) = frame.split_at(8);
-    let text = std::str::from_utf8(ending).unwrap_or_default();
-    let (Some((head, torn)), true) = (text.split_at_checked(64), magic.starts_with(&FRAME)) else { return Ok(None) };
-    let (Ok(head), Ok(torn)) = (head.parse::<ChainHead>(), torn.parse()) else { return Ok(None) };
-    Ok(Some(Ending { head: Some(head).filter(|head| *head != ChainHead::ZERO), torn }))
-}
-
-fn remove_old(dir: &Path, keeping: &Keeping, now: SystemTime, mut tell: impl FnMut(PreviousFile) -> Told) -> Told {
-    if keeping.max_age.is_none() && keeping.max_bytes.is_none() {
+fn remove_old(
+    dir: &Path,
+    retention: &Retention,
+    now: SystemTime,
+    mut tell: impl FnMut(PreviousFile) -> Result<(), AuditError>,
+) -> Result<(), AuditError> {
+    if retention.max_age.is_none() && retention.max_bytes.is_none() {
         return Ok(());
     }
     let mut all = Vec::new();
@@ -125,8 +111,8 @@ fn remove_old(dir: &Path, keeping: &Keeping, now: SystemTime, mut tell: impl FnM
     all.sort_by_key(|(written, ..)| *written);
     let mut total: u64 = all.iter().map(|(_, len, _)| len).sum();
     for (written, len, file) in all {
-        let old = keeping.max_age.is_some_and(|max| now.duration_since(written).is_ok_and(|age| age > max));
-        let many = keeping.max_bytes.is_some_and(|max| total > max);
+        let old = retention.max_age.is_some_and(|max| now.duration_since(written).is_ok_and(|age| age > max));
+        let many = retention.max_bytes.is_some_and(|max| total > max);
         if !old && !many {
             break;
         }
@@ -146,7 +132,7 @@ fn to_be_removed(file: &AuditFile) -> io::Result<Option<(File, PreviousFile)>> {
     if open.try_lock().is_err() {
         return Ok(None);
     }
-    let ending = if file.is_compressed() { compressed_ending(&mut open)? } else { Some(file::ending(&mut open)?) };
+    let ending = if file.is_compressed() { compressed_ending(&mut open)? } else { Some(file_end::ending(&mut open)?) };
     let head = ending.and_then(|ending| ending.head).unwrap_or(ChainHead::ZERO).to_string();
     Ok(Some((open, PreviousFile { file: file.plain_name().to_owned(), head })))
 }
@@ -154,6 +140,7 @@ fn to_be_removed(file: &AuditFile) -> io::Result<Option<(File, PreviousFile)>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::audit::file_name::file_name;
     use crate::audit::read::verify::{Proofs, verify_all};
     use crate::chain::link;
     use std::os::unix::fs::PermissionsExt;
@@ -174,7 +161,7 @@ mod tests {
     }
 
     fn names(dir: &Path) -> Vec<String> {
-        let mut names: Vec<_> = std::fs::read_dir(dir).unwrap().map(|e| file::file_name(&e.unwrap().path())).collect();
+        let mut names: Vec<_> = std::fs::read_dir(dir).unwrap().map(|e| file_name(&e.unwrap().path())).collect();
         names.sort();
         names
     }
@@ -188,8 +175,8 @@ mod tests {
         live.lock().unwrap();
         std::fs::write(dir.path().join("20261109T000000.000000Z-1.jsonl.zst.tmp"), "half").unwrap();
         std::fs::OpenOptions::new().append(true).open(&large).unwrap().write_all(b"{\"torn").unwrap();
-        let before = file::ending(&mut File::open(&large).unwrap()).unwrap();
-        tidy(dir.path(), &Keeping::default(), UNIX_EPOCH, |_| Ok(())).unwrap();
+        let before = file_end::ending(&mut File::open(&large).unwrap()).unwrap();
+        tidy(dir.path(), &Retention::default(), UNIX_EPOCH, |_| Ok(())).unwrap();
         let want = [
             "20261101T192653.123456Z-1.jsonl.zst",
             "20261102T192653.123456Z-2.jsonl",
@@ -209,14 +196,14 @@ mod tests {
     fn the_oldest_go_first_and_no_more_than_has_to() {
         let now = UNIX_EPOCH + DAY * 30;
         let size = |dir: &Path| write(dir, 1, 10).metadata().unwrap().len();
-        type Case<'a> = (fn(u64) -> Keeping, &'a [u32]);
+        type Case<'a> = (fn(u64) -> Retention, &'a [u32]);
         let cases: [Case<'_>; 4] = [
-            (|_| Keeping::default(), &[]),
-            (|_| Keeping { max_age: Some(DAY * 27), max_bytes: None }, &[1, 2]),
-            (|size| Keeping { max_age: None, max_bytes: Some(size * 3) }, &[1]),
-            (|size| Keeping { max_age: Some(DAY * 26), max_bytes: Some(size) }, &[1, 2, 4]),
+            (|_| Retention::default(), &[]),
+            (|_| Retention { max_age: Some(DAY * 27), max_bytes: None }, &[1, 2]),
+            (|size| Retention { max_age: None, max_bytes: Some(size * 3) }, &[1]),
+            (|size| Retention { max_age: Some(DAY * 26), max_bytes: Some(size) }, &[1, 2, 4]),
         ];
-        for (keeping, want) in cases {
+        for (retention, want) in cases {
             let dir = tempfile::tempdir().unwrap();
             let size = size(dir.path());
             for day in [2, 4] {
@@ -225,8 +212,8 @@ mod tests {
             let live = File::open(write(dir.path(), 3, 10)).unwrap();
             live.lock().unwrap();
             let head =
-                file::ending(&mut File::open(dir.path().join("20261101T192653.123456Z-1.jsonl")).unwrap()).unwrap();
-            let untold = tidy(dir.path(), &keeping(size), now, |_| Err(AuditError::Closed));
+                file_end::ending(&mut File::open(dir.path().join("20261101T192653.123456Z-1.jsonl")).unwrap()).unwrap();
+            let untold = tidy(dir.path(), &retention(size), now, |_| Err(AuditError::Closed));
             assert_eq!((untold.is_err(), names(dir.path()).len()), (!want.is_empty(), 4));
             let mut removed = Vec::new();
             let tell = |file: PreviousFile| {
@@ -234,7 +221,7 @@ mod tests {
                 removed.push(file);
                 Ok(())
             };
-            tidy(dir.path(), &keeping(size), now, tell).unwrap();
+            tidy(dir.path(), &retention(size), now, tell).unwrap();
             let days: Vec<u32> = removed.iter().map(|r| r.file[6..8].parse().unwrap()).collect();
             assert_eq!(days, want);
             assert!(removed.iter().all(|r| Some(&r.head) == head.head.map(|h| h.to_string()).as_ref()));

@@ -1,51 +1,20 @@
 //! The file that is written now: begun, left for another, repaid after a failure, signed. Knows no queue and no waiting.
 
-use super::batch::Batch;
+use super::batch::{Batch, MAX_QUEUED};
+use super::config::{Durability, LogConfig, LogUpkeep};
 use super::file::{self, ChainFile};
-use super::log::QUEUE;
-use super::sign::{self, Signer};
-use super::tidy::Keeping;
-use crate::audit::AuditError;
-use crate::audit::read::folder;
+use crate::audit::error::AuditError;
+use crate::audit::folder;
+use crate::audit::signature;
 use crate::record::{Event, PreviousFile, Record};
 use std::fs::File;
-use std::path::PathBuf;
 use std::time::SystemTime;
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Durability {
-    /// In the kernel's hands: outlives us, not the machine.
-    #[default]
-    Write,
-    /// On the disk: outlives a power cut.
-    Fsync,
-}
-
-#[derive(Debug, Clone)]
-pub struct Config {
-    pub dir: PathBuf,
-    pub durability: Durability,
-    /// A file that has reached this is followed by another.
-    pub max_file_bytes: u64,
-    /// Whether records of ordinary exchanges are written too.
-    pub exchanges: bool,
-    /// What the first record says of this process, such as its version.
-    pub about: String,
-}
-
-/// What is done for the audit beyond writing it.
-#[derive(Debug, Default)]
-pub struct Care {
-    /// Signs heads, so that a rewrite of whole files is found.
-    pub signer: Option<Signer>,
-    pub keeping: Keeping,
-}
 
 /// The file, and what it still owes.
 #[derive(Debug)]
-pub struct Writer {
-    pub config: Config,
-    pub care: Care,
+pub struct LogWriter {
+    pub config: LogConfig,
+    pub upkeep: LogUpkeep,
     pub file: Option<ChainFile>,
     /// How the next file's first record begins, and what it follows.
     follows: (String, Option<PreviousFile>),
@@ -61,8 +30,12 @@ pub struct Writer {
     members: Vec<u8>,
 }
 
-impl Writer {
-    pub fn open(config: Config, care: Care, now: SystemTime) -> Result<Self, AuditError> {
+impl LogWriter {
+    /// Begins a file.
+    ///
+    /// # Errors
+    /// When the folder can't be made or written to, or is open to others.
+    pub fn open(config: LogConfig, upkeep: LogUpkeep, now: SystemTime) -> Result<Self, AuditError> {
         file::make_dir(&config.dir)?;
         let follows = folder::last_ending(&config.dir).map_or((String::new(), None), |(name, ending)| {
             let torn = if ending.torn > 0 {
@@ -72,9 +45,9 @@ impl Writer {
             };
             (torn, ending.head.map(|head| PreviousFile { file: name, head: head.to_string() }))
         });
-        let mut writer = Writer {
+        let mut writer = LogWriter {
             config,
-            care,
+            upkeep,
             file: None,
             follows,
             backlog: Batch::default(),
@@ -121,7 +94,7 @@ impl Writer {
         let mut total = 0;
         while records.peek().is_some() {
             let Some(file) = &mut self.file else { return (total, Err(AuditError::Closed)) };
-            let (written, result) = file.write(records.by_ref().take(sign::EVERY as usize));
+            let (written, result) = file.write(records.by_ref().take(signature::EVERY as usize));
             total += written;
             if let Err(error) = result {
                 return (total, Err(AuditError::io("write to", file.path())(error)));
@@ -166,12 +139,12 @@ impl Writer {
 
     /// Signs the head where that is due.
     fn sign(&mut self) -> Result<(), AuditError> {
-        let (Some(signer), Some(file)) = (&self.care.signer, &self.file) else { return Ok(()) };
+        let (Some(signer), Some(file)) = (&self.upkeep.signer, &self.file) else { return Ok(()) };
         if file.records() < self.sign_at {
             return Ok(());
         }
         let at = file.standing();
-        self.sign_at = file.records() + sign::EVERY;
+        self.sign_at = file.records() + signature::EVERY;
         let mut record = Record::new(self.now, Event::Admin, "audit");
         record.signature = Some(signer.sign(&at));
         record.previous = Some(Box::new(at));
@@ -211,6 +184,7 @@ impl Writer {
         self.sign()
     }
 
+    /// Brings the file to the disk, where the durability asks for it.
     pub fn sync(&mut self) -> Result<(), AuditError> {
         if self.config.durability == Durability::Write {
             return Ok(());
@@ -233,7 +207,7 @@ impl Writer {
 
     fn owe(&mut self, batch: &Batch, written: usize) {
         for (members, _) in batch.records().skip(written).filter(|(_, entry)| !entry.waited) {
-            if self.backlog.bytes.len() + members.len() > QUEUE {
+            if self.backlog.bytes.len() + members.len() > MAX_QUEUED {
                 self.lost += 1;
             } else {
                 self.backlog.push(members, false);
@@ -241,6 +215,7 @@ impl Writer {
         }
     }
 
+    /// Whether something is owed.
     pub fn is_behind(&self) -> bool {
         !self.backlog.entries.is_empty() || self.lost > 0
     }

@@ -8,8 +8,9 @@ mod verify;
 use super::term::CliError;
 use super::when;
 use crate::audit::AuditError;
-use crate::audit::read::filter::{Filter, Wanted};
-use crate::audit::read::query::{Merge, time_stamp};
+use crate::audit::read::filter::{Filter, RecordQuery};
+use crate::audit::read::query::Merge;
+use crate::audit::stamp::time_stamp;
 use crate::config::Settings;
 use crate::record::Event;
 use progress::ProgressBar;
@@ -203,7 +204,7 @@ impl FilterArgs {
     fn filter(&self) -> anyhow::Result<Filter> {
         let now = jiff::Zoned::now();
         let stamp = |at: jiff::Timestamp| time_stamp(at.into());
-        Ok(Filter::new(&Wanted {
+        Ok(Filter::new(&RecordQuery {
             keys: self.key.iter().map(|name| bare_name(name)).collect(),
             agents: self.agent.clone(),
             hosts: self.host.clone(),

@@ -1,7 +1,7 @@
 //! How far a long reading is, for who waits at a terminal.
 
 use super::row::size;
-use crate::audit::read::query::Progress;
+use crate::audit::read::query::ReadProgress;
 use std::io::{self, IsTerminal};
 use std::sync::mpsc;
 use std::thread::JoinHandle;
@@ -18,7 +18,7 @@ impl ProgressBar {
     const AFTER: Duration = Duration::from_millis(500);
 
     /// Where the result comes `at_last`; else what is printed meanwhile is sign enough, and would run into it.
-    pub(super) fn show(progress: Progress, at_last: bool) -> Self {
+    pub(super) fn show(progress: ReadProgress, at_last: bool) -> Self {
         if !io::stderr().is_terminal() || io::stdout().is_terminal() && !at_last {
             return ProgressBar { done: None, thread: None };
         }

@@ -1,6 +1,6 @@
 //! A record as a person reads it, and as a spreadsheet does.
 
-use crate::audit::read::lines::{Value, members};
+use crate::audit::read::lines::{MemberValue, members};
 use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::io::{self, Write};
@@ -68,7 +68,7 @@ impl Row {
         (!row.timestamp.is_empty()).then_some(row)
     }
 
-    fn take(&mut self, name: &[u8], value: Value<'_>) {
+    fn take(&mut self, name: &[u8], value: MemberValue<'_>) {
         let text = || value.text().into_owned();
         match name {
             b"timestamp" => self.timestamp = text(),
@@ -79,7 +79,7 @@ impl Row {
             b"method" => self.method = text(),
             b"scheme" => self.url = text() + "://",
             b"host" => self.url += &value.text(),
-            b"port" if !matches!(value, Value::Bare(b"443" | b"80")) => {
+            b"port" if !matches!(value, MemberValue::Bare(b"443" | b"80")) => {
                 let _ = write!(self.url, ":{}", value.text());
             }
             b"path" => self.url += &value.text(),

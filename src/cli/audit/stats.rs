@@ -4,7 +4,7 @@ use super::row::{local_time, size};
 use super::{Damage, StatsArgs, print_table};
 use crate::anomaly::{self, AnomalyDetector, Finding};
 use crate::audit::read::lines::member;
-use crate::audit::read::stats::{By, Group, Stats};
+use crate::audit::read::stats::{GroupBy, Stats, StatsGroup};
 use crate::audit::tell::alerts;
 use crate::config::Settings;
 use std::collections::{BTreeMap, VecDeque};
@@ -17,7 +17,7 @@ use std::sync::mpsc::sync_channel;
 pub(super) fn stats(args: &StatsArgs, settings: &Settings, out: &mut impl Write) -> anyhow::Result<ExitCode> {
     let (stats, unusual, damage) = count(args, settings)?;
     if args.json {
-        let by = By::ALL.map(|by| {
+        let by = GroupBy::ALL.map(|by| {
             let groups = stats.by(by).into_iter().map(|(name, group)| group_json(by.as_str(), &name, group));
             (by.as_str().to_owned(), groups.collect::<serde_json::Value>())
         });
@@ -127,7 +127,7 @@ impl Unusual {
     }
 }
 
-fn group_json(kind: &str, name: &str, group: &Group) -> serde_json::Value {
+fn group_json(kind: &str, name: &str, group: &StatsGroup) -> serde_json::Value {
     serde_json::json!({
         kind: name,
         "requests": group.exchanges,
@@ -142,7 +142,7 @@ fn group_json(kind: &str, name: &str, group: &Group) -> serde_json::Value {
 }
 
 fn print_stats(stats: &Stats, out: &mut impl Write) -> io::Result<()> {
-    for by in By::ALL {
+    for by in GroupBy::ALL {
         let groups = stats.by(by);
         if groups.is_empty() {
             continue;
@@ -157,15 +157,17 @@ fn print_stats(stats: &Stats, out: &mut impl Write) -> io::Result<()> {
 }
 
 /// Hours are kept in UTC and shown as clocks here show them.
-fn hour_or(by: By, name: &str) -> String {
+fn hour_or(by: GroupBy, name: &str) -> String {
     let at = format!("{name}:00:00Z").parse::<jiff::Timestamp>();
     match at {
-        Ok(at) if by == By::Hour => at.to_zoned(jiff::tz::TimeZone::system()).strftime("%Y-%m-%d %H:%M").to_string(),
+        Ok(at) if by == GroupBy::Hour => {
+            at.to_zoned(jiff::tz::TimeZone::system()).strftime("%Y-%m-%d %H:%M").to_string()
+        }
         _ => name.to_owned(),
     }
 }
 
-fn group_row(name: &str, group: &Group) -> [String; 9] {
+fn group_row(name: &str, group: &StatsGroup) -> [String; 9] {
     let ms = |share| group.durations.percentile(share).map_or("-".into(), |ms| format!("{ms:.0} ms"));
     [
         name.to_owned(),

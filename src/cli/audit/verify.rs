@@ -4,9 +4,9 @@ use super::progress::ProgressBar;
 use super::{VerifyArgs, print_table};
 use crate::audit;
 use crate::audit::public_key::{self, PublicKey};
-use crate::audit::read::query::Progress;
-use crate::audit::read::verify::{Proofs, Report, Verdict, verify_files};
-use crate::audit::write::sign::Checker;
+use crate::audit::read::query::ReadProgress;
+use crate::audit::read::verify::{FileVerdict, Proofs, VerifyReport, verify_files};
+use crate::audit::signature::SignatureChecker;
 use crate::chain::ChainHead;
 use crate::cli::term::{CliError, WRONG_USAGE};
 use crate::config::Settings;
@@ -20,9 +20,9 @@ pub(super) fn verify(args: &VerifyArgs, settings: &Settings, out: &mut impl Writ
     let anchors = args.anchor.iter().map(|said| heads(said)).collect::<Result<Vec<_>, _>>()?.concat();
     let keys = keys(args, &settings.state)?;
     let files = audit::files(dir)?;
-    let progress = Progress::of(files.iter().filter_map(|file| Some(file.metadata().ok()?.1)).sum());
+    let progress = ReadProgress::of(files.iter().filter_map(|file| Some(file.metadata().ok()?.1)).sum());
     let bar = ProgressBar::show(progress.clone(), true);
-    let report = verify_files(&files, &Proofs { anchors, checker: Checker::new(&keys) }, &progress);
+    let report = verify_files(&files, &Proofs { anchors, checker: SignatureChecker::new(&keys) }, &progress);
     drop(bar);
     if report.files.is_empty() {
         emptied(dir, &public_key::known(&public_key::path(&settings.state))?)?;
@@ -68,7 +68,7 @@ fn emptied(dir: &Path, known: &[PublicKey]) -> anyhow::Result<()> {
 }
 
 /// What the result rests on, and what would make it firmer.
-fn footer(report: &Report, keys: &[PublicKey], state: &Path, out: &mut impl Write) -> io::Result<()> {
+fn footer(report: &VerifyReport, keys: &[PublicKey], state: &Path, out: &mut impl Write) -> io::Result<()> {
     let signatures: u64 = report.files.iter().map(|v| v.signatures).sum();
     writeln!(out)?;
     match keys {
@@ -113,7 +113,7 @@ fn wrong(what: String, next: &str) -> anyhow::Error {
     CliError { what, next: next.into(), code: WRONG_USAGE }.into()
 }
 
-fn as_json(verdict: &Verdict) -> serde_json::Value {
+fn as_json(verdict: &FileVerdict) -> serde_json::Value {
     serde_json::json!({
         "file": verdict.name,
         "records": verdict.records,

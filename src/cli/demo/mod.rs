@@ -9,7 +9,7 @@ use crate::audit::read::filter::Filter;
 use crate::audit::read::lines::member;
 use crate::audit::read::query;
 use crate::audit::read::verify::{Proofs, verify_all};
-use crate::config::settings::{CliPaths, Environment as Variables, Settings};
+use crate::config::settings::{CliPaths, ConfigEnvironment as Variables, Settings};
 use crate::memory::SealedEnvironment;
 use anyhow::Context as _;
 use client::{Call, call};

@@ -2,7 +2,7 @@ use super::*;
 
 fn mistakes(text: &str) -> Vec<String> {
     let mut all = Vec::new();
-    Written::read(Path::new("f"), text, &mut all);
+    ConfigDocument::read(Path::new("f"), text, &mut all);
     all.iter().map(|m| format!("{} | {}", m.to_string().lines().next().unwrap_or(""), m.hint)).collect()
 }
 
@@ -69,27 +69,27 @@ fn an_open_bracket_is_one_mistake() {
 
 #[test]
 fn variables_set_single_settings() {
-    let at = |v: &str| At::Variable(v.into());
+    let at = |v: &str| ConfigLocation::Variable(v.into());
     for (variable, text, section, setting, value) in [
-        ("LOCUM_PROXY__LISTEN", "[::1]:1", "proxy", "listen", Value::Text("[::1]:1".into())),
-        ("LOCUM_PROXY__BRACES", "true", "proxy", "braces", Value::Flag(true)),
+        ("LOCUM_PROXY__LISTEN", "[::1]:1", "proxy", "listen", SettingValue::Text("[::1]:1".into())),
+        ("LOCUM_PROXY__BRACES", "true", "proxy", "braces", SettingValue::Flag(true)),
         (
             "LOCUM_PROXY__UIDS",
             "1, 2",
             "proxy",
             "uids",
-            Value::Numbers(vec![(1, at("LOCUM_PROXY__UIDS")), (2, at("LOCUM_PROXY__UIDS"))]),
+            SettingValue::Numbers(vec![(1, at("LOCUM_PROXY__UIDS")), (2, at("LOCUM_PROXY__UIDS"))]),
         ),
         (
             "LOCUM_PROXY__ALLOW",
             r#"["a"]"#,
             "proxy",
             "allow",
-            Value::Texts(vec![("a".into(), at("LOCUM_PROXY__ALLOW"))]),
+            SettingValue::Texts(vec![("a".into(), at("LOCUM_PROXY__ALLOW"))]),
         ),
-        ("LOCUM_PROXY__DENY", "", "proxy", "deny", Value::Texts(vec![])),
+        ("LOCUM_PROXY__DENY", "", "proxy", "deny", SettingValue::Texts(vec![])),
     ] {
-        let mut written = Written::default();
+        let mut written = ConfigDocument::default();
         written.set(variable, text).unwrap();
         assert_eq!(written.tables[section][0].values[setting].0, value, "{variable}");
     }
@@ -100,7 +100,7 @@ fn variables_set_single_settings() {
         ("LOCUM_PROXY__UIDS", "1,x", "such as [1001]"),
         ("LOCUM_FOO__BAR", "x", "LOCUM_SECTION__SETTING"),
     ] {
-        let mistake = Written::default().set(variable, text).unwrap_err();
+        let mistake = ConfigDocument::default().set(variable, text).unwrap_err();
         assert!(mistake.to_string().contains(said), "{mistake}");
     }
 }
@@ -113,7 +113,7 @@ proptest::proptest! {
 
     #[test]
     fn each_byte_has_a_line(text in "[a\né]{0,40}", byte in 0usize..100) {
-        let source = Source { path: Path::new("f").into(), text: &text };
+        let source = SourceText { path: Path::new("f").into(), text: &text };
         let (line, column) = source.position(byte);
         proptest::prop_assert!(line >= 1 && column >= 1 && line <= text.matches('\n').count() + 1);
     }

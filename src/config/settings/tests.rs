@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 const EXAMPLE: &str = include_str!("../../../config/locum.toml");
 
-fn env(variables: &[(&str, &str)]) -> Environment {
+fn env(variables: &[(&str, &str)]) -> ConfigEnvironment {
     variables.iter().map(|(n, v)| (OsString::from(n), OsString::from(v))).collect()
 }
 
@@ -11,7 +11,7 @@ fn env(variables: &[(&str, &str)]) -> Environment {
 fn settings(text: &str, variables: &[(&str, &str)]) -> (Settings, Vec<String>) {
     let (mut mistakes, path) = (Vec::new(), Path::new("/etc/locum.toml"));
     let env = env(&[&[("HOME", "/home/u")], variables].concat());
-    let written = Written::read(path, text, &mut mistakes);
+    let written = ConfigDocument::read(path, text, &mut mistakes);
     let state = state_path(&CliPaths::default(), &env, &mut mistakes);
     let settings = build(written, Some(path.into()), state, &env, &mut mistakes);
     (settings, mistakes.iter().map(ToString::to_string).collect())
@@ -41,8 +41,8 @@ fn the_example_is_the_defaults() {
 #[test]
 fn the_example_has_every_setting() {
     assert_eq!(mistakes(&uncommented()), [""; 0]);
-    let mut written = Written::read(Path::new("f"), &uncommented(), &mut Vec::new());
-    for section in super::super::file::SECTIONS {
+    let mut written = ConfigDocument::read(Path::new("f"), &uncommented(), &mut Vec::new());
+    for section in super::super::schema::SECTIONS {
         let tables = written.all(section.name);
         let table = tables.first().unwrap_or_else(|| panic!("[{}]", section.name));
         for known in section.settings {
@@ -224,7 +224,7 @@ fn files_that_others_could_write_are_refused_with_the_way_out() {
     ] {
         std::fs::set_permissions(&file, std::fs::Permissions::from_mode(file_mode)).unwrap();
         std::fs::set_permissions(&state, std::fs::Permissions::from_mode(state_mode)).unwrap();
-        match Settings::load(&given, &Environment::default()) {
+        match Settings::load(&given, &ConfigEnvironment::default()) {
             Ok(s) => assert!(said.is_empty() && s.proxy.braces, "{file_mode:o}"),
             Err(e) => assert!(!said.is_empty() && e.to_string().contains(said), "{file_mode:o}: {e}"),
         }
@@ -238,7 +238,7 @@ fn a_named_file_has_to_be_there_and_a_default_one_does_not() {
     let given = CliPaths { config: Some(missing.clone()), state: None };
     let home = env(&[("HOME", dir.path().to_str().unwrap())]);
     let e = Settings::load(&given, &home).unwrap_err();
-    assert_eq!(e.0[0].at, At::File(Arc::from(missing.as_path())));
+    assert_eq!(e.0[0].at, ConfigLocation::File(Arc::from(missing.as_path())));
     assert_eq!(Settings::load(&CliPaths::default(), &home).unwrap().file, None);
 }
 
@@ -250,7 +250,7 @@ proptest::proptest! {
         value in "\\PC{0,40}",
     ) {
         let base = section.split('.').next().unwrap_or("");
-        let known = super::super::file::section(base).unwrap().settings;
+        let known = super::super::schema::section(base).unwrap().settings;
         let name = known[n % known.len()].name;
         for value in [format!("{value:?}"), format!("[{value:?}]"), value] {
             settings(&format!("[{section}]\n{name} = {value}\n"), &[]);

@@ -11,7 +11,7 @@ use crate::proxy::refusal::Refusal;
 use crate::proxy::{Recorder, Ruleset};
 use crate::record::{Event, Record};
 use crate::upstream::UpstreamError;
-use crate::upstream::dial::{Dialer, Peer};
+use crate::upstream::dial::{AllowedPeer, Dialer};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 use tokio::io::AsyncWriteExt;
@@ -19,7 +19,7 @@ use tokio::io::AsyncWriteExt;
 /// Connects, says so, and copies until both sides have ended. Recorded when it ends.
 pub(crate) async fn run(worker: Arc<Worker>, mut client: Client, by: Admitted, origin: Origin) {
     let dialer: &Dialer = worker.pool.dialer();
-    let mut upstream = match dialer.dial(&origin, Peer::Any).await {
+    let mut upstream = match dialer.dial(&origin, AllowedPeer::Any).await {
         Ok(upstream) => upstream,
         Err(e) => {
             let refusal = Refusal::from(UpstreamError::from(e));

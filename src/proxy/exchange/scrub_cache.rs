@@ -59,7 +59,7 @@ mod tests {
     use crate::policy::{Agents, Rules};
     use crate::rewrite::Vocabulary;
     use crate::rewrite::scrub::Scrubber;
-    use crate::secrets::Table;
+    use crate::secrets::KeyTable;
 
     fn ruleset() -> Arc<Ruleset> {
         Arc::new(Ruleset {
@@ -70,7 +70,7 @@ mod tests {
             uids: Vec::new(),
             intercept_bound_only: false,
             prefixes: HashMap::default(),
-            keys: Table::default(),
+            keys: KeyTable::default(),
         })
     }
 

@@ -1,17 +1,18 @@
 //! `source = "auto"`: several sources asked in turn, the first value wins.
 
 use crate::memory::Plaintext;
-use crate::secrets::{Freshness, Source, SourceError};
+use crate::secrets::source::{Freshness, SecretSource, SourceError};
 use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex, PoisonError};
 
-pub(crate) struct Auto {
-    sources: Vec<Arc<dyn Source>>,
+/// Several sources, of which the first that has a value counts.
+pub(crate) struct AutoSource {
+    sources: Vec<Arc<dyn SecretSource>>,
     passed_over: Arc<PassedOver>,
 }
 
-/// What was already said of sources that failed, so that it is said once and not for every key and every second.
+/// Warnings that were already given of sources that failed, so that it is said once and not for every key and every second.
 #[derive(Default)]
 pub struct PassedOver(Mutex<BTreeSet<String>>);
 
@@ -25,13 +26,14 @@ impl PassedOver {
     }
 }
 
-impl Auto {
-    pub fn new(sources: Vec<Arc<dyn Source>>, passed_over: Arc<PassedOver>) -> Self {
+impl AutoSource {
+    /// Asks `sources` in this order.
+    pub fn new(sources: Vec<Arc<dyn SecretSource>>, passed_over: Arc<PassedOver>) -> Self {
         Self { sources, passed_over }
     }
 }
 
-impl Source for Auto {
+impl SecretSource for AutoSource {
     fn describe(&self) -> String {
         let all: Vec<String> = self.sources.iter().map(|s| s.describe()).collect();
         match all.as_slice() {
@@ -79,7 +81,7 @@ mod tests {
     /// Stands for a source with a fixed answer.
     struct Says(Result<Option<&'static str>, &'static str>, Freshness);
 
-    impl Source for Says {
+    impl SecretSource for Says {
         fn describe(&self) -> String {
             format!("{:?}", self.0)
         }
@@ -93,9 +95,9 @@ mod tests {
         }
     }
 
-    fn auto(answers: &[Result<Option<&'static str>, &'static str>]) -> Auto {
-        let all = answers.iter().map(|a| Arc::new(Says(*a, Freshness::default())) as Arc<dyn Source>);
-        Auto::new(all.collect(), Arc::default())
+    fn auto(answers: &[Result<Option<&'static str>, &'static str>]) -> AutoSource {
+        let all = answers.iter().map(|a| Arc::new(Says(*a, Freshness::default())) as Arc<dyn SecretSource>);
+        AutoSource::new(all.collect(), Arc::default())
     }
 
     #[test]
@@ -113,9 +115,9 @@ mod tests {
     fn it_is_as_fresh_as_its_shortest_lived_part() {
         let part = |stamp, secs: Option<u64>| {
             let f = Freshness { stamp, lifetime: secs.map(Duration::from_secs) };
-            Arc::new(Says(Ok(None), f)) as Arc<dyn Source>
+            Arc::new(Says(Ok(None), f)) as Arc<dyn SecretSource>
         };
-        let whole = |parts| Auto::new(parts, Arc::default()).freshness();
+        let whole = |parts| AutoSource::new(parts, Arc::default()).freshness();
         let base = whole(vec![part(1, None), part(2, Some(60)), part(0, Some(5))]);
         assert_eq!(base.lifetime, Some(Duration::from_secs(5)));
         assert_ne!(base.stamp, whole(vec![part(1, None), part(3, Some(60)), part(0, Some(5))]).stamp);

@@ -2,21 +2,24 @@
 
 use crate::memory::{Plaintext, SealedEnvironment};
 use crate::name::KeyName;
-use crate::secrets::{Source, SourceError, value};
+use crate::secrets::source::{SecretSource, SourceError};
+use crate::secrets::value;
 use std::sync::Arc;
 
+/// A variable of the process's environment.
 pub struct EnvSource {
     environment: Arc<SealedEnvironment>,
     variable: String,
 }
 
 impl EnvSource {
+    /// The variable as it was taken out of the environment.
     pub fn new(environment: Arc<SealedEnvironment>, variable: impl Into<String>) -> Self {
         Self { environment, variable: variable.into() }
     }
 }
 
-impl Source for EnvSource {
+impl SecretSource for EnvSource {
     fn describe(&self) -> String {
         format!("environment {}", self.variable)
     }

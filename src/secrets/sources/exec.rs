@@ -1,7 +1,8 @@
 //! Keys that a program prints, such as a password manager's command. Which program, the config says.
 
 use crate::memory::Plaintext;
-use crate::secrets::{Freshness, MAX_VALUE, Source, SourceError, value};
+use crate::secrets::source::{Freshness, SecretSource, SourceError};
+use crate::secrets::value::{self, MAX_VALUE};
 use std::io::{self, Read};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{RecvTimeoutError, channel};
@@ -12,6 +13,7 @@ const TIME_LIMIT: Duration = Duration::from_secs(30);
 /// How long its answer is used before it is run again.
 const GOOD_FOR: Duration = Duration::from_secs(300);
 
+/// A program that prints the value.
 pub struct ExecSource {
     words: Vec<String>,
     time_limit: Duration,
@@ -45,7 +47,7 @@ impl ExecSource {
     }
 }
 
-impl Source for ExecSource {
+impl SecretSource for ExecSource {
     /// Without the arguments: they may say more than a table should show.
     fn describe(&self) -> String {
         format!("program {}", self.program())
@@ -54,7 +56,7 @@ impl Source for ExecSource {
     fn load(&self) -> Result<Option<Plaintext>, SourceError> {
         let deadline = Instant::now() + self.time_limit;
         let child = self.start().map_err(|e| self.failed(format_args!("can't be started: {e}")))?;
-        let mut running = Running(child);
+        let mut running = ChildGuard(child);
         let printed = running.printed(deadline);
         let (Some(printed), Some(status)) = (printed, running.ended(deadline)) else {
             return Err(self.failed(format_args!("took longer than {} s", self.time_limit.as_secs_f32())));
@@ -75,9 +77,9 @@ impl Source for ExecSource {
 }
 
 /// A child that is ended, with all that it started, when nobody waits for it any more.
-struct Running(Child);
+struct ChildGuard(Child);
 
-impl Running {
+impl ChildGuard {
     /// All that the child printed, `None` inside for too much; `None` outside when the time is over.
     fn printed(&mut self, deadline: Instant) -> Option<io::Result<Option<Plaintext>>> {
         let stdout = self.0.stdout.take()?;
@@ -107,7 +109,7 @@ impl Running {
     }
 }
 
-impl Drop for Running {
+impl Drop for ChildGuard {
     fn drop(&mut self) {
         // Once it is waited for, its number may belong to another process.
         if let Ok(Some(_)) = self.0.try_wait() {

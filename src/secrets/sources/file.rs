@@ -2,17 +2,20 @@
 
 use crate::disk::shell_quoted;
 use crate::memory::Plaintext;
-use crate::secrets::stores::disk::stamp;
-use crate::secrets::{Freshness, MAX_VALUE, Source, SourceError, value};
+use crate::secrets::source::{Freshness, SecretSource, SourceError};
+use crate::secrets::stores::private_file::stamp;
+use crate::secrets::value::{self, MAX_VALUE};
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
+/// A file that holds the value alone.
 pub struct FileSource {
     path: PathBuf,
 }
 
 impl FileSource {
+    /// The file at `path`, which needn't be there yet.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self { path: path.into() }
     }
@@ -44,7 +47,7 @@ impl FileSource {
     }
 }
 
-impl Source for FileSource {
+impl SecretSource for FileSource {
     fn describe(&self) -> String {
         format!("file {}", self.path.display())
     }

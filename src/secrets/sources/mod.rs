@@ -4,3 +4,4 @@ pub mod auto;
 pub mod env;
 pub mod exec;
 pub mod file;
+pub mod store;

@@ -3,9 +3,11 @@
 //!
 //! The kernel's own keyring is left out: what is put there is gone after a reboot.
 
-use super::disk::{replace_file, stamp, unwritable};
+use super::private_file::{replace_file, stamp, unwritable};
 use crate::memory::Plaintext;
-use crate::secrets::{Freshness, MAX_VALUE, SourceError, Store};
+use crate::secrets::source::{Freshness, SourceError};
+use crate::secrets::store::Store;
+use crate::secrets::value::MAX_VALUE;
 use keyring_core::{CredentialStore, Entry, Error};
 use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
@@ -20,7 +22,7 @@ const LIST_GOOD_FOR: Duration = Duration::from_millis(900);
 /// Other programs may change a value without our notice.
 const VALUE_GOOD_FOR: Duration = Duration::from_secs(60);
 /// After that the connection to the keyring, with its threads, is closed.
-const IDLE: Duration = Duration::from_secs(5);
+const IDLE_CONNECTION: Duration = Duration::from_secs(5);
 
 type Connect = fn() -> Result<Arc<CredentialStore>, Error>;
 
@@ -30,7 +32,7 @@ pub struct Keyring {
     connect: Connect,
     limit: Duration,
     notice: PathBuf,
-    worker: Mutex<Worker>,
+    worker: Mutex<KeyringWorker>,
 }
 
 impl Keyring {
@@ -44,10 +46,10 @@ impl Keyring {
     /// Has `job` done where it may take as long as it likes, and waits for it no longer than the limit.
     fn ask<T: Send + 'static>(
         &self,
-        mut job: impl FnMut(&mut Session) -> Result<T, Error> + Send + 'static,
+        mut job: impl FnMut(&mut KeyringSession) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, SourceError> {
         let (answer, answers) = channel();
-        let job: Job = Box::new(move |session| {
+        let job: KeyringJob = Box::new(move |session| {
             // Once the time is over nobody listens any more.
             let _ = answer.send(session.attempt(&mut job));
         });
@@ -175,21 +177,21 @@ impl Store for Keyring {
     }
 }
 
-type Job = Box<dyn FnOnce(&mut Session) + Send>;
+type KeyringJob = Box<dyn FnOnce(&mut KeyringSession) + Send>;
 
 /// The thread that talks to the keyring.
 #[derive(Default)]
-struct Worker {
+struct KeyringWorker {
     /// `None` once it took too long: then it is given nothing more.
-    jobs: Option<Sender<Job>>,
+    jobs: Option<Sender<KeyringJob>>,
     /// Dies with the thread.
     life: Weak<()>,
 }
 
-impl Worker {
+impl KeyringWorker {
     /// Hands over the job, or back while the last worker still waits for a keyring that doesn't answer: there is
     /// never more than one such thread.
-    fn give(&mut self, connect: Connect, job: Job) -> Result<(), Job> {
+    fn give(&mut self, connect: Connect, job: KeyringJob) -> Result<(), KeyringJob> {
         if self.life.strong_count() == 0 {
             *self = Self::start(connect);
         }
@@ -211,10 +213,10 @@ impl Worker {
     }
 }
 
-fn work(connect: Connect, jobs: &Receiver<Job>) {
-    let mut session = Session { connect, store: None, names: None };
+fn work(connect: Connect, jobs: &Receiver<KeyringJob>) {
+    let mut session = KeyringSession { connect, store: None, names: None };
     loop {
-        let job = match jobs.recv_timeout(IDLE) {
+        let job = match jobs.recv_timeout(IDLE_CONNECTION) {
             Err(RecvTimeoutError::Timeout) => {
                 session.store = None;
                 jobs.recv().ok()
@@ -228,16 +230,16 @@ fn work(connect: Connect, jobs: &Receiver<Job>) {
     }
 }
 
-/// What the worker knows of the keyring.
-struct Session {
+/// The worker's connection to the keyring, and the names that it found there last.
+struct KeyringSession {
     connect: Connect,
     store: Option<Arc<CredentialStore>>,
     names: Option<(Instant, BTreeSet<String>)>,
 }
 
-impl Session {
+impl KeyringSession {
     /// Once more over a new connection, should the keyring have been restarted since the last job.
-    fn attempt<T>(&mut self, job: &mut impl FnMut(&mut Session) -> Result<T, Error>) -> Result<T, Error> {
+    fn attempt<T>(&mut self, job: &mut impl FnMut(&mut KeyringSession) -> Result<T, Error>) -> Result<T, Error> {
         let used = self.store.is_some();
         match job(self) {
             Err(Error::PlatformFailure(_)) if used => {

@@ -1,5 +1,5 @@
 //! Where values can be kept.
 
-pub mod disk;
 pub mod keyring;
 pub mod local_vault;
+pub mod private_file;

@@ -1,5 +1,8 @@
-use super::super::past::SCRUBBED_FOR;
+use super::super::entry::CHECK_EVERY;
+use super::super::past::{MAX_VALUES, SCRUBBED_FOR};
+use super::super::source::{Freshness, SecretSource};
 use super::*;
+use crate::memory::Plaintext;
 use std::sync::atomic::AtomicUsize;
 
 /// A source whose answer the test changes.
@@ -13,7 +16,7 @@ fn fake(answer: Result<Option<&str>, &str>) -> Arc<Fake> {
     Arc::new(Fake { says, asked: AtomicUsize::new(0) }).says(answer)
 }
 
-impl Source for Fake {
+impl SecretSource for Fake {
     fn describe(&self) -> String {
         "the fake".into()
     }

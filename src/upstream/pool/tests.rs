@@ -1,5 +1,6 @@
 //! Against servers on loopback, with the time in the test's hands.
 
+use super::limits::{IDLE, SHARE_FROM};
 use super::*;
 use crate::policy::egress::AddressPolicy;
 use http_body_util::{BodyExt as _, Full};
@@ -9,6 +10,7 @@ use hyper_util::rt::TokioExecutor;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 use tokio::net::TcpListener;
 
 /// How long anything may take before a test says that it hangs.
@@ -88,7 +90,7 @@ fn request() -> Request<Full<Bytes>> {
     Request::get("/").header(HOST, "tool.example").body(Full::default()).unwrap()
 }
 
-async fn exchange(pool: &Arc<Pool<Full<Bytes>>>, origin: &Origin, wish: Wish) {
+async fn exchange(pool: &Arc<Pool<Full<Bytes>>>, origin: &Origin, wish: ProtocolPreference) {
     let (response, mut lease) = pool.send(origin, request(), wish).await.unwrap();
     assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "hello");
     lease.finish();
@@ -96,7 +98,7 @@ async fn exchange(pool: &Arc<Pool<Full<Bytes>>>, origin: &Origin, wish: Wish) {
 
 #[tokio::test]
 async fn what_idles_is_closed_whatever_it_speaks() {
-    for (http2, wish) in [(false, Wish::Http1), (true, Wish::Http2)] {
+    for (http2, wish) in [(false, ProtocolPreference::Http1), (true, ProtocolPreference::Http2)] {
         let (server, pool) = (Server::start(http2).await, here());
         exchange(&pool, &server.origin(), wish).await;
         pool.sweep(Instant::now() + IDLE / 2);
@@ -104,16 +106,16 @@ async fn what_idles_is_closed_whatever_it_speaks() {
         assert_eq!(server.came.load(Ordering::SeqCst), 1, "{wish:?}: it was kept");
         pool.sweep(Instant::now() + IDLE);
         server.has_open(0).await;
-        assert!(pool.lock().is_empty(), "{wish:?}: nothing is left of it");
+        assert!(pool.origins.lock().is_empty(), "{wish:?}: nothing is left of it");
     }
 }
 
 #[tokio::test]
 async fn what_is_under_way_does_not_idle() {
     let (server, pool) = (Server::start(true).await, here());
-    let (_response, lease) = pool.send(&server.origin(), request(), Wish::Http2).await.unwrap();
+    let (_response, lease) = pool.send(&server.origin(), request(), ProtocolPreference::Http2).await.unwrap();
     pool.sweep(Instant::now() + IDLE * 2);
-    exchange(&pool, &server.origin(), Wish::Http2).await;
+    exchange(&pool, &server.origin(), ProtocolPreference::Http2).await;
     assert_eq!(server.came.load(Ordering::SeqCst), 1);
     drop(lease);
 }
@@ -121,12 +123,12 @@ async fn what_is_under_way_does_not_idle() {
 /// Which a connection may have been too long in coming for.
 #[tokio::test]
 async fn a_request_that_is_withdrawn_is_not_sent() {
-    for (http2, wish) in [(false, Wish::Http1), (true, Wish::Http2)] {
+    for (http2, wish) in [(false, ProtocolPreference::Http1), (true, ProtocolPreference::Http2)] {
         let (server, pool) = (Server::start(http2).await, here());
         for kept in [false, true] {
             let mut withdrawn = request();
             withdrawn.extensions_mut().insert(CarriesKey {
-                peer: Peer::Any,
+                peer: AllowedPeer::Any,
                 in_target: false,
                 may_go: Arc::new(|| false),
             });
@@ -143,10 +145,10 @@ async fn in_cleartext_many_at_once_find_their_connections_again() {
     let (server, pool) = (Server::start(false).await, here());
     let mut under_way = Vec::new();
     for _ in 0..SHARE_FROM * 2 {
-        under_way.push(pool.send(&server.origin(), request(), Wish::Any).await.unwrap());
+        under_way.push(pool.send(&server.origin(), request(), ProtocolPreference::Either).await.unwrap());
     }
     for _ in 0..5 {
-        exchange(&pool, &server.origin(), Wish::Any).await;
+        exchange(&pool, &server.origin(), ProtocolPreference::Either).await;
     }
     assert_eq!(server.came.load(Ordering::SeqCst), SHARE_FROM * 2 + 1);
 }
@@ -161,18 +163,18 @@ async fn the_oldest_of_too_many_that_idle_are_closed() {
         Origin::parse(Scheme::Http, &address).unwrap()
     };
     for n in 0..MOST + 10 {
-        exchange(&pool, &origin(n), Wish::Http1).await;
+        exchange(&pool, &origin(n), ProtocolPreference::Http1).await;
     }
     server.has_open(MOST + 10).await;
     pool.sweep(Instant::now());
     server.has_open(MOST).await;
-    let kept = |n| pool.lock().contains_key(&origin(n));
+    let kept = |n| pool.origins.lock().contains_key(&origin(n));
     assert!((0..10).all(|n| !kept(n)) && (10..MOST + 10).all(kept), "the others stay");
 }
 
 #[tokio::test]
 async fn a_connection_that_was_in_use_when_all_was_closed_serves_no_more() {
-    for (http2, wish) in [(false, Wish::Http1), (true, Wish::Http2)] {
+    for (http2, wish) in [(false, ProtocolPreference::Http1), (true, ProtocolPreference::Http2)] {
         let (server, pool) = (Server::start(http2).await, here());
         exchange(&pool, &server.origin(), wish).await;
         let (response, mut lease) = pool.send(&server.origin(), request(), wish).await.unwrap();
@@ -200,7 +202,9 @@ async fn who_waits_for_a_connection_that_fails_does_not_try_it_again() {
     for round in 1..=2 {
         let calls = (0..5).map(|_| {
             let (pool, origin) = (pool.clone(), origin.clone());
-            tokio::spawn(async move { pool.send(&origin, request(), Wish::Http2).await.err().map(|e| e.to_string()) })
+            tokio::spawn(async move {
+                pool.send(&origin, request(), ProtocolPreference::Http2).await.err().map(|e| e.to_string())
+            })
         });
         for call in calls.collect::<Vec<_>>() {
             let error = call.await.unwrap().unwrap();
@@ -229,13 +233,15 @@ async fn a_key_in_the_clear_takes_no_kept_connection_that_leads_beyond_this_mach
     let keyed = || {
         let mut request = request();
         request.extensions_mut().insert(CarriesKey {
-            peer: Peer::Loopback,
+            peer: AllowedPeer::Loopback,
             in_target: false,
             may_go: Arc::new(|| true),
         });
         request
     };
-    for (http2, wish) in [(false, Wish::Http1), (true, Wish::Http2), (false, Wish::Alone)] {
+    for (http2, wish) in
+        [(false, ProtocolPreference::Http1), (true, ProtocolPreference::Http2), (false, ProtocolPreference::Dedicated)]
+    {
         let server = Server::start(http2).await;
         let pool = pool(dialer("0.0.0.0/0"));
         let origin = |ip: IpAddr| {
@@ -248,7 +254,7 @@ async fn a_key_in_the_clear_takes_no_kept_connection_that_leads_beyond_this_mach
         assert!(error.is_of_cleartext(), "{wish:?}: {error}");
         assert_eq!(server.came.load(Ordering::SeqCst), 1, "{wish:?}: no connection was made for it");
         exchange(&pool, &beyond, wish).await;
-        let again = if wish == Wish::Alone { 2 } else { 1 };
+        let again = if wish == ProtocolPreference::Dedicated { 2 } else { 1 };
         assert_eq!(server.came.load(Ordering::SeqCst), again, "{wish:?}: the kept one is there for others");
         for _ in 0..2 {
             let (response, mut lease) = pool.send(&here, keyed(), wish).await.unwrap();

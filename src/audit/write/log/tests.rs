@@ -1,14 +1,18 @@
 //! What was told is in the file: whoever writes, whoever is killed, and whatever becomes of the disk.
 
 use super::*;
+use crate::audit::file_name::file_name;
+use crate::audit::folder::files;
 use crate::audit::public_key::PublicKey;
-use crate::audit::read::folder::files;
 use crate::audit::read::lines::member;
 use crate::audit::read::query::Merge;
-use crate::audit::read::verify::{self, Proofs, Report, Verdict};
+use crate::audit::read::verify::{self, FileVerdict, Proofs, VerifyReport};
+use crate::audit::signature::{HeadSigner, SignatureChecker};
+use crate::audit::write::batch::MAX_QUEUED;
+use crate::audit::write::config::Durability;
 use crate::audit::write::file;
-use crate::audit::write::sign::{self, Signer};
-use crate::audit::write::tidy::Keeping;
+use crate::audit::write::tidy::Retention;
+use crate::audit::write::writer::removal;
 use crate::chain::ChainHead;
 use crate::record::ExchangeInfo;
 use std::collections::HashSet;
@@ -16,10 +20,10 @@ use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::UNIX_EPOCH;
+use std::time::{Duration, UNIX_EPOCH};
 
-fn config(dir: &Path) -> Config {
-    Config {
+fn config(dir: &Path) -> LogConfig {
+    LogConfig {
         dir: dir.join("audit"),
         durability: Durability::Write,
         max_file_bytes: 1 << 20,
@@ -48,7 +52,7 @@ fn substitution(second: u64, exchange: &str) -> Record {
     record
 }
 
-fn verdicts(dir: &Path) -> Vec<Verdict> {
+fn verdicts(dir: &Path) -> Vec<FileVerdict> {
     files(&dir.join("audit")).unwrap().iter().map(|f| verify::verify(f, &Proofs::default())).collect()
 }
 
@@ -56,7 +60,7 @@ fn sound(dir: &Path) -> bool {
     verdicts(dir).iter().all(|v| v.fault.is_none() && v.torn == 0)
 }
 
-fn report(dir: &Path) -> Report {
+fn report(dir: &Path) -> VerifyReport {
     verify::verify_all(&dir.join("audit"), &Proofs::default()).unwrap()
 }
 
@@ -146,7 +150,7 @@ fn without_a_runtime_and_at_its_end_nothing_is_lost() {
 fn a_runtime_may_end_while_the_disk_is_away() {
     for durability in [Durability::Write, Durability::Fsync] {
         let dir = tempfile::tempdir().unwrap();
-        let config = Config { durability, ..config(dir.path()) };
+        let config = LogConfig { durability, ..config(dir.path()) };
         let log = Log::open(config.clone(), at(0)).unwrap();
         std::fs::remove_dir_all(&config.dir).unwrap();
         let runtime = runtime();
@@ -166,7 +170,7 @@ fn a_runtime_may_end_while_the_disk_is_away() {
 fn many_runtimes_write_one_chain() {
     for durability in [Durability::Write, Durability::Fsync] {
         let dir = tempfile::tempdir().unwrap();
-        let log = Log::open(Config { durability, ..config(dir.path()) }, at(0)).unwrap();
+        let log = Log::open(LogConfig { durability, ..config(dir.path()) }, at(0)).unwrap();
         std::thread::scope(|scope| {
             for thread in 0..4 {
                 let log = log.clone();
@@ -198,7 +202,7 @@ async fn some(log: Log, thread: usize, task: usize) {
 #[tokio::test]
 async fn exchanges_are_left_out_where_the_config_says_so() {
     let dir = tempfile::tempdir().unwrap();
-    let log = Log::open(Config { exchanges: false, ..config(dir.path()) }, at(0)).unwrap();
+    let log = Log::open(LogConfig { exchanges: false, ..config(dir.path()) }, at(0)).unwrap();
     log.append(&Record::new(at(1), Event::Exchange, "x"));
     log.append(&Record::new(at(1), Event::Refusal, "y"));
     log.flush().await.unwrap();
@@ -218,7 +222,7 @@ fn a_folder_open_to_others_is_refused_with_the_way_out() {
 #[tokio::test]
 async fn a_full_file_is_followed_by_another_that_names_its_head() {
     let dir = tempfile::tempdir().unwrap();
-    let log = Log::open(Config { max_file_bytes: 2000, ..config(dir.path()) }, at(0)).unwrap();
+    let log = Log::open(LogConfig { max_file_bytes: 2000, ..config(dir.path()) }, at(0)).unwrap();
     for i in 0..40 {
         log.commit([substitution(i, &i.to_string())]).await.unwrap();
     }
@@ -291,20 +295,20 @@ async fn what_the_queue_could_not_hold_is_counted() {
     assert!(log.flush().await.is_err());
     crate::audit::write::file::make_dir(&config.dir).unwrap();
     log.flush().await.unwrap();
-    let held = QUEUE / each;
+    let held = MAX_QUEUED / each;
     assert_eq!(values(dir.path(), "exchange").len(), held);
     assert_eq!(values(dir.path(), "count"), [(total - held).to_string()]);
     assert!(sound(dir.path()));
 }
 
-fn signer() -> Signer {
-    Signer::from_seed(&[7; 32]).unwrap()
+fn signer() -> HeadSigner {
+    HeadSigner::from_seed(&[7; 32]).unwrap()
 }
 
 /// Files too small to be compressed, signed, whose process has ended.
 async fn signed(dir: &Path) -> Vec<PathBuf> {
-    let care = Care { signer: Some(signer()), keeping: Keeping::default() };
-    let log = Log::open_with(Config { max_file_bytes: 60_000, ..config(dir) }, care, at(0)).unwrap();
+    let upkeep = LogUpkeep { signer: Some(signer()), retention: Retention::default() };
+    let log = Log::open_with(LogConfig { max_file_bytes: 60_000, ..config(dir) }, upkeep, at(0)).unwrap();
     let mut paths = Vec::new();
     for i in 0..600 {
         log.commit([substitution(i, &i.to_string())]).await.unwrap();
@@ -315,8 +319,8 @@ async fn signed(dir: &Path) -> Vec<PathBuf> {
     paths
 }
 
-fn checked(dir: &Path, anchors: &[ChainHead]) -> Report {
-    let checker = sign::Checker::new(&[PublicKey { key: signer().public(), since: None }]);
+fn checked(dir: &Path, anchors: &[ChainHead]) -> VerifyReport {
+    let checker = SignatureChecker::new(&[PublicKey { key: signer().public(), since: None }]);
     verify::verify_all(&dir.join("audit"), &Proofs { anchors: anchors.to_vec(), checker }).unwrap()
 }
 
@@ -369,17 +373,17 @@ async fn signatures_and_anchors_find_what_the_chain_alone_can_not() {
 #[tokio::test]
 async fn a_file_that_is_gone_is_missed_unless_its_removal_is_recorded() {
     let dir = tempfile::tempdir().unwrap();
-    let log = Log::open(Config { max_file_bytes: 1000, ..config(dir.path()) }, at(0)).unwrap();
+    let log = Log::open(LogConfig { max_file_bytes: 1000, ..config(dir.path()) }, at(0)).unwrap();
     let mut paths = Vec::new();
     for i in 0..9 {
         log.commit([substitution(i, "x")]).await.unwrap();
         paths.extend(log.path());
     }
     paths.dedup();
-    let gone = PreviousFile { file: file::file_name(&paths[1]), head: "0".repeat(64) };
+    let gone = PreviousFile { file: file_name(&paths[1]), head: "0".repeat(64) };
     std::fs::remove_file(&paths[1]).unwrap();
     let missing = report(dir.path()).missing;
-    assert_eq!(missing, [(gone.file.clone(), file::file_name(&paths[2]))]);
+    assert_eq!(missing, [(gone.file.clone(), file_name(&paths[2]))]);
     log.commit([removal(at(9), gone)]).await.unwrap();
     assert!(report(dir.path()).is_sound());
 }

@@ -10,7 +10,7 @@ use crate::proxy::refusal::Refusal;
 use crate::proxy::wire::headers;
 use crate::proxy::{Ruleset, Shared};
 use crate::rewrite::head::{self, HeadHits};
-use crate::upstream::pool::Wish;
+use crate::upstream::protocol::ProtocolPreference;
 use http::header::EXPECT;
 use http::request::Parts;
 use http::uri::PathAndQuery;
@@ -33,7 +33,7 @@ pub(crate) struct Judged<'c> {
 pub(crate) struct Transfer {
     /// It asks for a WebSocket.
     pub handshake: Option<Handshake>,
-    pub protocol: Wish,
+    pub protocol: ProtocolPreference,
     pub has_body: bool,
     /// Its body has no length.
     pub chunked: bool,
@@ -73,7 +73,7 @@ impl Transfer {
     fn of(head: &mut Parts, body: &Incoming) -> Result<Self, Refusal> {
         let has_body = !body.is_end_stream();
         let handshake = Handshake::asked(head, has_body)?;
-        let protocol = if handshake.is_some() { Wish::Alone } else { protocol(head) };
+        let protocol = if handshake.is_some() { ProtocolPreference::Dedicated } else { protocol(head) };
         let chunked = headers::request(&mut head.headers);
         let expects_continue = head.version == Version::HTTP_11 && has_body && expects_continue(&head.headers);
         head.headers.remove(headers::LOCUM_TOOL);
@@ -126,11 +126,11 @@ fn decide(
     ruleset.rules.decide(question, mentions)
 }
 
-fn protocol(head: &Parts) -> Wish {
+fn protocol(head: &Parts) -> ProtocolPreference {
     match head.version {
-        Version::HTTP_2 if headers::grpc(&head.headers).is_some() => Wish::Http2,
-        Version::HTTP_2 => Wish::Any,
-        _ => Wish::Http1,
+        Version::HTTP_2 if headers::grpc(&head.headers).is_some() => ProtocolPreference::Http2,
+        Version::HTTP_2 => ProtocolPreference::Either,
+        _ => ProtocolPreference::Http1,
     }
 }
 

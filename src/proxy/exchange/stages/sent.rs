@@ -19,7 +19,7 @@ use crate::proxy::wire::headers;
 use crate::rewrite::BodyKey;
 use crate::secrets::Keys;
 use crate::upstream::UpstreamError;
-use crate::upstream::dial::Peer;
+use crate::upstream::dial::AllowedPeer;
 use crate::upstream::head_injection::CarriesKey;
 use crate::upstream::pool::Lease;
 use http::header::EXPECT;
@@ -112,7 +112,7 @@ impl Sent<'_> {
 fn carries_key(permit: &Permit, authorization: &Arc<Authorization>, progress: &Arc<BodyProgress>) -> CarriesKey {
     let (authorization, progress) = (authorization.clone(), progress.clone());
     CarriesKey {
-        peer: if permit.on_loopback_only() { Peer::Loopback } else { Peer::Any },
+        peer: if permit.on_loopback_only() { AllowedPeer::Loopback } else { AllowedPeer::Any },
         in_target: permit.uses().iter().any(|u| u.place.in_target()),
         may_go: Arc::new(move || authorization.head_holds().inspect_err(|fault| progress.set_fault(fault)).is_ok()),
     }

@@ -12,7 +12,8 @@
 //! 78  entries as JSON, under AES-256-GCM with all of the above as associated data
 //! ```
 
-use super::kdf::{Kdf, Master, Salt};
+use super::error::{MAX_FILE, VaultError};
+use super::kdf::{Kdf, MasterKey, Salt};
 use crate::memory::{Plaintext, wipe_stack};
 use aes_gcm::aead::inout::InOutBuf;
 use aes_gcm::{AeadInOut, Aes256Gcm, KeyInit};
@@ -27,37 +28,12 @@ const VERSION: u8 = 1;
 const DIGESTED: usize = 70;
 const HEADER: usize = 78;
 const TAG: usize = 16;
-/// The largest vault: some ten thousand keys.
-pub(crate) const MAX_FILE: usize = 4 * 1024 * 1024;
 
-/// Why a vault's bytes can't be read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum VaultError {
-    #[error("is no vault")]
-    NoVault,
-    #[error("was written by a newer locum")]
-    Newer,
-    #[error("is cut short")]
-    Truncated,
-    #[error("was altered or damaged")]
-    Altered,
-    #[error("asks for a weaker protection of the password than any locum writes; somebody changed it")]
-    Weakened,
-    #[error("asks for more time or memory to open it than any locum writes; somebody changed it")]
-    Overdone,
-    #[error("does not open with this password")]
-    WrongKey,
-    #[error("is full: it holds {} MiB at most", MAX_FILE / 1024 / 1024)]
-    Full,
-    #[error("can't be written: the system gives no random numbers")]
-    Random,
-}
-
-/// What a vault holds, in the clear.
-pub(crate) type Entries = BTreeMap<String, Plaintext>;
+/// The entries of a vault by name, in the clear.
+pub(crate) type VaultEntries = BTreeMap<String, Plaintext>;
 
 /// A vault's bytes, their header read and found sound.
-pub(crate) struct Locked<'a> {
+pub(crate) struct LockedVault<'a> {
     pub kdf: Kdf,
     pub salt: Salt,
     header: &'a [u8; HEADER],
@@ -67,7 +43,11 @@ pub(crate) struct Locked<'a> {
     tag: [u8; TAG],
 }
 
-impl<'a> Locked<'a> {
+impl<'a> LockedVault<'a> {
+    /// Reads the header of a vault's bytes.
+    ///
+    /// # Errors
+    /// When it is none, cut short, altered, of a later version or weakened.
     pub fn parse(file: &'a [u8]) -> Result<Self, VaultError> {
         let magic = file.get(..MAGIC.len()).unwrap_or(file);
         if magic.is_empty() || !MAGIC.starts_with(magic) {
@@ -78,7 +58,7 @@ impl<'a> Locked<'a> {
             return Err(VaultError::Newer);
         }
         let (header, rest) = file.split_first_chunk::<HEADER>().ok_or(VaultError::Truncated)?;
-        let mut fields = Fields(header);
+        let mut fields = HeaderFields(header);
         fields.take::<9>();
         let (kdf, salt, nonce, check) = (fields.take(), fields.take(), fields.take(), fields.take());
         let (len, digest) = (fields.take(), fields.take());
@@ -97,8 +77,12 @@ impl<'a> Locked<'a> {
         Ok(Self { kdf, salt, header, nonce, check, text, tag: *tag })
     }
 
-    pub fn unlock(&self, master: &Master) -> Result<Entries, VaultError> {
-        let keys = Keys::expand(master);
+    /// Deciphers the entries.
+    ///
+    /// # Errors
+    /// When the key is another, or the entries were altered.
+    pub fn unlock(&self, master: &MasterKey) -> Result<VaultEntries, VaultError> {
+        let keys = VaultKeys::expand(master);
         if constant_time::verify_slices_are_equal(&keys.check, &self.check).is_err() {
             return Err(VaultError::WrongKey);
         }
@@ -110,8 +94,8 @@ impl<'a> Locked<'a> {
 }
 
 /// The bytes of a vault that holds `entries`.
-pub(crate) fn write(entries: &Entries, kdf: Kdf, salt: &Salt, master: &Master) -> Result<Vec<u8>, VaultError> {
-    let keys = Keys::expand(master);
+pub(crate) fn write(entries: &VaultEntries, kdf: Kdf, salt: &Salt, master: &MasterKey) -> Result<Vec<u8>, VaultError> {
+    let keys = VaultKeys::expand(master);
     let json = write_entries(entries);
     let len = u32::try_from(json.len() + TAG).map_err(|_| VaultError::Full)?;
     if HEADER + json.len() + TAG > MAX_FILE {
@@ -132,9 +116,9 @@ pub(crate) fn write(entries: &Entries, kdf: Kdf, salt: &Salt, master: &Master) -
 }
 
 /// Fixed fields, one after the other.
-struct Fields<'a>(&'a [u8]);
+struct HeaderFields<'a>(&'a [u8]);
 
-impl Fields<'_> {
+impl HeaderFields<'_> {
     /// Zeros past the end, which the header's fixed length excludes.
     fn take<const N: usize>(&mut self) -> [u8; N] {
         match self.0.split_first_chunk::<N>() {
@@ -154,13 +138,13 @@ fn digest_of(header: &[u8]) -> [u8; 8] {
 }
 
 /// The two keys that a master key stands for, so that the check gives nothing away about the other.
-struct Keys {
+struct VaultKeys {
     entries: Zeroizing<[u8; 32]>,
     check: [u8; 16],
 }
 
-impl Keys {
-    fn expand(master: &Master) -> Self {
+impl VaultKeys {
+    fn expand(master: &MasterKey) -> Self {
         let key = hmac::Key::new(hmac::HMAC_SHA256, &**master);
         let mut keys = Self { entries: Zeroizing::default(), check: [0; 16] };
         keys.entries.copy_from_slice(hmac::sign(&key, b"locum vault: entries").as_ref());
@@ -178,7 +162,7 @@ impl Keys {
     }
 
     #[inline(never)]
-    fn decrypt(&self, locked: &Locked, to: &mut [u8]) -> Result<(), VaultError> {
+    fn decrypt(&self, locked: &LockedVault, to: &mut [u8]) -> Result<(), VaultError> {
         let buffer = InOutBuf::new(locked.text, to).map_err(|_| VaultError::Altered)?;
         let cipher = Aes256Gcm::new((&*self.entries).into());
         let nonce = (&locked.nonce).into();
@@ -189,7 +173,7 @@ impl Keys {
 }
 
 /// Written by hand, into one buffer of the right size: a growing one would leave copies behind.
-fn write_entries(entries: &Entries) -> Zeroizing<Vec<u8>> {
+fn write_entries(entries: &VaultEntries) -> Zeroizing<Vec<u8>> {
     let coded_len = |v: &Plaintext| v.expose().len().div_ceil(3) * 4;
     // A name's escapes take six bytes for one at most.
     let room: usize = entries.iter().map(|(name, value)| 6 * name.len() + coded_len(value) + 6).sum();
@@ -211,7 +195,7 @@ fn write_entries(entries: &Entries) -> Zeroizing<Vec<u8>> {
     json
 }
 
-fn read_entries(json: &[u8]) -> Result<Entries, VaultError> {
+fn read_entries(json: &[u8]) -> Result<VaultEntries, VaultError> {
     // Base64 needs no unescaping, so the values are borrowed from `json` and never copied in the clear.
     let coded: BTreeMap<String, &str> = serde_json::from_slice(json).map_err(|_| VaultError::Altered)?;
     let decode = |(name, value): (String, &str)| {
@@ -230,15 +214,15 @@ mod tests {
 
     const SALT: Salt = [3; 16];
 
-    fn master(byte: u8) -> Master {
+    fn master(byte: u8) -> MasterKey {
         Zeroizing::new([byte; 32])
     }
 
-    fn entries(pairs: &[(&str, &[u8])]) -> Entries {
+    fn entries(pairs: &[(&str, &[u8])]) -> VaultEntries {
         pairs.iter().map(|(n, v)| (n.to_string(), Plaintext::new(v.to_vec()))).collect()
     }
 
-    fn plain(entries: &Entries) -> Vec<(String, Vec<u8>)> {
+    fn plain(entries: &VaultEntries) -> Vec<(String, Vec<u8>)> {
         entries.iter().map(|(n, v)| (n.clone(), v.expose().to_vec())).collect()
     }
 
@@ -247,8 +231,8 @@ mod tests {
         write(&e, Kdf::Machine, &SALT, &master(1)).unwrap()
     }
 
-    fn read(file: &[u8], key: u8) -> Result<Entries, VaultError> {
-        Locked::parse(file)?.unlock(&master(key))
+    fn read(file: &[u8], key: u8) -> Result<VaultEntries, VaultError> {
+        LockedVault::parse(file)?.unlock(&master(key))
     }
 
     /// Written by another program (Python's cryptography and argon2-cffi) after the description above: they open for
@@ -258,7 +242,7 @@ mod tests {
         let argon2id: &[u8] = include_bytes!("../../../../tests/data/vault-v1-argon2id");
         let pbkdf2: &[u8] = include_bytes!("../../../../tests/data/vault-v1-pbkdf2");
         for (file, kdf) in [(argon2id, Kdf::ARGON2ID), (pbkdf2, Kdf::PBKDF2)] {
-            let locked = Locked::parse(file).unwrap();
+            let locked = LockedVault::parse(file).unwrap();
             assert_eq!(locked.kdf, kdf);
             let master = kdf.derive("correct horse battery staple ü".as_bytes(), &locked.salt).unwrap();
             let expected = [

@@ -1,27 +1,34 @@
 //! From a master password to a key: which functions a vault may use, and how weak is too weak.
 
-use super::format::VaultError;
+use super::error::VaultError;
 use crate::memory::wipe_stack;
 use argon2::{Algorithm, Argon2, Params, Version};
 use aws_lc_rs::pbkdf2;
 use std::num::NonZeroU32;
 use zeroize::Zeroizing;
 
+/// The salt of one vault, random and public.
 pub(crate) type Salt = [u8; 16];
-pub(crate) type Master = Zeroizing<[u8; 32]>;
+/// The key that a vault's other keys are derived from.
+pub(crate) type MasterKey = Zeroizing<[u8; 32]>;
 
-/// How the master key comes from what opens the vault.
+/// The key derivation function from what opens the vault to its master key, with its parameters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kdf {
     /// No stretching: what opens it is 32 random bytes already.
     Machine,
-    /// PBKDF2-HMAC-SHA256.
+    /// PBKDF2-HMAC-SHA256 (RFC 8018, section 5.2).
     Pbkdf2 {
+        /// How often the hash is taken.
         iterations: u32,
     },
+    /// Argon2id, version 1.3 (RFC 9106).
     Argon2id {
+        /// Memory in KiB.
         memory_kib: u32,
+        /// Passes over that memory.
         passes: u32,
+        /// Lanes that could be computed at once.
         lanes: u32,
     },
 }
@@ -36,9 +43,12 @@ const MOST_LANES: u32 = 64;
 const MOST_ITERATIONS: u32 = 1_000_000_000;
 
 impl Kdf {
+    /// OWASP's setting of Argon2id.
     pub const ARGON2ID: Kdf = Kdf::Argon2id { memory_kib: 19_456, passes: 2, lanes: 1 };
+    /// OWASP's setting of PBKDF2, where only FIPS functions may be used.
     pub const PBKDF2: Kdf = Kdf::Pbkdf2 { iterations: PBKDF2_FLOOR };
 
+    /// The function and its parameters, as a header has them.
     pub(crate) fn encode(self) -> [u8; 13] {
         let (id, numbers) = match self {
             Kdf::Machine => (0, [0; 3]),
@@ -86,8 +96,8 @@ impl Kdf {
     }
 
     /// Takes a good part of a second for passwords: that is its purpose.
-    pub(crate) fn derive(self, secret: &[u8], salt: &Salt) -> Result<Master, VaultError> {
-        let mut master = Master::default();
+    pub(crate) fn derive(self, secret: &[u8], salt: &Salt) -> Result<MasterKey, VaultError> {
+        let mut master = MasterKey::default();
         match self {
             Kdf::Machine => {
                 let key = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, secret);

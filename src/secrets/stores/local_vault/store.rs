@@ -1,12 +1,15 @@
 //! A vault in the file system: opened, read again when it changed, and replaced whole under a lock. Its bytes are
 //! `format`'s work.
 
-use super::format::{self, Entries, Locked, MAX_FILE, VaultError};
-use super::kdf::{Kdf, Master, Salt};
+use super::error::{MAX_FILE, VaultError};
+use super::format::{self, LockedVault, VaultEntries};
+use super::kdf::{Kdf, MasterKey, Salt};
 use crate::disk;
 use crate::memory::{Plaintext, Sealed};
-use crate::secrets::stores::disk::{make_folder, read_private, replace_file, stamp, unwritable};
-use crate::secrets::{Freshness, MAX_VALUE, Source, SourceError, Store};
+use crate::secrets::source::{Freshness, SecretSource, SourceError};
+use crate::secrets::store::Store;
+use crate::secrets::stores::private_file::{make_folder, read_private, replace_file, stamp, unwritable};
+use crate::secrets::value::MAX_VALUE;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,13 +18,14 @@ use zeroize::Zeroizing;
 /// A password is hard to guess from this length on.
 pub const MIN_PASSWORD: usize = 8;
 
-/// What opens a vault.
-pub enum Lock {
+/// The secret that opens a vault.
+pub enum VaultLock {
     /// The master password, asked for once and held sealed. Its vault is made by `init` alone.
-    Password(Arc<dyn Source>),
+    Password(Arc<dyn SecretSource>),
     /// A random key in a file beside the store, mixed with what names this machine. Whoever can read this user's files
     /// on this machine can open it: weaker than a keyring or a password. It is made when it is first written.
     Machine {
+        /// Holds 32 random bytes.
         key_file: PathBuf,
         /// Files that name the machine; the first that exists counts.
         ids: Vec<PathBuf>,
@@ -31,32 +35,35 @@ pub enum Lock {
 /// One encrypted file of named secrets, safe to copy and safe to share among processes.
 pub struct Vault {
     path: PathBuf,
-    lock: Lock,
-    known: Mutex<Known>,
+    lock: VaultLock,
+    known: Mutex<UnlockCache>,
 }
 
-/// What opened the file last, so that nobody is asked and nothing is stretched twice.
+/// The secret and the master key that opened the file last, so that nobody is asked and nothing is stretched twice.
 #[derive(Default)]
-struct Known {
+struct UnlockCache {
     secret: Option<Sealed>,
     master: Option<(Kdf, Salt, Sealed)>,
 }
 
 impl Vault {
-    pub fn new(path: impl Into<PathBuf>, lock: Lock) -> Self {
+    /// The vault at `path`, which needn't be there yet.
+    pub fn new(path: impl Into<PathBuf>, lock: VaultLock) -> Self {
         Self { path: path.into(), lock, known: Mutex::default() }
     }
 
     /// The machine-bound store in the folder `state`.
     pub fn machine(state: &Path) -> Self {
         let ids = ["/etc/machine-id", "/var/lib/dbus/machine-id"].map(PathBuf::from).into();
-        Self::new(state.join("machine.store"), Lock::Machine { key_file: state.join("machine.key"), ids })
+        Self::new(state.join("machine.store"), VaultLock::Machine { key_file: state.join("machine.key"), ids })
     }
 
+    /// The file.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
+    /// Whether the file is there.
     pub fn exists(&self) -> bool {
         self.path.exists()
     }
@@ -68,11 +75,11 @@ impl Vault {
             return Err(self.wrong("exists already", "change its password with 'locum vault passwd'"));
         }
         let mut known = self.known();
-        *known = Known::default();
+        *known = UnlockCache::default();
         let secret = self.ask()?;
         self.refuse_short(&secret)?;
         known.secret = Some(Sealed::seal(secret));
-        self.make(&mut known, kdf, &Entries::new())
+        self.make(&mut known, kdf, &VaultEntries::new())
     }
 
     /// Puts all entries under a new password, with new salt.
@@ -91,7 +98,7 @@ impl Vault {
     }
 
     /// A new file, for the secret that is known or that the source gives.
-    fn make(&self, known: &mut Known, kdf: Kdf, entries: &Entries) -> Result<(), SourceError> {
+    fn make(&self, known: &mut UnlockCache, kdf: Kdf, entries: &VaultEntries) -> Result<(), SourceError> {
         let mut salt = Salt::default();
         getrandom::fill(&mut salt).map_err(|e| self.wrong(format_args!("can't be made: {e}"), "try again"))?;
         let master = self.master(known, kdf, &salt)?;
@@ -99,16 +106,20 @@ impl Vault {
     }
 
     /// All entries; `None` where there is no file.
-    fn read(&self, known: &mut Known) -> Result<Option<Entries>, SourceError> {
+    fn read(&self, known: &mut UnlockCache) -> Result<Option<VaultEntries>, SourceError> {
         let Some(file) = self.bytes()? else { return Ok(None) };
         self.unlock(known, file.expose()).map(|(entries, _)| Some(entries))
     }
 
     /// The entries, and what the file has to be written with.
-    fn unlock<'a>(&self, known: &mut Known, file: &'a [u8]) -> Result<(Entries, Locked<'a>), SourceError> {
-        let locked = Locked::parse(file).map_err(|e| self.broken(e))?;
+    fn unlock<'a>(
+        &self,
+        known: &mut UnlockCache,
+        file: &'a [u8],
+    ) -> Result<(VaultEntries, LockedVault<'a>), SourceError> {
+        let locked = LockedVault::parse(file).map_err(|e| self.broken(e))?;
         // Else a changed file could have the password taken without any stretching.
-        if (locked.kdf == Kdf::Machine) != matches!(self.lock, Lock::Machine { .. }) {
+        if (locked.kdf == Kdf::Machine) != matches!(self.lock, VaultLock::Machine { .. }) {
             return Err(self.broken(VaultError::Weakened));
         }
         let master = self.master(known, locked.kdf, &locked.salt)?;
@@ -116,23 +127,23 @@ impl Vault {
             Ok(entries) => Ok((entries, locked)),
             Err(e) => {
                 // Another password may be given next time.
-                *known = Known::default();
+                *known = UnlockCache::default();
                 Err(self.broken(e))
             }
         }
     }
 
     /// Reads, changes and writes as one step; `None` from `change` means that there is nothing to write.
-    fn change<T>(&self, change: impl FnOnce(&mut Entries) -> Option<T>) -> Result<Option<T>, SourceError> {
+    fn change<T>(&self, change: impl FnOnce(&mut VaultEntries) -> Option<T>) -> Result<Option<T>, SourceError> {
         // Asks for the password, should it have to, while others may still write.
         self.read(&mut self.known())?;
         let _writing = self.write_lock()?;
         let mut known = self.known();
         let Some(file) = self.bytes()? else {
-            if matches!(self.lock, Lock::Password(_)) {
+            if matches!(self.lock, VaultLock::Password(_)) {
                 return Err(self.none());
             }
-            let mut entries = Entries::new();
+            let mut entries = VaultEntries::new();
             let Some(changed) = change(&mut entries) else { return Ok(None) };
             return self.make(&mut known, Kdf::Machine, &entries).map(|()| Some(changed));
         };
@@ -143,7 +154,7 @@ impl Vault {
         self.replace(&new).map(|()| Some(changed))
     }
 
-    fn master(&self, known: &mut Known, kdf: Kdf, salt: &Salt) -> Result<Master, SourceError> {
+    fn master(&self, known: &mut UnlockCache, kdf: Kdf, salt: &Salt) -> Result<MasterKey, SourceError> {
         if let Some((k, s, sealed)) = &known.master
             && (*k, s) == (kdf, salt)
             && let Ok(opened) = sealed.open()
@@ -163,14 +174,14 @@ impl Vault {
 
     fn ask(&self) -> Result<Plaintext, SourceError> {
         match &self.lock {
-            Lock::Password(source) => {
+            VaultLock::Password(source) => {
                 let locked = || {
                     let next = "set LOCUM_MASTER_PASSWORD, or [vault] password_file, or run where it can be asked for";
                     self.wrong("is locked: no master password was given", next)
                 };
                 source.load()?.ok_or_else(locked)
             }
-            Lock::Machine { key_file, ids } => self.machine_secret(key_file, ids),
+            VaultLock::Machine { key_file, ids } => self.machine_secret(key_file, ids),
         }
     }
 
@@ -243,7 +254,7 @@ impl Vault {
         turn().map_err(|e| unwritable(&path, &e))
     }
 
-    fn known(&self) -> MutexGuard<'_, Known> {
+    fn known(&self) -> MutexGuard<'_, UnlockCache> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -258,8 +269,8 @@ impl Vault {
     fn broken(&self, e: VaultError) -> SourceError {
         let next = match (e, &self.lock) {
             (VaultError::Newer, _) => "use the locum that wrote it, or a later one; if there is none, restore a backup",
-            (VaultError::WrongKey, Lock::Password(_)) => "try again with the right master password",
-            (VaultError::WrongKey, Lock::Machine { .. }) => {
+            (VaultError::WrongKey, VaultLock::Password(_)) => "try again with the right master password",
+            (VaultError::WrongKey, VaultLock::Machine { .. }) => {
                 return self.wrong("was made on another machine or with another key", "store the keys again here");
             }
             (VaultError::Full, _) => "remove keys that are no longer used",
@@ -274,8 +285,8 @@ impl Vault {
 impl Store for Vault {
     fn describe(&self) -> String {
         match self.lock {
-            Lock::Password(_) => format!("vault {}", self.path.display()),
-            Lock::Machine { .. } => format!("machine-bound store {}", self.path.display()),
+            VaultLock::Password(_) => format!("vault {}", self.path.display()),
+            VaultLock::Machine { .. } => format!("machine-bound store {}", self.path.display()),
         }
     }
 

@@ -4,8 +4,8 @@ use super::*;
 use crate::memory::SealedEnvironment;
 use crate::secrets::EnvSource;
 
-fn password(text: &str) -> Lock {
-    Lock::Password(Arc::new(EnvSource::new(Arc::new(SealedEnvironment::from([("P", text)])), "P")))
+fn password(text: &str) -> VaultLock {
+    VaultLock::Password(Arc::new(EnvSource::new(Arc::new(SealedEnvironment::from([("P", text)])), "P")))
 }
 
 fn vault(dir: &Path, with: &str) -> Vault {
@@ -14,7 +14,7 @@ fn vault(dir: &Path, with: &str) -> Vault {
 
 fn machine(dir: &Path) -> Vault {
     let id = dir.join("id");
-    let lock = Lock::Machine { key_file: dir.join("state/machine.key"), ids: vec![dir.join("none"), id] };
+    let lock = VaultLock::Machine { key_file: dir.join("state/machine.key"), ids: vec![dir.join("none"), id] };
     Vault::new(dir.join("state/machine.store"), lock)
 }
 

@@ -2,7 +2,7 @@
 
 use crate::disk::{self, Rights};
 use crate::memory::Plaintext;
-use crate::secrets::SourceError;
+use crate::secrets::source::SourceError;
 use std::fs::{self, File};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, ErrorKind, Read};
@@ -64,6 +64,7 @@ pub(crate) fn make_folder(path: &Path) -> io::Result<()> {
     how.recursive(true).create(disk::folder(path))
 }
 
+/// The error of a file that can't be written.
 pub(crate) fn unwritable(path: &Path, e: &io::Error) -> SourceError {
     let next = match e.kind() {
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded => "make room on the disk; what was there before is whole",

@@ -1,8 +1,8 @@
 //! Signed heads: who rewrites a whole file, chain and all, still lacks the key. Where the key is kept is others' business.
 
-use crate::audit::public_key::PublicKey;
-use crate::audit::read::folder::begun;
-use crate::audit::read::lines::Stamp;
+use super::file_name::begun;
+use super::public_key::PublicKey;
+use super::stamp::Stamp;
 use crate::chain::ChainHead;
 use crate::record::PreviousFile;
 use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
@@ -14,23 +14,25 @@ use std::fmt;
 pub const EVERY: u64 = 200;
 
 /// Signs heads of the audit.
-pub struct Signer {
+pub struct HeadSigner {
     pair: Ed25519KeyPair,
     public: [u8; 32],
 }
 
+/// A seed that is none of Ed25519's (RFC 8032, section 5.1.5).
 #[derive(Debug, thiserror::Error)]
 #[error("the audit's signing key is no Ed25519 seed (32 bytes)")]
-pub struct NoSeed;
+pub struct InvalidSeed;
 
-impl Signer {
+impl HeadSigner {
     /// The key pair of a seed: 32 random bytes, which are all that has to be kept.
-    pub fn from_seed(seed: &[u8]) -> Result<Self, NoSeed> {
-        let pair = Ed25519KeyPair::from_seed_unchecked(seed).map_err(|_| NoSeed)?;
-        let public = pair.public_key().as_ref().try_into().map_err(|_| NoSeed)?;
+    pub fn from_seed(seed: &[u8]) -> Result<Self, InvalidSeed> {
+        let pair = Ed25519KeyPair::from_seed_unchecked(seed).map_err(|_| InvalidSeed)?;
+        let public = pair.public_key().as_ref().try_into().map_err(|_| InvalidSeed)?;
         Ok(Self { pair, public })
     }
 
+    /// The public key.
     pub fn public(&self) -> [u8; 32] {
         self.public
     }
@@ -41,7 +43,7 @@ impl Signer {
     }
 }
 
-impl fmt::Debug for Signer {
+impl fmt::Debug for HeadSigner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Signer")
     }
@@ -49,13 +51,13 @@ impl fmt::Debug for Signer {
 
 /// Checks signatures of heads.
 #[derive(Debug, Clone)]
-pub struct Checker {
+pub struct SignatureChecker {
     keys: Vec<UnparsedPublicKey<[u8; 32]>>,
     /// Files from before the first key can't be signed.
     since: Option<Stamp>,
 }
 
-impl Checker {
+impl SignatureChecker {
     /// Any of `keys` may have signed; `None` where there is none.
     pub fn new(keys: &[PublicKey]) -> Option<Self> {
         let since = keys.iter().map(|known| known.since).min()?;
@@ -63,6 +65,7 @@ impl Checker {
         Some(Self { keys, since })
     }
 
+    /// Whether `signature`, in base64, is one of the keys' for this head of the file.
     pub fn is_signed(&self, file: &str, head: &ChainHead, signature: &str) -> bool {
         let Ok(bytes) = STANDARD.decode(signature) else { return false };
         let message = message(file, head.as_str());
@@ -86,17 +89,18 @@ mod tests {
 
     #[test]
     fn a_signature_is_for_one_file_and_head() {
-        let signer = Signer::from_seed(&[7; 32]).unwrap();
+        let signer = HeadSigner::from_seed(&[7; 32]).unwrap();
         let at = PreviousFile { file: "a.jsonl".into(), head: ChainHead::ZERO.to_string() };
         let signature = signer.sign(&at);
-        let checker = |signer: &Signer| Checker::new(&[PublicKey { key: signer.public(), since: None }]).unwrap();
-        let other = checker(&Signer::from_seed(&[8; 32]).unwrap());
+        let checker =
+            |signer: &HeadSigner| SignatureChecker::new(&[PublicKey { key: signer.public(), since: None }]).unwrap();
+        let other = checker(&HeadSigner::from_seed(&[8; 32]).unwrap());
         let checker = checker(&signer);
         assert!(checker.is_signed("a.jsonl", &ChainHead::ZERO, &signature));
         assert!(!checker.is_signed("b.jsonl", &ChainHead::ZERO, &signature));
         assert!(!checker.is_signed("a.jsonl", &"1".repeat(64).parse().unwrap(), &signature));
         assert!(!checker.is_signed("a.jsonl", &ChainHead::ZERO, "nonsense"));
         assert!(!other.is_signed("a.jsonl", &ChainHead::ZERO, &signature));
-        assert!(Signer::from_seed(&[7; 31]).is_err() && Checker::new(&[]).is_none());
+        assert!(HeadSigner::from_seed(&[7; 31]).is_err() && SignatureChecker::new(&[]).is_none());
     }
 }

@@ -1,9 +1,9 @@
 //! The audit's folder: which files are its own, and how each is opened, compressed or not. Reads no records.
 
-use super::lines::Stamp;
-use crate::audit::AuditError;
-use crate::audit::write::file::{self, Ending};
-use crate::audit::write::tidy;
+use super::error::AuditError;
+use super::file_end::{self, FileEnd};
+use super::file_name::{self, COMPRESSED, begun, stem};
+use super::stamp::Stamp;
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -16,12 +16,13 @@ use std::time::SystemTime;
 pub struct AuditFile {
     /// `20261121T192653.123456Z-4711.jsonl`, or `….jsonl.zst`: when it was begun, and by which process.
     pub name: String,
+    /// The place that it was listed at.
     pub path: PathBuf,
 }
 
 impl AuditFile {
     fn new(path: PathBuf) -> Option<Self> {
-        let file = AuditFile { name: file::file_name(&path), path };
+        let file = AuditFile { name: file_name::file_name(&path), path };
         let (time, pid) = file.stem().split_once('-')?;
         let ours = file.name != file.stem()
             && time.len() == 23
@@ -37,27 +38,36 @@ impl AuditFile {
         stem(&self.name)
     }
 
+    /// Whether it was compressed when it was listed.
     pub fn is_compressed(&self) -> bool {
-        self.name.ends_with(file::COMPRESSED)
+        self.name.ends_with(COMPRESSED)
     }
 
     /// The name it was begun with.
     pub fn plain_name(&self) -> &str {
-        self.name.strip_suffix(file::COMPRESSED).unwrap_or(&self.name)
+        self.name.strip_suffix(COMPRESSED).unwrap_or(&self.name)
     }
 
-    pub fn open(&self) -> Result<Input, AuditError> {
+    /// Opens it to be read from its first record on.
+    ///
+    /// # Errors
+    /// When it is gone or can't be read.
+    pub fn open(&self) -> Result<AuditInput, AuditError> {
         self.open_counted(&Arc::default())
     }
 
-    pub fn open_counted(&self, read: &Arc<AtomicU64>) -> Result<Input, AuditError> {
+    /// The same, with the bytes of it that are read added to `read`.
+    ///
+    /// # Errors
+    /// When it is gone or can't be read.
+    pub fn open_counted(&self, read: &Arc<AtomicU64>) -> Result<AuditInput, AuditError> {
         let (file, compressed) = self.on_disk(|path| File::open(path))?;
-        let file = Counted { file, read: read.clone() };
+        let file = CountedFile { file, read: read.clone() };
         if !compressed {
-            return Ok(Input::Plain(file));
+            return Ok(AuditInput::Plain(file));
         }
         let decoder = zstd::Decoder::new(file).map_err(AuditError::io("read", &self.path))?;
-        Ok(Input::Zstd(Box::new(decoder)))
+        Ok(AuditInput::Zstd(Box::new(decoder)))
     }
 
     /// When it was last written to, and its length.
@@ -70,7 +80,7 @@ impl AuditFile {
     fn on_disk<T>(&self, ask: impl Fn(&Path) -> io::Result<T>) -> Result<(T, bool), AuditError> {
         let said = match ask(&self.path) {
             Err(e) if e.kind() == io::ErrorKind::NotFound && !self.is_compressed() => {
-                let name = format!("{}{}", self.name, file::COMPRESSED);
+                let name = format!("{}{}", self.name, COMPRESSED);
                 ask(&self.path.with_file_name(name)).map(|said| (said, true))
             }
             said => said.map(|said| (said, self.is_compressed())),
@@ -82,19 +92,6 @@ impl AuditFile {
     pub fn begun(&self) -> Option<Stamp> {
         begun(&self.name)
     }
-}
-
-/// When a file of this name was begun, written as its records write it.
-pub fn begun(name: &str) -> Option<Stamp> {
-    let n = name.as_bytes().get(..23)?;
-    let parts = [&n[..4], b"-", &n[4..6], b"-", &n[6..11], b":", &n[11..13], b":", &n[13..]];
-    parts.concat().try_into().ok()
-}
-
-/// A name without what tells how it is written.
-pub fn stem(name: &str) -> &str {
-    let plain = name.strip_suffix(file::COMPRESSED).unwrap_or(name);
-    plain.strip_suffix(file::EXTENSION).unwrap_or(name)
 }
 
 /// The audit's files in `dir`, oldest first. A folder that isn't there has none.
@@ -116,13 +113,13 @@ pub fn files(dir: &Path) -> Result<Vec<AuditFile>, AuditError> {
 }
 
 /// How the newest file that no process writes to any more ends.
-pub fn last_ending(dir: &Path) -> Option<(String, Ending)> {
+pub fn last_ending(dir: &Path) -> Option<(String, FileEnd)> {
     for file in files(dir).ok()?.into_iter().rev() {
         let Ok(mut open) = File::open(&file.path) else { continue };
         let ending = match file.is_compressed() {
-            true => tidy::compressed_ending(&mut open).ok().flatten(),
-            false if file::is_live(&open) => None,
-            false => file::ending(&mut open).ok(),
+            true => file_end::compressed_ending(&mut open).ok().flatten(),
+            false if file_end::is_live(&open) => None,
+            false => file_end::ending(&mut open).ok(),
         };
         if let Some(ending) = ending {
             return Some((file.plain_name().to_owned(), ending));
@@ -132,12 +129,12 @@ pub fn last_ending(dir: &Path) -> Option<(String, Ending)> {
 }
 
 /// A file that tells how much was read of it.
-pub struct Counted {
+pub struct CountedFile {
     file: File,
     read: Arc<AtomicU64>,
 }
 
-impl Read for Counted {
+impl Read for CountedFile {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         let n = self.file.read(out)?;
         self.read.fetch_add(n as u64, Ordering::Relaxed);
@@ -146,20 +143,22 @@ impl Read for Counted {
 }
 
 /// An open file of the audit, compressed or not.
-pub enum Input {
-    Plain(Counted),
-    Zstd(Box<zstd::Decoder<'static, BufReader<Counted>>>),
+pub enum AuditInput {
+    /// Records as they were written.
+    Plain(CountedFile),
+    /// Records compressed by Zstandard (RFC 8878).
+    Zstd(Box<zstd::Decoder<'static, BufReader<CountedFile>>>),
 }
 
-impl Input {
+impl AuditInput {
     /// Whether a process may still write to it.
     pub fn is_live(&self) -> bool {
-        matches!(self, Input::Plain(open) if file::is_live(&open.file))
+        matches!(self, AuditInput::Plain(open) if file_end::is_live(&open.file))
     }
 
     /// The same, standing before its last `n` records or fewer; tells how many there are.
     pub fn at_last(self, n: usize) -> io::Result<(Self, usize)> {
-        let Input::Plain(mut open) = self else { return Ok((self, n)) };
+        let AuditInput::Plain(mut open) = self else { return Ok((self, n)) };
         let file = &mut open.file;
         let len = file.seek(SeekFrom::End(0))?;
         let mut reach = if n == 0 { 0 } else { 64 * 1024 };
@@ -177,18 +176,18 @@ impl Input {
             if from == 0 || starts.len() >= n {
                 let start = starts.get(starts.len().saturating_sub(n)).copied().unwrap_or(torn);
                 file.seek(SeekFrom::Start(from + start as u64))?;
-                return Ok((Input::Plain(open), starts.len().min(n)));
+                return Ok((AuditInput::Plain(open), starts.len().min(n)));
             }
             reach *= 4;
         }
     }
 }
 
-impl Read for Input {
+impl Read for AuditInput {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         match self {
-            Input::Plain(file) => file.read(out),
-            Input::Zstd(decoder) => decoder.read(out),
+            AuditInput::Plain(file) => file.read(out),
+            AuditInput::Zstd(decoder) => decoder.read(out),
         }
     }
 }

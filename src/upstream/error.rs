@@ -1,0 +1,85 @@
+//! Why an upstream gave no response, and errors in words with all their causes.
+
+use super::dial::DialError;
+use crate::name::Origin;
+use std::error::Error as StdError;
+
+/// Any error of a body.
+pub type BoxError = Box<dyn StdError + Send + Sync>;
+
+/// An error of the upstream side: why there was no response, and whose fault that is.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum UpstreamError {
+    /// No connection came about.
+    #[error(transparent)]
+    Dial(#[from] DialError),
+    /// The TLS handshake failed, or the certificate is not the host's.
+    #[error("{origin}: {why}")]
+    Tls {
+        /// Who was asked.
+        origin: Origin,
+        /// What is wrong, for whoever has to mend it.
+        why: String,
+    },
+    /// The TLS handshake took too long.
+    #[error("{origin} did not finish the TLS handshake within {seconds} s")]
+    TlsTimeout {
+        /// Who was asked.
+        origin: Origin,
+        /// The limit.
+        seconds: u64,
+    },
+    /// The connection broke, or what came over it was not HTTP.
+    #[error("{origin}: {why}")]
+    Exchange {
+        /// Who was asked.
+        origin: Origin,
+        /// The HTTP library's reason, with its causes.
+        why: String,
+    },
+    /// No response began in time.
+    #[error("{origin} did not begin to answer within {seconds} s")]
+    Silent {
+        /// Who was asked.
+        origin: Origin,
+        /// The limit.
+        seconds: u64,
+    },
+    /// What the request was to carry may not go any more.
+    #[error("the request was withdrawn before it was sent to {origin}")]
+    Withdrawn {
+        /// Who would have been asked.
+        origin: Origin,
+    },
+}
+
+impl UpstreamError {
+    /// Whether it is for its address that the host was not asked.
+    pub fn is_of_address(&self) -> bool {
+        matches!(self, Self::Dial(error) if error.is_of_address())
+    }
+
+    /// Whether it was not asked because a key would have gone to it unencrypted.
+    pub fn is_of_cleartext(&self) -> bool {
+        matches!(self, Self::Dial(error) if error.is_of_cleartext())
+    }
+}
+
+/// An error with its causes: hyper's own text leaves them out.
+pub fn chain(error: &dyn StdError) -> String {
+    let mut out = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let mut text = cause.to_string();
+        if text.contains("close_notify") {
+            // rustls explains itself to programmers here
+            text = "the connection was cut".into();
+        }
+        if !out.contains(&text) {
+            out.push_str(": ");
+            out.push_str(&text);
+        }
+        next = cause.source();
+    }
+    out
+}
