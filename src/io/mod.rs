@@ -1,5 +1,5 @@
 //! Streams around streams: what one adds to reading, while writing only passes through.
 
 pub(crate) mod delegate;
-pub mod read_ahead;
-pub mod read_gate;
+pub(crate) mod read_ahead;
+pub(crate) mod read_gate;

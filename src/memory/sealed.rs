@@ -43,11 +43,13 @@ enum SealedPlace {
     },
 }
 
-/// Why a sealed secret can't be opened any more.
+/// A sealed secret that can't be opened any more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum UnsealError {
+    /// Everything was wiped since it was sealed.
     #[error("it was wiped from memory")]
     Wiped,
+    /// Its bytes or their tag were changed.
     #[error("its memory was damaged")]
     Damaged,
 }
@@ -72,11 +74,15 @@ pub fn wipe_on_panic() {
 }
 
 impl Sealed {
+    /// Seals a secret, and wipes the bytes that it came in.
     pub fn seal(secret: Plaintext) -> Self {
         STORE.seal(secret)
     }
 
     /// A copy in the clear, which wipes itself.
+    ///
+    /// # Errors
+    /// It was wiped or damaged.
     pub fn open(&self) -> Result<Plaintext, UnsealError> {
         // Allocated before the lock, so that nothing under it can panic.
         let mut bytes = Zeroizing::new(vec![0; self.len]);
@@ -94,10 +100,12 @@ impl Sealed {
         Ok(Plaintext::from(bytes))
     }
 
+    /// Its length in bytes.
     pub fn len(&self) -> usize {
         self.len
     }
 
+    /// Whether it has no bytes.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }

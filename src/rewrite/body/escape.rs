@@ -6,7 +6,7 @@ use bytes::Bytes;
 use memchr::memmem;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC};
 
-/// Why a key's value can't be written where a placeholder stood.
+/// A key's value that can't be written where its placeholder stood.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the value of key '{key}' can't go into {place}: {why}")]
 pub struct UnwritableValue {
@@ -47,7 +47,7 @@ pub enum UnwritableReason {
     Moved,
 }
 
-/// How a value is written.
+/// The escaping that a place asks for, so that a value can't break out of it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum EscapeStyle<'a> {
     /// As it is.

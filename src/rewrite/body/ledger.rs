@@ -23,15 +23,23 @@ pub struct BodyKey {
     pub max_uses: u32,
 }
 
-/// Why a body can't go on.
+/// A fault by which a body can't go on.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BodyFault {
     /// `max_uses` of the binding is spent.
     #[error("the body uses key '{key}' more than {max} times")]
-    TooManyUses { key: KeyName, max: u32 },
+    TooManyUses {
+        /// The key.
+        key: KeyName,
+        /// The uses that were left to this body.
+        max: u32,
+    },
     /// No source has the value, or it was wiped.
     #[error("the value of key '{key}' can't be had")]
-    Unavailable { key: KeyName },
+    Unavailable {
+        /// The key.
+        key: KeyName,
+    },
     /// The value would break out of its place.
     #[error(transparent)]
     Unwritable(#[from] UnwritableValue),
@@ -40,13 +48,18 @@ pub enum BodyFault {
     CompressedMessage,
     /// It is held as a whole, so there is a bound to it, in bytes.
     #[error("a gRPC message of {length} bytes is longer than the {max} that can be searched for placeholders")]
-    LongMessage { length: u64, max: usize },
+    LongMessage {
+        /// The length that its prefix tells, in bytes.
+        length: u64,
+        /// The longest that is searched, in bytes.
+        max: usize,
+    },
     /// A content coding can't be opened or closed.
     #[error(transparent)]
     Coding(#[from] crate::rewrite::coding::CodingError),
 }
 
-/// What each key of a body may still do, and what it has done.
+/// The uses of keys in one body: how many there were, and how many are left.
 #[derive(Debug)]
 pub(crate) struct UsageLedger {
     keys: Vec<BodyKey>,
