@@ -81,14 +81,14 @@ impl AgentMeter {
     /// The limit that it is at.
     pub fn enter(self: &Arc<Self>, limits: AgentLimits, now: Instant) -> Result<ConcurrencyPermit, Throttled> {
         let before = self.under_way.fetch_add(1, Ordering::Relaxed);
-        let turn = ConcurrencyPermit(self.clone());
+        let permit = ConcurrencyPermit(self.clone());
         if limits.concurrent.is_some_and(|most| before >= most) {
             return Err(Throttled::Concurrent);
         }
         if let Some((count, per)) = limits.rate {
             self.draw(f64::from(count), per.as_secs_f64(), now).map_err(Throttled::Rate)?;
         }
-        Ok(turn)
+        Ok(permit)
     }
 
     /// A token bucket: `count` tokens at most, filled up anew in `per` seconds.

@@ -257,7 +257,7 @@ fn replace_in_target<'v>(
     Ok(())
 }
 
-/// `old` with the spans of `hits` replaced, each value dressed for its place.
+/// `old` with the spans of `hits` replaced, each value escaped for its place.
 fn splice<'v>(
     old: &[u8],
     spelling: Spelling,

@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn values_are_dressed_for_their_spot() {
+    fn values_are_escaped_for_their_place() {
         let write = |escape: EscapeStyle, value: &str| escape.write(value.as_bytes()).map(|b| b.to_vec());
         assert_eq!(write(EscapeStyle::Plain, "a\"\n"), Ok(b"a\"\n".to_vec()));
         assert_eq!(write(EscapeStyle::Json, "a\""), Ok(b"a\\\"".to_vec()));

@@ -121,7 +121,7 @@ impl UsageLedger {
         }
     }
 
-    /// Whether the placeholder at this spot has to wait, since its key is to be asked for again.
+    /// Whether the placeholder at this location has to wait, since its key is to be asked for again.
     pub fn must_wait(&mut self, hit: &PlaceholderHit, location: &Location) -> bool {
         let index = self.keys.iter().position(|k| Some(&k.key) == hit.key.as_ref());
         let key = index.filter(|i| self.doubted.get(*i) == Some(&true)).and_then(|i| self.keys.get(i));
@@ -135,7 +135,7 @@ impl UsageLedger {
         self.kept += 1;
     }
 
-    /// What to write for a placeholder at this spot; `None` is to leave it.
+    /// What to write for a placeholder at this location; `None` is to leave it.
     pub fn settle(&mut self, hit: &PlaceholderHit, location: &Location) -> Result<Option<Bytes>, BodyFault> {
         let index = self.keys.iter().position(|k| Some(&k.key) == hit.key.as_ref());
         let Some((key, spent)) = index.and_then(|i| Some((self.keys.get(i)?, self.spent.get_mut(i)?))) else {
@@ -168,7 +168,7 @@ impl UsageLedger {
     }
 }
 
-/// The narrowest of a key's places that covers the spot.
+/// The narrowest of a key's places that covers the location.
 fn allowed<'k>(key: &'k BodyKey, location: &Location) -> Option<&'k Place> {
     let narrow = |place: &&Place| match place {
         Place::BodyPointer(pointer) => location.whole && location.pointer == Some(pointer),
