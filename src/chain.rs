@@ -27,9 +27,10 @@ const HEX: [[u8; 2]; 256] = {
 pub struct ChainHead([u8; 64]);
 
 impl ChainHead {
-    /// What the first line of a file follows.
+    /// The head that the first line of a file follows.
     pub const ZERO: ChainHead = ChainHead([b'0'; 64]);
 
+    /// The digits.
     pub fn as_str(&self) -> &str {
         // Made of hexadecimal digits only.
         std::str::from_utf8(&self.0).unwrap_or_default()
@@ -76,6 +77,7 @@ impl fmt::Debug for ChainHead {
     }
 }
 
+/// A text that is no head.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("a head is 64 lower-case hexadecimal digits")]
 pub struct ChainHeadError;
@@ -110,7 +112,7 @@ pub fn link(previous: &ChainHead, seq: u64, members: &[u8], out: &mut Vec<u8>) -
     head
 }
 
-/// The parts of a line, without its line feed, that the chain is about; `None` where it isn't made like one.
+/// Reads a line, without its line feed, into the parts that the chain is about; `None` where it isn't made like one.
 pub fn parts(line: &[u8]) -> Option<ChainLine<'_>> {
     let (hashed, tail) = line.split_at_checked(line.len().checked_sub(TAIL)?)?;
     let head = ChainHead::from_bytes(tail.strip_prefix(HASH)?.strip_suffix(END)?)?;
@@ -120,27 +122,44 @@ pub fn parts(line: &[u8]) -> Option<ChainLine<'_>> {
     Some(ChainLine { seq, members: &rest[comma + 1..], hashed, head })
 }
 
+/// A line that is made like one of the chain; whether it is in its place, [`ChainVerifier::line`] says.
 #[derive(Debug, Clone, Copy)]
 pub struct ChainLine<'a> {
+    /// Its number, from 0 in each file.
     pub seq: u64,
     /// From `"timestamp":` on, without the hash.
     pub members: &'a [u8],
     /// All that the hash covers.
     hashed: &'a [u8],
+    /// The hash that the line tells of itself.
     pub head: ChainHead,
 }
 
-/// What is wrong, at the first line where it shows.
+/// Damage to the chain, at the first line where it shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ChainFault {
+    /// It isn't made like a line of the chain.
     #[error("it is no record of the audit")]
     NoRecord,
+    /// Its bytes, or those before it, are others than were hashed.
     #[error("it was edited, or the line before it was and hashed anew")]
     Edited,
+    /// Numbers are missing.
     #[error("records {from} to {to} are missing before it")]
-    Removed { from: u64, to: u64 },
+    Removed {
+        /// The first number that is missing.
+        from: u64,
+        /// The last one.
+        to: u64,
+    },
+    /// Its number has been before.
     #[error("record {seq} stands where {expected} belongs: moved, repeated or inserted")]
-    Moved { seq: u64, expected: u64 },
+    Moved {
+        /// The number that the line has.
+        seq: u64,
+        /// The number that comes next.
+        expected: u64,
+    },
 }
 
 /// A check of one file's lines, in their order.
@@ -156,11 +175,15 @@ impl ChainVerifier {
         self.head
     }
 
+    /// How many lines were good.
     pub fn lines(&self) -> u64 {
         self.lines
     }
 
     /// Takes the next line, without its line feed.
+    ///
+    /// # Errors
+    /// The damage that shows here; the line is not counted then.
     pub fn line<'a>(&mut self, line: &'a [u8]) -> Result<ChainLine<'a>, ChainFault> {
         let parts = parts(line).ok_or(ChainFault::NoRecord)?;
         let expected = self.lines;

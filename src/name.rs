@@ -8,7 +8,7 @@ use std::sync::Arc;
 /// The longest name of a key or agent, in bytes.
 pub const MAX_NAME: usize = 64;
 
-/// Why a name was not accepted; the text says what would be.
+/// A name that was not accepted; the text says what would be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct NameError(String);
@@ -18,6 +18,7 @@ pub struct NameError(String);
 pub struct KeyName(Arc<str>);
 
 impl KeyName {
+    /// The name, without the signs of a placeholder.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -65,6 +66,7 @@ impl AgentName {
         Self("local".into())
     }
 
+    /// The name.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -107,11 +109,14 @@ fn propose(s: &str) -> String {
 /// A host as it is compared, dialled and verified: a lower-case A-label name without a trailing dot, or an address.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Host {
+    /// A name of DNS.
     Dns(Arc<str>),
+    /// An address; never an IPv4 address mapped into IPv6.
     Ip(IpAddr),
 }
 
 impl Host {
+    /// Whether it says that it is this machine (RFC 6761, section 6.3). What a name resolves to may be another.
     pub fn is_loopback_name(&self) -> bool {
         match self {
             Host::Dns(n) => &**n == "localhost" || n.ends_with(".localhost"),
@@ -162,13 +167,17 @@ impl fmt::Display for Host {
     }
 }
 
+/// The scheme of an origin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Scheme {
+    /// Unencrypted HTTP.
     Http,
+    /// HTTP over TLS.
     Https,
 }
 
 impl Scheme {
+    /// The scheme as it stands in a URL.
     pub fn as_str(self) -> &'static str {
         match self {
             Scheme::Http => "http",
@@ -176,6 +185,7 @@ impl Scheme {
         }
     }
 
+    /// The port that a URL doesn't have to name (RFC 9110, section 4.2).
     pub fn default_port(self) -> u16 {
         match self {
             Scheme::Http => 80,
@@ -184,11 +194,14 @@ impl Scheme {
     }
 }
 
-/// Who is asked: the unit of bindings, pools and verification (RFC 6454).
+/// An origin (RFC 6454): the unit of bindings, pools and verification.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Origin {
+    /// Its scheme.
     pub scheme: Scheme,
+    /// Its host.
     pub host: Host,
+    /// Its port, never 0.
     pub port: u16,
 }
 

@@ -9,12 +9,15 @@ use std::str::FromStr;
 pub enum Place {
     /// Any header but those in [`is_guarded`].
     Header,
+    /// The value of a header of this name.
     HeaderNamed(HeaderName),
     /// Inside the base64 of `Authorization: Basic` (RFC 7617).
     Basic,
     /// The value of any query parameter.
     Query,
+    /// The value of the query parameter of this name, decoded.
     QueryNamed(String),
+    /// The path of the target.
     Path,
     /// A whole JSON string value, form value or multipart field.
     Body,
@@ -94,16 +97,18 @@ impl Place {
         }
     }
 
+    /// Whether the place is in the request's target, which ends up in logs.
     pub fn in_target(&self) -> bool {
         matches!(self, Place::Query | Place::QueryNamed(_) | Place::Path)
     }
 
+    /// Whether the place is in a body.
     pub fn in_body(&self) -> bool {
         matches!(self, Place::Body | Place::BodyPointer(_) | Place::BodyField(_) | Place::BodyAny)
     }
 }
 
-/// Why a text is no place.
+/// A text that is no place.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct PlaceError(String);

@@ -3,18 +3,26 @@
 use crate::record::{Event, KeyRef, Record};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// What a record says that matters here.
+/// The part of a record that matters here.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Fact<'a> {
     /// Seconds since 1970.
     pub second: u64,
+    /// What happened.
     pub event: Option<Event>,
+    /// The key, without the signs of a placeholder.
     pub key: Option<&'a str>,
+    /// The id of the exchange; empty where there is none.
     pub exchange: &'a str,
+    /// The agent's name; empty where there is none.
     pub agent: &'a str,
+    /// The host's name; empty where there is none.
     pub host: &'a str,
+    /// The status of the answer.
     pub status: Option<u64>,
+    /// Whether it went well, where that is known.
     pub success: Option<bool>,
+    /// Bytes of the response's body.
     pub bytes_in: u64,
     /// How often, for what is counted.
     pub count: u64,

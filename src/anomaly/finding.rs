@@ -2,14 +2,19 @@
 
 use std::fmt;
 
+/// The weight of a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
+    /// Worth knowing.
     Low,
+    /// Worth a look.
     Medium,
+    /// Worth acting on.
     High,
 }
 
 impl Severity {
+    /// The word in records and webhooks.
     pub const fn as_str(self) -> &'static str {
         match self {
             Severity::Low => "low",
@@ -19,6 +24,7 @@ impl Severity {
     }
 }
 
+/// The kind of an anomaly, which is the rule that found it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum AnomalyKind {
     /// A key is used more often than it should be.
@@ -42,6 +48,7 @@ pub enum AnomalyKind {
 }
 
 impl AnomalyKind {
+    /// The word in records and webhooks.
     pub const fn as_str(self) -> &'static str {
         match self {
             AnomalyKind::Rate => "rate",
@@ -56,6 +63,7 @@ impl AnomalyKind {
         }
     }
 
+    /// How much it weighs to have seen so much where the limit is so much.
     pub(super) fn severity(self, seen: u64, limit: u64) -> Severity {
         let far_beyond = seen >= limit.saturating_mul(5);
         match self {
@@ -73,13 +81,19 @@ impl AnomalyKind {
 /// Something unusual, told once until it has been calm.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
+    /// The rule that found it.
     pub kind: AnomalyKind,
+    /// Its weight.
     pub severity: Severity,
+    /// The key, where one is meant.
     pub key: Option<String>,
+    /// The agent.
     pub agent: String,
+    /// The host.
     pub host: String,
     /// How much, where that says something.
     pub seen: u64,
+    /// The limit that was passed, in the same unit.
     pub limit: u64,
 }
 

@@ -1,4 +1,4 @@
-//! What is unusual in a stream of records: a fold, live or over old ones, with the records' own times for a clock. Warns nobody.
+//! Anomaly detection over the stream of records: a fold, live or over old ones, with the records' own times for a clock. Warns nobody.
 
 mod config;
 mod fact;

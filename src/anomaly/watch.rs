@@ -61,6 +61,7 @@ struct AgentState {
 }
 
 impl AnomalyDetector {
+    /// Has seen nothing yet.
     pub fn new(config: AnomalyLimits) -> Self {
         AnomalyDetector { config, keys: HashMap::default(), agents: HashMap::default() }
     }

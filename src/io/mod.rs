@@ -2,5 +2,5 @@
 
 pub mod body_buffer;
 pub(crate) mod delegate;
-pub mod read_ahead;
-pub mod read_gate;
+pub(crate) mod read_ahead;
+pub(crate) mod read_gate;

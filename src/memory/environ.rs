@@ -17,11 +17,13 @@ use std::ffi::CStr;
 #[derive(Debug, Default)]
 pub struct SealedEnvironment(BTreeMap<String, Sealed>);
 
-/// Why the environment was left as it was.
+/// A reason why the environment was left as it was.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EnvironmentError {
+    /// Another thread might be reading it.
     #[error("keys can't be taken out of the environment once there are {0} threads")]
     Threads(usize),
+    /// The system doesn't say how many threads there are.
     #[error("keys can't be taken out of the environment: the number of threads is unknown ({0})")]
     Unknown(String),
 }

@@ -3,7 +3,7 @@
 
 use std::process::Command;
 
-/// What `harden` changed and what it could not.
+/// The outcome of [`harden`].
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Hardened {
     /// One phrase for each protection that this system would not give.
@@ -34,6 +34,7 @@ pub fn harden() -> Hardened {
     hardened
 }
 
+/// Nothing is hardened on this system.
 #[cfg(not(unix))]
 pub fn harden() -> Hardened {
     Hardened { missing: vec!["other processes of this user can read the memory (no hardening here)"], core_limit: None }

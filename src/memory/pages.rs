@@ -7,9 +7,10 @@ use std::ptr::NonNull;
 
 /// Four pages of the usual size: RLIMIT_MEMLOCK, which counts them, may be as low as 64 KiB.
 pub(super) const LEN: usize = 16 * 1024;
+/// Bytes at the beginning of the pages that are kept for one value of their owner.
 pub(super) const HEAD: usize = 4096;
 
-/// How far secrets at rest are out of reach, best first.
+/// The protection of secrets at rest, best first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Protection {
     /// In memory that even root can't read through /proc or a core dump (`memfd_secret`).
@@ -35,6 +36,7 @@ impl fmt::Display for Protection {
 /// Zeroed pages that live as long as the process.
 pub(super) struct Pages {
     start: NonNull<u8>,
+    /// How well they are hidden.
     pub(super) protection: Protection,
 }
 
@@ -68,6 +70,7 @@ impl Pages {
         unsafe { std::slice::from_raw_parts(self.start.as_ptr().add(HEAD), LEN - HEAD) }
     }
 
+    /// The same, to write.
     pub(super) fn rest_mut(&mut self) -> &mut [u8] {
         // SAFETY: as above, and `&mut self` is the only borrow.
         unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr().add(HEAD), LEN - HEAD) }

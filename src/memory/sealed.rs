@@ -27,7 +27,7 @@ static STORE: LazyLock<SealedStore> = LazyLock::new(|| SealedStore::new(Protecti
 
 /// A secret at rest. It can be opened as often as needed until everything is wiped; dropping it wipes it alone.
 pub struct Sealed {
-    keep: &'static SealedStore,
+    store: &'static SealedStore,
     epoch: u64,
     len: usize,
     place: SealedPlace,
@@ -43,11 +43,13 @@ enum SealedPlace {
     },
 }
 
-/// Why a sealed secret can't be opened any more.
+/// A sealed secret that can't be opened any more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum UnsealError {
+    /// Everything was wiped since it was sealed.
     #[error("it was wiped from memory")]
     Wiped,
+    /// Its bytes or their tag were changed.
     #[error("its memory was damaged")]
     Damaged,
 }
@@ -72,32 +74,38 @@ pub fn wipe_on_panic() {
 }
 
 impl Sealed {
+    /// Seals a secret, and wipes the bytes that it came in.
     pub fn seal(secret: Plaintext) -> Self {
         STORE.seal(secret)
     }
 
     /// A copy in the clear, which wipes itself.
+    ///
+    /// # Errors
+    /// It was wiped or damaged.
     pub fn open(&self) -> Result<Plaintext, UnsealError> {
         // Allocated before the lock, so that nothing under it can panic.
         let mut bytes = Zeroizing::new(vec![0; self.len]);
-        let room = self.keep.read();
-        if room.epoch != self.epoch {
+        let state = self.store.read();
+        if state.epoch != self.epoch {
             return Err(UnsealError::Wiped);
         }
         match &self.place {
-            SealedPlace::Slots(first) => room.copy_out(*first, &mut bytes)?,
+            SealedPlace::Slots(first) => state.copy_out(*first, &mut bytes)?,
             SealedPlace::Encrypted { nonce, tag, text } => {
-                room.decrypt(*nonce, tag, text, &mut bytes)?;
+                state.decrypt(*nonce, tag, text, &mut bytes)?;
                 wipe_stack();
             }
         }
         Ok(Plaintext::from(bytes))
     }
 
+    /// Its length in bytes.
     pub fn len(&self) -> usize {
         self.len
     }
 
+    /// Whether it has no bytes.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
@@ -106,7 +114,7 @@ impl Sealed {
 impl Drop for Sealed {
     fn drop(&mut self) {
         if let SealedPlace::Slots(first) = self.place {
-            self.keep.write().free(first, self.len);
+            self.store.write().free(first, self.len);
         }
     }
 }
@@ -132,38 +140,38 @@ struct SealedState {
 
 impl SealedStore {
     fn new(best: Protection) -> Self {
-        let mut room = SealedState { pages: Pages::map(best), epoch: 0, next_nonce: 0, used: 0 };
-        room.renew_cipher();
+        let mut state = SealedState { pages: Pages::map(best), epoch: 0, next_nonce: 0, used: 0 };
+        state.renew_cipher();
         wipe_stack();
-        Self(RwLock::new(room))
+        Self(RwLock::new(state))
     }
 
     fn seal(&'static self, secret: Plaintext) -> Sealed {
         let len = secret.expose().len();
-        let mut room = self.write();
-        if let Some(first) = room.copy_in(secret.expose()) {
-            return Sealed { keep: self, epoch: room.epoch, len, place: SealedPlace::Slots(first) };
+        let mut state = self.write();
+        if let Some(first) = state.copy_in(secret.expose()) {
+            return Sealed { store: self, epoch: state.epoch, len, place: SealedPlace::Slots(first) };
         }
-        drop(room);
+        drop(state);
         let mut text: Box<[u8]> = vec![0; len].into();
-        let mut room = self.write();
-        let nonce = room.next_nonce;
-        room.next_nonce += 1;
+        let mut state = self.write();
+        let nonce = state.next_nonce;
+        state.next_nonce += 1;
         // without a tag it never opens: whoever wants it is told that it is damaged
-        let tag = room.encrypt(nonce, secret.expose(), &mut text).unwrap_or_default();
+        let tag = state.encrypt(nonce, secret.expose(), &mut text).unwrap_or_default();
         wipe_stack();
-        Sealed { keep: self, epoch: room.epoch, len, place: SealedPlace::Encrypted { nonce, tag, text } }
+        Sealed { store: self, epoch: state.epoch, len, place: SealedPlace::Encrypted { nonce, tag, text } }
     }
 
     fn wipe(&self) {
-        let mut room = self.write();
-        room.epoch += 1;
-        wipe(room.pages.rest_mut());
-        room.renew_cipher();
+        let mut state = self.write();
+        state.epoch += 1;
+        wipe(state.pages.rest_mut());
+        state.renew_cipher();
         wipe_stack();
     }
 
-    /// A panic elsewhere can't leave the room half changed, so a poisoned lock is taken as it is.
+    /// A panic elsewhere can't leave the state half changed, so a poisoned lock is taken as it is.
     fn read(&self) -> RwLockReadGuard<'_, SealedState> {
         self.0.read().unwrap_or_else(PoisonError::into_inner)
     }
@@ -213,7 +221,7 @@ impl SealedState {
     }
 
     fn cipher(&self) -> &Aes256Gcm {
-        // SAFETY: written by `renew_cipher` before the room is shared, and changed under `&mut self` only.
+        // SAFETY: written by `renew_cipher` before the state is shared, and changed under `&mut self` only.
         unsafe { self.pages.head().cast().as_ref() }
     }
 

@@ -14,6 +14,7 @@ pub fn give_back() {
     }
 }
 
+/// Nothing is given back on this system.
 #[cfg(not(target_os = "linux"))]
 pub fn give_back() {}
 

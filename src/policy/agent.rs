@@ -1,4 +1,4 @@
-//! Who an agent is, how it proves it, and what it may do at all.
+//! Agents: their tokens, their rights and their rate.
 
 use super::rule::HostPattern;
 use crate::name::{AgentName, KeyName};
@@ -16,18 +16,24 @@ use zeroize::Zeroizing;
 /// The longest token that is looked at, in bytes.
 const MAX_TOKEN: usize = 512;
 
-/// What the operator said of one agent. `None` and empty lists mean no limit.
+/// An agent and its rights. `None` and empty lists mean no limit.
 #[derive(Debug, Clone)]
 pub struct Agent {
+    /// Its name, for records.
     pub name: AgentName,
+    /// The keys that it may use.
     pub keys: Option<HashSet<KeyName>>,
+    /// The hosts that it may reach.
     pub hosts: Vec<HostPattern>,
+    /// The methods that it may use.
     pub methods: Vec<Method>,
+    /// When its token ends.
     pub expires: Option<SystemTime>,
+    /// How much it may ask.
     pub limits: AgentLimits,
 }
 
-/// How much one agent may ask. `None` means as much as it likes.
+/// Rate and concurrency limits of an agent. `None` means as much as it likes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct AgentLimits {
     /// So many requests in so much time; that many may also come at once.
@@ -36,7 +42,7 @@ pub struct AgentLimits {
     pub concurrent: Option<u32>,
 }
 
-/// What one agent has asked lately. Time comes from outside.
+/// The meter of what an agent has asked lately, and has under way. Time comes from outside.
 #[derive(Debug, Default)]
 pub struct AgentMeter {
     bucket: Mutex<Option<TokenBucket>>,
@@ -59,25 +65,30 @@ impl Drop for ConcurrencyPermit {
     }
 }
 
-/// Why a request has to wait, and for how long at least.
+/// A request that has to wait, since its agent is at a limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Throttled {
+    /// The rate is spent; a request is let in again after so long.
     Rate(Duration),
+    /// As many requests as may be are under way.
     Concurrent,
 }
 
 impl AgentMeter {
-    /// Counts a request in, if the limits let it.
+    /// Counts a request in.
+    ///
+    /// # Errors
+    /// The limit that it is at.
     pub fn enter(self: &Arc<Self>, limits: AgentLimits, now: Instant) -> Result<ConcurrencyPermit, Throttled> {
         let before = self.under_way.fetch_add(1, Ordering::Relaxed);
-        let turn = ConcurrencyPermit(self.clone());
+        let permit = ConcurrencyPermit(self.clone());
         if limits.concurrent.is_some_and(|most| before >= most) {
             return Err(Throttled::Concurrent);
         }
         if let Some((count, per)) = limits.rate {
             self.draw(f64::from(count), per.as_secs_f64(), now).map_err(Throttled::Rate)?;
         }
-        Ok(turn)
+        Ok(permit)
     }
 
     /// A token bucket: `count` tokens at most, filled up anew in `per` seconds.
@@ -115,12 +126,13 @@ impl Agent {
         }
     }
 
+    /// Whether a key is among its own.
     pub fn may_use(&self, key: &KeyName) -> bool {
         self.keys.as_ref().is_none_or(|keys| keys.contains(key))
     }
 }
 
-/// What is kept of a token: its SHA-256. Tokens are 256 random bits, so a slow hash would guard nothing.
+/// The SHA-256 of a proxy token, which is all that is kept of one. Tokens are 256 random bits, so a slow hash would guard nothing.
 #[derive(Clone, PartialEq, Eq)]
 pub struct TokenHash([u8; 32]);
 
@@ -138,10 +150,12 @@ impl TokenHash {
         Some(Self(out))
     }
 
+    /// The hash as it is kept: 64 digits of hex.
     pub fn to_hex(&self) -> String {
         self.0.iter().map(|b| format!("{b:02x}")).collect()
     }
 
+    /// The hash of a token as the client sends it.
     pub fn of(token: &[u8]) -> Self {
         let mut out = [0; 32];
         out.copy_from_slice(digest(&SHA256, token).as_ref());
@@ -155,15 +169,19 @@ impl fmt::Debug for TokenHash {
     }
 }
 
-/// Why a client is not let in. It is told only how to authenticate.
+/// A failed proxy authentication. The client is told only how to authenticate.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AuthError {
+    /// There is no header.
     #[error("no Proxy-Authorization")]
     Missing,
+    /// The header can't be read (RFC 9110, section 11.4).
     #[error("the Proxy-Authorization is neither Basic nor Bearer, or malformed")]
     Malformed,
+    /// No agent has this token.
     #[error("the token is not known")]
     Unknown,
+    /// The agent's time is over.
     #[error("the token of agent {0} has expired")]
     Expired(AgentName),
 }
@@ -181,10 +199,12 @@ impl Agents {
         Self { tokens: Vec::new(), anonymous: Some(Arc::new(Agent::local())) }
     }
 
+    /// Agents that each prove themselves by a token.
     pub fn with_tokens(tokens: Vec<(TokenHash, Arc<Agent>)>) -> Self {
         Self { tokens, anonymous: None }
     }
 
+    /// Whether a client without a token is refused.
     pub fn need_token(&self) -> bool {
         self.anonymous.is_none()
     }
@@ -229,7 +249,7 @@ impl Agents {
     }
 }
 
-/// What a client proved itself by, kept as a hash.
+/// The proof that a client authenticated by, kept as a hash.
 #[derive(Debug, Clone)]
 pub struct TokenProof(Option<TokenHash>);
 

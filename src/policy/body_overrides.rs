@@ -23,7 +23,7 @@ pub struct BodyOverrideScan {
     readings: Vec<BodyReading>,
 }
 
-/// How a server may read the body.
+/// One way in which a server may read the body.
 #[derive(Debug)]
 enum BodyReading {
     Form(FormFields),

@@ -24,17 +24,22 @@ pub struct Mention<'a> {
     pub place: Option<&'a Place>,
 }
 
-/// What is asked: everything that a decision depends on, and nothing that an agent merely claims.
+/// A request as policy sees it: everything that a decision depends on, and nothing that an agent merely claims.
 #[derive(Debug, Clone, Copy)]
 pub struct Question<'a> {
+    /// The agent that asks.
     pub agent: &'a Agent,
     /// The host that is dialled and verified.
     pub origin: &'a Origin,
+    /// The method of the request line.
     pub method: &'a Method,
     /// As it stands in the request, without the query.
     pub path: &'a str,
+    /// What follows the `?`, without it.
     pub query: &'a str,
+    /// The headers, of which only those count that name another method or path.
     pub headers: &'a HeaderMap,
+    /// Whether there is a body that keys could go into.
     pub has_body: bool,
 }
 
@@ -48,12 +53,13 @@ impl Question<'_> {
 /// A key that this request's body may hold.
 #[derive(Debug, Clone)]
 pub struct BodyGrant {
+    /// Its binding.
     pub rule: Arc<KeyRule>,
     /// What `max_uses` leaves after the head.
     pub uses_left: u32,
 }
 
-/// TokenProof that a request was judged and may have these keys.
+/// Proof that a request was judged and may have these keys.
 #[derive(Debug, Default)]
 pub struct Permit {
     keys: Vec<KeyName>,
@@ -118,6 +124,7 @@ pub struct Rules {
 }
 
 impl Rules {
+    /// Arranges the bindings of all active keys.
     pub fn new(keys: impl IntoIterator<Item = KeyRule>, egress: EgressPolicy) -> Self {
         let mut rules = Self { egress, ..Self::default() };
         for rule in keys.into_iter().map(Arc::new) {
@@ -134,10 +141,12 @@ impl Rules {
         rules
     }
 
+    /// The binding of a key.
     pub fn key(&self, name: &KeyName) -> Option<&Arc<KeyRule>> {
         self.by_name.get(name)
     }
 
+    /// All bindings, in no order.
     pub fn keys(&self) -> impl Iterator<Item = &Arc<KeyRule>> {
         self.by_name.values()
     }
@@ -174,12 +183,18 @@ impl Rules {
             .any(|scheme| !self.bound(&Origin { scheme, host: host.clone(), port }).is_empty())
     }
 
-    /// Whether `agent` may reach `host` at all, keys or not.
+    /// Lets `agent` reach `host` at all, keys or not.
+    ///
+    /// # Errors
+    /// As [`EgressPolicy::admit`].
     pub fn admit(&self, agent: &Agent, host: &Host, port: u16) -> Result<(), Denial> {
         self.egress.admit(agent, host, port, self.is_bound_port(host, port))
     }
 
     /// Judges the whole head: one placeholder that may not go refuses the request before any key is opened.
+    ///
+    /// # Errors
+    /// The first reason to refuse it.
     pub fn decide<'m>(
         &self,
         question: Question<'_>,
@@ -252,6 +267,9 @@ impl Rules {
     }
 
     /// Judges again one key that was granted to these places of a body. The head has been judged before, with these uses.
+    ///
+    /// # Errors
+    /// The reason why it may go there no longer.
     pub fn decide_for_body(
         &self,
         question: Question<'_>,

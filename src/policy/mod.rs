@@ -1,11 +1,11 @@
-//! Who may send which key where: agents, bindings, and the decision. No IO and no clock.
+//! Policy: agents, bindings, egress, and the decision on each request. No IO and no clock.
 
 pub mod agent;
-pub mod body_overrides;
+pub(crate) mod body_overrides;
 pub mod decide;
 mod denial;
 pub mod egress;
-pub mod overrides;
+pub(crate) mod overrides;
 pub mod rule;
 
 pub use agent::{Agent, Agents};

@@ -85,7 +85,7 @@ pub fn named(headers: &HeaderMap) -> HeaderMap {
     named.map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
-/// What a request may not get around: some methods, if there are any limits to those, and paths.
+/// The limits that a request may not get around by another field: of methods, if there are any, and of paths.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct OverrideLimits {
     methods: Option<Vec<Method>>,
@@ -102,10 +102,12 @@ impl OverrideLimits {
         }
     }
 
+    /// Whether a rule limits paths; once one does, they are limited.
     pub(super) fn paths(&mut self, limited: bool) {
         self.paths |= limited;
     }
 
+    /// Whether there is anything to look for.
     pub(super) fn any(&self) -> bool {
         self.methods.is_some() || self.paths
     }
@@ -150,6 +152,7 @@ pub(super) fn name_of(written: &[u8]) -> String {
     String::from_utf8_lossy(name).into_owned()
 }
 
+/// A field's value without its percent-encoding, a `+` being a space.
 pub(super) fn value_of(written: &[u8]) -> Vec<u8> {
     let spaced: Vec<u8> = written.iter().map(|byte| if *byte == b'+' { b' ' } else { *byte }).collect();
     percent_decode(&spaced).collect()

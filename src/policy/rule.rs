@@ -1,4 +1,4 @@
-//! What a binding says, parsed so that it can be read in one way only: hosts, methods, paths, places, uses.
+//! Bindings, parsed so that each can be read in one way only: hosts, methods, paths, places, uses.
 
 use crate::name::{Host, KeyName, NameError, Origin, Scheme, split_port};
 use crate::place::Place;
@@ -7,33 +7,43 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-/// Where one key may go. An empty list of methods or paths means any.
+/// The binding of a key: where it may go. An empty list of methods or paths means any.
 #[derive(Debug, Clone)]
 pub struct KeyRule {
+    /// The key.
     pub name: KeyName,
+    /// The hosts that it may go to.
     pub hosts: Vec<HostPattern>,
+    /// The methods that it may go with.
     pub methods: Vec<Method>,
+    /// The paths that it may go to.
     pub paths: Vec<PathGlob>,
+    /// The places in a request that it may stand in.
     pub places: Vec<Place>,
     /// Per request, head and body together.
     pub max_uses: u32,
     /// A look-alike that counts besides `<<NAME_key>>`.
     pub placeholder: Option<String>,
+    /// A header that the proxy adds.
     pub inject: Option<Inject>,
+    /// Whether it is hidden in answers.
     pub scrub: Scrubbing,
 }
 
-/// Whether a key is hidden in what its hosts answer.
+/// The setting on whether a key is hidden in what its hosts answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Scrubbing {
     /// Unless it could be guessed: each search would test a guess.
     #[default]
     Auto,
+    /// Though it could be guessed.
     Always,
+    /// Not at all.
     Never,
 }
 
 impl KeyRule {
+    /// Whether the key may go to `origin`.
     pub fn covers(&self, origin: &Origin) -> bool {
         self.hosts.iter().any(|h| h.binds(origin))
     }
@@ -57,11 +67,13 @@ impl KeyRule {
 /// A header added where the client sends none of that name; its value holds the key's placeholder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Inject {
+    /// Its name.
     pub name: HeaderName,
+    /// Its value, with the placeholder in it.
     pub value: HeaderValue,
 }
 
-/// Why a rule could not be read; the text says what would be accepted.
+/// A rule that could not be read; the text says what would be accepted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct RuleError(String);
@@ -129,6 +141,7 @@ impl HostPattern {
         self.port.unwrap_or(self.scheme.unwrap_or(Scheme::Https).default_port())
     }
 
+    /// Whether a binding of this pattern is for unencrypted HTTP.
     pub fn is_cleartext(&self) -> bool {
         self.scheme == Some(Scheme::Http)
     }

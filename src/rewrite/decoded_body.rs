@@ -1,4 +1,4 @@
-//! Coded bodies in portions: opened for the way back, and opened, rewritten and closed again for the way out. What a few bytes
+//! Coded bodies in portions: decoded for the way back, and decoded, rewritten and encoded again for the way out. What a few bytes
 //! unfold to is never there as a whole, so that neither memory nor one turn of work grows with it.
 
 use super::body::BodyRewriter;
@@ -8,22 +8,25 @@ use crate::name::KeyName;
 use crate::record::KeyUse;
 use bytes::Bytes;
 
-/// The size of a portion.
+/// The largest portion, in bytes of what is decoded.
 pub const PORTION: usize = 64 * 1024;
 
-/// A coded body being opened.
+/// A body with its content codings taken off (RFC 9110, section 8.4), portion by portion.
 #[derive(Debug)]
 pub struct DecodedBody {
     decoder: Decoder,
-    /// What has come and is not opened yet.
+    /// What has come and is not decoded yet.
     coded: Bytes,
     /// More may come out of what has come.
     more: bool,
 }
 
 impl DecodedBody {
-    /// A response, which is passed on as it opens: to how much is for the agent to judge, as if it opened it itself. Only what
-    /// comes between stacked codings is seen by nobody, and held to limits.
+    /// The body of a response, which is passed on as it is decoded: to how much is for the agent to judge, as if it decoded it
+    /// itself. Only what comes between stacked codings is seen by nobody, and held to limits.
+    ///
+    /// # Errors
+    /// No memory for a decoder.
     pub fn response(codings: &[Coding]) -> Result<Self, CodingError> {
         let none = DecodeLimits { ratio: u64::MAX, free: u64::MAX, total: u64::MAX };
         Self::new(codings, if codings.len() > 1 { DecodeLimits::default() } else { none })
@@ -40,6 +43,9 @@ impl DecodedBody {
     }
 
     /// The next portion; `None` once all that can be known from what has come has been given.
+    ///
+    /// # Errors
+    /// The body breaks its coding, or a limit of it.
     pub fn portion(&mut self) -> Result<Option<Bytes>, CodingError> {
         if !self.more {
             return Ok(None);
@@ -49,7 +55,10 @@ impl DecodedBody {
         Ok((!out.is_empty()).then(|| out.into()))
     }
 
-    /// Whether the body was complete.
+    /// The body has ended.
+    ///
+    /// # Errors
+    /// It was not complete.
     pub fn finish(&self) -> Result<(), CodingError> {
         self.decoder.finish()
     }
@@ -60,13 +69,15 @@ pub struct CodedBodyRewriter {
     engine: BodyRewriter,
     /// The body is there as a whole, and comes in one piece.
     whole: bool,
-    coded: Option<Box<Coded>>,
+    codings: Option<Box<RequestCodings>>,
 }
 
-struct Coded {
+/// The codings of a request's body, on both sides of the rewriting.
+struct RequestCodings {
     codings: Vec<Coding>,
-    opened: DecodedBody,
-    /// A whole body that is opened a first time, to be judged; after that it is opened anew, so that it is never there unfolded.
+    decoded: DecodedBody,
+    /// A whole body that is decoded a first time, to be judged; after that it is decoded anew, so that it is never there
+    /// unfolded.
     ahead: Option<Bytes>,
     encoder: Encoder,
     /// What came in one piece leaves as one, before the next comes.
@@ -78,29 +89,35 @@ struct Coded {
 }
 
 impl CodedBodyRewriter {
-    /// `codings` in the order of the header.
+    /// For a body that streams; `codings` in the order of the header.
+    ///
+    /// # Errors
+    /// No memory for a decoder or an encoder.
     pub fn new(engine: BodyRewriter, codings: &[Coding]) -> Result<Self, BodyFault> {
         if codings.is_empty() {
-            return Ok(Self { engine, whole: false, coded: None });
+            return Ok(Self { engine, whole: false, codings: None });
         }
-        let coded = Coded {
+        let codings = RequestCodings {
             codings: codings.to_vec(),
-            opened: DecodedBody::new(codings, DecodeLimits::default())?,
+            decoded: DecodedBody::new(codings, DecodeLimits::default())?,
             ahead: None,
             encoder: Encoder::new(codings)?,
             flushes: true,
             unflushed: false,
             begun: false,
         };
-        Ok(Self { engine, whole: false, coded: Some(Box::new(coded)) })
+        Ok(Self { engine, whole: false, codings: Some(Box::new(codings)) })
     }
 
     /// For a body that is there as a whole and comes in one piece: it is judged to its end before any of it is rewritten, and
     /// nothing has to be flushed before its end.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
     pub fn of_whole(engine: BodyRewriter, codings: &[Coding]) -> Result<Self, BodyFault> {
         let mut rewriter = Self::new(engine, codings)?;
         rewriter.whole = true;
-        rewriter.coded.iter_mut().for_each(|coded| coded.flushes = false);
+        rewriter.codings.iter_mut().for_each(|codings| codings.flushes = false);
         Ok(rewriter)
     }
 
@@ -131,31 +148,31 @@ impl CodedBodyRewriter {
 
     /// See [`BodyRewriter::resume`].
     pub fn resume(&mut self, out: &mut Vec<Bytes>) -> Result<(), BodyFault> {
-        let Some(coded) = &mut self.coded else { return self.engine.resume(out) };
+        let Some(codings) = &mut self.codings else { return self.engine.resume(out) };
         let mut rewritten = Vec::new();
         self.engine.resume(&mut rewritten)?;
-        coded.take(&rewritten, out)
+        codings.take(&rewritten, out)
     }
 
     /// Whether what goes out is not the bytes that came, even if no key was used.
     pub fn recodes(&self) -> bool {
-        self.coded.is_some()
+        self.codings.is_some()
     }
 
     /// Whether something that was pushed is still to leave its coding.
     pub fn holds_back(&self) -> bool {
-        self.coded.as_ref().is_some_and(|coded| coded.unflushed)
+        self.codings.as_ref().is_some_and(|codings| codings.unflushed)
     }
 
     /// Takes a piece. What it comes to is in `out` once [`step`](Self::step) has said that there is no more.
     pub fn push(&mut self, piece: Bytes, out: &mut Vec<Bytes>) -> Result<(), BodyFault> {
-        match &mut self.coded {
+        match &mut self.codings {
             None if self.whole => self.engine.push_whole(piece, out),
             None => self.engine.push(piece, out),
-            Some(coded) => {
-                coded.begun |= !piece.is_empty();
-                coded.ahead = self.whole.then(|| piece.clone());
-                coded.opened.feed(piece);
+            Some(codings) => {
+                codings.begun |= !piece.is_empty();
+                codings.ahead = self.whole.then(|| piece.clone());
+                codings.decoded.feed(piece);
                 Ok(())
             }
         }
@@ -163,61 +180,61 @@ impl CodedBodyRewriter {
 
     /// Rewrites one portion of what a piece unfolds to. `false`: there is no more, and all that can go on is in `out`.
     pub fn step(&mut self, out: &mut Vec<Bytes>) -> Result<bool, BodyFault> {
-        let Some(coded) = &mut self.coded else { return Ok(false) };
-        if let Some(body) = coded.ahead.take() {
-            let matters = coded.opened.portion()?.is_some_and(|portion| self.engine.read_ahead(&portion));
+        let Some(codings) = &mut self.codings else { return Ok(false) };
+        if let Some(body) = codings.ahead.take() {
+            let matters = codings.decoded.portion()?.is_some_and(|portion| self.engine.read_ahead(&portion));
             if matters {
-                coded.ahead = Some(body);
+                codings.ahead = Some(body);
             } else {
-                coded.again(body)?;
+                codings.restart(body)?;
             }
             return Ok(true);
         }
-        let Some(portion) = coded.opened.portion()? else {
-            if std::mem::take(&mut coded.unflushed) && coded.flushes {
-                coded.close(&[], out, Encoder::flush)?;
+        let Some(portion) = codings.decoded.portion()? else {
+            if std::mem::take(&mut codings.unflushed) && codings.flushes {
+                codings.encode(&[], out, Encoder::flush)?;
             }
             return Ok(false);
         };
         let mut rewritten = Vec::new();
         self.engine.push(portion, &mut rewritten)?;
-        coded.take(&rewritten, out)?;
+        codings.take(&rewritten, out)?;
         Ok(true)
     }
 
     /// The body has ended. Where a key is [`wanted`](Self::wanted) after that, it is to be said again once that is renewed.
     pub fn finish(&mut self, out: &mut Vec<Bytes>) -> Result<(), BodyFault> {
-        let Some(coded) = &mut self.coded else { return self.engine.finish(out) };
-        coded.opened.finish()?;
+        let Some(codings) = &mut self.codings else { return self.engine.finish(out) };
+        codings.decoded.finish()?;
         let mut rewritten = Vec::new();
         self.engine.finish(&mut rewritten)?;
-        if !coded.begun {
+        if !codings.begun {
             return Ok(());
         }
         if self.engine.wanted().is_some() {
-            return coded.take(&rewritten, out);
+            return codings.take(&rewritten, out);
         }
-        coded.close(&rewritten, out, |encoder, made| std::mem::take(encoder).finish(made))
+        codings.encode(&rewritten, out, |encoder, made| std::mem::take(encoder).finish(made))
     }
 }
 
-impl Coded {
-    /// Opens a body from its beginning.
-    fn again(&mut self, body: Bytes) -> Result<(), CodingError> {
+impl RequestCodings {
+    /// Decodes a body from its beginning.
+    fn restart(&mut self, body: Bytes) -> Result<(), CodingError> {
         // the windows of the first time go before there are others
-        self.opened = DecodedBody::new(&[], DecodeLimits::default())?;
-        self.opened = DecodedBody::new(&self.codings, DecodeLimits::default())?;
-        self.opened.feed(body);
+        self.decoded = DecodedBody::new(&[], DecodeLimits::default())?;
+        self.decoded = DecodedBody::new(&self.codings, DecodeLimits::default())?;
+        self.decoded.feed(body);
         Ok(())
     }
 
-    /// Closes what will be flushed later.
+    /// Encodes what will be flushed later.
     fn take(&mut self, pieces: &[Bytes], out: &mut Vec<Bytes>) -> Result<(), BodyFault> {
         self.unflushed |= !pieces.is_empty();
-        self.close(pieces, out, |_, _| Ok(()))
+        self.encode(pieces, out, |_, _| Ok(()))
     }
 
-    fn close(
+    fn encode(
         &mut self,
         pieces: &[Bytes],
         out: &mut Vec<Bytes>,

@@ -15,7 +15,7 @@ const REPR_DIGEST: HeaderName = HeaderName::from_static("repr-digest");
 
 const ALL: [HeaderName; 4] = [CONTENT_MD5, DIGEST, CONTENT_DIGEST, REPR_DIGEST];
 
-/// Why a digest can't be set right.
+/// A digest that can't be set right.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DigestFault {
     /// It breaks the syntax of its RFC.
@@ -47,6 +47,9 @@ pub fn remove(headers: &mut HeaderMap) {
 /// Sets every digest right: `old` is the content that came, in pieces, and `new` what goes out for it.
 ///
 /// A digest that was wrong before is not made right: it says that something had already gone amiss.
+///
+/// # Errors
+/// The first digest that can't be set right.
 pub fn renew(headers: &mut HeaderMap, old: &[&[u8]], new: &[u8]) -> Result<(), DigestFault> {
     for name in ALL {
         if !headers.contains_key(&name) {

@@ -35,7 +35,7 @@ enum Site {
     Basic(usize),
 }
 
-/// What [`find`] found, in the order target, headers.
+/// The placeholders that [`find`] found, in the order target, headers.
 #[derive(Debug, Clone, Default)]
 pub struct HeadHits(Vec<HeadHit>);
 
@@ -143,6 +143,9 @@ fn basic(value: &[u8]) -> Option<(&[u8], Vec<u8>)> {
 /// Puts values where `hits` were found; the rest stays byte for byte. What holds a value is marked as sensitive.
 ///
 /// Whoever calls has had each hit allowed. One without key or place stays as it is, so a mistake there gives nothing away.
+///
+/// # Errors
+/// The first value that can't be written where its placeholder stands.
 pub fn replace<'v>(
     uri: &mut Uri,
     headers: &mut HeaderMap,
@@ -150,7 +153,7 @@ pub fn replace<'v>(
     value: impl Fn(&KeyName) -> Option<&'v [u8]>,
 ) -> Result<(), UnwritableValue> {
     for hits in hits.chunk_by(|a, b| a.site == b.site) {
-        let Some(group) = Group::new(hits) else { continue };
+        let Some(group) = SiteHits::new(hits) else { continue };
         match group.site {
             Site::Authority => {}
             Site::Target => replace_in_target(uri, &group, &value)?,
@@ -162,7 +165,7 @@ pub fn replace<'v>(
 }
 
 /// The hits of one site, at least one of which has a key and a place.
-struct Group<'h> {
+struct SiteHits<'h> {
     hits: &'h [HeadHit],
     site: &'h Site,
     /// Who is named where the site as a whole is at fault.
@@ -170,7 +173,7 @@ struct Group<'h> {
     place: &'h Place,
 }
 
-impl<'h> Group<'h> {
+impl<'h> SiteHits<'h> {
     fn new(hits: &'h [HeadHit]) -> Option<Self> {
         hits.iter()
             .find_map(|hit| Some(Self { hits, site: &hit.site, key: hit.key.as_ref()?, place: hit.place.as_ref()? }))
@@ -190,7 +193,7 @@ fn slot<'h>(headers: &'h mut HeaderMap, name: &HeaderName, nth: usize) -> Option
 
 fn replace_in_header<'v>(
     slot: Option<&mut HeaderValue>,
-    group: &Group,
+    group: &SiteHits,
     value: &impl Fn(&KeyName) -> Option<&'v [u8]>,
 ) -> Result<(), UnwritableValue> {
     let old = slot.as_deref().map(HeaderValue::as_bytes).unwrap_or_default();
@@ -200,7 +203,7 @@ fn replace_in_header<'v>(
 
 fn replace_in_basic<'v>(
     slot: Option<&mut HeaderValue>,
-    group: &Group,
+    group: &SiteHits,
     value: &impl Fn(&KeyName) -> Option<&'v [u8]>,
 ) -> Result<(), UnwritableValue> {
     let old = slot.as_deref().map(HeaderValue::as_bytes).unwrap_or_default();
@@ -222,7 +225,7 @@ fn replace_in_basic<'v>(
     put(slot, new, group)
 }
 
-fn put(slot: Option<&mut HeaderValue>, new: Vec<u8>, group: &Group) -> Result<(), UnwritableValue> {
+fn put(slot: Option<&mut HeaderValue>, new: Vec<u8>, group: &SiteHits) -> Result<(), UnwritableValue> {
     let slot = slot.ok_or_else(|| group.unwritable(UnwritableReason::Moved))?;
     let mut value =
         HeaderValue::from_maybe_shared(Bytes::from(new)).map_err(|_| group.unwritable(UnwritableReason::Control))?;
@@ -233,7 +236,7 @@ fn put(slot: Option<&mut HeaderValue>, new: Vec<u8>, group: &Group) -> Result<()
 
 fn replace_in_target<'v>(
     uri: &mut Uri,
-    group: &Group,
+    group: &SiteHits,
     value: &impl Fn(&KeyName) -> Option<&'v [u8]>,
 ) -> Result<(), UnwritableValue> {
     let old = uri.path_and_query().map(PathAndQuery::as_str).unwrap_or_default();
@@ -254,11 +257,11 @@ fn replace_in_target<'v>(
     Ok(())
 }
 
-/// `old` with the spans of `hits` replaced, each value dressed for its place.
+/// `old` with the spans of `hits` replaced, each value escaped for its place.
 fn splice<'v>(
     old: &[u8],
     spelling: Spelling,
-    group: &Group,
+    group: &SiteHits,
     value: &impl Fn(&KeyName) -> Option<&'v [u8]>,
     escape: impl Fn(&[u8], &Range<usize>) -> Result<Vec<u8>, UnwritableReason>,
 ) -> Result<Vec<u8>, UnwritableValue> {

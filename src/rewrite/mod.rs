@@ -4,8 +4,8 @@
 //!
 //! # What is a placeholder
 //!
-//! `<<NAME_key>>`; `{{NAME_key}}` where the config allows it; and each key's own look-alike, 16 to 512 characters out of
-//! letters, digits and `-._~+/=:@|!*$,;`. What has the shape of the first two and a name that no key can have
+//! `<<NAME_key>>`; `{{NAME_key}}` where the config allows it; and each key's own look-alike, 16 to 256 characters out of
+//! letters, digits and `-_.~:+/=`, four of them different ([`check_lookalike`]). What has the shape of the first two and a name that no key can have
 //! (`<<My-Tool_key>>`, `<<x_key_key>>`, 65 letters) is found as well and told without a key: in a head that is a reason to refuse,
 //! in a body it is text.
 //!
@@ -77,7 +77,7 @@
 //! # Codings
 //!
 //! Where a key may go into the body, gzip, deflate, br and zstd (stacked: up to four) are taken off, and the same are put on
-//! again. A body that is opened is worked on in portions of 64 KiB (`opened`): never is there more of it in memory, whatever a few
+//! again. A body that is opened is worked on in portions of 64 KiB ([`decoded_body`]): never is there more of it in memory, whatever a few
 //! bytes unfold to, and after some portions others get their turn. What had come in one piece is flushed as one, so that an
 //! upload that is a conversation stays one. A body that was held and holds no placeholder for a key goes on as the very
 //! bytes that came; one that is streamed is coded anew, since what has left can't be called back once a key turns up. It is then
@@ -93,7 +93,7 @@
 //!
 //! # Digests
 //!
-//! `Content-MD5`, `Digest`, `Content-Digest` and `Repr-Digest` of a body that a key was written into are made anew (`digests`) by
+//! `Content-MD5`, `Digest`, `Content-Digest` and `Repr-Digest` of a body that a key was written into are made anew ([`digests`]) by
 //! md5, sha, sha-256 and sha-512, in headers and trailers, once they were found to be right for what came. Another algorithm is refused by name,
 //! and so is any digest of a body that is streamed: it would have to be told before it is known. On the way
 //! back a digest stays only where the whole body was seen and left as it was; else it is taken off, since it would be wrong, and

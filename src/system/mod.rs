@@ -1,4 +1,4 @@
-//! What the operating system tells of others: who owns the far end of a socket, and which process began which.
+//! Facts of the operating system on others: who owns the far end of a socket, and which process began which.
 
-pub mod processes;
-pub mod socket_owner;
+pub(crate) mod processes;
+pub(crate) mod socket_owner;

@@ -1,4 +1,4 @@
-//! What `/proc` tells of processes (proc(5)): which there are, whose child each is, and what it holds open.
+//! Processes as `/proc` tells of them (proc(5)): which there are, whose child each is, and what it holds open.
 
 /// Generations between a process and this one; more is a loop of ids that were given anew meanwhile.
 const MAX_DEPTH: usize = 128;

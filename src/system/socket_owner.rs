@@ -1,10 +1,11 @@
-//! Which local user is behind a loopback connection, and by which socket: the kernel tells it, the client can't.
+//! The owner of the client's socket of a loopback connection: the kernel tells it, the client can't.
 
 use std::net::SocketAddr;
 
 /// The client's end of a connection, as the kernel knows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct SocketOwner {
+    /// The user that owns the socket.
     pub uid: u32,
     /// What the links in `/proc/PID/fd` call it by.
     pub inode: u32,
@@ -16,6 +17,7 @@ pub(crate) fn of(client: SocketAddr, own: SocketAddr) -> Option<SocketOwner> {
     linux::ask(canonical(client), canonical(own)).ok().flatten()
 }
 
+/// Not told on this system.
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 pub(crate) fn of(_: SocketAddr, _: SocketAddr) -> Option<SocketOwner> {
     None
@@ -47,6 +49,7 @@ mod linux {
     /// Where idiag_inode stands: right behind.
     const INODE: usize = UID + 4;
 
+    /// Asks the kernel; `None` where there is no such socket, or nobody holds it any more.
     pub fn ask(client: SocketAddr, own: SocketAddr) -> Result<Option<SocketOwner>, Errno> {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let socket = socket_with(AddressFamily::NETLINK, SocketType::DGRAM, flags, Some(netlink::SOCK_DIAG))?;

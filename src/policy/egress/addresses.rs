@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 use std::sync::Arc;
 
-/// Which addresses may be dialled. The default is the public ones alone.
+/// The rules on which addresses may be dialled. The default is the public ones alone.
 #[derive(Debug, Clone, Default)]
 pub struct AddressPolicy {
     /// Addresses beyond the public ones.

@@ -5,7 +5,7 @@ use crate::policy::agent::Agent;
 use crate::policy::denial::Denial;
 use crate::policy::rule::HostPattern;
 
-/// Which hosts are open to agents (`[proxy] egress`), besides those that a key is bound to.
+/// The hosts that are open to agents (`[proxy] egress`), besides those that a key is bound to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EgressMode {
     /// Every host that is not denied.

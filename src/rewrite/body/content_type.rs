@@ -3,7 +3,7 @@
 use super::json::JsonTexts;
 use http::HeaderValue;
 
-/// What the `Content-Type` says, as far as it matters.
+/// The type that the `Content-Type` declares, as far as it matters.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum DeclaredType {
     /// JSON by its name (RFC 8259), or by the suffix `+json` (RFC 6839, section 3.1).

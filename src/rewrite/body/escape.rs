@@ -6,7 +6,7 @@ use bytes::Bytes;
 use memchr::memmem;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC};
 
-/// Why a key's value can't be written where a placeholder stood.
+/// A key's value that can't be written where its placeholder stood.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the value of key '{key}' can't go into {place}: {why}")]
 pub struct UnwritableValue {
@@ -47,7 +47,7 @@ pub enum UnwritableReason {
     Moved,
 }
 
-/// How a value is written.
+/// The escaping that a place asks for, so that a value can't break out of it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum EscapeStyle<'a> {
     /// As it is.
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn values_are_dressed_for_their_spot() {
+    fn values_are_escaped_for_their_place() {
         let write = |escape: EscapeStyle, value: &str| escape.write(value.as_bytes()).map(|b| b.to_vec());
         assert_eq!(write(EscapeStyle::Plain, "a\"\n"), Ok(b"a\"\n".to_vec()));
         assert_eq!(write(EscapeStyle::Json, "a\""), Ok(b"a\\\"".to_vec()));

@@ -1,4 +1,4 @@
-//! Where in a form (`application/x-www-form-urlencoded`) a placeholder stands: in which pair, and whether it is the whole value.
+//! The parser of forms (`application/x-www-form-urlencoded`): in which pair a placeholder stands, and whether it is the whole value.
 //! Running text is no form: one has neither spaces nor line breaks, and an escape after each `%`.
 
 use super::escape::EscapeStyle;

@@ -9,7 +9,7 @@ use crate::place::Place;
 use crate::rewrite::finder::Spelling;
 use std::ops::Range;
 
-/// What a body is read as.
+/// The format that a body is read as, with its parser.
 #[derive(Debug)]
 pub(crate) enum BodyFormat {
     /// JSON texts (RFC 8259).

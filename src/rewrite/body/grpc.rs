@@ -6,14 +6,14 @@ use crate::rewrite::finder::{Spelling, Vocabulary};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use std::ops::Range;
 
-/// What gRPC servers accept unless told otherwise.
+/// The longest message that is searched, in bytes: gRPC servers accept no more unless told otherwise.
 const MAX_MESSAGE: usize = 4 * 1024 * 1024;
 /// A flag and the length.
 const PREFIX: usize = 5;
 /// Strings deeper than this are not looked for in a message; each level reads what is inside once more.
 const MAX_DEPTH: usize = 32;
 
-/// The messages of one body.
+/// The rewriter of the messages of one body.
 pub(crate) struct GrpcMessages {
     held: BytesMut,
 }

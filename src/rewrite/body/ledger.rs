@@ -23,15 +23,23 @@ pub struct BodyKey {
     pub max_uses: u32,
 }
 
-/// Why a body can't go on.
+/// A fault by which a body can't go on.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BodyFault {
     /// `max_uses` of the binding is spent.
     #[error("the body uses key '{key}' more than {max} times")]
-    TooManyUses { key: KeyName, max: u32 },
+    TooManyUses {
+        /// The key.
+        key: KeyName,
+        /// The uses that were left to this body.
+        max: u32,
+    },
     /// No source has the value, or it was wiped.
     #[error("the value of key '{key}' can't be had")]
-    Unavailable { key: KeyName },
+    Unavailable {
+        /// The key.
+        key: KeyName,
+    },
     /// The value would break out of its place.
     #[error(transparent)]
     Unwritable(#[from] UnwritableValue),
@@ -40,13 +48,18 @@ pub enum BodyFault {
     CompressedMessage,
     /// It is held as a whole, so there is a bound to it, in bytes.
     #[error("a gRPC message of {length} bytes is longer than the {max} that can be searched for placeholders")]
-    LongMessage { length: u64, max: usize },
+    LongMessage {
+        /// The length that its prefix tells, in bytes.
+        length: u64,
+        /// The longest that is searched, in bytes.
+        max: usize,
+    },
     /// A content coding can't be opened or closed.
     #[error(transparent)]
     Coding(#[from] crate::rewrite::coding::CodingError),
 }
 
-/// What each key of a body may still do, and what it has done.
+/// The uses of keys in one body: how many there were, and how many are left.
 #[derive(Debug)]
 pub(crate) struct UsageLedger {
     keys: Vec<BodyKey>,
@@ -108,7 +121,7 @@ impl UsageLedger {
         }
     }
 
-    /// Whether the placeholder at this spot has to wait, since its key is to be asked for again.
+    /// Whether the placeholder at this location has to wait, since its key is to be asked for again.
     pub fn must_wait(&mut self, hit: &PlaceholderHit, location: &Location) -> bool {
         let index = self.keys.iter().position(|k| Some(&k.key) == hit.key.as_ref());
         let key = index.filter(|i| self.doubted.get(*i) == Some(&true)).and_then(|i| self.keys.get(i));
@@ -122,7 +135,7 @@ impl UsageLedger {
         self.kept += 1;
     }
 
-    /// What to write for a placeholder at this spot; `None` is to leave it.
+    /// What to write for a placeholder at this location; `None` is to leave it.
     pub fn settle(&mut self, hit: &PlaceholderHit, location: &Location) -> Result<Option<Bytes>, BodyFault> {
         let index = self.keys.iter().position(|k| Some(&k.key) == hit.key.as_ref());
         let Some((key, spent)) = index.and_then(|i| Some((self.keys.get(i)?, self.spent.get_mut(i)?))) else {
@@ -155,7 +168,7 @@ impl UsageLedger {
     }
 }
 
-/// The narrowest of a key's places that covers the spot.
+/// The narrowest of a key's places that covers the location.
 fn allowed<'k>(key: &'k BodyKey, location: &Location) -> Option<&'k Place> {
     let narrow = |place: &&Place| match place {
         Place::BodyPointer(pointer) => location.whole && location.pointer == Some(pointer),

@@ -3,7 +3,7 @@
 use super::escape::EscapeStyle;
 use std::borrow::Cow;
 
-/// What a parser says of a placeholder.
+/// A parser's answer on where a placeholder stands.
 #[derive(Debug)]
 pub(crate) enum Match<'a> {
     /// It stands here.
@@ -12,7 +12,7 @@ pub(crate) enum Match<'a> {
     Incomplete,
 }
 
-/// Where in a body a placeholder stands.
+/// The location of a placeholder in a body.
 #[derive(Debug)]
 pub(crate) struct Location<'a> {
     /// It is all of a value.

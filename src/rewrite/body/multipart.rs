@@ -1,4 +1,4 @@
-//! Where in a form of several parts (RFC 7578) a placeholder stands: in which field, and whether it is all of it.
+//! The parser of multipart forms (RFC 7578): in which field a placeholder stands, and whether it is all of it.
 //! Parts that are files, or coded, are no fields, and nothing stands before the first part.
 
 use super::escape::EscapeStyle;

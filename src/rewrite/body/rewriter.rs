@@ -65,13 +65,19 @@ impl BodyRewriter {
         ahead.first.is_none() || !ahead.chosen().is_settled()
     }
 
-    /// A body that is there as a whole and in one piece.
+    /// Takes a body that is there as a whole and in one piece.
+    ///
+    /// # Errors
+    /// As [`Self::push`].
     pub fn push_whole(&mut self, body: Bytes, out: &mut Vec<Bytes>) -> Result<(), BodyFault> {
         self.read_ahead(&body);
         self.push(body, out)
     }
 
     /// Takes a piece, and adds to `out` what can go on.
+    ///
+    /// # Errors
+    /// A fault of the body or of a key in it; the same again at each later call.
     pub fn push(&mut self, chunk: Bytes, out: &mut Vec<Bytes>) -> Result<(), BodyFault> {
         if chunk.is_empty() {
             return Ok(());
@@ -94,6 +100,9 @@ impl BodyRewriter {
     }
 
     /// The body has ended.
+    ///
+    /// # Errors
+    /// As [`Self::push`].
     pub fn finish(&mut self, out: &mut Vec<Bytes>) -> Result<(), BodyFault> {
         let done = match &mut self.stage {
             RewriteStage::Before(_) => return Ok(()),
@@ -109,7 +118,7 @@ impl BodyRewriter {
     }
 
     /// Says of each key whether it has to be asked for again before its next use: a placeholder of such a key waits, and
-    /// all lookbehind it, until [`renew`](Self::renew) has told what the key is now.
+    /// all behind it, until [`renew`](Self::renew) has told what the key is now.
     pub fn doubt(&mut self, is_doubtful: impl Fn(&KeyName) -> bool) {
         self.ledger.doubt(is_doubtful);
     }
@@ -193,7 +202,7 @@ impl BodyRewriter {
     }
 }
 
-/// What a body may be until its first byte is known.
+/// The formats that a body may have until its first byte is known.
 struct FormatCandidates {
     json: BodyFormat,
     declared: BodyFormat,

@@ -6,10 +6,10 @@ use super::location::{Location, Match};
 use crate::rewrite::finder::{Lookbehind, PlaceholderScan, Reach, Recognition, Spelling, Vocabulary};
 use bytes::{Buf, Bytes};
 
-/// So many bytes of a new piece are first put lookbehind what was held back, to see what becomes of it.
+/// So many bytes of a new piece are first joined to what was held back, to see what becomes of it.
 const SEAM: usize = 256;
 
-/// A body of any format but framed messages, over all its cuts.
+/// The rewriter of a body that is no row of framed messages.
 pub(super) struct StreamRewriter {
     spelling: Spelling,
     /// `None` where placeholders are counted and nothing more.
@@ -22,11 +22,13 @@ pub(super) struct StreamRewriter {
 }
 
 impl StreamRewriter {
+    /// A body of which nothing has come; `values` says whether a whole value in it is a place, or mere text.
     pub fn new(format: BodyFormat, values: bool) -> Self {
         let spelling = format.spelling();
         Self { spelling, format: Some(format), values, lookbehind: Lookbehind::default(), held: Bytes::new() }
     }
 
+    /// A body that no key may go into: its placeholders are counted.
     pub fn count(spelling: Spelling) -> Self {
         Self { spelling, format: None, values: false, lookbehind: Lookbehind::default(), held: Bytes::new() }
     }
@@ -37,6 +39,10 @@ impl StreamRewriter {
         self.held.len()
     }
 
+    /// Takes a piece, and adds to `out` what can go on.
+    ///
+    /// # Errors
+    /// What [`UsageLedger::settle`] refuses.
     pub fn push(
         &mut self,
         mut chunk: Bytes,
@@ -70,6 +76,7 @@ impl StreamRewriter {
         Ok(())
     }
 
+    /// The body has ended.
     pub fn finish(
         &mut self,
         vocabulary: &Vocabulary,

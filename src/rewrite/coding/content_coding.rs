@@ -29,7 +29,7 @@ impl Coding {
         }
     }
 
-    /// How many bytes opening it may take, at most.
+    /// The memory that decoding may take, in bytes.
     pub fn window(self) -> u32 {
         match self {
             Coding::Gzip | Coding::Deflate => 32 << 10,
@@ -54,7 +54,7 @@ impl Coding {
     }
 }
 
-/// Why a coding could not be opened or closed.
+/// A fault by which a coding could not be opened or closed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CodingError {
     /// The header names another coding.
@@ -74,7 +74,12 @@ pub enum CodingError {
     Trailing(Coding),
     /// It unfolds to too many times its size.
     #[error("the body grows to more than {limit} bytes, by a factor of {ratio} or more")]
-    Ratio { limit: u64, ratio: u64 },
+    Ratio {
+        /// The most that it might have unfolded to so far, in bytes.
+        limit: u64,
+        /// Bytes out for each byte in.
+        ratio: u64,
+    },
     /// It unfolds to too many bytes.
     #[error("the body grows to more than {0} bytes")]
     Size(u64),
@@ -83,7 +88,11 @@ pub enum CodingError {
     Memory(Coding),
 }
 
-/// Reads the values of `Content-Encoding`, in the order in which the codings were applied. `identity` is none.
+/// Reads the values of `Content-Encoding` (RFC 9110, section 8.4), in the order in which the codings were applied. `identity`
+/// is none.
+///
+/// # Errors
+/// A coding that is not known, or more than four.
 pub fn parse<'a>(values: impl IntoIterator<Item = &'a [u8]>) -> Result<Vec<Coding>, CodingError> {
     let mut codings = Vec::new();
     for name in values.into_iter().flat_map(|v| v.split(|&b| b == b',')).map(<[u8]>::trim_ascii) {

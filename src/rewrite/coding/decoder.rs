@@ -1,4 +1,4 @@
-//! Opens codings, the last one first: bytes from the wire in, and out whatever can be known from them.
+//! The decoder of content codings, the last one first: bytes from the wire in, and out whatever can be known from them.
 
 use super::content_coding::{Coding, CodingError};
 use super::limits::DecodeLimits;
@@ -10,13 +10,13 @@ use std::fmt;
 use std::io;
 use zstd::stream::raw::{DParameter, Operation};
 
-/// How much one step of a decoder makes at most.
+/// The most that one step of a decoder makes, in bytes.
 const PIECE: usize = 32 * 1024;
 /// The largest window of a zstd frame, as a power of two: 8 MiB.
 const ZSTD_WINDOW: u32 = 23;
 const GZIP_WINDOW: u8 = 15;
 
-/// Takes codings off, the last one first.
+/// A streaming decoder of stacked content codings, the last one first.
 pub struct Decoder {
     /// From the wire inwards.
     stages: Vec<DecoderStage>,
@@ -110,7 +110,7 @@ impl fmt::Debug for Decoder {
     }
 }
 
-/// One coding being opened.
+/// The decoder of one coding.
 struct StreamDecoder {
     coding: Coding,
     inner: LibraryDecoder,

@@ -1,4 +1,4 @@
-//! Closes codings again, the first one first.
+//! The encoder of content codings, the first one first.
 
 use super::content_coding::{Coding, CodingError};
 use brotli::CompressorWriter;
@@ -7,7 +7,7 @@ use flate2::write::{GzEncoder, ZlibEncoder};
 use std::fmt;
 use std::io::{self, Write};
 
-/// Puts codings on, the first one first. All of them write into memory, which cannot fail but for want of it.
+/// A streaming encoder of stacked content codings, the first one first. All of them write into memory, which cannot fail but for want of it.
 #[derive(Default)]
 pub struct Encoder {
     stages: Vec<StreamEncoder>,

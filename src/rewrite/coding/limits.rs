@@ -1,8 +1,8 @@
-//! DecodeLimits on what a coded body may grow to: a few bytes can unfold to gigabytes.
+//! Limits on what a coded body may grow to: a few bytes can unfold to gigabytes.
 
 use super::content_coding::CodingError;
 
-/// How far a body may grow when its codings are opened. Each of stacked codings is held to it.
+/// Limits on how far a body may grow when its codings are opened. Each of stacked codings is held to them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DecodeLimits {
     /// Bytes out for each byte in. Nothing but a run of one byte reaches 1000 in gzip, whose own limit is 1032.

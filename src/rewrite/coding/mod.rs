@@ -1,4 +1,4 @@
-//! Content codings, opened and closed as a stream: gzip, deflate, br and zstd, stacked in any order. Headers, and what
+//! Content codings, decoded and encoded as a stream: gzip, deflate, br and zstd, stacked in any order. Headers, and what
 //! becomes of the bytes, belong to others.
 //!
 //! Everything is pushed: the caller brings what has arrived, and gets what can be known from it at once, so that an

@@ -1,4 +1,4 @@
-//! How far a text reaches that is written letter by letter, each in its encoding: a look-alike, or brackets around a name.
+//! The extent of a placeholder whose letters are each written in an encoding: a look-alike, or brackets around a name.
 
 use super::letters::{ReadLetter, Spelling, read_letter};
 use crate::name::MAX_NAME;
@@ -6,7 +6,7 @@ use crate::name::MAX_NAME;
 /// `NAME_key`, at its longest.
 pub(super) const MAX_RUN: usize = MAX_NAME + "_key".len();
 
-/// How far a bracketed name is followed.
+/// The length to which a bracketed name is followed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Reach {
     /// To the end, so that no name is too long to be refused: for what lies in memory as a whole.
@@ -15,7 +15,7 @@ pub(crate) enum Reach {
     Name,
 }
 
-/// How far what is looked for reaches, where it stands.
+/// The extent of what is looked for at a position.
 pub(super) enum Extent {
     /// Something else stands there.
     Mismatch,

@@ -1,6 +1,6 @@
 //! Letters as they are written in each encoding: read one by one, and told from what is part of another's escape.
 
-/// How the letters of a text are written in its place.
+/// The encoding in which the letters of a text are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Spelling {
     /// As they are.
@@ -24,7 +24,7 @@ impl Spelling {
     }
 }
 
-/// What went before the bytes at hand: enough to tell whether the first of them belong to an escape.
+/// The last bytes before those at hand: enough to tell whether the first of them belong to an escape.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Lookbehind {
     last: [u8; Self::LEN],
@@ -98,7 +98,7 @@ impl Lookbehind {
     }
 }
 
-/// What is read at a position.
+/// A letter that is read at a position, through its escape.
 pub(super) enum ReadLetter {
     /// A letter, and where the next begins.
     Letter(u8, usize),

@@ -1,4 +1,4 @@
-//! What is searched for in place of whole placeholders: how they begin, and how the escapes of those letters do.
+//! The needles that are searched for in place of whole placeholders: how those begin, and how the escapes of their letters do.
 
 use super::lookalike::MIN_LOOKALIKE;
 use crate::name::KeyName;

@@ -21,7 +21,7 @@ pub(crate) struct PlaceholderHit {
     pub key: Option<KeyName>,
 }
 
-/// What begins at a position.
+/// The answer on whether a placeholder begins at a position.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Recognition {
     /// No placeholder.
@@ -50,6 +50,7 @@ pub struct Vocabulary {
     longest: usize,
 }
 
+/// The search for how placeholders begin.
 enum OpenerSearch {
     Default(Box<memmem::Finder<'static>>),
     Some(Box<packed::Searcher>),
@@ -58,7 +59,10 @@ enum OpenerSearch {
 }
 
 impl Vocabulary {
-    /// Each look-alike with its key.
+    /// The placeholders of all keys; `lookalikes` are those that keys have besides.
+    ///
+    /// # Errors
+    /// A look-alike that [`check_lookalike`](super::check_lookalike) refuses, or that two keys share.
     pub fn new(braces: bool, lookalikes: impl IntoIterator<Item = (String, KeyName)>) -> Result<Self, LookalikeError> {
         let lookalikes = accept(lookalikes)?;
         let mut texts: Vec<&[u8]> = vec![b"<<"];

@@ -1,4 +1,4 @@
-//! Which characters a form is made of, as far as its kind and the kind of its key tell: never which ones a key has.
+//! The characters that a form is made of, as far as its kind and the kind of its key tell: never which ones a key has.
 
 use super::forms::{BASE64, BASE64_URL};
 

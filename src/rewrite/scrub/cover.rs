@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-/// How a key in a body is covered.
+/// The mask that covers a key in a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mask {
     /// By its placeholder; the body changes its length.

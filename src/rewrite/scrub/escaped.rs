@@ -14,7 +14,7 @@ pub(super) struct UnescapedText {
     pub escaped: Vec<usize>,
 }
 
-/// What counts as one stretch.
+/// The rule on what counts as one stretch.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct UnescapeRule {
     /// The characters that go on with a stretch.

@@ -1,12 +1,12 @@
 //! The forms in which a key may come back, and where a text spells one of them whole. Which places are looked at is
-//! `index.rs`'s affair, what is put there `cover.rs`'s.
+//! the affair of `index`, what is put there that of `cover`.
 
 use super::spelling::{self, LONGEST, SpelledCharacter, nibble};
 use super::strength::Strength;
 use std::ops::Range;
 use zeroize::Zeroizing;
 
-/// What one atom of a form is.
+/// The encoding of a form, which says what one of its atoms is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum KeyEncoding {
     /// A byte of the key itself.
@@ -208,7 +208,7 @@ impl KeyForm {
     }
 }
 
-/// Where a reading of the text may stand. Almost always one place; each backslash in a row of them in a key can make it
+/// The places in a text where its readings may stand. Almost always one place; each backslash in a row of them in a key can make it
 /// three more, and beyond five in a row the longest readings are given up.
 struct Places {
     at: [usize; 16],

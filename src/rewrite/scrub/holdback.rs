@@ -1,4 +1,4 @@
-//! How much of the end of a piece waits for the next: what by its public shape could be a key that isn't whole yet.
+//! The part of the end of a piece that waits for the next: what by its public shape could be a key that isn't whole yet.
 //!
 //! It hangs on how keys of a kind begin, how long they are and what they are made of, never on what a key is: two keys of
 //! one shape hold the same bytes back.
@@ -23,7 +23,7 @@ pub(super) struct Holdback {
     longest: usize,
 }
 
-/// What is public of a form.
+/// The public shape of a form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct PublicShape {
     kind: KeyEncoding,

@@ -1,5 +1,5 @@
 //! Finds the places where a form of a key may lie: every s-th window of the text is looked up among windows of the forms.
-//! Whether a form really lies there is for `forms.rs` to say.
+//! Whether a form really lies there is for `forms` to say.
 //!
 //! Nothing here depends on less than [`SURE`] unknown bits of a key: neither which windows are known, since the hash is
 //! keyed at random, nor how long the search takes.
@@ -24,7 +24,7 @@ const WIDTHS: [usize; 11] = [9, 12, 14, 16, 24, 20, 32, 40, 48, 64, 96];
 /// Bits of the filter for each window.
 const SPARSE: usize = 64;
 
-/// Where in which form a window begins.
+/// The place of a window: where in which form it begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct WindowPlace {
     /// The number of the form.
@@ -227,7 +227,7 @@ impl WindowTable {
     }
 }
 
-/// Which windows of a spelling are known.
+/// The windows of a spelling that are known.
 struct WindowChoice {
     width: usize,
     offsets: std::ops::Range<usize>,

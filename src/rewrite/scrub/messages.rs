@@ -9,7 +9,7 @@ use bytes::{Buf as _, Bytes};
 /// A flag and the length.
 const PREFIX: usize = 5;
 
-/// Why a message can't be searched.
+/// A message that can't be searched, since it is compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a message is compressed, though that was not asked for")]
 pub struct CompressedMessage;

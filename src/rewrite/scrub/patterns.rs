@@ -37,7 +37,7 @@ impl ScrubKey {
     }
 }
 
-/// What is looked for: all forms of some keys. Making it costs microseconds, so exchanges that follow each other closely
+/// The patterns that a scrubber looks for: all forms of some keys. Making it costs microseconds, so exchanges that follow each other closely
 /// may share it. What it derives from the keys is wiped when it is dropped.
 pub struct ScrubPatterns {
     keys: Vec<HiddenKey>,

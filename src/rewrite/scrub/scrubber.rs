@@ -16,7 +16,7 @@ pub struct Scrubber {
     pub(super) covers_quotes: bool,
 }
 
-/// How often each key has been hidden in an exchange, whatever its values were meanwhile.
+/// The count of how often each key has been hidden in an exchange, whatever its values were meanwhile.
 #[derive(Debug, Default)]
 pub struct ScrubHits(Mutex<Vec<(KeyName, u64)>>);
 

@@ -1,4 +1,4 @@
-//! How a character may be spelled in an answer: as itself, as a JSON escape, percent-encoded. Which characters make up a
+//! The spellings that a character may have in an answer: as itself, as a JSON escape, percent-encoded. Which characters make up a
 //! key is not known here.
 //!
 //! - JSON: `\u0061` in either case and the short escapes (`\/`, `\"`, `\n`), with one to three backslashes, as JSON in a

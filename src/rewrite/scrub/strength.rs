@@ -1,4 +1,4 @@
-//! How many bits of a key a stranger can't know, byte by byte. Whoever can guess a key can test the guess on a scrubber,
+//! The strength of a key: how many bits of it a stranger can't know, byte by byte. Whoever can guess a key can test the guess on a scrubber,
 //! so what is guessable is not searched for.
 
 use foldhash::fast::RandomState;
@@ -20,7 +20,7 @@ const CONTINUED: f32 = 0.5;
 /// What stands between the parts of a key.
 const PUNCTUATION: f32 = 3.0;
 
-/// What is known of a key without knowing it.
+/// The strength of a key, and what is known of it without knowing it.
 #[derive(Debug, Clone)]
 pub struct Strength {
     /// The length of the beginning that all keys of its kind share, in bytes.

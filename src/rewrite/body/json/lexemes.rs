@@ -1,6 +1,6 @@
 //! The strings and numbers of JSON (RFC 8259), read to the letter and over any cuts.
 
-/// How far a number has come.
+/// The state of a number that is being read (RFC 8259, section 6).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum NumberState {
     /// Behind the sign.
@@ -53,7 +53,7 @@ impl NumberState {
     }
 }
 
-/// Where in a string the next byte is: in one that is Unicode, and whose escapes are characters, none else.
+/// The state of a string that is being read (RFC 8259, section 7): one that is Unicode, and whose escapes are characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum StringState {
     /// Between characters.
@@ -75,7 +75,7 @@ pub(crate) enum StringState {
     PairEscape,
 }
 
-/// What the bytes of a string came to.
+/// The outcome of reading some bytes of a string.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum StringRead {
     /// So many were read, and the string goes on.

@@ -1,4 +1,4 @@
-//! Where in a JSON text a placeholder stands: whether it is a whole string value, and at which pointer.
+//! The parser of JSON bodies: whether a placeholder is a whole string value, and at which pointer.
 
 use super::lexemes::is_space;
 use super::path::PointerPath;

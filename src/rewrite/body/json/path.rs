@@ -1,4 +1,4 @@
-//! Where in a JSON document a value is, as far as a binding's pointer (RFC 6901) asks for it. It builds no document.
+//! JSON pointers (RFC 6901), followed as far as a binding asks for them. No document is built.
 
 use std::collections::HashMap;
 

@@ -9,7 +9,7 @@ pub(crate) const MAX_DEPTH: usize = 512;
 /// Some clients begin with it.
 const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
-/// What makes up all of a body.
+/// The JSON texts that make up all of a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum JsonTexts {
     /// One object or array.

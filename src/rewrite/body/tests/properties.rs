@@ -1,4 +1,4 @@
-//! What holds for every body, made up at random.
+//! Properties that hold for every body, made up at random.
 
 use super::*;
 use proptest::prelude::*;
