@@ -1,46 +1,43 @@
 //! locum puts API keys into an agent's requests at the network edge, and takes them out again on the way back.
 //!
 //! A room (file or folder) imports only from floors below its own; rooms on one floor do not know each other: [`app`]
-//! builds them and joins them. Time is an argument of what is below the doors. `tests/floors.rs` checks it.
+//! builds them and joins them. Within a room no two files import each other, not even by way of others. Time is an argument
+//! of what is below the doors. `tests/floors.rs` checks it.
 //!
 //! ```text
 //! ROOF     main.rs             parse, run, exit code
 //!          cli/                one file per command; term.rs is how we speak
-//! 5 APP    app/                Settings -> App -> Running -> stop
+//! 5 APP    app/                settings -> App -> Running -> stop; service.rs: the commands that drive it, control_socket.rs
+//!                              and signals give them
 //!          trust_env/          the variables and files that make each client use and trust the proxy
-//! 4 WORDS  config/file.rs      TOML exactly as written
-//!          config/settings.rs  file + environment -> typed settings, all mistakes at once
-//!          config/keys.rs      [key.*] and [agent.*]; catalog.rs: the providers known by name
+//! 4 WORDS  config/             file.rs: TOML as written; settings.rs: file + environment -> typed settings, all mistakes at
+//!                              once; keys.rs: [key.*] and [agent.*]; limits.rs: [limits]; catalog.rs: providers by name
 //!          telemetry.rs        what the rooms have to say, on standard error
-//! 3 DOORS  proxy/listen.rs     accept, limit, hand over, drain
-//!          proxy/connect.rs    first request: which agent, which host; peer.rs: which local user
-//!          proxy/conn.rs       the connection that requests come in on; serve.rs serves them
-//!          proxy/intercept.rs  peek the ClientHello, answer with our leaf
-//!          proxy/exchange.rs   one request and its response, top to bottom
-//!          proxy/authorization.rs  whether what was decided when it began still holds
-//!          proxy/upgrade.rs    a WebSocket's handshake; websocket.rs: its messages; frames.rs: its frames
-//!          proxy/kin.rs        who was started by `run`, and so needs no token
-//!          proxy/framing.rs    HTTP/1.1 read more strictly than servers must; strict.rs puts it before hyper
-//!          proxy/watched.rs    what the HTTP/2 library refuses by itself
-//!          proxy/*_body        the bodies of both ways; ending.rs tells the audit how it ended
-//!          proxy/current_scrubber.rs  what hides keys while an answer runs, by the rules and values of now
-//!          proxy/tunnel.rs     blind copy for hosts that must not be read
-//!          proxy/refuse.rs     denial or fault -> status, reason, hint
-//! 2 FAR    secrets/            the sources of keys; Secrets::open(&Permit) -> Keys
+//! 3 DOORS  proxy/accept/       listen.rs, first_head.rs, admit.rs: which agent, which local user; descendants.rs: who was started
+//!                              by `run`; connect.rs, intercept.rs, tunnel.rs: TLS, plain HTTP, or passed on unread
+//!          proxy/wire/         HTTP/1.1 read more strictly than servers must, HTTP/2's faults, WebSocket frames, headers
+//!          proxy/exchange/     mod.rs is the recipe; stages/ its steps; conn.rs, serve.rs: the connection; authorization.rs:
+//!                              whether it still holds; request_body/, response_body/, websocket/; current_scrubber.rs: what
+//!                              hides keys now; outcome.rs: how it ended
+//!          proxy/              limits.rs: every bound; ruleset.rs: what a reload replaces; recorder.rs: the one way to a record;
+//!                              refusal.rs: the table of answers that are our own; state.rs: what connections share
+//! 2 FAR    secrets/            sources/ and stores/ of keys; table.rs: Secrets::open(&Permit) -> Keys
 //!   SIDE   ca/                 root, intermediate and where they are kept; their name constraints and rotation; a
 //!                              certificate per host
-//!          upstream/           dial.rs: an address that we allow; tls.rs: what we demand; pool.rs: kept connections;
-//!                              late.rs: keys enter a head on its way out
-//!          audit/              log/ appends the chain; query.rs reads it; alert.rs and webhook.rs tell of anomalies
-//! 1 ENGINES policy/            agent.rs, rule.rs; decide.rs -> Permit or Denial, the only maker of Permits;
-//!                              overrides.rs, forms.rs: what stands for another method or path
-//!  (no IO, rewrite/            finder, dress, head and bodies: placeholders -> values; scrub: values -> placeholders;
-//!                              coding, opened: the codings around both; digests set right
-//!  no clock) chain.rs          the hash chain: link, verify
+//!          upstream/           dial.rs: an address that we allow; tls.rs: what we demand; pool/: kept connections;
+//!                              head_injection.rs: keys enter a head on its way out
+//!          audit/              write/ appends the chain; read/ finds, counts and verifies; tell/ sends what is unusual
+//! 1 ENGINES policy/            agent.rs, rule.rs, egress/; decide.rs -> Permit or Denial, the only maker of Permits;
+//!                              overrides.rs, body_overrides.rs: what stands for another method or path
+//!  (no IO, rewrite/            finder/, head.rs, body/: placeholders -> values; scrub/: values -> placeholders; coding/,
+//!  no clock)                   decoded_body.rs: the codings around both; digests.rs sets digests right
+//!          chain.rs            the hash chain: link, verify
 //!          anomaly/            a fold over records -> findings
+//!          metrics.rs          counters, fed by the recorder
 //! 0 GROUND record.rs           what happened in one exchange
 //!          disk.rs             files replaced whole, and the turns of those who write them
 //!          memory/             sealed secret bytes; wiping; hardening of the process
+//!          io/ system/         buffers and stream wrappers; /proc, and who owns a socket
 //!          name.rs place.rs    Host, KeyName, AgentName, Origin; places in a request: below the others on this floor
 //! ```
 //!
@@ -48,9 +45,9 @@
 //!
 //! ```text
 //! agent -TCP-> listen -> connect -(Agent, Origin)-> intercept -Request-> exchange:
-//!     policy.decide -Permit-> secrets.open -Keys-> rewrite -> audit (written first) -> upstream -TLS-> host
+//!     policy.decide -Permit-> secrets.open -Keys-> rewrite -> recorder (written first) -> upstream -TLS-> host
 //! agent <-------------- scrub(Keys) <-Response- upstream <- host
-//!                        `- end of the body: Record -> audit
+//!                        `- end of the body: Record -> recorder -> audit, metrics, alerts
 //! ```
 
 #![deny(unsafe_code)]

@@ -123,7 +123,7 @@ impl App {
             proxy: settings.proxy.upstream_proxy.clone().map(Arc::new),
         };
         let shared = Shared {
-            config: proxy::Config { ca_remedy: remedy(&settings, ca_kept_in.as_deref()), ..proxy::Config::default() },
+            config: proxy::Config { limits: settings.limits, ca_remedy: remedy(&settings, ca_kept_in.as_deref()) },
             ruleset: ArcSwap::from_pointee(ruleset),
             changes: watch::Sender::new(()),
             secrets,

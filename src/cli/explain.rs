@@ -134,7 +134,7 @@ fn request(
         || hits.iter().map(|h| Mention { written: &h.written, key: h.key.as_ref(), place: h.place.as_ref() });
     let admitted = live.rules.admit(&agent, &origin.host, origin.port);
     match admitted.and_then(|()| live.rules.decide(question, mentions())) {
-        Ok(permit) => permitted(args, &permit, &live, &headers),
+        Ok(permit) => permitted(args, &permit, &live, &headers, settings.limits.held_body),
         Err(denial) => {
             denied(&denial);
             Ok(ExitCode::from(term::REFUSED))
@@ -147,12 +147,14 @@ fn permitted(
     permit: &Permit,
     live: &crate::proxy::Ruleset,
     headers: &HeaderMap,
+    held_body: u64,
 ) -> anyhow::Result<ExitCode> {
     replaced(permit.uses().iter().map(|u| (&u.key, &u.place, u.count)));
     if let Some(body) = &args.body {
         let body = read_body(body)?;
-        let evaded = evades(&body, permit, headers);
-        if let Err(fault) = evaded.and_then(|()| body_of(&body, permit, live, headers).map_err(|e| e.to_string())) {
+        let held = body.len() as u64 <= held_body;
+        let rewritten = || body_of(&body, permit, live, headers, held).map_err(|e| e.to_string());
+        if let Err(fault) = evades(&body, permit, headers).and_then(|()| rewritten()) {
             println!("  refused   {fault}");
             return Ok(ExitCode::from(term::REFUSED));
         }
@@ -179,7 +181,13 @@ fn evades(body: &[u8], permit: &Permit, headers: &HeaderMap) -> Result<(), Strin
 }
 
 /// The body through the engine that a request goes through, with stand-ins for the keys' values.
-fn body_of(body: &[u8], permit: &Permit, live: &crate::proxy::Ruleset, headers: &HeaderMap) -> Result<(), BodyFault> {
+fn body_of(
+    body: &[u8],
+    permit: &Permit,
+    live: &crate::proxy::Ruleset,
+    headers: &HeaderMap,
+    held: bool,
+) -> Result<(), BodyFault> {
     let keys = permit.body().iter().map(|grant| BodyKey {
         key: grant.rule.name.clone(),
         value: Some(Arc::new(crate::memory::Plaintext::new(b"0".to_vec()))),
@@ -188,7 +196,6 @@ fn body_of(body: &[u8], permit: &Permit, live: &crate::proxy::Ruleset, headers: 
     });
     let mut engine = BodyRewriter::new(live.vocabulary.clone(), headers.get("content-type"), keys.collect());
     let (body, mut out) = (Bytes::copy_from_slice(body), Vec::new());
-    let held = body.len() as u64 <= crate::proxy::Limits::default().held_body;
     let pushed = if held { engine.push_whole(body, &mut out) } else { engine.push(body, &mut out) };
     let done = pushed.and_then(|()| engine.finish(&mut out));
     replaced(engine.uses().iter().map(|u| (&u.key, &u.place, u.count)));

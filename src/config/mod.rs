@@ -6,11 +6,13 @@ pub(crate) mod edit;
 mod file;
 pub(crate) mod key_scan;
 pub(crate) mod keys;
+mod limits;
 mod mistake;
 mod reader;
 mod schema;
 pub mod settings;
 pub(crate) mod tokens;
+mod units;
 
 pub use mistake::{ConfigLocation, Mistake, Mistakes};
 pub use settings::Settings;

@@ -141,6 +141,16 @@ pub const SECTIONS: &[SectionSchema] = &[
             known("webhook_secret_file", Text, r#""/run/secrets/webhook""#),
         ],
     },
+    SectionSchema {
+        name: "limits",
+        named: false,
+        settings: &[
+            known("connections", Number, "16384"),
+            known("head", Text, r#""64KiB""#),
+            known("held_body", Text, r#""256KiB""#),
+            known("first_byte", Text, r#""10m", or "" for no limit"#),
+        ],
+    },
 ];
 
 /// The section of this name.

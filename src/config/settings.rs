@@ -3,11 +3,13 @@
 use super::audit::{self, AnomalySettings, AuditSettings};
 use super::file::ConfigDocument;
 use super::keys::{self, AgentSetting, KeySetting};
+use super::limits;
 use super::mistake::{ConfigLocation, Mistake, Mistakes};
 use super::reader::TableReader;
 use crate::disk;
 use crate::policy::egress::{AddressRule, EgressMode};
 use crate::policy::rule::HostPattern;
+use crate::proxy::Limits;
 use crate::upstream::dial::UpstreamProxy;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -34,6 +36,7 @@ pub struct Settings {
     pub vault: VaultSettings,
     pub audit: AuditSettings,
     pub anomaly: AnomalySettings,
+    pub limits: Limits,
 }
 
 /// `[proxy]`.
@@ -310,9 +313,10 @@ fn build(
     });
     let audit = TableReader::read(written.all("audit"), home, mistakes, |r| audit::audit(r, &state));
     let anomaly = TableReader::read(written.all("anomaly"), home, mistakes, audit::anomaly);
+    let limits = TableReader::read(written.all("limits"), home, mistakes, limits::limits);
     let keys = keys::keys(written.all("key"), proxy.cleartext, home, mistakes);
     let agents = keys::agents(written.all("agent"), &keys, home, mistakes);
-    Settings { file, state, proxy, ca, keys, agents, vault, audit, anomaly }
+    Settings { file, state, proxy, ca, keys, agents, vault, audit, anomaly, limits }
 }
 
 fn proxy(r: &mut TableReader<'_>) -> ProxySettings {

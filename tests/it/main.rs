@@ -19,6 +19,7 @@ mod following;
 mod grpc;
 mod hidden_forms;
 mod keys;
+mod limits;
 mod matrix;
 mod policy_table;
 mod record;
