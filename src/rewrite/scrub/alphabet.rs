@@ -69,3 +69,30 @@ const OF: [u8; 256] = {
     }
     table
 };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_alphabet_is_the_smallest_that_a_text_is_made_of() {
+        for (text, alphabet) in [
+            ("aB9-_.", Alphabet::TOKEN),
+            ("a+b/c", Alphabet::VISIBLE),
+            ("a b", Alphabet::ANY),
+            ("\u{e9}", Alphabet::VISIBLE),
+        ] {
+            assert_eq!(Alphabet::of(text.as_bytes()), alphabet, "{text}");
+        }
+        assert!(Alphabet::BASE64.has(b'/') && Alphabet::BASE64.has(b'_') && !Alphabet::BASE64.has(b'='));
+        assert!(Alphabet::HEX.has(b'F') && !Alphabet::HEX.has(b'g'));
+        assert_eq!(Alphabet::HEX.ending(b"xyzbeef"), 4);
+    }
+
+    #[test]
+    fn sets_meet_where_they_were_made_of_one() {
+        let [token, hex, both] = [Alphabet::TOKEN, Alphabet::HEX, Alphabet::TOKEN.and(Alphabet::HEX)];
+        assert!(both.meets(token) && both.meets(hex) && token.meets(token) && !token.meets(hex));
+        assert!(both.has(b'-') && both.has(b'f') && !both.has(b'+'));
+    }
+}

@@ -189,6 +189,9 @@ mod tests {
             (r"\\\u002F", b'/', 8),
             (r"\/", b'/', 2),
             (r"\n", b'\n', 2),
+            (r"\b", 8, 2),
+            (r"\f", 12, 2),
+            (r"\t", b'\t', 2),
             (r"\\n", b'\n', 3),
             (r"\\\\", b'\\', 4),
             (r"\u1061", b'\\', 1),
@@ -224,7 +227,16 @@ mod tests {
     #[test]
     fn only_long_lines_of_base64_or_hex_are_folded() {
         let line = "QUJD".repeat(10);
-        for (end, len) in [("\n", 1), ("\r\n", 2), ("\r", 1), ("\\n", 2), ("\\r\\n", 4), ("%0D%0A", 6), ("\\\\n", 3)] {
+        for (end, len) in [
+            ("\n", 1),
+            ("\r\n", 2),
+            ("\r", 1),
+            ("\\n", 2),
+            ("\\r\\n", 4),
+            ("%0D%0A", 6),
+            ("\\\\n", 3),
+            ("\\\\\\u000d\\\\\\u000a", 16),
+        ] {
             let text = format!("{line}{end}QUJD");
             assert_eq!(fold(text.as_bytes(), 40), Some(len), "{end:?}");
             assert_eq!(fold_before(text.as_bytes(), 40 + len), Some(40), "{end:?}");
@@ -234,6 +246,10 @@ mod tests {
             let escaped = |signs: usize| format!("{}{}{end}", &line[..20], "%".repeat(signs) + &line[20..]);
             assert_eq!(fold(escaped(8).as_bytes(), 48), Some(len), "{end:?}");
             assert_eq!(fold(escaped(9).as_bytes(), 49), None, "{end:?}");
+        }
+        // two line ends are two lines, but for CR and LF
+        for (ends, len) in [("\n\n", 1), ("\r\r", 1), ("\n\r", 1), ("\r\n\n", 2)] {
+            assert_eq!(fold(format!("{line}{ends}QUJD").as_bytes(), 40), Some(len), "{ends:?}");
         }
     }
 }

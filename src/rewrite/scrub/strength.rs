@@ -357,6 +357,40 @@ mod tests {
     }
 
     #[test]
+    fn a_character_counts_by_the_classes_of_its_text() {
+        for (text, bits) in [
+            ("0123-4567", 3.3),
+            ("09af-_:.", 4.0),
+            ("09AF", 4.0),
+            ("09aF", 62_f32.log2()),
+            ("09ag", 36_f32.log2()),
+            ("abcg", 26_f32.log2()),
+            ("aB", 52_f32.log2()),
+            ("a\u{e9}g", 90_f32.log2()),
+            ("+/", 1.0),
+        ] {
+            assert_eq!(class_bits(text.as_bytes()), bits, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_word_has_vowels_and_consonants_in_turn() {
+        for (run, is_word) in [
+            ("batteries", true),
+            ("string", false),
+            ("bbbbbatt", false),
+            ("aaaaabb", false),
+            ("strnghts", false),
+            ("aeioub", false),
+            ("aeiubb", true),
+            ("abcdf", true),
+            ("abcdfg", false),
+        ] {
+            assert_eq!(is_pronounceable(run.as_bytes()), is_word, "{run}");
+        }
+    }
+
+    #[test]
     fn of_a_pem_key_only_what_is_private_in_every_kind_counts() {
         // the beginning is 20 and more bytes long, and no part of what is shared out
         for (label, len, want) in [

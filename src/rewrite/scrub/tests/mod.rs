@@ -2,6 +2,7 @@
 
 mod properties;
 
+use super::strength::Strength;
 use super::*;
 use crate::memory::Plaintext;
 use crate::name::KeyName;
@@ -376,6 +377,37 @@ fn other_keys_are_hidden_from_the_moment_they_are_there() {
     out.extend_from_slice(&body.finish());
     assert_eq!(shown(&out), format!("<<x_key>> {new} <<x_key>> <<x_key>> <<x_key>>"));
     assert_eq!(before.hits().all()[0].1, 4);
+}
+
+#[test]
+fn other_keys_are_hidden_in_the_messages_to_come() {
+    let [old, new] = ["q8Zt2LwXv7RkYb5NcM1dJh", "GfPs9UaEi3oTzQxWnBrVyK"];
+    let message = |text: &str| [&[0][..], &(text.len() as u32).to_be_bytes(), text.as_bytes()].concat();
+    let (mut messages, mut out) = (MessageScrub::new(&scrubber(old.as_bytes(), 0)), Vec::new());
+    messages.push(message(new).into(), &mut out).unwrap();
+    messages.renew(scrubber(new.as_bytes(), 0));
+    messages.push(message(new).into(), &mut out).unwrap();
+    let masked = format!("<<x_key>>{}", "*".repeat(new.len() - 9));
+    assert_eq!(shown(&out), shown(&[message(new), message(&masked)].concat()));
+    assert_eq!(messages.hits(), 1);
+}
+
+#[test]
+fn a_text_keeps_its_length_where_it_has_to() {
+    let scrubber = scrubber(KEY.as_bytes(), 7);
+    assert!(scrubber.hits().is_empty());
+    assert_eq!(scrubber.same_length(b"nothing"), None);
+    let masked = scrubber.same_length(format!("a {KEY} b").as_bytes()).unwrap();
+    assert_eq!(shown(&masked), format!("a <<x_key>>{} b", "*".repeat(KEY.len() - 9)));
+    assert!(!scrubber.hits().is_empty());
+}
+
+#[test]
+fn the_weakest_key_is_the_one_with_the_fewest_unknown_bits() {
+    let bits = |value: &str| Strength::of(value.as_bytes(), 0).total();
+    let keys = [("a", KEY), ("b", HEX), ("c", "hunter2")].map(|(name, value)| scrub_key(name, value.as_bytes(), 0));
+    assert_eq!(Scrubber::new(keys.into()).weakest(), Some(bits("hunter2")));
+    assert_eq!(Scrubber::new(Vec::new()).weakest(), None);
 }
 
 #[test]
