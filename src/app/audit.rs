@@ -5,7 +5,7 @@ use super::authority;
 use crate::audit::signature::HeadSigner;
 use crate::audit::tell::alerts::Alerts;
 use crate::audit::tell::webhook::{Delivery, Outbox, Post, WebhookHeaders};
-use crate::audit::{Log, LogConfig, LogUpkeep, public_key};
+use crate::audit::{Log, LogConfig, LogUpkeep, verifying_key};
 use crate::config::Settings;
 use crate::config::audit::AnomalyAction;
 use crate::memory::Plaintext;
@@ -43,7 +43,8 @@ pub(super) fn open(settings: &Settings, backends: &SecretBackends, now: SystemTi
     let public = signer.as_ref().map(HeadSigner::public);
     let log = Log::open_with(config, LogUpkeep { signer, retention: settings.audit.retention.clone() }, now)?;
     // only now, as it is a promise that there are records
-    if let Some(Err(why)) = public.map(|public| public_key::remember(&public_key::path(&settings.state), &public, now))
+    if let Some(Err(why)) =
+        public.map(|public| verifying_key::remember(&verifying_key::path(&settings.state), &public, now))
     {
         tracing::warn!("the key that the audit's heads are signed by can't be noted, so they are not checked: {why}");
     }

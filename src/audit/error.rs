@@ -1,4 +1,4 @@
-//! Why the audit can't be written or read, and what to do about it.
+//! The audit's error: why it can't be written or read, and what to do about it.
 
 use std::io;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! How a file of the audit ends, read without the rest of it, and whether a process may still write to it.
+//! The end of a file of the audit, read without the rest of it, and whether a process may still write to it.
 
 use crate::chain::{self, ChainHead};
 use std::fs::{File, TryLockError};

@@ -1,15 +1,15 @@
-//! The audit on disk: `write` appends to it, `read` finds, filters, counts and verifies, `tell` alerts. What a record says is
-//! `record`'s business, and how lines vouch for each other `chain`'s.
+//! The audit on disk: `write` appends to it, `read` finds, filters, counts and verifies, `tell` alerts. What a record
+//! says is `record`'s business, and how lines vouch for each other `chain`'s.
 
 mod error;
 pub(crate) mod file_end;
 pub(crate) mod file_name;
 pub(crate) mod folder;
-pub(crate) mod public_key;
 pub mod read;
 pub(crate) mod signature;
 pub(crate) mod stamp;
 pub mod tell;
+pub(crate) mod verifying_key;
 pub(crate) mod write;
 
 pub use error::AuditError;

@@ -1,8 +1,8 @@
 //! Signed heads: who rewrites a whole file, chain and all, still lacks the key. Where the key is kept is others' business.
 
 use super::file_name::begun;
-use super::public_key::PublicKey;
 use super::stamp::Stamp;
+use super::verifying_key::VerifyingKey;
 use crate::chain::ChainHead;
 use crate::record::PreviousFile;
 use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
@@ -59,7 +59,7 @@ pub struct SignatureChecker {
 
 impl SignatureChecker {
     /// Any of `keys` may have signed; `None` where there is none.
-    pub fn new(keys: &[PublicKey]) -> Option<Self> {
+    pub fn new(keys: &[VerifyingKey]) -> Option<Self> {
         let since = keys.iter().map(|known| known.since).min()?;
         let keys = keys.iter().map(|known| UnparsedPublicKey::new(&ED25519, known.key)).collect();
         Some(Self { keys, since })
@@ -93,7 +93,7 @@ mod tests {
         let at = PreviousFile { file: "a.jsonl".into(), head: ChainHead::ZERO.to_string() };
         let signature = signer.sign(&at);
         let checker =
-            |signer: &HeadSigner| SignatureChecker::new(&[PublicKey { key: signer.public(), since: None }]).unwrap();
+            |signer: &HeadSigner| SignatureChecker::new(&[VerifyingKey { key: signer.public(), since: None }]).unwrap();
         let other = checker(&HeadSigner::from_seed(&[8; 32]).unwrap());
         let checker = checker(&signer);
         assert!(checker.is_signed("a.jsonl", &ChainHead::ZERO, &signature));

@@ -34,8 +34,8 @@ pub struct Authority {
 }
 
 impl Authority {
-    /// A new P-256 root (pathLen 1), and the one intermediate (pathLen 0) that it ever signs: its key is wiped then. Both are
-    /// constrained to `scope`, since some clients (Java) don't look at the constraints of what they trust.
+    /// A new P-256 root (pathLen 1), and the one intermediate (pathLen 0) that it ever signs: its key is wiped then.
+    /// Both are constrained to `scope`, since some clients (Java) don't look at the constraints of what they trust.
     ///
     /// # Errors
     /// When the system gives no randomness.

@@ -1,4 +1,4 @@
-//! What can go wrong with the CA.
+//! The CA's error.
 
 use crate::name::Host;
 

@@ -32,8 +32,8 @@ pub struct Leaves {
     template: ServerConfig,
 }
 
-/// The authority that signs, and the one to follow it: that one already signs for hosts that the first doesn't cover, since nobody could
-/// reach those otherwise.
+/// The authority that signs, and the one to follow it: that one already signs for hosts that the first doesn't cover,
+/// since nobody could reach those otherwise.
 struct LeafSigners {
     current: LeafSigner,
     next: Option<LeafSigner>,
@@ -81,7 +81,8 @@ impl ResolvesServerCert for NoCertificate {
 }
 
 impl Leaves {
-    /// One key serves all leaves of this process: it never leaves memory, and a fresh one per host would double the cost of a host.
+    /// One key serves all leaves of this process: it never leaves memory, and a fresh one per host would double the
+    /// cost of a host.
     ///
     /// # Errors
     /// When the system gives no randomness, or the provider lacks the protocol versions.

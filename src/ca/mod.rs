@@ -1,4 +1,5 @@
-//! locum's own certificate authority: a root, the intermediate that signs for it, and a certificate per host that is answered for.
+//! locum's own certificate authority: a root, the intermediate that signs for it, and a certificate per host that is
+//! answered for.
 
 mod authority;
 mod constraints;

@@ -1,4 +1,5 @@
-//! What the user wrote, in a file or in the environment, becomes settings or a list of mistakes; it opens no key.
+//! The configuration: what the user wrote, in a file or in the environment, becomes settings or a list of mistakes. It
+//! opens no key.
 
 pub(crate) mod audit;
 pub mod catalog;

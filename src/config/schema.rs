@@ -40,7 +40,8 @@ const fn known(name: &'static str, kind: SettingKind, example: &'static str) -> 
     SettingSchema { name, kind, example }
 }
 
-/// A table of the file and its settings. A section `named` holds one table per key or agent, and only the file can set those.
+/// A table of the file and its settings. A section `named` holds one table per key or agent, and only the file can set
+/// those.
 pub struct SectionSchema {
     pub name: &'static str,
     pub named: bool,

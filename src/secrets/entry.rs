@@ -28,7 +28,7 @@ pub struct KeySource {
 /// A key of the table.
 pub(super) struct KeyEntry {
     pub key: KeySource,
-    pub state: ArcSwap<KeyState>,
+    pub state: ArcSwap<SourceState>,
     pub past: Arc<PastValues>,
     /// Held while the source is asked: all others wait for that one answer.
     pub flight: Arc<Mutex<()>>,
@@ -36,7 +36,7 @@ pub(super) struct KeyEntry {
 
 /// The answer of the source when it was last asked. Replaced whole, so that readers take no lock.
 #[derive(Clone, Default)]
-pub(super) struct KeyState {
+pub(super) struct SourceState {
     /// Whether the source ever was.
     asked: bool,
     /// The last value that was had, and still is unless `failed`.
@@ -53,22 +53,22 @@ pub(super) struct KeyState {
 
 impl KeyEntry {
     /// The key with what was known of it before.
-    pub fn new(key: KeySource, state: KeyState, past: Arc<PastValues>) -> Self {
+    pub fn new(key: KeySource, state: SourceState, past: Arc<PastValues>) -> Self {
         Self { key, state: ArcSwap::from_pointee(state), past, flight: Arc::default() }
     }
 
     /// Keeps nothing of what is known.
     pub fn forget(&self) {
-        self.state.rcu(|s| KeyState { generation: s.generation + 1, ..KeyState::default() });
+        self.state.rcu(|s| SourceState { generation: s.generation + 1, ..SourceState::default() });
         self.past.clear();
     }
 
     /// Asks the source whether there is something new, and for it. Blocks.
-    pub fn ask(&self, now: Duration, _flight: OwnedMutexGuard<()>) -> Arc<KeyState> {
+    pub fn ask(&self, now: Duration, _flight: OwnedMutexGuard<()>) -> Arc<SourceState> {
         let before = self.state.load_full();
         let freshness = self.key.source.freshness();
         let next = if before.holds_under(freshness, now) {
-            KeyState { fresh_until: now + CHECK_EVERY, ..(*before).clone() }
+            SourceState { fresh_until: now + CHECK_EVERY, ..(*before).clone() }
         } else {
             before.after(self, freshness, now)
         };
@@ -92,10 +92,10 @@ impl KeyEntry {
     }
 }
 
-impl KeyState {
+impl SourceState {
     /// Of a key whose source was never asked.
     pub fn new(generation: u64) -> Self {
-        KeyState { generation, ..KeyState::default() }
+        SourceState { generation, ..SourceState::default() }
     }
 
     /// Whether it is too early to ask again.
@@ -118,13 +118,13 @@ impl KeyState {
 
     /// The same, to be loaded again.
     pub fn stale(&self) -> Self {
-        KeyState { asked: false, ..self.clone() }
+        SourceState { asked: false, ..self.clone() }
     }
 
     /// What follows once the source was asked for the value.
-    fn after(&self, entry: &KeyEntry, freshness: Freshness, now: Duration) -> KeyState {
+    fn after(&self, entry: &KeyEntry, freshness: Freshness, now: Duration) -> SourceState {
         let KeyEntry { key, past, .. } = entry;
-        let mut next = KeyState { asked: true, failed: None, failures: 0, freshness, loaded: now, ..self.clone() };
+        let mut next = SourceState { asked: true, failed: None, failures: 0, freshness, loaded: now, ..self.clone() };
         next.fresh_until = now + CHECK_EVERY;
         match key.source.load() {
             // The key may be there all the same: connections that carried it stay.

@@ -1,4 +1,4 @@
-//! Why a key can't be had, and what the operator can do about it.
+//! The error of opening a key: why it can't be had, and what the operator can do about it.
 
 use super::source::SourceError;
 use crate::name::KeyName;

@@ -1,4 +1,4 @@
-//! Where keys come from: every source behind one trait, and the table that opens keys for a permit.
+//! Sources and stores of keys: every source behind one trait, and the table that opens keys for a permit.
 //!
 //! Which key a request may have is decided elsewhere; how a value is written into it as well.
 

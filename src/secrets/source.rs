@@ -22,7 +22,8 @@ pub trait SecretSource: Send + Sync {
     }
 }
 
-/// The freshness of a value, which has to be loaded again once the stamp differs from before, or it is older than its lifetime.
+/// The freshness of a value, which has to be loaded again once the stamp differs from before, or it is older than its
+/// lifetime.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Freshness {
     /// Any number that differs once the value may have changed.
@@ -31,8 +32,8 @@ pub struct Freshness {
     pub lifetime: Option<Duration>,
 }
 
-/// An error of a source, which could not say whether it has the value: what is the matter, and what to do about it. Never a part of
-/// a value.
+/// An error of a source, which could not say whether it has the value: what is the matter, and what to do about it.
+/// Never a part of a value.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{what}")]
 pub struct SourceError {

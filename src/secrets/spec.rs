@@ -1,4 +1,4 @@
-//! How a config names a key's source, parsed and written. Asking the source is the other files' work.
+//! The notation of a key's source in a config, parsed and written. Asking the source is the other files' work.
 
 use crate::name::KeyName;
 use std::fmt;

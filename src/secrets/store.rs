@@ -1,4 +1,5 @@
-//! Where keys can be put and not only read: small named secrets in the keyring, the vault or the machine's store.
+//! The trait of stores, where keys can be put and not only read: small named secrets in the keyring, the vault or the
+//! machine's store.
 
 use super::source::{Freshness, SourceError};
 use crate::memory::Plaintext;

@@ -1,6 +1,6 @@
 //! The table of keys: each with its source and its sealed value. The ones before it, still to be scrubbed, are its past.
 
-use super::entry::{KeyEntry, KeySource, KeyState};
+use super::entry::{KeyEntry, KeySource, SourceState};
 use super::error::SecretError;
 use super::keys::{Keys, NO_GENERATION, OpenedKey};
 use super::past::PastValues;
@@ -62,7 +62,7 @@ impl Secrets {
     pub fn reload(&self, keys: impl IntoIterator<Item = KeySource>) -> KeyTable {
         let mut pasts = self.pasts();
         let before = self.table.load();
-        let fresh = || KeyState::new(self.made.fetch_add(1, Ordering::Relaxed) << 32);
+        let fresh = || SourceState::new(self.made.fetch_add(1, Ordering::Relaxed) << 32);
         let entry = |k: KeySource| {
             let state = before.get(&k.name).map_or_else(fresh, |e| e.state.load().stale());
             let past = pasts.entry(k.name.clone()).or_default().clone();
@@ -215,7 +215,7 @@ impl Secrets {
     }
 
     /// The state after its source was asked, if it is time to.
-    async fn current(&self, entry: &Arc<KeyEntry>) -> Result<Arc<KeyState>, SecretError> {
+    async fn current(&self, entry: &Arc<KeyEntry>) -> Result<Arc<SourceState>, SecretError> {
         let flight = entry.flight.clone().lock_owned().await;
         self.not_wiped(entry)?;
         let state = entry.state.load_full();

@@ -1,4 +1,4 @@
-//! What may be a key's value, whatever source it came from.
+//! The check of a key's value, whatever source it came from.
 
 use super::source::SourceError;
 use crate::memory::Plaintext;

@@ -1,4 +1,4 @@
-//! Why an upstream gave no response, and errors in words with all their causes.
+//! The upstream side's error: why there was no response; and errors in words with all their causes.
 
 use super::dial::DialError;
 use crate::name::Origin;

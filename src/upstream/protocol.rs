@@ -1,4 +1,4 @@
-//! Which version of HTTP is spoken with an upstream: what a request prefers, and what is offered in the handshake.
+//! The version of HTTP that is spoken with an upstream: what a request prefers, and what is offered in the handshake.
 
 /// The connection that a request prefers, by what its client speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,4 +1,5 @@
-//! Which records a question is about, decided on their bytes without parsing them: `Record` writes each value in one way only.
+//! A filter of records: which ones a question is about, decided on their bytes without parsing them: `Record` writes
+//! each value in one way only.
 
 use super::lines::stamp;
 use crate::audit::stamp::Stamp;

@@ -1,4 +1,4 @@
-//! When keys were last used: read from the newest files on, and from older ones only while some key is still to be found.
+//! The last use of each key: read from the newest files on, and from older ones only while some key is still to be found.
 
 use super::lines::{AuditLine, AuditLines, member, stamp};
 use crate::audit::folder::{AuditFile, files};
@@ -9,7 +9,8 @@ use std::path::Path;
 /// How much is read for it at most, in bytes; a key that was used before that is as good as not used.
 const MOST: u64 = 512 * 1024 * 1024;
 
-/// When each of these keys was last put into a request, as far as the audit in `dir` tells. What can't be read tells nothing.
+/// When each of these keys was last put into a request, as far as the audit in `dir` tells. What can't be read tells
+/// nothing.
 pub fn last_uses(dir: &Path, keys: &[&str]) -> HashMap<String, Stamp> {
     if keys.is_empty() {
         return HashMap::new();

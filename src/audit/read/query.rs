@@ -1,4 +1,5 @@
-//! Records of the whole audit in the order of their times: all, those asked for, or the newest and what follows. Checks no chains.
+//! Records of the whole audit in the order of their times: all, those asked for, or the newest and what follows. Checks
+//! no chains.
 
 use super::filter::Filter;
 use super::lines::{AuditLine, AuditLines, stamp};

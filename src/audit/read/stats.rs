@@ -1,4 +1,4 @@
-//! What many records come to: counts, bytes and durations per key, agent, host, status and hour. A fold; prints nothing.
+//! Statistics of many records: counts, bytes and durations per key, agent, host, status and hour. A fold; prints nothing.
 
 use super::lines::{MemberValue, members, stamp};
 use foldhash::fast::RandomState;

@@ -1,4 +1,5 @@
-//! Whether the audit is what was written: chains, files that follow each other, signatures, anchors. Repairs nothing.
+//! Verification that the audit is what was written: chains, files that follow each other, signatures, anchors. Repairs
+//! nothing.
 
 use super::lines::{AuditLine, AuditLines, MemberValue, member};
 use super::query::ReadProgress;
@@ -236,7 +237,8 @@ fn verify_counted(file: &AuditFile, proofs: &Proofs, progress: &ReadProgress) ->
 }
 
 impl FileVerdict {
-    /// Keeps what a good record, the `number`th, says of files; tells whether it holds a good signature of the head before it.
+    /// Keeps what a good record, the `number`th, says of files; tells whether it holds a good signature of the head
+    /// before it.
     fn note(&mut self, line: &[u8], before: &ChainHead, number: u64, proofs: &Proofs) -> Option<()> {
         memchr::memmem::find(line, br#","previous":""#)?;
         let file = member(line, "previous")?.text().into_owned();

@@ -1,5 +1,5 @@
-//! What is unusual in the records of this process, while they are made: a record, a line in the log, a notice for the webhook,
-//! and where the operator wants it rest for a key or an agent. What is unusual, `anomaly` decides.
+//! Alerts on what is unusual in the records of this process, while they are made: a record, a line in the log, a notice for
+//! the webhook, and where the operator wants it rest for a key or an agent. What is unusual, `anomaly` decides.
 
 use super::webhook::{Notice, Outbox};
 use crate::anomaly::{AnomalyDetector, AnomalyLimits, Fact, Finding, Severity, UNREQUESTED};

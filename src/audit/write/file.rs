@@ -1,4 +1,5 @@
-//! One file of the audit: begun with mode and lock, appended to in whole lines, watched for hands other than ours. Decides nothing about when.
+//! One file of the audit: begun with mode and lock, appended to in whole lines, watched for hands other than ours.
+//! Decides nothing about when.
 
 use crate::audit::error::AuditError;
 use crate::audit::file_name::{EXTENSION, file_name};

@@ -1,4 +1,5 @@
-//! Files that no process writes to any more: compressed, and removed when they are older or more than wanted. Touches no other.
+//! Files that no process writes to any more: compressed, and removed when they are older or more than wanted. Touches
+//! no other.
 
 use crate::audit::error::AuditError;
 use crate::audit::file_end::{self, FileEnd, compressed_ending};

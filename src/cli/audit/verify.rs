@@ -3,10 +3,10 @@
 use super::progress::ProgressBar;
 use super::{VerifyArgs, print_table};
 use crate::audit;
-use crate::audit::public_key::{self, PublicKey};
 use crate::audit::read::query::ReadProgress;
 use crate::audit::read::verify::{FileVerdict, Proofs, VerifyReport, verify_files};
 use crate::audit::signature::SignatureChecker;
+use crate::audit::verifying_key::{self, VerifyingKey};
 use crate::chain::ChainHead;
 use crate::cli::term::{CliError, WRONG_USAGE};
 use crate::config::Settings;
@@ -25,7 +25,7 @@ pub(super) fn verify(args: &VerifyArgs, settings: &Settings, out: &mut impl Writ
     let report = verify_files(&files, &Proofs { anchors, checker: SignatureChecker::new(&keys) }, &progress);
     drop(bar);
     if report.files.is_empty() {
-        emptied(dir, &public_key::known(&public_key::path(&settings.state))?)?;
+        emptied(dir, &verifying_key::known(&verifying_key::path(&settings.state))?)?;
     }
     if args.json {
         for verdict in &report.files {
@@ -57,7 +57,7 @@ pub(super) fn verify(args: &VerifyArgs, settings: &Settings, out: &mut impl Writ
 }
 
 /// Where there is no file, there must never have been one.
-fn emptied(dir: &Path, known: &[PublicKey]) -> anyhow::Result<()> {
+fn emptied(dir: &Path, known: &[VerifyingKey]) -> anyhow::Result<()> {
     let Some(since) = known.iter().filter_map(|key| key.since).min() else { return Ok(()) };
     let since = String::from_utf8_lossy(&since).into_owned();
     let what = format!("records have been signed here since {since}, and {} holds none", dir.display());
@@ -68,7 +68,7 @@ fn emptied(dir: &Path, known: &[PublicKey]) -> anyhow::Result<()> {
 }
 
 /// What the result rests on, and what would make it firmer.
-fn footer(report: &VerifyReport, keys: &[PublicKey], state: &Path, out: &mut impl Write) -> io::Result<()> {
+fn footer(report: &VerifyReport, keys: &[VerifyingKey], state: &Path, out: &mut impl Write) -> io::Result<()> {
     let signatures: u64 = report.files.iter().map(|v| v.signatures).sum();
     writeln!(out)?;
     match keys {
@@ -76,10 +76,10 @@ fn footer(report: &VerifyReport, keys: &[PublicKey], state: &Path, out: &mut imp
             out,
             "signatures: not checked, there is no key in {} (--signed-by KEY names one); a whole rewrite shows only \
              against an anchor",
-            public_key::path(state).display()
+            verifying_key::path(state).display()
         )?,
         keys => {
-            let keys: Vec<String> = keys.iter().map(PublicKey::hex).collect();
+            let keys: Vec<String> = keys.iter().map(VerifyingKey::hex).collect();
             writeln!(out, "signatures: {signatures}, by {}", keys.join(" or "))?;
         }
     }
@@ -87,13 +87,13 @@ fn footer(report: &VerifyReport, keys: &[PublicKey], state: &Path, out: &mut imp
 }
 
 /// Those of the command line, else those that the state folder has.
-fn keys(args: &VerifyArgs, state: &Path) -> anyhow::Result<Vec<PublicKey>> {
+fn keys(args: &VerifyArgs, state: &Path) -> anyhow::Result<Vec<VerifyingKey>> {
     let named = args.signed_by.iter().map(|hex| {
         let no_key = || wrong(format!("'{}' is no public key", hex.escape_debug()), "it has 64 hexadecimal digits");
-        PublicKey::parse(hex).ok_or_else(no_key)
+        VerifyingKey::parse(hex).ok_or_else(no_key)
     });
     let named = named.collect::<Result<Vec<_>, _>>()?;
-    if named.is_empty() { Ok(public_key::known(&public_key::path(state))?) } else { Ok(named) }
+    if named.is_empty() { Ok(verifying_key::known(&verifying_key::path(state))?) } else { Ok(named) }
 }
 
 /// A head, or the heads in a file: any word of 64 hexadecimal digits is one, so what `verify` printed can be kept as it is.

@@ -1,4 +1,4 @@
-//! Where the value of a key can be read from.
+//! Sources: variables, files, programs and stores that the value of a key can be read from.
 
 pub mod auto;
 pub mod env;

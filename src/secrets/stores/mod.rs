@@ -1,4 +1,4 @@
-//! Where values can be kept.
+//! Stores: the desktop's keyring, and encrypted files.
 
 pub mod keyring;
 pub mod local_vault;

@@ -1,4 +1,4 @@
-//! What a worker's pool keeps of each origin: idle connections, shared ones, and which protocols the origin speaks.
+//! The connections of a worker's pool by origin: idle connections, shared ones, and which protocols the origin speaks.
 
 use super::connection::{Epoch, Http1Connection, PooledConnection};
 use super::http2::Http2Connection;

@@ -1,5 +1,5 @@
-//! One writer for all runtimes: records queue unlinked, and whoever needs one in the file first writes all that queued (group
-//! commit without a thread or a timer). Reads nothing back.
+//! One writer for all runtimes: records queue unlinked, and whoever needs one in the file first writes all that queued
+//! (group commit without a thread or a timer). Reads nothing back.
 
 mod queue;
 #[cfg(test)]

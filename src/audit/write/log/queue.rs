@@ -1,4 +1,5 @@
-//! Who writes what is queued, and when: whoever waits for a record, or a flush that was scheduled, for all at once.
+//! The queue of records, and group commit: all that is queued is written by whoever waits for a record, or a flush that
+//! was scheduled, for all at once.
 
 use crate::audit::error::AuditError;
 use crate::audit::write::batch::{Batch, CommitOutcome, MAX_QUEUED, encoded};
@@ -241,7 +242,8 @@ impl Drop for ScheduledFlush {
 
 /// Resolves when its records are in the file.
 ///
-/// On its first poll it steps back once, so that whatever else is ready may queue too; whoever comes back first writes for all.
+/// On its first poll it steps back once, so that whatever else is ready may queue too; whoever comes back first writes
+/// for all.
 #[derive(Debug)]
 #[must_use = "records are only known to be written when this has resolved"]
 pub struct Commit {

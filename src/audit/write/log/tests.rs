@@ -3,11 +3,11 @@
 use super::*;
 use crate::audit::file_name::file_name;
 use crate::audit::folder::files;
-use crate::audit::public_key::PublicKey;
 use crate::audit::read::lines::member;
 use crate::audit::read::query::Merge;
 use crate::audit::read::verify::{self, FileVerdict, Proofs, VerifyReport};
 use crate::audit::signature::{HeadSigner, SignatureChecker};
+use crate::audit::verifying_key::VerifyingKey;
 use crate::audit::write::batch::MAX_QUEUED;
 use crate::audit::write::config::Durability;
 use crate::audit::write::file;
@@ -320,7 +320,7 @@ async fn signed(dir: &Path) -> Vec<PathBuf> {
 }
 
 fn checked(dir: &Path, anchors: &[ChainHead]) -> VerifyReport {
-    let checker = SignatureChecker::new(&[PublicKey { key: signer().public(), since: None }]);
+    let checker = SignatureChecker::new(&[VerifyingKey { key: signer().public(), since: None }]);
     verify::verify_all(&dir.join("audit"), &Proofs { anchors: anchors.to_vec(), checker }).unwrap()
 }
 

@@ -1,4 +1,4 @@
-//! Why a vault can't be opened or written.
+//! The vault's error: why it can't be opened or written.
 
 /// The largest vault: some ten thousand keys.
 pub(super) const MAX_FILE: usize = 4 * 1024 * 1024;

@@ -1,4 +1,5 @@
-//! The public keys that heads are signed by, in a file beside the audit: which they are, and since when. No secret is in it.
+//! The public keys that heads are verified by, in a file beside the audit: which they are, and since when. No secret is
+//! in it.
 
 use super::error::AuditError;
 use super::stamp::{Stamp, time_stamp};
@@ -15,14 +16,14 @@ const MOST: usize = 1000;
 
 /// A key, and since when every file of the audit is signed by it or another.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PublicKey {
+pub struct VerifyingKey {
     /// The Ed25519 key (RFC 8032, section 5.1.5).
     pub key: [u8; 32],
     /// None where it was named by hand: every file is asked for a signature then.
     pub since: Option<Stamp>,
 }
 
-impl PublicKey {
+impl VerifyingKey {
     /// From 64 hexadecimal digits.
     pub fn parse(hex: &str) -> Option<Self> {
         let nibble = |b: u8| char::from(b).to_digit(16).and_then(|n| u8::try_from(n).ok());
@@ -49,13 +50,13 @@ pub fn path(state: &Path) -> PathBuf {
 }
 
 /// The keys that were used here; none where there is no file.
-pub fn known(path: &Path) -> Result<Vec<PublicKey>, AuditError> {
+pub fn known(path: &Path) -> Result<Vec<VerifyingKey>, AuditError> {
     let text = match std::fs::read_to_string(path) {
         Ok(text) => text,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(e) => return Err(AuditError::io("read", path)(e)),
     };
-    Ok(text.lines().take(MOST).filter_map(PublicKey::of_line).collect())
+    Ok(text.lines().take(MOST).filter_map(VerifyingKey::of_line).collect())
 }
 
 /// Adds a key that the file hasn't yet. Two processes may add the same one, which does no harm.
@@ -64,7 +65,7 @@ pub fn remember(path: &Path, key: &[u8; 32], now: SystemTime) -> Result<(), Audi
         return Ok(());
     }
     let since = String::from_utf8_lossy(&time_stamp(now)).into_owned();
-    let line = format!("{KIND} {} {since}\n", PublicKey { key: *key, since: None }.hex());
+    let line = format!("{KIND} {} {since}\n", VerifyingKey { key: *key, since: None }.hex());
     let mut options = OpenOptions::new();
     let file = options.append(true).create(true).mode(0o600).open(path);
     file.and_then(|mut file| file.write_all(line.as_bytes())).map_err(AuditError::io("write to", path))
@@ -87,15 +88,15 @@ mod tests {
         }
         std::fs::OpenOptions::new().append(true).open(&path).unwrap().write_all(b"nonsense\ned25519 00\n").unwrap();
         let since = Some(*b"1970-01-01T00:00:01.000000Z");
-        assert_eq!(known(&path).unwrap(), [7, 8].map(|n| PublicKey { key: [n; 32], since }));
+        assert_eq!(known(&path).unwrap(), [7, 8].map(|n| VerifyingKey { key: [n; 32], since }));
     }
 
     #[test]
     fn hexadecimal_is_read_as_it_is_written() {
-        let key = PublicKey { key: std::array::from_fn(|n| n as u8 * 7), since: None };
-        assert_eq!(PublicKey::parse(&key.hex()), Some(key));
+        let key = VerifyingKey { key: std::array::from_fn(|n| n as u8 * 7), since: None };
+        assert_eq!(VerifyingKey::parse(&key.hex()), Some(key));
         for text in ["", "00", "zz", &"0".repeat(63), &"0".repeat(66), &"é".repeat(32)] {
-            assert_eq!(PublicKey::parse(text), None, "{text}");
+            assert_eq!(VerifyingKey::parse(text), None, "{text}");
         }
     }
 }
