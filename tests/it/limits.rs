@@ -89,6 +89,6 @@ fn what_is_no_limit_is_told_with_its_place() {
         let output = crate::support::locum::finish(&mut home.locum(&["check"]));
         let text = crate::support::locum::told(&output);
         assert!(!output.status.success() && text.contains(told), "{limits}: {text}");
-        assert!(text.contains("[limits]") || text.contains("limits."), "{limits}: {text}");
+        assert!(text.contains("locum.toml:2:"), "{limits}: {text}");
     }
 }
