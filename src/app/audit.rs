@@ -1,7 +1,7 @@
 //! The audit as the settings have it: its log and who signs it, what watches it, and the webhook that hears of it.
 
 use super::AppError;
-use super::authority::{self, Entry};
+use super::authority::{self, StoreEntry};
 use crate::audit::public_key;
 use crate::audit::tell::alerts::Alerts;
 use crate::audit::tell::webhook::{Delivery, Headers, Outbox, Post};
@@ -11,6 +11,7 @@ use crate::ca::{CaError, keep};
 use crate::config::Settings;
 use crate::config::audit::Action;
 use crate::memory::Plaintext;
+use crate::memory::own_variables::WEBHOOK_SECRET;
 use crate::record::{Event, Record};
 use crate::secrets::{FileSource, SecretBackends, Source as _};
 use crate::upstream::dial::Dialer;
@@ -22,8 +23,6 @@ use std::time::{Duration, SystemTime};
 
 /// The name under which a store keeps the seed of the audit's signing key.
 const SEED_ENTRY: &str = "audit/seed";
-/// The variable that holds the secret by which the webhook knows us.
-pub(super) const WEBHOOK_SECRET: &str = "LOCUM_WEBHOOK_SECRET";
 /// How long the last head may take to reach the webhook.
 const GOODBYE: Duration = Duration::from_secs(5);
 
@@ -65,7 +64,8 @@ pub fn note(settings: &Settings, backends: &SecretBackends, record: &Record) -> 
 /// CA is: a new key for each start would vouch for nothing.
 fn signer(settings: &Settings, backends: &SecretBackends) -> Result<Option<Signer>, String> {
     // a second seed does no harm, as its public key is noted too; without any, files would look as if they were cut
-    let entry = Entry::find(backends, SEED_ENTRY).anywhere().ok_or("no store of this machine can keep their key")?;
+    let entry =
+        StoreEntry::find(backends, SEED_ENTRY).anywhere().ok_or("no store of this machine can keep their key")?;
     let seed = keep::take_or_make(&entry, &authority::lock(settings), make_seed).map_err(|e| e.to_string())?;
     Signer::from_seed(seed.expose()).map(Some).map_err(|e| e.to_string())
 }
@@ -76,13 +76,13 @@ fn make_seed() -> Result<Plaintext, CaError> {
     Ok(seed)
 }
 
-/// What watches `log`, and what has to run for the webhook to hear of it.
+/// The alerts that watch `log`, and the webhook that has to run to be told of them.
 pub(super) fn alerts(
     settings: &Settings,
     backends: &SecretBackends,
     log: &Log,
     tls: &Tls,
-) -> Result<(Alerts, Option<Webhook>), AppError> {
+) -> Result<(Alerts, Option<PendingWebhook>), AppError> {
     let (outbox, webhook) = webhook(settings, backends, log, tls)?.unzip();
     let refuse = settings.anomaly.action == Action::Refuse;
     Ok((Alerts::new(settings.anomaly.limits.clone(), refuse, log.clone(), outbox), webhook))
@@ -93,8 +93,8 @@ pub(super) fn reload(alerts: &Alerts, settings: &Settings) {
     alerts.set(settings.anomaly.limits.clone(), settings.anomaly.action == Action::Refuse);
 }
 
-/// The webhook, before it is served.
-pub(super) struct Webhook {
+/// A webhook whose thread is not started yet.
+pub(super) struct PendingWebhook {
     delivery: Delivery,
     poster: Poster,
 }
@@ -104,7 +104,7 @@ fn webhook(
     backends: &SecretBackends,
     log: &Log,
     tls: &Tls,
-) -> Result<Option<(Outbox, Webhook)>, AppError> {
+) -> Result<Option<(Outbox, PendingWebhook)>, AppError> {
     let Some(url) = settings.anomaly.webhook.clone() else { return Ok(None) };
     let secret = secret(settings, backends)?;
     let (outbox, delivery) = Delivery::new(secret.as_ref().map(Plaintext::expose), log.clone());
@@ -112,7 +112,7 @@ fn webhook(
     let anywhere = ["0.0.0.0/0", "::/0"].into_iter().filter_map(|net| net.parse().ok()).collect();
     let proxy = settings.proxy.upstream_proxy.clone().map(std::sync::Arc::new);
     let dialer = Dialer { private_addresses: anywhere, proxy, own: [].into() };
-    Ok(Some((outbox, Webhook { delivery, poster: Poster::new(url, dialer, tls.clone()) })))
+    Ok(Some((outbox, PendingWebhook { delivery, poster: Poster::new(url, dialer, tls.clone()) })))
 }
 
 fn secret(settings: &Settings, backends: &SecretBackends) -> Result<Option<Plaintext>, AppError> {
@@ -137,11 +137,11 @@ impl Post for Poster {
     }
 }
 
-/// A webhook that is served, in a thread of its own.
-pub(super) struct Served(mpsc::Receiver<()>);
+/// A webhook that is served in a thread of its own.
+pub(super) struct WebhookThread(mpsc::Receiver<()>);
 
-impl Webhook {
-    pub fn serve(self) -> Result<Served, AppError> {
+impl PendingWebhook {
+    pub fn serve(self) -> Result<WebhookThread, AppError> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(AppError::Thread)?;
         let (done, ended) = mpsc::channel();
         let work = move || {
@@ -149,11 +149,11 @@ impl Webhook {
             drop(done);
         };
         std::thread::Builder::new().name("webhook".into()).spawn(work).map_err(AppError::Thread)?;
-        Ok(Served(ended))
+        Ok(WebhookThread(ended))
     }
 }
 
-impl Served {
+impl WebhookThread {
     /// Lets what is under way arrive; a webhook that is dead keeps nobody.
     pub fn finish(self, alerts: &Alerts) {
         alerts.finish();

@@ -1,6 +1,8 @@
-//! The CA: in the store of this machine that has it, else in the first that works; and whether it fits the settings.
+//! The certificate authority: in the store of this machine that has it, else in the first that works; where it is
+//! exported to, and whether it fits the settings.
 
-use super::{AppError, active};
+use super::AppError;
+use super::keys::{active, made_stores};
 use crate::ca::keep::{self, CaStorage};
 use crate::ca::{Authorities, Authority, CaError, Scope, Subtree};
 use crate::config::keys::KeySetting;
@@ -9,32 +11,32 @@ use crate::disk::{self, Rights};
 use crate::memory::Plaintext;
 use crate::policy::rule::HostPattern;
 use crate::secrets::{SecretBackends, SourceError, Store};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
 /// The name under which a store keeps the CA.
 const CA_ENTRY: &str = "ca/root";
 
-/// A store, and what is kept there under one name.
-pub(super) struct Entry {
+/// The entry of one name in a store.
+pub(super) struct StoreEntry {
     store: Arc<dyn Store>,
     name: &'static str,
 }
 
-/// What the stores say of one name.
-pub(super) struct Found {
+/// The result of asking the stores for the entry of one name.
+pub(super) struct EntrySearch {
     /// The first store that has it.
-    holder: Option<Entry>,
+    holder: Option<StoreEntry>,
     /// The first one that works and hasn't.
-    free: Option<Entry>,
+    free: Option<StoreEntry>,
     /// Why the first one that is there could not be asked: it may have it.
     unasked: Option<SourceError>,
 }
 
-impl Found {
+impl EntrySearch {
     /// Where it is, or is to be. Only for what there may be two of, since one that can't be asked may have another.
-    pub fn anywhere(self) -> Option<Entry> {
+    pub fn anywhere(self) -> Option<StoreEntry> {
         let used = self.holder.or(self.free)?;
         if let Some(why) = &self.unasked {
             tracing::warn!("{why}, so the {} is used for {}", used.describe(), used.name);
@@ -43,7 +45,7 @@ impl Found {
     }
 
     /// The same for what there is only one of: nothing is made while a store that may have it can't be asked.
-    fn for_sure(self) -> Result<Option<Entry>, SourceError> {
+    fn for_sure(self) -> Result<Option<StoreEntry>, SourceError> {
         match (&self.holder, self.unasked) {
             (None, Some(why)) => Err(why),
             (_, unasked) => Ok(Self { unasked, ..self }.anywhere()),
@@ -51,12 +53,11 @@ impl Found {
     }
 }
 
-impl Entry {
+impl StoreEntry {
     /// Asks one store after the other, up to the first that has it.
-    pub fn find(backends: &SecretBackends, name: &'static str) -> Found {
-        let vault = backends.vault.clone().filter(|vault| vault.exists()).map(|vault| vault as Arc<dyn Store>);
-        let mut found = Found { holder: None, free: None, unasked: None };
-        for store in [backends.keyring.clone(), vault, backends.machine.clone()].into_iter().flatten() {
+    pub fn find(backends: &SecretBackends, name: &'static str) -> EntrySearch {
+        let mut found = EntrySearch { holder: None, free: None, unasked: None };
+        for store in made_stores(backends) {
             match store.get(name) {
                 Ok(Some(_)) => {
                     found.holder = Some(Self { store, name });
@@ -72,7 +73,7 @@ impl Entry {
     }
 }
 
-impl CaStorage for Entry {
+impl CaStorage for StoreEntry {
     fn describe(&self) -> String {
         self.store.describe()
     }
@@ -93,28 +94,39 @@ pub(super) fn lock(settings: &Settings) -> PathBuf {
 
 /// The CA that a service with these settings signs with, made where there is none yet, and where it is kept; `None`
 /// where it is to be in that service's memory alone.
+///
+/// # Errors
+/// When it can't be read, or kept; and when a store that may have it can't be asked.
 pub fn kept_ca(settings: &Settings, backends: &SecretBackends) -> Result<Option<(Authorities, String)>, AppError> {
     match &settings.ca.source {
         CaSource::Memory => return Ok(None),
         CaSource::File(path) => return Ok(Some((Authority::from_file(path)?.into(), path.display().to_string()))),
         CaSource::Auto => {}
     }
-    let Some(entry) = Entry::find(backends, CA_ENTRY).for_sure().map_err(AppError::Unasked)? else { return Ok(None) };
+    let Some(entry) = StoreEntry::find(backends, CA_ENTRY).for_sure().map_err(AppError::Unasked)? else {
+        return Ok(None);
+    };
     let now = SystemTime::now();
     let kept = keep::load_or_make(&entry, &lock(settings), now, || new_ca(settings, backends, now))?;
     Ok(Some((kept, entry.describe())))
 }
 
 /// The same where it is in a store, without any being made.
+///
+/// # Errors
+/// When it can't be read.
 pub fn look_for_ca(settings: &Settings, backends: &SecretBackends) -> Result<Option<Authorities>, AppError> {
     if settings.ca.source != CaSource::Auto {
         return Ok(None);
     }
-    let Some(entry) = Entry::find(backends, CA_ENTRY).holder else { return Ok(None) };
+    let Some(entry) = StoreEntry::find(backends, CA_ENTRY).holder else { return Ok(None) };
     Ok(keep::look(&entry)?.map(|kept| kept.at(SystemTime::now())))
 }
 
 /// Makes a CA that fits these settings, which is to sign from `signs_from` on. A service that runs takes it over.
+///
+/// # Errors
+/// When it is not ours to change, and when no store keeps it.
 pub fn rotate_ca(
     settings: &Settings,
     backends: &SecretBackends,
@@ -124,7 +136,7 @@ pub fn rotate_ca(
     if settings.ca.source != CaSource::Auto {
         return Err(AppError::NotOurs(settings.ca.source.clone()));
     }
-    let entry = Entry::find(backends, CA_ENTRY).for_sure().map_err(AppError::Unasked)?;
+    let entry = StoreEntry::find(backends, CA_ENTRY).for_sure().map_err(AppError::Unasked)?;
     let entry = entry.ok_or(AppError::NoStore)?;
     let make = || new_ca(settings, backends, now);
     let rotated = keep::rotate(&entry, &lock(settings), now, signs_from, make)?;
@@ -214,7 +226,17 @@ fn some_of(names: &[String]) -> String {
     if names.len() > SHOWN { format!("{shown} and {} more", names.len() - SHOWN) } else { shown }
 }
 
-/// For the CA's name, so that people who trust several tell them apart.
+/// Writes the certificates that clients are to trust to a file, as PEM, whole or not at all: who waits for the file finds
+/// certificates in it. The folder may be one that agents write into, so nothing that is there is followed.
+///
+/// # Errors
+/// When it can't be written.
+pub fn export_ca(ca: &Authorities, path: &Path) -> Result<(), AppError> {
+    let fail = |source| AppError::Export { path: path.into(), source };
+    disk::replace(path, ca.bundle().as_bytes(), Rights::Public).map_err(fail)
+}
+
+/// The name of this machine, for that of the CA: people who trust several tell them apart by it.
 pub fn host_name() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
 }

@@ -8,12 +8,10 @@ pub mod shell;
 pub use files::Files;
 pub use shell::Shell;
 
+use crate::memory::own_variables::OWN_SECRETS;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-
-/// Variables that locum itself reads and that a child has no business with.
-const WITHHELD: [&str; 4] = ["LOCUM_MASTER_PASSWORD", "LOCUM_SECRET_KEY", "LOCUM_API_KEYS", "LOCUM_PROXY_TOKEN"];
 
 /// Every variable for a proxy's URL; clients differ in which they read and in which case.
 const PROXY: [&str; 17] = [
@@ -137,7 +135,7 @@ pub fn changes(
     for (name, placeholder) in stands.iter().flat_map(|s| stand_in(s, now)) {
         set(name, placeholder.to_owned());
     }
-    for name in WITHHELD.iter().filter(|name| now(name).is_some()) {
+    for name in OWN_SECRETS.iter().filter(|name| now(name).is_some()) {
         out.insert((*name).to_owned(), None);
     }
     out
