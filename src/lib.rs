@@ -6,7 +6,8 @@
 //! ```text
 //! ROOF     main.rs             parse, run, exit code
 //!          cli/                one file per command; term.rs is how we speak
-//! 5 APP    app/                Settings -> App -> Running -> stop
+//! 5 APP    app/build.rs        Settings -> App; workers.rs: App -> RunningProxy; service.rs: its control loop
+//!          app/control_socket  STATE/control.sock, the service's second driver beside signals; control_protocol: its lines
 //!          trust_env/          the variables and files that make each client use and trust the proxy
 //! 4 WORDS  config/file.rs      TOML exactly as written
 //!          config/settings.rs  file + environment -> typed settings, all mistakes at once
@@ -39,6 +40,7 @@
 //!  no clock) chain.rs          the hash chain: link, verify
 //!          anomaly/            a fold over records -> findings
 //! 0 GROUND record.rs           what happened in one exchange
+//!          control.rs          the trait by which a service is controlled, with its replies
 //!          disk.rs             files replaced whole, and the turns of those who write them
 //!          memory/             sealed secret bytes; wiping; hardening of the process
 //!          name.rs place.rs    Host, KeyName, AgentName, Origin; places in a request: below the others on this floor

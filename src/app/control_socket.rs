@@ -115,9 +115,9 @@ impl ControlSocket {
             }
             match places.clone().try_acquire_owned() {
                 Ok(place) => {
-                    let control = control.clone();
+                    let (control, stopping) = (control.clone(), stopping.clone());
                     connections.spawn(async move {
-                        serve_peer(stream, &*control).await;
+                        serve_peer(stream, &*control, stopping).await;
                         drop(place);
                     });
                 }
@@ -126,7 +126,7 @@ impl ControlSocket {
         }
         drop((listener, file));
         // a peer that is still there may say once more that it is to stop
-        while stopping.changed().await.is_ok() {}
+        ended(&mut stopping).await;
         let _ = timeout(LAST_ANSWERS, async { while connections.join_next().await.is_some() {} }).await;
         Ok(())
     }
@@ -135,6 +135,11 @@ impl ControlSocket {
 /// Resolves when the service stops.
 async fn stopped(stopping: &mut watch::Receiver<bool>) {
     let _ = stopping.wait_for(|stopping| *stopping).await;
+}
+
+/// Resolves when the service has ended.
+async fn ended(stopping: &mut watch::Receiver<bool>) {
+    while stopping.changed().await.is_ok() {}
 }
 
 fn stream_socket() -> rustix::io::Result<OwnedFd> {
@@ -202,14 +207,18 @@ fn turn_away(stream: UnixStream, why: &ControlError) {
     let _ = stream.try_write(&control_protocol::error_line(why));
 }
 
-/// One line after the other, each obeyed and answered before the next is read.
-async fn serve_peer(mut stream: UnixStream, control: &dyn Control) {
+/// One line after the other, each obeyed and answered before the next is read, until the service has ended.
+async fn serve_peer(mut stream: UnixStream, control: &dyn Control, mut stopping: watch::Receiver<bool>) {
     let (input, mut output) = stream.split();
     let mut input = BufReader::new(input);
     let mut line = Vec::new();
     loop {
         line.clear();
-        let read = timeout(PATIENCE, (&mut input).take(MAX_LINE).read_until(b'\n', &mut line)).await;
+        let mut bounded = (&mut input).take(MAX_LINE);
+        let read = tokio::select! {
+            read = timeout(PATIENCE, bounded.read_until(b'\n', &mut line)) => read,
+            () = ended(&mut stopping) => return,
+        };
         let (answer, goes_on) = match read {
             Ok(Ok(0) | Err(_)) => return,
             Ok(Ok(_)) if line.len() as u64 == MAX_LINE && !line.ends_with(b"\n") => {

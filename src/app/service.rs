@@ -2,19 +2,17 @@
 //! keys, tokens and the CA. Where commands come from, its handles know; what is said of it, its observer does.
 
 use super::build::App;
+use super::commands::{Reply, ServiceCommand, ServiceHandle, answer};
 use super::keys::StoredNames;
 use super::rotation::CaUpdate;
 use super::running::RunningProxy;
 use super::{AppError, agent_tokens, authority, status};
 use crate::audit::AuditError;
 use crate::config::settings::Settings;
-use crate::control::{
-    AgentToken, Control, ControlError, ControlFuture, IssuedToken, ServicePhase, ServiceStatus, TokenRequest,
-};
-use crate::name::AgentName;
+use crate::control::{ControlError, ServicePhase, ServiceStatus};
 use crate::record::Previous;
 use std::time::{Duration, SystemTime};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinError, JoinHandle};
 
 /// How often keys, tokens and the CA are looked at.
@@ -46,79 +44,6 @@ pub enum ServiceEvent {
     Draining,
     /// What a drain would wait for is cut.
     Aborting,
-}
-
-type Reply<T> = oneshot::Sender<Result<T, ControlError>>;
-
-enum ServiceCommand {
-    Status(Reply<ServiceStatus>),
-    Reload(Reply<()>),
-    Wipe(Reply<()>),
-    Stop(Reply<()>),
-    ListTokens(Reply<Vec<AgentToken>>),
-    IssueToken(TokenRequest, Reply<IssuedToken>),
-    RevokeToken(AgentName, Reply<()>),
-    /// After the file of tokens was changed by a command.
-    ReloadTokens(Reply<()>),
-}
-
-/// The handle by which a service is commanded. Its drivers are the operator's alone, and few, so the channel has no bound.
-#[derive(Clone)]
-pub struct ServiceHandle {
-    commands: mpsc::UnboundedSender<ServiceCommand>,
-}
-
-impl ServiceHandle {
-    /// Sends a command at once; the future is its reply.
-    fn command<T: Send + 'static>(&self, command: impl FnOnce(Reply<T>) -> ServiceCommand) -> ControlFuture<T> {
-        let (reply, replied) = oneshot::channel();
-        // a service that has ended drops the reply too
-        let _ = self.commands.send(command(reply));
-        Box::pin(async move { replied.await.unwrap_or_else(|_| Err(ended())) })
-    }
-}
-
-fn ended() -> ControlError {
-    ControlError { what: "the service has ended".into(), next: "start it with 'locum serve'".into() }
-}
-
-fn stopping() -> ControlError {
-    ControlError { what: "the service is stopping".into(), next: "start it again with 'locum serve'".into() }
-}
-
-/// A thread that died before it was done.
-fn lost(e: JoinError) -> ControlError {
-    ControlError { what: e.to_string(), next: "try it again".into() }
-}
-
-impl Control for ServiceHandle {
-    fn status(&self) -> ControlFuture<ServiceStatus> {
-        self.command(ServiceCommand::Status)
-    }
-
-    fn reload(&self) -> ControlFuture<()> {
-        self.command(ServiceCommand::Reload)
-    }
-
-    fn wipe(&self) -> ControlFuture<()> {
-        self.command(ServiceCommand::Wipe)
-    }
-
-    fn stop(&self) -> ControlFuture<()> {
-        self.command(ServiceCommand::Stop)
-    }
-
-    fn list_tokens(&self) -> ControlFuture<Vec<AgentToken>> {
-        self.command(ServiceCommand::ListTokens)
-    }
-
-    fn issue_token(&self, request: TokenRequest) -> ControlFuture<IssuedToken> {
-        self.command(|reply| ServiceCommand::IssueToken(request, reply))
-    }
-
-    fn revoke_token(&self, agent: AgentName) -> ControlFuture<()> {
-        self.command(|reply| ServiceCommand::RevokeToken(agent, reply))
-    }
 }
 
 /// New settings that wait for the stores to say what they hold. A store may hang, and commands still count.
@@ -159,11 +84,11 @@ pub struct Service {
 impl Service {
     /// A service that is controlled once [`Self::run`] is awaited; the proxy serves already.
     pub fn new(running: RunningProxy, load_settings: LoadSettings, observer: Observer) -> Self {
-        let (sender, commands) = mpsc::unbounded_channel();
+        let (handle, commands) = ServiceHandle::new();
         Self {
             running,
             since: SystemTime::now(),
-            handle: ServiceHandle { commands: sender },
+            handle,
             commands,
             load_settings,
             observer,
@@ -370,7 +295,11 @@ impl Service {
     }
 }
 
-/// Whoever asked may have hung up.
-fn answer<T>(reply: Reply<T>, with: Result<T, ControlError>) {
-    let _ = reply.send(with);
+fn stopping() -> ControlError {
+    ControlError { what: "the service is stopping".into(), next: "start it again with 'locum serve'".into() }
+}
+
+/// A thread that died before it was done.
+fn lost(e: JoinError) -> ControlError {
+    ControlError { what: e.to_string(), next: "try it again".into() }
 }

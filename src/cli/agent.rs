@@ -41,6 +41,7 @@ enum AgentCommand {
     Revoke { name: AgentName },
 }
 
+/// Makes, lists or revokes tokens.
 pub fn run(args: AgentArgs, context: &CliContext) -> anyhow::Result<ExitCode> {
     let settings = context.settings()?;
     app::make_state_dir(&settings.state).map_err(CliError::from)?;

@@ -49,6 +49,7 @@ enum CaCommand {
     },
 }
 
+/// Shows, exports or rotates the CA.
 pub fn run(args: CaArgs, context: &CliContext) -> anyhow::Result<ExitCode> {
     let settings = context.settings()?;
     let environment = context.take_secrets(&settings)?;

@@ -23,6 +23,7 @@ pub struct EnvArgs {
     agent: String,
 }
 
+/// Prints what a shell is to evaluate.
 pub fn run(args: EnvArgs, context: &CliContext) -> anyhow::Result<ExitCode> {
     let settings = context.settings()?;
     let environment = context.take_secrets(&settings)?;

@@ -43,6 +43,7 @@ pub struct ExplainArgs {
     exchange: Option<String>,
 }
 
+/// Explains a request that is not sent, or an exchange that was.
 pub fn run(args: ExplainArgs, context: &CliContext) -> anyhow::Result<ExitCode> {
     let settings = context.settings()?;
     match (&args.exchange, &args.method, &args.url) {

@@ -99,6 +99,7 @@ enum ImportSource {
     Env,
 }
 
+/// Runs one of the commands on keys.
 pub fn run(args: KeyArgs, context: &CliContext) -> anyhow::Result<ExitCode> {
     let settings = context.settings()?;
     app::make_state_dir(&settings.state).map_err(CliError::from)?;

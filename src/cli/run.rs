@@ -39,6 +39,7 @@ const OWN_FAILURE: u8 = 125;
 const NOT_EXECUTABLE: u8 = 126;
 const NOT_FOUND: u8 = 127;
 
+/// Runs the command with a proxy of its own, and gives its exit code.
 pub fn run(args: RunArgs, context: &CliContext) -> anyhow::Result<ExitCode> {
     let result = proxied(args, context);
     result.map_err(|e| match e.downcast::<CliError>() {

@@ -6,6 +6,7 @@ use crate::name::KeyName;
 use crate::secrets::{SecretBackends, SourceError, SourceSpec, Store, entry_name};
 use std::sync::Arc;
 
+/// The kinds of store that a key can be put into.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum StoreKind {
     Keyring,
@@ -20,6 +21,8 @@ pub struct KeyStores<'a> {
 }
 
 impl KeyStores<'_> {
+    /// The store of this key.
+    ///
     /// # Errors
     /// As [`named`].
     pub fn of(&self, setting: &KeySetting) -> anyhow::Result<Arc<dyn Store>> {

@@ -26,6 +26,7 @@ enum VaultCommand {
     Passwd,
 }
 
+/// Makes the vault, or changes its password.
 pub fn run(args: VaultArgs, context: &CliContext) -> anyhow::Result<ExitCode> {
     let settings = context.settings()?;
     app::make_state_dir(&settings.state).map_err(CliError::from)?;
