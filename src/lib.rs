@@ -59,6 +59,7 @@ pub mod ca;
 pub mod chain;
 pub mod cli;
 pub mod config;
+pub mod control;
 pub mod disk;
 pub mod io;
 pub mod memory;

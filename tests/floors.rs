@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 /// The rooms of each floor, from the ground up.
 const FLOORS: [&[&str]; 8] = [
     &["name", "place", "io", "system"],
-    &["record", "memory", "disk"],
+    &["record", "memory", "disk", "control"],
     &["policy", "rewrite", "chain", "anomaly", "metrics"],
     &["secrets", "ca", "upstream", "audit"],
     &["proxy"],

@@ -7,7 +7,7 @@
 
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
-use locum::app::{App, Plan, Running};
+use locum::app::{App, LaunchOptions, RunningProxy};
 use locum::config::settings::{CliPaths, ConfigEnvironment as Variables, Settings};
 use locum::memory::SealedEnvironment;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
@@ -53,7 +53,7 @@ struct Piece {
 }
 
 struct Stage {
-    running: Mutex<Running>,
+    running: Mutex<RunningProxy>,
     proxy: SocketAddr,
     trusting: [Arc<ClientConfig>; 2],
     bound: Upstream,
@@ -91,7 +91,7 @@ impl Stage {
         let at = dir.path().join("locum.toml");
         std::fs::write(&at, config).expect("a file");
         let given = CliPaths { config: Some(at), state: Some(dir.path().join("state")) };
-        let plan = Plan {
+        let plan = LaunchOptions {
             settings: Settings::load(&given, &Variables::default()).expect("settings"),
             environment: Arc::new(SealedEnvironment::default()),
             listen: None,

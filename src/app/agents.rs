@@ -1,10 +1,11 @@
-//! Who may ask, and how each proves it: agents of the config, tokens of the state folder and of the environment.
+//! The agents that may use the proxy, and the tokens that prove them: of the config, the state folder and the environment.
 
 use super::AppError;
 use crate::config::keys::AgentSetting;
 use crate::config::settings::Settings;
-use crate::config::tokens::{AgentToken, AgentTokens};
+use crate::config::tokens::{StoredToken, StoredTokens};
 use crate::memory::SealedEnvironment;
+use crate::memory::own_variables::PROXY_TOKEN;
 use crate::name::AgentName;
 use crate::policy::agent::{AgentLimits, TokenHash};
 use crate::policy::{Agent, Agents};
@@ -12,36 +13,36 @@ use crate::secrets::{FileSource, SecretSource as _};
 use std::path::Path;
 use std::sync::Arc;
 
-/// A shorter token could be guessed.
+/// The fewest characters of a token: a shorter one could be guessed.
 pub const MIN_TOKEN: usize = 16;
 
 /// The tokens that a process was started with.
 #[derive(Debug, Clone, Default)]
-pub(super) struct CliPaths {
+pub(super) struct StartupTokens {
     /// Made for the occasion: with any, no others count.
     pub made: Vec<(TokenHash, Arc<Agent>)>,
-    /// Of [`PROXY_TOKEN`]. Kept as a hash from the start on, so that a wipe of all secrets lets nobody in.
+    /// The one of [`PROXY_TOKEN`]. StoredToken as a hash from the start on, so that a wipe of all secrets lets nobody in.
     pub variable: Option<TokenHash>,
 }
 
-impl CliPaths {
+impl StartupTokens {
     pub fn at_start(made: Vec<(TokenHash, Arc<Agent>)>, environment: &SealedEnvironment) -> Result<Self, AppError> {
         let token = environment.get(PROXY_TOKEN)?;
         if token.as_ref().is_some_and(|token| token.expose().trim_ascii().len() < MIN_TOKEN) {
-            return Err(AppError::ShortToken);
+            return Err(AppError::ShortToken { minimum: MIN_TOKEN });
         }
         Ok(Self { made, variable: token.map(|token| TokenHash::of(token.expose().trim_ascii())) })
     }
 }
 
-/// Who may ask. Any agent in the config, token in the state folder or `LOCUM_PROXY_TOKEN` makes a token necessary, and
+/// The agents that may ask. Any agent in the config, token in the state folder or `LOCUM_PROXY_TOKEN` makes a token necessary, and
 /// it stays so when the last one is revoked.
-pub(super) fn agents(settings: &Settings, given: &CliPaths) -> Result<Agents, AppError> {
-    if !given.made.is_empty() {
-        return Ok(Agents::with_tokens(given.made.clone()));
+pub(super) fn agents(settings: &Settings, startup: &StartupTokens) -> Result<Agents, AppError> {
+    if !startup.made.is_empty() {
+        return Ok(Agents::with_tokens(startup.made.clone()));
     }
-    let kept = AgentTokens::load(&settings.state)?;
-    if settings.agents.is_empty() && kept.is_none() && given.variable.is_none() {
+    let kept = StoredTokens::load(&settings.state)?;
+    if settings.agents.is_empty() && kept.is_none() && startup.variable.is_none() {
         return Ok(Agents::open());
     }
     let mut tokens = Vec::new();
@@ -52,12 +53,12 @@ pub(super) fn agents(settings: &Settings, given: &CliPaths) -> Result<Agents, Ap
     }
     let kept = kept.unwrap_or_default().kept;
     tokens.extend(kept.into_iter().map(|kept| (kept.hash.clone(), Arc::new(narrowed(kept, settings)))));
-    tokens.extend(given.variable.clone().map(|token| (token, Arc::new(Agent::local()))));
+    tokens.extend(startup.variable.clone().map(|token| (token, Arc::new(Agent::local()))));
     Ok(Agents::with_tokens(tokens))
 }
 
-/// Who a token that was made stands for: the agent of that name in the config, with no more than the token gives.
-fn narrowed(kept: AgentToken, settings: &Settings) -> Agent {
+/// The agent that a token was made for: the one of that name in the config, with no more than the token gives.
+fn narrowed(kept: StoredToken, settings: &Settings) -> Agent {
     let table = settings.agents.iter().find(|a| a.name == kept.name);
     let mut agent = table.map_or_else(|| Agent { name: kept.name.clone(), ..Agent::local() }, agent);
     agent.expires = kept.expires;
@@ -72,7 +73,7 @@ fn narrowed(kept: AgentToken, settings: &Settings) -> Agent {
 /// # Errors
 /// When the file of tokens can't be read.
 pub fn named_agents(settings: &Settings) -> Result<Vec<Agent>, AppError> {
-    let kept = AgentTokens::load(&settings.state)?.unwrap_or_default().kept;
+    let kept = StoredTokens::load(&settings.state)?.unwrap_or_default().kept;
     let mut all: Vec<Agent> = kept.into_iter().map(|kept| narrowed(kept, settings)).collect();
     for setting in &settings.agents {
         if !all.iter().any(|agent| agent.name == setting.name) {
@@ -94,7 +95,7 @@ fn token_in(path: &Path, agent: &AgentName) -> Result<TokenHash, AppError> {
     }
 }
 
-/// What the config says of an agent, as policy takes it.
+/// An agent of the config, as policy takes it.
 fn agent(setting: &AgentSetting) -> Agent {
     Agent {
         name: setting.name.clone(),
@@ -105,6 +106,3 @@ fn agent(setting: &AgentSetting) -> Agent {
         limits: AgentLimits { rate: setting.rate.map(|r| (r.count, r.per)), concurrent: setting.concurrent },
     }
 }
-
-/// The variable that holds the token of the agent `local`.
-pub const PROXY_TOKEN: &str = "LOCUM_PROXY_TOKEN";

@@ -9,6 +9,7 @@ use crate::audit::{Log, LogConfig, LogUpkeep, verifying_key};
 use crate::config::Settings;
 use crate::config::audit::AnomalyAction;
 use crate::memory::Plaintext;
+use crate::memory::own_variables::WEBHOOK_SECRET;
 use crate::policy::egress::AddressPolicy;
 use crate::proxy::Recorder;
 use crate::record::{Event, Record};
@@ -22,8 +23,6 @@ use std::time::{Duration, SystemTime};
 
 /// The name under which a store keeps the seed of the audit's signing key.
 const SEED_ENTRY: &str = "audit/seed";
-/// The variable that holds the secret by which the webhook knows us.
-pub(super) const WEBHOOK_SECRET: &str = "LOCUM_WEBHOOK_SECRET";
 /// How long the last head may take to reach the webhook.
 const GOODBYE: Duration = Duration::from_secs(5);
 
@@ -78,13 +77,13 @@ fn make_seed() -> Result<Plaintext, SourceError> {
     Ok(seed)
 }
 
-/// What watches `log`, and what has to run for the webhook to hear of it.
+/// The alerts that watch `log`, and the webhook that has to run to be told of them.
 pub(super) fn alerts(
     settings: &Settings,
     backends: &SecretBackends,
     log: &Log,
     tls: &Tls,
-) -> Result<(Alerts, Option<Webhook>), AppError> {
+) -> Result<(Alerts, Option<PendingWebhook>), AppError> {
     let (outbox, webhook) = webhook(settings, backends, log, tls)?.unzip();
     let refuse = settings.anomaly.action == AnomalyAction::Refuse;
     Ok((Alerts::new(settings.anomaly.limits.clone(), refuse, outbox), webhook))
@@ -95,8 +94,8 @@ pub(super) fn reload(recorder: &Recorder, settings: &Settings) {
     recorder.watch_by(settings.anomaly.limits.clone(), settings.anomaly.action == AnomalyAction::Refuse);
 }
 
-/// The webhook, before it is served.
-pub(super) struct Webhook {
+/// A webhook whose thread is not started yet.
+pub(super) struct PendingWebhook {
     delivery: Delivery,
     poster: Poster,
 }
@@ -106,7 +105,7 @@ fn webhook(
     backends: &SecretBackends,
     log: &Log,
     tls: &Tls,
-) -> Result<Option<(Outbox, Webhook)>, AppError> {
+) -> Result<Option<(Outbox, PendingWebhook)>, AppError> {
     let Some(url) = settings.anomaly.webhook.clone() else { return Ok(None) };
     let secret = secret(settings, backends)?;
     let (outbox, delivery) = Delivery::new(secret.as_ref().map(Plaintext::expose), log.clone());
@@ -115,7 +114,7 @@ fn webhook(
     let proxy = settings.proxy.upstream_proxy.clone().map(std::sync::Arc::new);
     let addresses = AddressPolicy { private_addresses: anywhere, ..AddressPolicy::default() };
     let dialer = Dialer { addresses, proxy };
-    Ok(Some((outbox, Webhook { delivery, poster: Poster::new(url, dialer, tls.clone()) })))
+    Ok(Some((outbox, PendingWebhook { delivery, poster: Poster::new(url, dialer, tls.clone()) })))
 }
 
 fn secret(settings: &Settings, backends: &SecretBackends) -> Result<Option<Plaintext>, AppError> {
@@ -140,11 +139,11 @@ impl Post for Poster {
     }
 }
 
-/// A webhook that is served, in a thread of its own.
-pub(super) struct Served(mpsc::Receiver<()>);
+/// A webhook that is served in a thread of its own.
+pub(super) struct WebhookThread(mpsc::Receiver<()>);
 
-impl Webhook {
-    pub fn serve(self) -> Result<Served, AppError> {
+impl PendingWebhook {
+    pub fn serve(self) -> Result<WebhookThread, AppError> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(AppError::Thread)?;
         let (done, ended) = mpsc::channel();
         let work = move || {
@@ -152,11 +151,11 @@ impl Webhook {
             drop(done);
         };
         std::thread::Builder::new().name("webhook".into()).spawn(work).map_err(AppError::Thread)?;
-        Ok(Served(ended))
+        Ok(WebhookThread(ended))
     }
 }
 
-impl Served {
+impl WebhookThread {
     /// Lets what is under way arrive; a webhook that is dead keeps nobody.
     pub fn finish(self, recorder: &Recorder) {
         recorder.finish_alerts();

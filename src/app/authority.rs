@@ -1,6 +1,7 @@
 //! The CA: in the store of this machine that has it, else in the first that works; and whether it fits the settings.
 
-use super::{AppError, active};
+use super::AppError;
+use super::keys::active;
 use crate::ca::keystore::{self, CaKeystore};
 use crate::ca::{Authorities, Authority, CaError, Scope, Subtree};
 use crate::config::keys::KeySetting;
@@ -10,7 +11,7 @@ use crate::memory::Plaintext;
 use crate::policy::egress::EgressMode;
 use crate::policy::rule::HostPattern;
 use crate::secrets::{SecretBackends, SecretSlot, SlotSearch};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 /// The name under which a store keeps the CA.
@@ -160,7 +161,17 @@ fn some_of(names: &[String]) -> String {
     if names.len() > SHOWN { format!("{shown} and {} more", names.len() - SHOWN) } else { shown }
 }
 
-/// For the CA's name, so that people who trust several tell them apart.
+/// Writes the certificates that clients are to trust to a file, as PEM, whole or not at all: who waits for the file finds
+/// certificates in it. The folder may be one that agents write into, so nothing that is there is followed.
+///
+/// # Errors
+/// When it can't be written.
+pub fn export_ca(ca: &Authorities, path: &Path) -> Result<(), AppError> {
+    let fail = |source| AppError::Export { path: path.into(), source };
+    disk::replace(path, ca.bundle().as_bytes(), Rights::Public).map_err(fail)
+}
+
+/// The name of this machine, for that of the CA: people who trust several tell them apart by it.
 pub fn host_name() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
 }

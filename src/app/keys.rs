@@ -1,10 +1,10 @@
 //! The keys that a proxy with given settings has, and the stores that they come from.
 
-use super::audit::WEBHOOK_SECRET;
 use crate::config::keys::KeySetting;
 use crate::config::settings::Settings;
 use crate::memory::SealedEnvironment;
-use crate::secrets::{KeySource, SecretBackends, SecretSource, SecretsConfig, entry_name};
+use crate::memory::own_variables::OWN_SECRETS;
+use crate::secrets::{KeySource, SecretBackends, SecretSource, SecretsConfig, Store, entry_name};
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,13 +12,13 @@ use std::time::Duration;
 /// How long a keyring may take to answer, with the person who unlocks it.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// The stores of this machine, and what came by the environment. Nobody is asked for a password.
+/// The stores of this machine and the variables that were taken, with nobody asked for a password.
 pub fn backends(settings: &Settings, environment: Arc<SealedEnvironment>) -> SecretBackends {
     SecretBackends::build(stores(settings, None), environment)
 }
 
 /// As [`backends`], for a command with a person in front of it.
-pub fn supplies_asking(
+pub fn backends_with_prompt(
     settings: &Settings,
     environment: Arc<SealedEnvironment>,
     prompt: Arc<dyn SecretSource>,
@@ -31,27 +31,34 @@ fn stores(settings: &Settings, prompt: Option<Arc<dyn SecretSource>>) -> Secrets
     SecretsConfig { state: settings.state.clone(), password_file, prompt, patience: PATIENCE }
 }
 
+/// The stores of this machine, in the order in which they are asked, but for a vault that nobody has made.
+pub(super) fn made_stores(backends: &SecretBackends) -> impl Iterator<Item = Arc<dyn Store>> {
+    let vault = backends.vault.clone().filter(|vault| vault.exists()).map(|vault| vault as Arc<dyn Store>);
+    [backends.keyring.clone(), vault, backends.machine.clone()].into_iter().flatten()
+}
+
 /// The keys that something may have a value for. One with a table of its own always is; one of the catalog once its
 /// variable was set or a store has it.
 pub fn active<'s>(settings: &'s Settings, backends: &SecretBackends) -> Vec<&'s KeySetting> {
-    active_with(settings, backends, &Stored::list(backends))
+    active_with(settings, backends, &StoredNames::list(backends))
 }
 
-/// What the stores of this machine hold, by name.
-pub struct Stored(HashSet<String>);
+/// The names that the stores of this machine hold entries under.
+pub struct StoredNames(HashSet<String>);
 
-impl Stored {
-    /// Blocks, for as long as a keyring may take to answer.
+impl StoredNames {
+    /// Asks each store. Blocks for as long as a keyring may take to answer.
     pub fn list(backends: &SecretBackends) -> Self {
         // a store that can't be listed now is told of when a key of its own is asked for
         Self(backends.stores().filter_map(|store| store.list().ok()).flatten().collect())
     }
 }
 
+/// As [`active`], for what the stores were found to hold.
 pub(super) fn active_with<'s>(
     settings: &'s Settings,
     backends: &SecretBackends,
-    stored: &Stored,
+    stored: &StoredNames,
 ) -> Vec<&'s KeySetting> {
     let taken: HashSet<&str> = backends.environment.names().collect();
     let has_value = |key: &KeySetting| {
@@ -71,8 +78,7 @@ pub fn sources(active: &[&KeySetting], backends: &SecretBackends) -> Vec<KeySour
 
 /// The variables that hold secrets: taken out of the environment before anything else.
 pub fn secret_variables(settings: &Settings) -> Vec<String> {
-    let own = [super::PROXY_TOKEN, WEBHOOK_SECRET, "LOCUM_MASTER_PASSWORD", "LOCUM_SECRET_KEY", "LOCUM_API_KEYS"]
-        .map(str::to_owned);
+    let own = OWN_SECRETS.map(str::to_owned);
     let mut all: Vec<String> = settings.keys.iter().flat_map(KeySetting::variables).chain(own).collect();
     all.sort();
     all.dedup();

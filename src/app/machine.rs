@@ -1,4 +1,4 @@
-//! What a proxy takes of its machine: a folder, a port, descriptors, randomness.
+//! The resources of the machine that a proxy takes: a state folder, a port, descriptors, randomness.
 
 use super::AppError;
 use std::io;
@@ -8,7 +8,10 @@ use std::path::Path;
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 4096;
 
-/// 0700: what is kept there is for nobody else.
+/// Makes the state folder with mode 0700, where it is not there: what is kept there is for nobody else.
+///
+/// # Errors
+/// When it can't be made, or others can look into it.
 pub fn make_state_dir(dir: &Path) -> Result<(), AppError> {
     use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
     let fail = |why: String| AppError::State { path: dir.into(), why };
@@ -20,6 +23,7 @@ pub fn make_state_dir(dir: &Path) -> Result<(), AppError> {
     Err(fail(format!("others can look into it; run: chmod 700 {}", dir.display())))
 }
 
+/// Listens on a TCP address.
 pub(super) fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     let listener = TcpListener::bind(address)?;
     rustix::net::listen(&listener, BACKLOG)?;
@@ -27,14 +31,17 @@ pub(super) fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     Ok(listener)
 }
 
-/// 64 random bits.
+/// Gives 64 random bits.
+///
+/// # Errors
+/// When the system has none.
 pub fn random() -> Result<u64, AppError> {
     let mut bytes = [0; 8];
     aws_lc_rs::rand::fill(&mut bytes).map_err(|_| AppError::Random)?;
     Ok(u64::from_le_bytes(bytes))
 }
 
-/// Each connection is a descriptor, and its upstream another.
+/// Allows this process as many descriptors as it may have: each connection is one, and its upstream another.
 pub(super) fn raise_descriptor_limit() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);

@@ -1,33 +1,31 @@
 //! The CA of a proxy that serves: a rotation is taken over within a second, and the new one signs when its time has come.
 
-use super::running::Running;
-use super::{AppError, authority};
+use super::authority;
+use super::running::{CaRead, RunningProxy};
 use crate::ca::Authorities;
 use crate::record::{Event, Record};
 use std::thread::JoinHandle;
 use std::time::SystemTime;
 
-/// What has become of the CA.
-pub enum CaNews {
+/// A change of the CA that signs, or that is to sign.
+pub enum CaUpdate {
     /// There is one that is to sign later, or another than before; clients are to trust what [`Authorities::bundle`] says now.
     Rotated,
     /// The one that was to follow signs now, alone.
     Switched,
+    /// It could not be read; why.
     Failed(String),
 }
 
-/// What a store says of the CA, once it does, and when that was last rotated.
-pub(super) type Reading = JoinHandle<Result<(Option<Authorities>, Option<SystemTime>), AppError>>;
-
-impl Running {
+impl RunningProxy {
     /// To be called each second. A store that hangs holds up nothing.
-    pub fn tend_ca(&mut self, now: SystemTime) -> Option<CaNews> {
+    pub(super) fn tend_ca(&mut self, now: SystemTime) -> Option<CaUpdate> {
         if self.app.ca.is_due(now) {
             let switched = self.app.ca.clone().at(now);
             self.sign_by(switched, "signs");
             // takes the old one out of its store
             self.read_ca();
-            return Some(CaNews::Switched);
+            return Some(CaUpdate::Switched);
         }
         if self.reading.as_ref().is_some_and(JoinHandle::is_finished) {
             return self.reading.take().and_then(|reading| self.take_over(reading));
@@ -48,16 +46,16 @@ impl Running {
         self.reading = std::thread::Builder::new().name("ca".into()).spawn(read).ok();
     }
 
-    fn take_over(&mut self, reading: Reading) -> Option<CaNews> {
+    fn take_over(&mut self, reading: CaRead) -> Option<CaUpdate> {
         let (ca, stamp) = match reading.join() {
             Ok(Ok(read)) => read,
-            Ok(Err(e)) => return Some(CaNews::Failed(e.to_string())),
-            Err(_) => return Some(CaNews::Failed("its store can't be read".into())),
+            Ok(Err(e)) => return Some(CaUpdate::Failed(e.to_string())),
+            Err(_) => return Some(CaUpdate::Failed("its store can't be read".into())),
         };
         self.app.ca_read = stamp;
         let ca = ca.filter(|ca| ca.bundle() != self.app.ca.bundle())?;
         self.sign_by(ca, "rotate");
-        Some(CaNews::Rotated)
+        Some(CaUpdate::Rotated)
     }
 
     fn sign_by(&mut self, ca: Authorities, what: &str) {

@@ -1,12 +1,13 @@
 //! A proxy that serves: it takes new settings over, wipes its keys, and drains.
 
-use super::keys::{Stored, active_with};
-use super::rotation::Reading;
-use super::{App, AppError, audit, rules, sources};
+use super::build::{App, token_stamp};
+use super::keys::sources;
+use super::keys::{StoredNames, active_with};
+use super::{AppError, audit, rules};
 use crate::audit::AuditError;
+use crate::ca::Authorities;
 use crate::config::keys::KeySetting;
 use crate::config::settings::Settings;
-use crate::config::tokens;
 use crate::memory;
 use crate::name::{KeyName, Origin};
 use crate::policy::Agents;
@@ -21,67 +22,71 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::watch;
 
 /// How long connections may take to end once the proxy drains.
-pub const DRAIN: Duration = Duration::from_secs(30);
+const DRAIN: Duration = Duration::from_secs(30);
 /// How long what hangs may take once all is cut.
 pub(super) const LEFT_BEHIND: Duration = Duration::from_secs(1);
 
 /// A proxy that serves.
-pub struct Running {
+pub struct RunningProxy {
     pub(super) app: App,
-    ends: Ends,
+    channels: StopChannels,
     workers: Vec<JoinHandle<()>>,
     pools: Vec<Arc<Pool<RequestBody>>>,
     /// Which value of each key the connections that are kept may have carried.
     carried: HashMap<KeyName, u64>,
-    webhook: Option<audit::Served>,
+    webhook: Option<audit::WebhookThread>,
     /// What the CA's store is being asked.
-    pub(super) reading: Option<Reading>,
+    pub(super) reading: Option<CaRead>,
 }
 
-/// How the workers are told that it ends: well, or at once.
-pub(super) struct Ends {
+/// The thread that asks a store for the CA, and for when that was last rotated.
+pub(super) type CaRead = JoinHandle<Result<(Option<Authorities>, Option<SystemTime>), AppError>>;
+
+/// The channels that stop the workers: after a drain, or at once.
+pub(super) struct StopChannels {
     pub stop: watch::Sender<bool>,
     pub cut: watch::Sender<bool>,
 }
 
-/// Ends what a drain would wait for.
+/// The handle that ends what a drain would wait for.
 #[derive(Clone)]
-pub struct Cutter {
+pub(super) struct AbortHandle {
     shared: Arc<Shared>,
     cut: watch::Sender<bool>,
 }
 
-impl Cutter {
+impl AbortHandle {
     /// Cuts every exchange that is under way; each tells the audit so.
-    pub fn cut(&self) {
+    pub(super) fn cut(&self) {
         self.shared.recorder.cut();
         self.cut.send_replace(true);
     }
 }
 
-impl Running {
+impl RunningProxy {
     pub(super) fn new(
         app: App,
-        ends: Ends,
+        channels: StopChannels,
         workers: Vec<JoinHandle<()>>,
         pools: Vec<Arc<Pool<RequestBody>>>,
-        webhook: Option<audit::Served>,
+        webhook: Option<audit::WebhookThread>,
     ) -> Self {
-        Self { app, ends, workers, pools, carried: HashMap::new(), webhook, reading: None }
+        Self { app, channels, workers, pools, carried: HashMap::new(), webhook, reading: None }
     }
 
+    /// What it was built of, as it is now.
     pub fn app(&self) -> &App {
         &self.app
     }
 
     /// Asks the stores what they hold, for [`Self::reload`]. Blocks, and borrows nothing: it may take its time elsewhere.
-    pub fn listing(&self) -> impl FnOnce() -> Stored + Send + 'static {
+    pub(super) fn listing(&self) -> impl FnOnce() -> StoredNames + Send + 'static {
         let backends = self.app.backends.clone();
-        move || Stored::list(&backends)
+        move || StoredNames::list(&backends)
     }
 
     /// Takes new settings over, whole or not at all. Listener, CA and audit stay as they were at the start.
-    pub fn reload(&mut self, settings: Settings, stored: &Stored) -> Result<(), AppError> {
+    pub(super) fn reload(&mut self, settings: Settings, stored: &StoredNames) -> Result<(), AppError> {
         let App { shared, backends, .. } = &self.app;
         let active = active_with(&settings, backends, stored);
         let mut ruleset = self.renewed(&settings, &active)?;
@@ -101,19 +106,22 @@ impl Running {
     }
 
     /// Resolves when all that has happened so far is in the audit.
+    ///
+    /// # Errors
+    /// When it can't be written.
     pub async fn flush_audit(&self) -> Result<(), AuditError> {
         self.app.shared.recorder.flush().await
     }
 
     /// Asks the sources that may have something new, so that a changed key is in use within a second or so. It borrows
     /// nothing, since a source may hang.
-    pub fn refresh_keys(&self) -> impl Future<Output = ()> + Send + 'static {
+    pub(super) fn refresh_keys(&self) -> impl Future<Output = ()> + Send + 'static {
         let shared = self.app.shared.clone();
         async move { shared.secrets.refresh().await }
     }
 
     /// Closes what is kept to the hosts of a key that has changed: nothing more goes where its old value went.
-    pub fn close_changed(&mut self) {
+    pub(super) fn close_changed(&mut self) {
         for key in &self.app.active_keys {
             let now = self.app.shared.secrets.generation(&key.name);
             let before = self.carried.insert(key.name.clone(), now);
@@ -127,7 +135,7 @@ impl Running {
 
     /// Takes over what `agent add` or `agent revoke` has changed since. Whether there was anything. The keys stay as they
     /// are: wiped ones too.
-    pub fn reload_tokens(&mut self) -> Result<bool, AppError> {
+    pub(super) fn reload_tokens(&mut self) -> Result<bool, AppError> {
         let stamp = token_stamp(&self.app.settings);
         if stamp == self.app.tokens_read {
             return Ok(false);
@@ -144,7 +152,7 @@ impl Running {
     /// The rules by these settings and the tokens that there are now. Where tokens were needed they still are: a file that is
     /// gone revokes what was in it, and lets nobody in.
     fn renewed(&self, settings: &Settings, active: &[&KeySetting]) -> Result<Ruleset, AppError> {
-        let mut ruleset = rules::ruleset(settings, active, &self.app.given)?;
+        let mut ruleset = rules::ruleset(settings, active, &self.app.startup_tokens)?;
         if self.app.shared.ruleset.load().agents.need_token() && !ruleset.agents.need_token() {
             tracing::warn!("no agent is left, so nobody may ask; to do without tokens start the service again");
             ruleset.agents = Agents::with_tokens(Vec::new());
@@ -160,7 +168,7 @@ impl Running {
     }
 
     /// Drops all keys from memory; nothing is replaced until the next reload. What came by the environment is gone for good.
-    pub fn wipe(&self) {
+    pub(super) fn wipe(&self) {
         self.app.shared.secrets.wipe();
         memory::wipe_all();
         self.app.shared.note_change();
@@ -170,43 +178,59 @@ impl Running {
     }
 
     /// For whoever will not wait until it has drained.
-    pub fn cutter(&self) -> Cutter {
-        Cutter { shared: self.app.shared.clone(), cut: self.ends.cut.clone() }
+    pub(super) fn abort_handle(&self) -> AbortHandle {
+        AbortHandle { shared: self.app.shared.clone(), cut: self.channels.cut.clone() }
     }
 
-    /// Accepts nothing more, lets exchanges end for at most [`DRAIN`], cuts the rest, and closes the audit. Tells where its chain ended.
-    pub fn stop(self) -> Result<Option<PreviousFile>, AuditError> {
-        let cutter = self.cutter();
-        self.ends.stop.send_replace(true);
-        let (done, all_done) = std::sync::mpsc::channel::<()>();
-        for worker in self.workers {
-            let done = done.clone();
-            // a worker that hangs must not keep the process: it is left behind at the end
-            let waiter = std::thread::Builder::new().name("drain".into());
-            let _ = waiter.spawn(move || {
-                let _ = worker.join();
-                drop(done);
-            });
+    /// Accepts nothing more. What it gives waits until exchanges have ended, for at most [`DRAIN`], and cuts the rest; it
+    /// blocks, and borrows nothing.
+    pub(super) fn drain(&mut self) -> impl FnOnce() + Send + 'static {
+        let abort_handle = self.abort_handle();
+        let workers = std::mem::take(&mut self.workers);
+        self.channels.stop.send_replace(true);
+        move || {
+            let (done, all_done) = std::sync::mpsc::channel::<()>();
+            for worker in workers {
+                let done = done.clone();
+                // a worker that hangs must not keep the process: it is left behind at the end
+                let waiter = std::thread::Builder::new().name("drain".into());
+                let _ = waiter.spawn(move || {
+                    let _ = worker.join();
+                    drop(done);
+                });
+            }
+            drop(done);
+            if all_done.recv_timeout(DRAIN) == Err(RecvTimeoutError::Timeout) {
+                abort_handle.cut();
+                let _ = all_done.recv_timeout(LEFT_BEHIND * 2);
+            }
         }
-        drop(done);
-        if all_done.recv_timeout(DRAIN) == Err(RecvTimeoutError::Timeout) {
-            cutter.cut();
-            let _ = all_done.recv_timeout(LEFT_BEHIND * 2);
-        }
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let stop = Record::new(SystemTime::now(), Event::Stop, "locum");
-        let shared = &self.app.shared;
-        let closed = runtime.map_or(Ok(()), |runtime| runtime.block_on(shared.recorder.close(stop)));
+    }
+
+    /// Closes the audit, and tells where its chain ended. For a proxy that has drained.
+    pub(super) async fn close(self) -> Result<Option<PreviousFile>, AuditError> {
+        let shared = self.app.shared.clone();
+        let closed = shared.recorder.close(Record::new(SystemTime::now(), Event::Stop, "locum")).await;
         if let Some(webhook) = self.webhook {
-            webhook.finish(&shared.recorder);
+            let shared = shared.clone();
+            let finished = tokio::task::spawn_blocking(move || webhook.finish(&shared.recorder));
+            // it says itself what it could not send
+            let _ = finished.await;
         }
         closed.map(|()| shared.recorder.head())
     }
-}
 
-/// What differs once the file of tokens has changed.
-pub(super) fn token_stamp(settings: &Settings) -> Option<SystemTime> {
-    std::fs::metadata(tokens::path(&settings.state)).and_then(|m| m.modified()).ok()
+    /// Drains the proxy for at most [`DRAIN`], and closes the audit. Tells where its chain ended.
+    ///
+    /// # Errors
+    /// When the audit's last records can't be written.
+    pub fn stop(mut self) -> Result<Option<PreviousFile>, AuditError> {
+        self.drain()();
+        match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+            Ok(runtime) => runtime.block_on(self.close()),
+            Err(_) => Ok(self.app.shared.recorder.head()),
+        }
+    }
 }
 
 /// What a reload changes in the keys, in a sentence: bindings are compared as they are written.

@@ -1,6 +1,9 @@
 //! `locum ca`: shows, exports and rotates the certificate that clients have to trust. Its key is never shown.
 
-use super::{Context, secret, term, told, when};
+use super::context::CliContext;
+use super::lookup::kept_ca;
+use super::term::CliError;
+use super::{secret, when};
 use crate::app;
 use crate::ca::{Authorities, Authority};
 use crate::config::settings::{CaSource, Settings};
@@ -14,11 +17,11 @@ use std::time::SystemTime;
 #[derive(Debug, clap::Args)]
 pub struct CaArgs {
     #[command(subcommand)]
-    command: Command,
+    command: CaCommand,
 }
 
 #[derive(Debug, clap::Subcommand)]
-enum Command {
+enum CaCommand {
     /// The certificate's fingerprint and end, and the hosts that it may sign for; while it is rotated, those of both
     Show {
         /// One JSON object
@@ -46,18 +49,19 @@ enum Command {
     },
 }
 
-pub fn run(args: CaArgs, context: &Context) -> anyhow::Result<ExitCode> {
+/// Shows, exports or rotates the CA.
+pub fn run(args: CaArgs, context: &CliContext) -> anyhow::Result<ExitCode> {
     let settings = context.settings()?;
     let environment = context.take_secrets(&settings)?;
-    let backends = app::supplies_asking(&settings, environment, Arc::new(secret::MasterPrompt));
+    let backends = app::backends_with_prompt(&settings, environment, Arc::new(secret::MasterPrompt));
     match args.command {
-        Command::Show { json } => show(&kept(&settings, &backends)?, &settings, json),
-        Command::Export { out: Some(path) } => {
-            super::serve::export_certificates(&kept(&settings, &backends)?, &path)?;
+        CaCommand::Show { json } => show(&kept_ca(&settings, &backends)?, &settings, json),
+        CaCommand::Export { out: Some(path) } => {
+            app::export_ca(&kept_ca(&settings, &backends)?, &path).map_err(CliError::from)?;
             eprintln!("wrote {}", path.display());
         }
-        Command::Export { out: None } => print!("{}", kept(&settings, &backends)?.bundle()),
-        Command::Rotate { grace, now } => {
+        CaCommand::Export { out: None } => print!("{}", kept_ca(&settings, &backends)?.bundle()),
+        CaCommand::Rotate { grace, now } => {
             let began = SystemTime::now();
             let signs_from = if now { began } else { when::ahead(&grace, &jiff::Zoned::now())?.into() };
             rotate(&settings, &backends, began, signs_from)?;
@@ -66,26 +70,14 @@ pub fn run(args: CaArgs, context: &Context) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The CA that a service with these settings uses, made where it has not been yet.
-pub fn kept(settings: &Settings, backends: &SecretBackends) -> anyhow::Result<Authorities> {
-    app::make_state_dir(&settings.state).map_err(told)?;
-    match app::kept_ca(settings, backends).map_err(told)? {
-        Some((ca, _)) => Ok(ca),
-        None => Err(term::CliError::failed(
-            "the CA is in the memory of the process that uses it",
-            "'locum run' hands it to its child; for a service set [ca] export, or [ca] source = \"auto\"",
-        )),
-    }
-}
-
 fn rotate(
     settings: &Settings,
     backends: &SecretBackends,
     now: SystemTime,
     signs_from: SystemTime,
 ) -> anyhow::Result<()> {
-    app::make_state_dir(&settings.state).map_err(told)?;
-    let ca = app::rotate_ca(settings, backends, now, signs_from).map_err(told)?;
+    app::make_state_dir(&settings.state).map_err(CliError::from)?;
+    let ca = app::rotate_ca(settings, backends, now, signs_from).map_err(CliError::from)?;
     let mut record = Record::new(now, Event::Config, "ca rotate");
     record.success = Some(true);
     record.reason = Some(format!("{ca}, by user {}", rustix::process::getuid().as_raw()));

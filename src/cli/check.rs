@@ -1,17 +1,18 @@
 //! `locum check`: every mistake in the config and in what it names, at once; changes nothing.
 
+use super::context::CliContext;
+use super::key_strength::guessable;
 use crate::app::{self, MIN_TOKEN};
 use crate::ca::{Authorities, Authority};
 use crate::config::catalog::providers;
 use crate::config::keys::KeySetting;
-use crate::config::settings::{CaSource, CliPaths, ConfigEnvironment};
+use crate::config::settings::{CaSource, ConfigEnvironment};
 use crate::config::{ConfigLocation, Mistake, Settings};
 use crate::memory::Plaintext;
 use crate::name::{Host, Origin, Scheme};
 use crate::place::Place;
-use crate::policy::egress::is_public;
+use crate::policy::egress;
 use crate::policy::rule::Scrubbing;
-use crate::rewrite::scrub::strength::{ENOUGH, Strength};
 use crate::secrets::{FileSource, SecretBackends, SecretSource as _, SourceError};
 use crate::upstream::tls;
 use serde::Serialize;
@@ -33,7 +34,7 @@ pub struct CheckArgs {
 
 /// What is right as far as it goes, but probably not meant.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-struct Warning {
+struct CheckWarning {
     #[serde(flatten)]
     at: Option<ConfigLocation>,
     what: String,
@@ -49,36 +50,31 @@ struct KeyLine {
 }
 
 #[derive(Debug, Serialize)]
-struct Report {
+struct CheckReport {
     ok: bool,
     config: Option<PathBuf>,
     state: PathBuf,
     keys: Vec<KeyLine>,
     mistakes: Vec<Mistake>,
-    warnings: Vec<Warning>,
+    warnings: Vec<CheckWarning>,
     note: &'static str,
 }
 
 /// Prints what it finds. Asks every source for its value, so a key's program is run and a store may ask to be unlocked.
-/// `weaknesses` is what this system doesn't protect.
-pub fn run(
-    args: &CheckArgs,
-    given: &CliPaths,
-    env: &ConfigEnvironment,
-    backends: &SecretBackends,
-    weaknesses: &[String],
-) -> anyhow::Result<ExitCode> {
-    let (settings, mistakes) = Settings::read(given, env);
-    let mut report = report(settings, mistakes, backends);
+pub fn run(args: &CheckArgs, context: &CliContext) -> anyhow::Result<ExitCode> {
+    let (settings, mistakes) = Settings::read(context.paths(), &ConfigEnvironment::of_process());
+    let backends = app::backends(&settings, context.take_secrets(&settings)?);
+    let mut report = report(settings, mistakes, &backends);
     let hint = "a container may need its limit of locked memory, or its seccomp profile, raised".to_owned();
-    report.warnings.extend(weaknesses.iter().map(|what| Warning { at: None, what: what.clone(), hint: hint.clone() }));
+    let weak = |what: String| CheckWarning { at: None, what, hint: hint.clone() };
+    report.warnings.extend(context.weaknesses().into_iter().map(weak));
     let text = if args.json { serde_json::to_string_pretty(&report)? + "\n" } else { report.to_string() };
     io::stdout().lock().write_all(text.as_bytes())?;
     Ok(if report.ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn report(settings: Settings, mistakes: Vec<Mistake>, backends: &SecretBackends) -> Report {
-    let mut report = Report {
+fn report(settings: Settings, mistakes: Vec<Mistake>, backends: &SecretBackends) -> CheckReport {
+    let mut report = CheckReport {
         ok: false,
         config: settings.file.clone(),
         state: settings.state.clone(),
@@ -95,13 +91,13 @@ fn report(settings: Settings, mistakes: Vec<Mistake>, backends: &SecretBackends)
     }
     if !report.keys.iter().any(|k| k.found) {
         let hint = "set OPENAI_API_KEY or the like, or store one with `locum key set NAME`";
-        report.warnings.push(Warning { at: None, what: "no key has a value".into(), hint: hint.into() });
+        report.warnings.push(CheckWarning { at: None, what: "no key has a value".into(), hint: hint.into() });
     }
     report.ok = report.mistakes.is_empty();
     report
 }
 
-impl Report {
+impl CheckReport {
     /// The files that settings name, beyond those of keys.
     fn files(&mut self, settings: &Settings) {
         for path in &settings.proxy.upstream_ca {
@@ -155,7 +151,7 @@ impl Report {
     }
 
     fn warn(&mut self, at: Option<&ConfigLocation>, what: impl Into<String>, hint: impl Into<String>) {
-        let warning = Warning { at: at.cloned(), what: what.into(), hint: hint.into() };
+        let warning = CheckWarning { at: at.cloned(), what: what.into(), hint: hint.into() };
         // A store that is out of reach is out of reach for every key of the catalog.
         if !self.warnings.contains(&warning) {
             self.warnings.push(warning);
@@ -210,21 +206,11 @@ impl Report {
     }
 }
 
-/// Why a key is not searched for in answers, where it could be guessed.
-pub(super) fn guessable(value: &[u8], secret_from: usize) -> Option<String> {
-    let bits = Strength::of(value, secret_from).total();
-    (bits < ENOUGH).then(|| {
-        format!(
-            "a stranger has to guess {bits:.0} bits of it, and with fewer than {ENOUGH:.0} a search would test guesses"
-        )
-    })
-}
-
 /// What a binding allows and its writer may not have thought of; those of the catalog are thought through.
-fn binding_warnings(key: &KeySetting, settings: &Settings) -> Vec<Warning> {
+fn binding_warnings(key: &KeySetting, settings: &Settings) -> Vec<CheckWarning> {
     let Some(at) = &key.at else { return Vec::new() };
     let mut out = Vec::new();
-    let mut warn = |what: String, hint: &str| out.push(Warning { at: Some(at.clone()), what, hint: hint.into() });
+    let mut warn = |what: String, hint: &str| out.push(CheckWarning { at: Some(at.clone()), what, hint: hint.into() });
     if key.rule.places.contains(&Place::BodyAny) {
         warn(
             format!(
@@ -257,7 +243,7 @@ fn binding_warnings(key: &KeySetting, settings: &Settings) -> Vec<Warning> {
             warn(what, "take the host out of `deny`, or out of the binding");
         }
         if let Host::Ip(ip) = name
-            && !is_public(*ip)
+            && !egress::is_public(*ip)
             && !proxy.private_addresses.iter().any(|a| a.covers(SocketAddr::new(*ip, port)))
         {
             let what = format!("key '{}' is bound to {host}, which is not public and so is not dialled", key.name);
@@ -273,7 +259,7 @@ fn is_model(host: &Host) -> bool {
     providers().iter().filter(|p| p.model).any(|p| p.hosts.iter().any(|h| h.binds(&origin)))
 }
 
-impl fmt::Display for Report {
+impl fmt::Display for CheckReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let config = self.config.as_ref().map_or("none, so every default".into(), |c| c.display().to_string());
         writeln!(f, "config  {config}")?;
@@ -293,7 +279,7 @@ impl fmt::Display for Report {
     }
 }
 
-impl fmt::Display for Warning {
+impl fmt::Display for CheckWarning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut at = String::new();
         if let Some(spot) = &self.at {
@@ -306,12 +292,13 @@ impl fmt::Display for Warning {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::settings::CliPaths;
     use crate::memory;
     use std::fs;
     use std::sync::Arc;
 
     /// The report on a config, where some variables held keys at the start.
-    fn of<const N: usize>(text: &str, variables: [(&str, &str); N]) -> Report {
+    fn of<const N: usize>(text: &str, variables: [(&str, &str); N]) -> CheckReport {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("locum.toml");
         fs::write(&path, text).unwrap();

@@ -1,6 +1,8 @@
 //! `locum explain`: asks the very rules that decide, and says which one does; or looks up why an exchange was refused.
 
-use super::{Context, agent, term, told};
+use super::context::CliContext;
+use super::lookup;
+use super::term::{self, CliError};
 use crate::app;
 use crate::audit::read::filter::{Filter, RecordQuery};
 use crate::audit::read::lines::member;
@@ -41,7 +43,8 @@ pub struct ExplainArgs {
     exchange: Option<String>,
 }
 
-pub fn run(args: ExplainArgs, context: &Context) -> anyhow::Result<ExitCode> {
+/// Explains a request that is not sent, or an exchange that was.
+pub fn run(args: ExplainArgs, context: &CliContext) -> anyhow::Result<ExitCode> {
     let settings = context.settings()?;
     match (&args.exchange, &args.method, &args.url) {
         (Some(id), ..) => exchange(id, &settings.audit.dir),
@@ -51,7 +54,7 @@ pub fn run(args: ExplainArgs, context: &Context) -> anyhow::Result<ExitCode> {
 }
 
 fn wrong(what: impl Into<String>, next: &str) -> anyhow::Error {
-    term::CliError { what: what.into(), next: next.into(), code: term::WRONG_USAGE }.into()
+    CliError { what: what.into(), next: next.into(), code: term::WRONG_USAGE }.into()
 }
 
 /// All that the audit has of one exchange.
@@ -79,11 +82,11 @@ fn exchange(id: &str, dir: &Path) -> anyhow::Result<ExitCode> {
         }
         Ok(())
     })?;
-    merge.damage().map_err(|e| told(e.into()))?;
+    merge.damage().map_err(|e| CliError::from(app::AppError::from(e)))?;
     if found > 0 {
         return Ok(ExitCode::SUCCESS);
     }
-    Err(term::CliError::failed(
+    Err(CliError::failed(
         format!("the audit in {} has no exchange '{}'", dir.display(), id.escape_debug()),
         "the id is in the refusal, as `exchange`",
     ))
@@ -94,7 +97,7 @@ fn request(
     method: &Method,
     url: &str,
     settings: &Settings,
-    context: &Context,
+    context: &CliContext,
 ) -> anyhow::Result<ExitCode> {
     // as the proxy does with what clients type
     let url = url.replace('<', "%3C").replace('>', "%3E");
@@ -113,9 +116,9 @@ fn request(
     let authority = uri.authority().map_or("", http::uri::Authority::as_str);
     let origin = Origin::parse(scheme, authority).map_err(|e| wrong(e.to_string(), ""))?;
     let mut headers = headers(&args.header)?;
-    let agent = agent::of_name(args.agent.as_ref(), settings)?;
+    let agent = lookup::agent_named(args.agent.as_ref(), settings)?;
     let environment = context.take_secrets(settings)?;
-    let live = app::rules(settings, &app::backends(settings, environment)).map_err(told)?;
+    let live = app::rules(settings, &app::backends(settings, environment)).map_err(CliError::from)?;
 
     live.inject(&origin, &mut headers);
     println!("{method} {origin}");
@@ -221,7 +224,7 @@ fn denied(denial: &Denial) {
 fn read_body(body: &str) -> anyhow::Result<Vec<u8>> {
     match body.strip_prefix('@') {
         Some(path) => {
-            std::fs::read(path).map_err(|e| term::CliError::failed(format!("{path}: {e}"), "name a file after '@'"))
+            std::fs::read(path).map_err(|e| CliError::failed(format!("{path}: {e}"), "name a file after '@'"))
         }
         None => Ok(body.as_bytes().to_vec()),
     }

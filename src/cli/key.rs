@@ -1,7 +1,10 @@
 //! `locum key`: puts keys into a store of this machine and their bindings into the config; a value is never an argument.
 
-use super::stores::{self, Kind, Stores};
-use super::{Context, check, migrate, secret, term, told};
+use super::context::CliContext;
+use super::key_strength::guessable;
+use super::stores::{self, KeyStores, StoreKind};
+use super::term::CliError;
+use super::{migrate, secret};
 use crate::app;
 use crate::audit;
 use crate::config::edit::{self, Binding, EditError};
@@ -17,11 +20,11 @@ use std::sync::Arc;
 #[derive(Debug, clap::Args)]
 pub struct KeyArgs {
     #[command(subcommand)]
-    command: Command,
+    command: KeyCommand,
 }
 
 #[derive(Debug, clap::Subcommand)]
-enum Command {
+enum KeyCommand {
     /// Store a key's value, asked for without echo, and write where it may go into the config
     Set(SetArgs),
     /// Give keys new values; a running proxy uses them within a second
@@ -52,16 +55,16 @@ enum Command {
         dry_run: bool,
         /// Where to keep them, unless their source in the config says so
         #[arg(long, value_enum)]
-        store: Option<Kind>,
+        store: Option<StoreKind>,
     },
     /// Put the keys that are set as variables into a store
     Import {
         /// From the variables of the providers that locum knows, and NAME_API_KEY of your own
         #[arg(long, value_enum)]
-        from: From,
+        from: ImportSource,
         /// Where to keep them, unless their source in the config says so
         #[arg(long, value_enum)]
-        store: Option<Kind>,
+        store: Option<StoreKind>,
     },
 }
 
@@ -88,31 +91,32 @@ struct SetArgs {
     placeholder: Option<String>,
     /// Where to keep it [default: the keyring, else the vault, else the store bound to this machine]
     #[arg(long, value_enum)]
-    store: Option<Kind>,
+    store: Option<StoreKind>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum From {
+enum ImportSource {
     Env,
 }
 
-pub fn run(args: KeyArgs, context: &Context) -> anyhow::Result<ExitCode> {
+/// Runs one of the commands on keys.
+pub fn run(args: KeyArgs, context: &CliContext) -> anyhow::Result<ExitCode> {
     let settings = context.settings()?;
-    app::make_state_dir(&settings.state).map_err(told)?;
+    app::make_state_dir(&settings.state).map_err(CliError::from)?;
     let environment = context.take_secrets(&settings)?;
-    let backends = app::supplies_asking(&settings, environment.clone(), Arc::new(secret::MasterPrompt));
+    let backends = app::backends_with_prompt(&settings, environment.clone(), Arc::new(secret::MasterPrompt));
     match args.command {
-        Command::Set(args) => set(args, &settings, &backends, &environment, context),
+        KeyCommand::Set(args) => set(args, &settings, &backends, &environment, context),
         // without names it is all of them, as the arguments see to
-        Command::Rotate { names, stdin, .. } => rotate(&names, stdin, &settings, &backends, &environment),
-        Command::List { json } => list(&settings, &backends, json),
-        Command::Remove { name } => remove(&name, &settings, &backends, context),
-        Command::Migrate { files, dry_run, store } => {
-            let stores = Stores { backends: &backends, chosen: stores::choose(store, &backends)? };
+        KeyCommand::Rotate { names, stdin, .. } => rotate(&names, stdin, &settings, &backends, &environment),
+        KeyCommand::List { json } => list(&settings, &backends, json),
+        KeyCommand::Remove { name } => remove(&name, &settings, &backends, context),
+        KeyCommand::Migrate { files, dry_run, store } => {
+            let stores = KeyStores { backends: &backends, chosen: stores::choose(store, &backends)? };
             migrate::migrate(&files, dry_run, &settings, &stores)
         }
-        Command::Import { from: From::Env, store } => {
-            let stores = Stores { backends: &backends, chosen: stores::choose(store, &backends)? };
+        KeyCommand::Import { from: ImportSource::Env, store } => {
+            let stores = KeyStores { backends: &backends, chosen: stores::choose(store, &backends)? };
             migrate::import(&environment, &settings, &stores)
         }
     }
@@ -123,13 +127,13 @@ fn set(
     settings: &Settings,
     backends: &SecretBackends,
     environment: &SealedEnvironment,
-    context: &Context,
+    context: &CliContext,
 ) -> anyhow::Result<ExitCode> {
     let (name, variables) = (&args.name, Variables::of_process());
     let known = of_name(settings, name);
     if known.is_none() && args.host.is_empty() {
         let what = format!("'{name}' is no provider that locum knows, so it needs to be told where the key may go");
-        return Err(term::CliError::failed(what, format!("locum key set {name} --host api.example.com")));
+        return Err(CliError::failed(what, format!("locum key set {name} --host api.example.com")));
     }
     let named = known.filter(|_| args.store.is_none()).map(|k| stores::named(k, backends)).transpose()?.flatten();
     let store = named.map_or_else(|| stores::choose(args.store, backends), Ok)?;
@@ -143,17 +147,17 @@ fn set(
     };
     // a binding with a mistake must not cost the person the typing of the key
     if !binding.is_empty() {
-        edit::check(context.given(), &variables, name, &binding).map_err(|e| edit_failed(&e))?;
+        edit::check(context.paths(), &variables, name, &binding).map_err(|e| edit_failed(&e))?;
     }
     let value = if args.stdin { secret::from_stdin()? } else { secret::prompt(&format!("value of '{name}'"))? };
     stores::put(&*store, name, value.expose())?;
     println!("{name} is in the {}; an agent writes {}", store.describe(), name.placeholder());
-    if let Some(why) = check::guessable(value.expose(), known.map_or(0, |k| k.secret_from(value.expose()))) {
+    if let Some(why) = guessable(value.expose(), known.map_or(0, |k| k.secret_from(value.expose()))) {
         println!("note: it is not hidden in responses: {why}");
     }
     if !binding.is_empty() {
-        let file = edit::bind(context.given(), &variables, name, &binding)
-            .map_err(|e| term::CliError::failed(e, "the key is stored, but not where it may go: run the same again"))?;
+        let file = edit::bind(context.paths(), &variables, name, &binding)
+            .map_err(|e| CliError::failed(e, "the key is stored, but not where it may go: run the same again"))?;
         println!("where it may go is in {}", file.display());
     }
     if args.store.is_none() {
@@ -168,7 +172,7 @@ fn of_name<'s>(settings: &'s Settings, name: &KeyName) -> Option<&'s KeySetting>
 }
 
 fn edit_failed(e: &EditError) -> anyhow::Error {
-    term::CliError::failed(e, "nothing has been changed; mend the option, or the file by hand")
+    CliError::failed(e, "nothing has been changed; mend the option, or the file by hand")
 }
 
 /// A variable hides what is in the stores.
@@ -181,7 +185,7 @@ fn tell_what_counts_first(setting: Option<&KeySetting>, environment: &SealedEnvi
 }
 
 /// What has a new value coming, and where it is kept.
-struct Target<'s> {
+struct RotationTarget<'s> {
     name: &'s KeyName,
     setting: Option<&'s KeySetting>,
     store: Arc<dyn Store>,
@@ -195,11 +199,11 @@ fn rotate(
     environment: &SealedEnvironment,
 ) -> anyhow::Result<ExitCode> {
     if stdin && names.len() != 1 {
-        return Err(term::CliError::failed("--stdin gives one value", "name one key"));
+        return Err(CliError::failed("--stdin gives one value", "name one key"));
     }
     // before the first is changed: which of them can be
     let targets = targets(names, settings, backends)?;
-    for Target { name, setting, store } in targets {
+    for RotationTarget { name, setting, store } in targets {
         let value = if stdin { secret::from_stdin()? } else { secret::prompt(&format!("new value of '{name}'"))? };
         stores::put(&*store, name, value.expose())?;
         println!("{name} has a new value in the {}", store.describe());
@@ -217,7 +221,7 @@ fn targets<'s>(
     names: &'s [KeyName],
     settings: &'s Settings,
     backends: &SecretBackends,
-) -> anyhow::Result<Vec<Target<'s>>> {
+) -> anyhow::Result<Vec<RotationTarget<'s>>> {
     let mut targets = Vec::new();
     if names.is_empty() {
         for setting in settings.keys.iter().filter(|k| stores::is_kept(&k.source)) {
@@ -227,13 +231,10 @@ fn targets<'s>(
                 continue;
             }
             let store = kept_in(&setting.name, Some(setting), backends)?;
-            targets.extend(store.map(|store| Target { name: &setting.name, setting: Some(setting), store }));
+            targets.extend(store.map(|store| RotationTarget { name: &setting.name, setting: Some(setting), store }));
         }
         if targets.is_empty() {
-            return Err(term::CliError::failed(
-                "no store of this machine holds a key",
-                "'locum key set NAME' stores one",
-            ));
+            return Err(CliError::failed("no store of this machine holds a key", "'locum key set NAME' stores one"));
         }
         return Ok(targets);
     }
@@ -241,9 +242,9 @@ fn targets<'s>(
         let setting = of_name(settings, name);
         let store = kept_in(name, setting, backends)?.ok_or_else(|| {
             let next = format!("'locum key set {name}' stores it; one from a variable or a file is changed there");
-            term::CliError::failed(format!("no store that counts for it holds '{name}'"), next)
+            CliError::failed(format!("no store that counts for it holds '{name}'"), next)
         })?;
-        targets.push(Target { name, setting, store });
+        targets.push(RotationTarget { name, setting, store });
     }
     Ok(targets)
 }
@@ -319,23 +320,20 @@ fn remove(
     name: &KeyName,
     settings: &Settings,
     backends: &SecretBackends,
-    context: &Context,
+    context: &CliContext,
 ) -> anyhow::Result<ExitCode> {
     let (holders, variables) = (stores::holders(name, backends)?, Variables::of_process());
     // a config that can't do without it must not cost the value
-    edit::check_unbind(context.given(), &variables, name).map_err(|e| {
-        term::CliError::failed(e, "nothing has been changed; take the key's name out of what else has it in the config")
+    edit::check_unbind(context.paths(), &variables, name).map_err(|e| {
+        CliError::failed(e, "nothing has been changed; take the key's name out of what else has it in the config")
     })?;
     for store in &holders {
         store.delete(&entry_name(name)).map_err(|e| stores::unavailable(&e))?;
         println!("{name} is no longer in the {}", store.describe());
     }
-    let unbound = edit::unbind(context.given(), &variables, name).map_err(|e| {
+    let unbound = edit::unbind(context.paths(), &variables, name).map_err(|e| {
         let next = "no store has its value any more; take its table out of the file by hand";
-        term::CliError::failed(
-            e,
-            if holders.is_empty() { "nothing has been changed; mend the file by hand" } else { next },
-        )
+        CliError::failed(e, if holders.is_empty() { "nothing has been changed; mend the file by hand" } else { next })
     })?;
     if unbound {
         println!("[key.{name}] is no longer in the config");
@@ -345,10 +343,7 @@ fn remove(
             Some(source) => format!("its source is {source}: take it away there"),
             None => "'locum key list' shows those there are".into(),
         };
-        return Err(term::CliError::failed(
-            format!("neither a store of this machine nor the config has '{name}'"),
-            next,
-        ));
+        return Err(CliError::failed(format!("neither a store of this machine nor the config has '{name}'"), next));
     }
     if let Some(url) = of_name(settings, name).and_then(|k| k.revoke_url.as_deref()) {
         println!("revoke it at {url}");

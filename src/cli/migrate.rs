@@ -1,7 +1,8 @@
 //! `locum key migrate` and `locum key import`: keys that lie about in files or variables go into a store.
 
-use super::stores::{self, Stores};
-use super::{secret, term};
+use super::secret;
+use super::stores::{self, KeyStores};
+use super::term::CliError;
 use crate::config::key_scan::{self, FoundKey, KeyPattern};
 use crate::config::keys::KeySetting;
 use crate::config::settings::Settings;
@@ -20,7 +21,7 @@ use std::process::ExitCode;
 const MAX_FILE: u64 = 4 * 1024 * 1024;
 
 /// A file as it was read, and what is to be changed in it.
-struct Document {
+struct ScannedFile {
     /// As it was named, for messages.
     named: PathBuf,
     /// Without links.
@@ -31,27 +32,27 @@ struct Document {
 }
 
 /// A key that was found, and where first.
-struct Moving<'a> {
+struct KeyMove<'a> {
     setting: &'a KeySetting,
     value: &'a [u8],
     first: String,
 }
 
 /// Moves keys out of `files`. All that could go wrong is looked at before anything is changed.
-pub fn migrate(files: &[PathBuf], dry_run: bool, settings: &Settings, stores: &Stores) -> anyhow::Result<ExitCode> {
+pub fn migrate(files: &[PathBuf], dry_run: bool, settings: &Settings, stores: &KeyStores) -> anyhow::Result<ExitCode> {
     let wanted: Vec<KeyPattern> =
         settings.keys.iter().map(|k| KeyPattern { names: k.variables(), prefixes: k.prefixes.clone() }).collect();
-    let mut documents: Vec<Document> =
-        files.iter().map(|path| Document::read(path, &wanted)).collect::<Result<_, _>>()?;
+    let mut documents: Vec<ScannedFile> =
+        files.iter().map(|path| ScannedFile::read(path, &wanted)).collect::<Result<_, _>>()?;
     for document in &mut documents {
-        let Document { spots, text, .. } = document;
+        let ScannedFile { spots, text, .. } = document;
         spots.retain(|spot| !text.get(spot.at.clone()).is_some_and(|value| is_shown(value.as_bytes(), settings)));
     }
     let moving = gather(&documents, settings)?;
     if moving.is_empty() {
         let next =
             "it is known by its name, such as OPENAI_API_KEY: 'locum key set NAME --host HOST' makes others known";
-        return Err(term::CliError::failed("no key that locum knows is in there, so nothing has been changed", next));
+        return Err(CliError::failed("no key that locum knows is in there, so nothing has been changed", next));
     }
     let mut missing = Vec::new();
     for key in moving.values() {
@@ -79,8 +80,11 @@ pub fn migrate(files: &[PathBuf], dry_run: bool, settings: &Settings, stores: &S
 }
 
 /// One value for each key, or which two places disagree.
-fn gather<'a>(sources: &'a [Document], settings: &'a Settings) -> anyhow::Result<BTreeMap<&'a KeyName, Moving<'a>>> {
-    let mut moving: BTreeMap<&KeyName, Moving> = BTreeMap::new();
+fn gather<'a>(
+    sources: &'a [ScannedFile],
+    settings: &'a Settings,
+) -> anyhow::Result<BTreeMap<&'a KeyName, KeyMove<'a>>> {
+    let mut moving: BTreeMap<&KeyName, KeyMove> = BTreeMap::new();
     for (source, spot) in sources.iter().flat_map(|s| s.in_force().map(move |spot| (s, spot))) {
         let (Some(setting), Some(value)) = (settings.keys.get(spot.of), source.text.get(spot.at.clone())) else {
             continue;
@@ -90,17 +94,17 @@ fn gather<'a>(sources: &'a [Document], settings: &'a Settings) -> anyhow::Result
         match moving.get(&setting.name) {
             Some(other) if other.value != value => {
                 let what = format!("{} and {here} have different values for '{}'", other.first, setting.name);
-                return Err(term::CliError::failed(what, "nothing has been changed; take one of them out"));
+                return Err(CliError::failed(what, "nothing has been changed; take one of them out"));
             }
             Some(_) => {}
-            None => drop(moving.insert(&setting.name, Moving { setting, value, first: here })),
+            None => drop(moving.insert(&setting.name, KeyMove { setting, value, first: here })),
         }
     }
     Ok(moving)
 }
 
 /// Whether `store` has this very value already; an error where it, or one that could count before it, has another.
-fn is_stored(key: &Moving, stores: &Stores, store: &dyn Store, undo: &str) -> anyhow::Result<bool> {
+fn is_stored(key: &KeyMove, stores: &KeyStores, store: &dyn Store, undo: &str) -> anyhow::Result<bool> {
     let name = &key.setting.name;
     let value_in = |store: &dyn Store| store.get(&entry_name(name)).map_err(|e| stores::unavailable(&e));
     let others = match key.setting.source {
@@ -110,7 +114,7 @@ fn is_stored(key: &Moving, stores: &Stores, store: &dyn Store, undo: &str) -> an
     for store in others.iter().map(|other| &**other).chain([store]) {
         if value_in(store)?.is_some_and(|there| there.expose() != key.value) {
             let what = format!("{} has another value for '{name}' than the {}", key.first, store.describe());
-            return Err(term::CliError::failed(
+            return Err(CliError::failed(
                 what,
                 format!("nothing has been changed; {undo}, or 'locum key remove {name}'"),
             ));
@@ -119,10 +123,9 @@ fn is_stored(key: &Moving, stores: &Stores, store: &dyn Store, undo: &str) -> an
     Ok(value_in(store)?.is_some())
 }
 
-impl Document {
+impl ScannedFile {
     fn read(named: &Path, wanted: &[KeyPattern]) -> anyhow::Result<Self> {
-        let failed =
-            |why: String| term::CliError::failed(format!("{}: {why}", named.display()), "nothing has been changed");
+        let failed = |why: String| CliError::failed(format!("{}: {why}", named.display()), "nothing has been changed");
         let path = named.canonicalize().map_err(|e| failed(e.to_string()))?;
         let mut file = File::open(&path).map_err(|e| failed(e.to_string()))?;
         let found = file.metadata().map_err(|e| failed(e.to_string()))?;
@@ -172,7 +175,7 @@ impl Document {
         let done = self.replace(&key_scan::replaced(&self.text, &parts));
         done.map_err(|e| {
             let what = format!("{} can't be replaced: {e}", self.named.display());
-            term::CliError::failed(what, "it is as it was, and its keys are in the store; run the same command again")
+            CliError::failed(what, "it is as it was, and its keys are in the store; run the same command again")
         })
     }
 
@@ -195,7 +198,7 @@ impl Document {
 }
 
 /// Stores what came by the environment. All that could go wrong is looked at before anything is changed.
-pub fn import(environment: &SealedEnvironment, settings: &Settings, stores: &Stores) -> anyhow::Result<ExitCode> {
+pub fn import(environment: &SealedEnvironment, settings: &Settings, stores: &KeyStores) -> anyhow::Result<ExitCode> {
     let (mut coming, mut elsewhere) = (Vec::new(), Vec::new());
     for setting in &settings.keys {
         let names = setting.source.variables(&setting.name, &setting.env);
@@ -210,14 +213,14 @@ pub fn import(environment: &SealedEnvironment, settings: &Settings, stores: &Sto
     if coming.is_empty() {
         let next = "set one such as OPENAI_API_KEY, or use 'locum key set NAME'";
         return Err(elsewhere.into_iter().next().map_or_else(
-            || term::CliError::failed("no variable of a key that locum knows is set", next),
+            || CliError::failed("no variable of a key that locum knows is set", next),
             anyhow::Error::from,
         ));
     }
     let mut missing = Vec::new();
     for (setting, value, variable) in &coming {
         let store = stores.of(setting)?;
-        let key = Moving { setting, value: value.expose(), first: variable.clone() };
+        let key = KeyMove { setting, value: value.expose(), first: variable.clone() };
         if !is_stored(&key, stores, &*store, "unset it")? {
             missing.push((key, store));
         }

@@ -1,5 +1,5 @@
-//! Processes of the command that outlive their parents: this one adopts them, so that they count as its descendants, and
-//! reaps them when they end.
+//! The reaper of orphans: processes of the command that outlive their parents are adopted, so that they count as its
+//! descendants, and waited for when they end (`PR_SET_CHILD_SUBREAPER` of prctl(2)).
 
 use crate::system::processes;
 use rustix::process::{Pid, WaitOptions, waitpid};
@@ -10,6 +10,7 @@ use tokio::time::Instant;
 /// How long a process that has ended is left to whoever started it here and waits for it.
 const LEFT: Duration = Duration::from_secs(5);
 
+/// The reaper of processes that were adopted: it waits for those that have ended and that nobody else waits for.
 pub struct Reaper {
     /// Had ended when they were last looked at, and nobody had waited for them.
     ended: HashSet<u32>,
@@ -59,7 +60,8 @@ impl Reaper {
     }
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(target_os = "linux")]
+#[cfg(test)]
 mod tests {
     use super::*;
     use std::process::Command;

@@ -1,16 +1,22 @@
 //! `locum run`: a proxy for one command, with everything that the command needs to use it, and nothing left behind.
 
+use super::context::CliContext;
 use super::reaper::Reaper;
-use super::{Context, agent, env, term, told};
-use crate::app::{self, App, Plan};
+use super::term::{self, CliError};
+use super::{child_env, lookup};
+use crate::app::{App, AppError, LaunchOptions};
+use crate::config::keys::KeySetting;
 use crate::config::settings::{CaSource, Settings};
+use crate::metrics::Counts;
 use crate::name::AgentName;
+use crate::policy::Agent;
 use crate::policy::agent::TokenHash;
 use crate::trust_env::{self, ProxyAccess, TrustFiles};
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::process::ExitStatusExt as _;
+use std::path::PathBuf;
 use std::process::{Command, ExitCode, ExitStatus};
 use std::sync::Arc;
 use tokio::signal::unix::{SignalKind, signal};
@@ -33,57 +39,80 @@ const OWN_FAILURE: u8 = 125;
 const NOT_EXECUTABLE: u8 = 126;
 const NOT_FOUND: u8 = 127;
 
-pub fn run(args: RunArgs, context: &Context) -> anyhow::Result<ExitCode> {
+/// Runs the command with a proxy of its own, and gives its exit code.
+pub fn run(args: RunArgs, context: &CliContext) -> anyhow::Result<ExitCode> {
     let result = proxied(args, context);
-    result.map_err(|e| match e.downcast::<term::CliError>() {
-        Ok(told) if told.code == term::FAILED => term::CliError { code: OWN_FAILURE, ..told }.into(),
+    result.map_err(|e| match e.downcast::<CliError>() {
+        Ok(told) if told.code == term::FAILED => CliError { code: OWN_FAILURE, ..told }.into(),
         Ok(told) => told.into(),
-        Err(e) => term::CliError { what: format!("{e:#}"), next: String::new(), code: OWN_FAILURE }.into(),
+        Err(e) => CliError { what: format!("{e:#}"), next: String::new(), code: OWN_FAILURE }.into(),
     })
 }
 
-fn proxied(args: RunArgs, context: &Context) -> anyhow::Result<ExitCode> {
+fn proxied(args: RunArgs, context: &CliContext) -> anyhow::Result<ExitCode> {
     let mut settings = context.settings()?;
     respect_own(&mut settings)?;
-    let agent = Arc::new(agent::of_name(args.agent.as_ref(), &settings)?);
+    let agent = Arc::new(lookup::agent_named(args.agent.as_ref(), &settings)?);
     let environment = context.take_secrets(&settings)?;
     context.warn_of_weaknesses();
-    let was = env::before(&environment);
+    let was = child_env::before(&environment);
     let token = token()?;
     if !matches!(settings.ca.source, CaSource::File(_)) {
         settings.ca.source = CaSource::Memory;
     }
-    let plan = Plan {
+    let options = LaunchOptions {
         settings,
         environment,
         listen: Some(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0)),
         tokens: vec![(TokenHash::of(token.as_bytes()), agent.clone())],
         descendants: true,
     };
-    let app = App::build(plan).map_err(told)?;
+    let app = App::build(options).map_err(CliError::from)?;
     if let Some((what, next)) = app.ca_misfit() {
         eprintln!("locum: warning: {what}\n  next: {next}");
-    }
-
-    let dir = term::private_tempdir("locum-")?;
-    let files = TrustFiles::write(dir.path(), &app.ca().bundle(), &was)?;
-    let access =
-        ProxyAccess { address: app.address(), agent: agent.name.as_str(), token: Some(&token), confined: false };
-    let active: Vec<_> = app.active_keys().iter().map(|k| k.name.clone()).collect();
-    let mut placeholders = env::placeholders(app.settings(), |k| active.contains(&k.name) && agent.may_use(&k.name));
-    // a real value must not reach the child, whether or not this agent may use the key
-    for key in app.settings().keys.iter().filter(|k| !agent.may_use(&k.name) || !active.contains(&k.name)) {
-        placeholders.extend(
-            key.variables().into_iter().filter(|v| was(v).is_some()).map(|v| (vec![v], key.rule.shown_placeholder())),
-        );
     }
     if trust_env::bypasses_all(&was) {
         eprintln!("locum: warning: NO_PROXY is '*', so clients go past the proxy and no key will be replaced");
     }
-    let changes = trust_env::changes(&access, &files, &env::stands(&placeholders), &was);
-    let mut command = Command::new(&args.command[0]);
-    command.args(&args.command[1..]);
-    for (name, value) in &changes {
+    let dir = term::private_tempdir("locum-")?;
+    let files = TrustFiles::write(dir.path(), &app.ca().bundle(), &was)?;
+    let access =
+        ProxyAccess { address: app.address(), agent: agent.name.as_str(), token: Some(&token), confined: false };
+    let changes = trust_env::changes(&access, &files, &child_env::stands(&placeholders(&app, &agent, &was)), &was);
+    let mut command = command(&args.command, &changes);
+    context.hardened().spare(&mut command);
+
+    let audit = app.audit_path();
+    let running = app.spawn().map_err(CliError::from)?;
+    let status = tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(child(command));
+    let counts = running.app().counts();
+    let closed = running.stop();
+    let status = status.map_err(|e| not_started(&args.command[0], &e))?;
+    if !args.quiet {
+        tell_summary(counts, audit);
+    }
+    closed?;
+    Ok(exit_code(status))
+}
+
+/// The variables of all keys that the child could find a value in, and what stands there instead.
+fn placeholders(app: &App, agent: &Agent, was: &impl Fn(&str) -> Option<String>) -> Vec<(Vec<String>, String)> {
+    let is_active = |key: &KeySetting| app.active_keys().iter().any(|active| active.name == key.name);
+    let usable = |key: &KeySetting| is_active(key) && agent.may_use(&key.name);
+    let mut placeholders = child_env::placeholders(app.settings(), usable);
+    // a real value must not reach the child, whether or not this agent may use the key
+    for key in app.settings().keys.iter().filter(|key| !usable(key)) {
+        placeholders.extend(
+            key.variables().into_iter().filter(|v| was(v).is_some()).map(|v| (vec![v], key.rule.shown_placeholder())),
+        );
+    }
+    placeholders
+}
+
+fn command(words: &[OsString], changes: &trust_env::EnvironmentChanges) -> Command {
+    let mut command = Command::new(&words[0]);
+    command.args(&words[1..]);
+    for (name, value) in changes {
         match value {
             Some(value) => command.env(name, value),
             None => command.env_remove(name),
@@ -93,25 +122,17 @@ fn proxied(args: RunArgs, context: &Context) -> anyhow::Result<ExitCode> {
     for (name, _) in std::env::vars_os().filter(|(name, _)| is_setting(name)) {
         command.env_remove(name);
     }
-    context.hardened().spare(&mut command);
+    command
+}
 
-    let audit = app.audit_path();
-    let running = app.spawn().map_err(told)?;
-    let status = tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(child(command));
-    let counts = running.app().counts();
-    let closed = running.stop();
-    let status = status.map_err(|e| not_started(&args.command[0], &e))?;
-    if !args.quiet {
-        let audit = audit.map_or_else(String::new, |p| format!("; audit: {}", p.display()));
-        eprintln!(
-            "locum: {}, {}, {}{audit}",
-            counted(counts.substitutions, "substitution"),
-            counted(counts.refusals, "refusal"),
-            counted(counts.scrubs, "scrub"),
-        );
-    }
-    closed?;
-    Ok(exit_code(status))
+fn tell_summary(counts: Counts, audit: Option<PathBuf>) {
+    let audit = audit.map_or_else(String::new, |p| format!("; audit: {}", p.display()));
+    eprintln!(
+        "locum: {}, {}, {}{audit}",
+        counted(counts.substitutions, "substitution"),
+        counted(counts.refusals, "refusal"),
+        counted(counts.scrubs, "scrub"),
+    );
 }
 
 /// Whether a variable is one of locum's settings, such as `LOCUM_PROXY__LISTEN`.
@@ -126,17 +147,17 @@ fn counted(n: u64, what: &str) -> String {
 /// The user's own proxy becomes ours, and what the user trusts is trusted upstream.
 fn respect_own(settings: &mut Settings) -> anyhow::Result<()> {
     if settings.proxy.upstream_proxy.is_none()
-        && let Some(own) = trust_env::own_proxy(&env::now)
+        && let Some(own) = trust_env::own_proxy(&child_env::now)
     {
         let proxy = own.parse().map_err(|e| {
-            term::CliError::failed(
+            CliError::failed(
                 format!("your HTTPS_PROXY can't be gone through: {e}"),
                 "unset it, or set [proxy] upstream_proxy",
             )
         })?;
         settings.proxy.upstream_proxy = Some(proxy);
     }
-    let own = trust_env::files::own_ca_files(&env::now);
+    let own = trust_env::files::own_ca_files(&child_env::now);
     settings.proxy.upstream_ca.extend(own.into_iter().filter(|path| path.is_file()));
     Ok(())
 }
@@ -144,7 +165,7 @@ fn respect_own(settings: &mut Settings) -> anyhow::Result<()> {
 /// 256 random bits in hex: for this child only, and gone with it.
 fn token() -> anyhow::Result<String> {
     let mut bytes = [0_u8; 32];
-    aws_lc_rs::rand::fill(&mut bytes).map_err(|_| told(app::AppError::Random))?;
+    aws_lc_rs::rand::fill(&mut bytes).map_err(|_| CliError::from(AppError::Random))?;
     Ok(bytes.iter().map(|b| format!("{b:02x}")).collect())
 }
 
@@ -193,7 +214,7 @@ fn not_started(program: &OsString, error: &io::Error) -> anyhow::Error {
         _ => (OWN_FAILURE, ""),
     };
     let what = format!("{} can't be started: {error}", program.to_string_lossy());
-    term::CliError { what, next: next.into(), code }.into()
+    CliError { what, next: next.into(), code }.into()
 }
 
 fn exit_code(status: ExitStatus) -> ExitCode {

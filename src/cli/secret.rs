@@ -1,6 +1,6 @@
 //! Reads a secret from a person or a pipe: never from an argument, never shown.
 
-use super::term;
+use super::term::CliError;
 use crate::memory::{Plaintext, wipe};
 use crate::secrets::{MAX_VALUE, SecretSource, SourceError};
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
@@ -18,22 +18,22 @@ pub fn from_stdin() -> anyhow::Result<Plaintext> {
 /// From the terminal, without echo.
 pub fn prompt(question: &str) -> anyhow::Result<Plaintext> {
     let asked = ask(question).map_err(|_| {
-        term::CliError::failed("there is no terminal to ask on", "give the value on standard input, with --stdin")
+        CliError::failed("there is no terminal to ask on", "give the value on standard input, with --stdin")
     })?;
     if asked.expose().len() >= TERMINAL_LINE {
         let what = format!("a terminal's line ends at {TERMINAL_LINE} bytes, and the value may go on");
-        return Err(term::CliError::failed(what, "give the value on standard input, with --stdin"));
+        return Err(CliError::failed(what, "give the value on standard input, with --stdin"));
     }
     checked(asked)
 }
 
 pub fn checked(secret: Plaintext) -> anyhow::Result<Plaintext> {
     if secret.expose().is_empty() {
-        return Err(term::CliError::failed("nothing was given", "give the value, and no empty line"));
+        return Err(CliError::failed("nothing was given", "give the value, and no empty line"));
     }
     if secret.expose().iter().any(|b| *b < 0x20 || *b == 0x7f) {
         let next = "a key is one line without control characters";
-        return Err(term::CliError::failed("the value holds a control character", next));
+        return Err(CliError::failed("the value holds a control character", next));
     }
     Ok(secret)
 }
@@ -54,10 +54,7 @@ fn read_to_end(input: &mut impl Read) -> anyhow::Result<Plaintext> {
         }
         if len == buffer.len() {
             wipe(&mut buffer);
-            return Err(term::CliError::failed(
-                format!("the value is over {MAX_VALUE} bytes"),
-                "a key is one line of text",
-            ));
+            return Err(CliError::failed(format!("the value is over {MAX_VALUE} bytes"), "a key is one line of text"));
         }
     }
     Ok(trimmed(buffer, len))
@@ -73,12 +70,12 @@ fn trimmed(buffer: Vec<u8>, len: usize) -> Plaintext {
 }
 
 /// Puts the terminal back as it was, however the question ends.
-struct Silence<'t> {
+struct EchoOff<'t> {
     terminal: &'t File,
     before: Termios,
 }
 
-impl<'t> Silence<'t> {
+impl<'t> EchoOff<'t> {
     fn on(terminal: &'t File) -> io::Result<Self> {
         let before = tcgetattr(terminal)?;
         let mut silent = before.clone();
@@ -89,7 +86,7 @@ impl<'t> Silence<'t> {
     }
 }
 
-impl Drop for Silence<'_> {
+impl Drop for EchoOff<'_> {
     fn drop(&mut self) {
         let _ = tcsetattr(self.terminal, OptionalActions::Flush, &self.before);
     }
@@ -98,7 +95,7 @@ impl Drop for Silence<'_> {
 fn ask(question: &str) -> io::Result<Plaintext> {
     let terminal = OpenOptions::new().read(true).write(true).open("/dev/tty")?;
     // before it asks: what is given at once would be shown, and the change would drop what came before it
-    let silence = Silence::on(&terminal)?;
+    let silence = EchoOff::on(&terminal)?;
     write!(&terminal, "{question}: ")?;
     let mut buffer = vec![0; MAX_VALUE + 2];
     let mut len = 0;

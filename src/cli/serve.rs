@@ -1,17 +1,21 @@
-//! `locum serve`: the proxy until it is told to stop.
+//! `locum serve`: the proxy as a service, until it is told to stop. Signals become commands, and what happens is told here.
 
-use super::{Context, term, told};
-use crate::app::{App, CaNews, Plan, Running, Stored};
-use crate::ca::Authorities;
-use crate::config::settings::Settings;
-use crate::disk::{self, Rights};
+use super::context::CliContext;
+use super::term::CliError;
+use crate::app::{
+    self, App, CaUpdate, ControlSocket, LaunchOptions, LoadSettings, Service, ServiceEvent, ServiceHandle,
+};
+use crate::audit::AuditError;
+use crate::config::settings::{ConfigEnvironment as Variables, Settings};
+use crate::control::Control;
+use crate::record::PreviousFile;
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::ExitCode;
-use std::time::{Duration, SystemTime};
+use std::sync::Arc;
+use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::task::{JoinError, JoinHandle};
 
 #[derive(Debug, clap::Args)]
 pub struct ServeArgs {
@@ -23,70 +27,103 @@ pub struct ServeArgs {
 /// How long a healthy service may take to answer.
 const HEALTHY: Duration = Duration::from_secs(3);
 
-pub fn run(args: ServeArgs, context: &Context) -> anyhow::Result<ExitCode> {
+/// Serves until it is told to stop, and has drained; with `--healthcheck`, asks a service that runs.
+pub fn run(args: ServeArgs, context: &CliContext) -> anyhow::Result<ExitCode> {
     let settings = context.settings()?;
     if args.healthcheck {
         return healthcheck(settings.proxy.listen);
     }
     let environment = context.take_secrets(&settings)?;
     context.warn_of_weaknesses();
-    let export = settings.ca.export.clone();
-    let plan = Plan { settings, environment, listen: None, tokens: Vec::new(), descendants: false };
-    let app = App::build(plan).map_err(told)?;
+    let options = LaunchOptions { settings, environment, listen: None, tokens: Vec::new(), descendants: false };
+    let app = App::build(options).map_err(CliError::from)?;
+    let export = app.settings().ca.export.clone();
     if let Some(path) = &export {
-        export_certificates(app.ca(), path)?;
+        app::export_ca(app.ca(), path).map_err(CliError::from)?;
     }
     warn_of_misfit(&app);
+    let control = ControlSocket::open(&app.settings().state).map_err(|e| warn(&e.to_string(), &e.next())).ok();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     // who reads that it listens may stop it at once, and it drains even then
     let signals = runtime.block_on(async { Signals::heard() })?;
     announce(&app, export.as_deref());
-    let running = app.spawn().map_err(told)?;
-    let (running, mut signals) = runtime.block_on(until_stopped(running, signals, context));
-    let cutter = running.cutter();
-    // left behind when all ends well
-    std::thread::Builder::new().name("signals".into()).spawn(move || {
-        runtime.block_on(signals.ended());
-        eprintln!("locum: stopping at once");
-        cutter.cut();
-    })?;
-    if let Some(at) = running.stop()? {
+    let service = Service::new(app.spawn().map_err(CliError::from)?, settings_of(context), tell);
+    let ended = runtime.block_on(until_stopped(service, signals, control));
+    // a store that hangs is left behind
+    runtime.shutdown_background();
+    if let Some(at) = ended? {
         eprintln!("locum: the audit ends in {} with {}", at.file, at.head);
         eprintln!("  kept elsewhere, it shows whether that was changed: locum audit verify --anchor {}", at.head);
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// Written whole or not at all: who waits for the file finds certificates in it. The folder may be one that agents write
-/// into, so nothing that is there is followed.
-pub fn export_certificates(ca: &Authorities, path: &Path) -> anyhow::Result<()> {
-    let fail =
-        |e: std::io::Error| term::CliError::failed(format!("{}: {e}", path.display()), "see [ca] export in the config");
-    disk::replace(path, ca.bundle().as_bytes(), Rights::Public).map_err(fail)
+/// Reads the settings anew, by the same paths.
+fn settings_of(context: &CliContext) -> LoadSettings {
+    let paths = context.paths().clone();
+    Box::new(move || Ok(Settings::load(&paths, &Variables::of_process())?))
+}
+
+async fn until_stopped(
+    service: Service,
+    signals: Signals,
+    control: Option<ControlSocket>,
+) -> Result<Option<PreviousFile>, AuditError> {
+    tokio::spawn(signals.command(service.handle()));
+    let socket = control.map(|control| tokio::spawn(control.serve(Arc::new(service.handle()), service.stopping())));
+    let ended = service.run().await;
+    if let Some(socket) = socket {
+        // it has its own bound on time, and nothing is left to do where it failed
+        let _ = socket.await;
+    }
+    ended
+}
+
+/// Says what happens to a service, on standard error.
+fn tell(app: &App, event: &ServiceEvent) {
+    match event {
+        ServiceEvent::Reloaded => {
+            eprintln!("locum: reloaded");
+            warn_of_misfit(app);
+        }
+        ServiceEvent::NotReloaded(e) => eprintln!("locum: not reloaded, all is as it was: {e}"),
+        ServiceEvent::Wiped => eprintln!(
+            "locum: all keys are wiped from memory; SIGHUP loads them again, but for those that came by the environment"
+        ),
+        ServiceEvent::TokensReloaded => eprintln!("locum: the agents' tokens have changed and are taken over"),
+        ServiceEvent::TokensNotReloaded(e) => {
+            eprintln!("locum: the agents' tokens can't be taken over, all is as it was: {e}");
+        }
+        ServiceEvent::CaUpdated(update) => tell_ca(app, update),
+        ServiceEvent::CaNotExported(e) => eprintln!("locum: the CA's certificate can't be written: {e}"),
+        ServiceEvent::Draining => eprintln!("locum: draining (told again, it stops at once)"),
+        ServiceEvent::Aborting => eprintln!("locum: stopping at once"),
+    }
+}
+
+fn tell_ca(app: &App, update: &CaUpdate) {
+    let ca = app.ca();
+    let what = match (update, &ca.next) {
+        (CaUpdate::Failed(why), _) => {
+            return eprintln!("locum: the CA can't be taken over, all is as it was: {why}");
+        }
+        (CaUpdate::Rotated, Some(next)) => {
+            format!("is being rotated: {} signs from {} on", next.authority.fingerprint(), next.signs_from())
+        }
+        (CaUpdate::Rotated | CaUpdate::Switched, _) => format!("has changed: {} signs now", ca.current.fingerprint()),
+    };
+    eprintln!("locum: the CA {what}");
+    warn_of_misfit(app);
 }
 
 fn warn_of_misfit(app: &App) {
     if let Some((what, next)) = app.ca_misfit() {
-        eprintln!("locum: warning: {what}\n  next: {next}");
+        warn(&what, &next);
     }
 }
 
-/// Says what has become of the CA, and has clients find it where it is exported to.
-fn tell_ca(app: &App, news: CaNews) {
-    let ca = app.ca();
-    let what = match (news, &ca.next) {
-        (CaNews::Failed(why), _) => return eprintln!("locum: the CA can't be taken over, all is as it was: {why}"),
-        (CaNews::Rotated, Some(next)) => {
-            format!("is being rotated: {} signs from {} on", next.authority.fingerprint(), next.signs_from())
-        }
-        (CaNews::Rotated | CaNews::Switched, _) => format!("has changed: {} signs now", ca.current.fingerprint()),
-    };
-    let exported = app.settings().ca.export.as_deref().map_or(Ok(()), |path| export_certificates(ca, path));
-    if let Err(e) = exported {
-        eprintln!("locum: the CA's certificate can't be written: {e:#}");
-    }
-    eprintln!("locum: the CA {what}");
-    warn_of_misfit(app);
+fn warn(what: &str, next: &str) {
+    eprintln!("locum: warning: {what}\n  next: {next}");
 }
 
 fn announce(app: &App, export: Option<&Path>) {
@@ -109,7 +146,7 @@ fn announce(app: &App, export: Option<&Path>) {
     }
 }
 
-/// What the operator says to a running service.
+/// The signals by which an operator commands a running service.
 struct Signals {
     hup: Signal,
     wipe: Signal,
@@ -118,14 +155,6 @@ struct Signals {
 }
 
 impl Signals {
-    /// Resolves when it is told to stop.
-    async fn ended(&mut self) {
-        tokio::select! {
-            _ = self.term.recv() => {}
-            _ = self.int.recv() => {}
-        }
-    }
-
     fn heard() -> std::io::Result<Self> {
         Ok(Self {
             hup: signal(SignalKind::hangup())?,
@@ -134,96 +163,18 @@ impl Signals {
             int: signal(SignalKind::interrupt())?,
         })
     }
-}
 
-/// New settings that wait for the stores to say what they hold. A store may hang, and signals still count.
-struct Reload {
-    settings: Settings,
-    stored: JoinHandle<Stored>,
-}
-
-impl Reload {
-    fn begin(running: &Running, settings: Settings) -> Self {
-        Self { settings, stored: tokio::task::spawn_blocking(running.listing()) }
-    }
-
-    /// The one that is under way, once its stores have said so.
-    async fn ready(under_way: &mut Option<Self>) -> (Settings, Result<Stored, JoinError>) {
-        let Some(reload) = under_way else { return std::future::pending().await };
-        let stored = (&mut reload.stored).await;
-        (reload.settings.clone(), stored)
-    }
-}
-
-async fn until_stopped(mut running: Running, mut signals: Signals, context: &Context) -> (Running, Signals) {
-    let (mut reload, mut refresh) = (None, None::<JoinHandle<()>>);
-    // what keeps tokens or a CA from being taken over is said once, and tried again until it is
-    let (mut said, mut said_of_ca) = (String::new(), String::new());
-    let mut second = tokio::time::interval(Duration::from_secs(1));
-    second.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            _ = signals.hup.recv() => match context.settings() {
-                Ok(settings) => reload = Some(Reload::begin(&running, settings)),
-                Err(e) => not_reloaded(&e),
-            },
-            (settings, stored) = Reload::ready(&mut reload) => {
-                reload = None;
-                match stored.map_err(Into::into).and_then(|stored| running.reload(settings, &stored).map_err(told)) {
-                    Ok(()) => {
-                        eprintln!("locum: reloaded");
-                        warn_of_misfit(running.app());
-                    }
-                    Err(e) => not_reloaded(&e),
-                }
+    /// Turns each into a command. None waits for its reply: a reload may take long, and the next signal counts meanwhile.
+    async fn command(mut self, service: ServiceHandle) {
+        loop {
+            tokio::select! {
+                _ = self.hup.recv() => drop(service.reload()),
+                _ = self.wipe.recv() => drop(service.wipe()),
+                _ = self.term.recv() => drop(service.stop()),
+                _ = self.int.recv() => drop(service.stop()),
             }
-            _ = second.tick() => {
-                // a source that hangs holds up nobody but those who need its key
-                if refresh.as_ref().is_none_or(JoinHandle::is_finished) {
-                    refresh = Some(tokio::spawn(running.refresh_keys()));
-                }
-                running.close_changed();
-                take_tokens_over(&mut running, &mut said);
-                match running.tend_ca(SystemTime::now()) {
-                    Some(CaNews::Failed(why)) if why == said_of_ca => {}
-                    Some(news) => {
-                        said_of_ca = if let CaNews::Failed(why) = &news { why.clone() } else { String::new() };
-                        tell_ca(running.app(), news);
-                    }
-                    None => {}
-                }
-            }
-            _ = signals.wipe.recv() => {
-                // what was asked for before would load them again
-                reload = None;
-                running.wipe();
-                eprintln!("locum: all keys are wiped from memory; SIGHUP loads them again, but for those that came by the environment");
-            }
-            _ = signals.term.recv() => break,
-            _ = signals.int.recv() => break,
         }
     }
-    eprintln!("locum: draining (told again, it stops at once)");
-    (running, signals)
-}
-
-fn take_tokens_over(running: &mut Running, said: &mut String) {
-    match running.reload_tokens() {
-        Ok(true) => {
-            said.clear();
-            eprintln!("locum: the agents' tokens have changed and are taken over");
-        }
-        Ok(false) => {}
-        Err(e) if e.to_string() == *said => {}
-        Err(e) => {
-            *said = e.to_string();
-            eprintln!("locum: the agents' tokens can't be taken over, all is as it was: {said}");
-        }
-    }
-}
-
-fn not_reloaded(e: &anyhow::Error) {
-    eprintln!("locum: not reloaded, all is as it was: {e:#}");
 }
 
 /// Any answer of locum's own will do: it says so in a header.
@@ -241,11 +192,7 @@ fn healthcheck(mut address: SocketAddr) -> anyhow::Result<ExitCode> {
     };
     match ask() {
         Ok(true) => Ok(ExitCode::SUCCESS),
-        Ok(false) => {
-            Err(term::CliError::failed(format!("what answers on {address} is not locum"), "see [proxy] listen"))
-        }
-        Err(e) => {
-            Err(term::CliError::failed(format!("nothing answers on {address}: {e}"), "start it with 'locum serve'"))
-        }
+        Ok(false) => Err(CliError::failed(format!("what answers on {address} is not locum"), "see [proxy] listen")),
+        Err(e) => Err(CliError::failed(format!("nothing answers on {address}: {e}"), "start it with 'locum serve'")),
     }
 }

@@ -1,25 +1,28 @@
 //! Which store a command on a key reads and writes: the one that the proxy takes its value from.
 
-use super::term;
+use super::term::{CliError, FAILED, UNAVAILABLE};
 use crate::config::keys::KeySetting;
 use crate::name::KeyName;
 use crate::secrets::{SecretBackends, SourceError, SourceSpec, Store, entry_name};
 use std::sync::Arc;
 
+/// The kinds of store that a key can be put into.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum Kind {
+pub enum StoreKind {
     Keyring,
     Vault,
     Machine,
 }
 
 /// Where keys are put: each into the store that its source names, else into the one that was chosen.
-pub struct Stores<'a> {
+pub struct KeyStores<'a> {
     pub backends: &'a SecretBackends,
     pub chosen: Arc<dyn Store>,
 }
 
-impl Stores<'_> {
+impl KeyStores<'_> {
+    /// The store of this key.
+    ///
     /// # Errors
     /// As [`named`].
     pub fn of(&self, setting: &KeySetting) -> anyhow::Result<Arc<dyn Store>> {
@@ -33,7 +36,7 @@ pub fn unavailable(e: &SourceError) -> anyhow::Error {
 }
 
 fn missing(what: impl ToString, next: &str) -> anyhow::Error {
-    term::CliError { what: what.to_string(), next: next.into(), code: term::UNAVAILABLE }.into()
+    CliError { what: what.to_string(), next: next.into(), code: UNAVAILABLE }.into()
 }
 
 /// Whether a store is where the value is from.
@@ -42,11 +45,11 @@ pub fn is_kept(source: &SourceSpec) -> bool {
 }
 
 /// That its value is from somewhere else.
-pub fn elsewhere(setting: &KeySetting) -> term::CliError {
+pub fn elsewhere(setting: &KeySetting) -> CliError {
     let (name, source) = (&setting.name, &setting.source);
     let what = format!("the config takes '{name}' from {source}, and no store");
     let next = format!("nothing has been changed; change it there, or take `source` out of [key.{name}]");
-    term::CliError { what, next, code: term::FAILED }
+    CliError { what, next, code: FAILED }
 }
 
 /// The store that the key's source names; `None` where that is left open.
@@ -56,9 +59,9 @@ pub fn elsewhere(setting: &KeySetting) -> term::CliError {
 pub fn named(setting: &KeySetting, backends: &SecretBackends) -> anyhow::Result<Option<Arc<dyn Store>>> {
     let kind = match setting.source {
         SourceSpec::Auto => return Ok(None),
-        SourceSpec::Keyring => Kind::Keyring,
-        SourceSpec::Vault => Kind::Vault,
-        SourceSpec::Machine => Kind::Machine,
+        SourceSpec::Keyring => StoreKind::Keyring,
+        SourceSpec::Vault => StoreKind::Vault,
+        SourceSpec::Machine => StoreKind::Machine,
         SourceSpec::Env(_) | SourceSpec::File(_) | SourceSpec::Exec(_) => return Err(elsewhere(setting).into()),
     };
     of_kind(kind, backends).map(Some)
@@ -68,7 +71,7 @@ pub fn named(setting: &KeySetting, backends: &SecretBackends) -> anyhow::Result<
 ///
 /// # Errors
 /// When there is none.
-pub fn choose(kind: Option<Kind>, backends: &SecretBackends) -> anyhow::Result<Arc<dyn Store>> {
+pub fn choose(kind: Option<StoreKind>, backends: &SecretBackends) -> anyhow::Result<Arc<dyn Store>> {
     if let Some(kind) = kind {
         return of_kind(kind, backends);
     }
@@ -85,11 +88,11 @@ pub fn choose(kind: Option<Kind>, backends: &SecretBackends) -> anyhow::Result<A
         .ok_or_else(|| missing("no store works here", "set a variable instead"))
 }
 
-fn of_kind(kind: Kind, backends: &SecretBackends) -> anyhow::Result<Arc<dyn Store>> {
+fn of_kind(kind: StoreKind, backends: &SecretBackends) -> anyhow::Result<Arc<dyn Store>> {
     let (store, what, next) = match kind {
-        Kind::Keyring => (backends.keyring.clone(), "there is no keyring here", "use --store vault or machine"),
-        Kind::Vault => (vault(backends), "there is no vault yet", "make one with 'locum vault init'"),
-        Kind::Machine => (backends.machine.clone(), "there is no machine-bound store", "use --store vault"),
+        StoreKind::Keyring => (backends.keyring.clone(), "there is no keyring here", "use --store vault or machine"),
+        StoreKind::Vault => (vault(backends), "there is no vault yet", "make one with 'locum vault init'"),
+        StoreKind::Machine => (backends.machine.clone(), "there is no machine-bound store", "use --store vault"),
     };
     store.ok_or_else(|| missing(what, next))
 }

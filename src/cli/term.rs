@@ -1,24 +1,32 @@
 //! How locum speaks to a person: errors with a next step, and the exit codes. It decides nothing.
 
+use crate::app::AppError;
 use std::fmt;
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
-pub const DONE: u8 = 0;
+/// Exit code: it failed.
 pub const FAILED: u8 = 1;
+/// Exit code: the command line is wrong.
 pub const WRONG_USAGE: u8 = 2;
+/// Exit code: policy refuses it.
 pub const REFUSED: u8 = 3;
+/// Exit code: a key or a store can't be had.
 pub const UNAVAILABLE: u8 = 4;
 
 /// An error for a person: what, what to do next, and the exit code that a script sees.
 #[derive(Debug)]
 pub struct CliError {
+    /// One line, without a full stop.
     pub what: String,
+    /// One line; empty where there is nothing to do.
     pub next: String,
+    /// The exit code.
     pub code: u8,
 }
 
 impl CliError {
+    /// One with the exit code [`FAILED`].
     pub fn failed(what: impl fmt::Display, next: impl fmt::Display) -> anyhow::Error {
         Self { what: what.to_string(), next: next.to_string(), code: FAILED }.into()
     }
@@ -31,6 +39,17 @@ impl fmt::Display for CliError {
 }
 
 impl std::error::Error for CliError {}
+
+impl From<AppError> for CliError {
+    fn from(error: AppError) -> Self {
+        let code = match error {
+            AppError::Unasked(_) | AppError::NoStore => UNAVAILABLE,
+            AppError::NotOurs(_) => WRONG_USAGE,
+            _ => FAILED,
+        };
+        Self { what: error.to_string(), next: error.next(), code }
+    }
+}
 
 /// A folder for the time of a command, for nobody else to look into.
 ///

@@ -1,6 +1,8 @@
 //! `locum vault`: makes the encrypted file of keys, and changes its password.
 
-use super::{Context, secret, term, told};
+use super::context::CliContext;
+use super::secret;
+use super::term::{CliError, UNAVAILABLE};
 use crate::app;
 use crate::memory::Plaintext;
 use crate::secrets::{Kdf, MIN_PASSWORD, SecretSource, SourceError, Vault};
@@ -10,43 +12,43 @@ use std::sync::{Arc, Mutex, PoisonError};
 #[derive(Debug, clap::Args)]
 pub struct VaultArgs {
     #[command(subcommand)]
-    command: Command,
+    command: VaultCommand,
     /// PBKDF2 instead of Argon2id, where a rule asks for it
     #[arg(long, global = true)]
     pbkdf2: bool,
 }
 
 #[derive(Debug, clap::Subcommand)]
-enum Command {
+enum VaultCommand {
     /// Make an empty vault; its password from $LOCUM_MASTER_PASSWORD or a prompt
     Init,
     /// Put the vault under a new password
     Passwd,
 }
 
-pub fn run(args: VaultArgs, context: &Context) -> anyhow::Result<ExitCode> {
+/// Makes the vault, or changes its password.
+pub fn run(args: VaultArgs, context: &CliContext) -> anyhow::Result<ExitCode> {
     let settings = context.settings()?;
-    app::make_state_dir(&settings.state).map_err(told)?;
+    app::make_state_dir(&settings.state).map_err(CliError::from)?;
     let environment = context.take_secrets(&settings)?;
     let kdf = if args.pbkdf2 { Kdf::PBKDF2 } else { Kdf::ARGON2ID };
-    let new = matches!(args.command, Command::Init);
+    let new = matches!(args.command, VaultCommand::Init);
     let prompt: Arc<dyn SecretSource> =
         if new { Arc::new(NewPassword::default()) } else { Arc::new(secret::MasterPrompt) };
-    let backends = app::supplies_asking(&settings, environment, prompt);
+    let backends = app::backends_with_prompt(&settings, environment, prompt);
     let Some(vault) = &backends.vault else { return Ok(ExitCode::FAILURE) };
-    let failed = |e: SourceError| -> anyhow::Error {
-        term::CliError { what: e.to_string(), next: e.next, code: term::UNAVAILABLE }.into()
-    };
+    let failed =
+        |e: SourceError| -> anyhow::Error { CliError { what: e.to_string(), next: e.next, code: UNAVAILABLE }.into() };
     match args.command {
-        Command::Init => {
+        VaultCommand::Init => {
             vault.init(kdf).map_err(failed)?;
             println!("made {}; 'locum key set NAME --store vault' puts keys into it", vault.path().display());
             println!("the password is kept nowhere: without it the keys are lost");
         }
-        Command::Passwd => {
+        VaultCommand::Passwd => {
             require(vault)?;
             vault
-                .passwd(chosen().map_err(|e| term::CliError::failed(e, "nothing has been changed"))?, kdf)
+                .passwd(chosen().map_err(|e| CliError::failed(e, "nothing has been changed"))?, kdf)
                 .map_err(failed)?;
             println!(
                 "{} has a new password; copies of the old file still open with the old one",
@@ -62,7 +64,7 @@ fn require(vault: &Vault) -> anyhow::Result<()> {
         return Ok(());
     }
     let what = format!("there is no vault at {}", vault.path().display());
-    Err(term::CliError { what, next: "make one with 'locum vault init'".into(), code: term::UNAVAILABLE }.into())
+    Err(CliError { what, next: "make one with 'locum vault init'".into(), code: UNAVAILABLE }.into())
 }
 
 /// Asked twice, since nobody sees what is typed.

@@ -14,7 +14,7 @@ const MAX_FILE: u64 = 4 * 1024 * 1024;
 
 /// One agent that has a token.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AgentToken {
+pub struct StoredToken {
     pub name: AgentName,
     pub hash: TokenHash,
     /// Narrower than its table in the config, where there is a list.
@@ -27,8 +27,8 @@ pub struct AgentToken {
 
 /// The file, as read.
 #[derive(Debug, Default)]
-pub struct AgentTokens {
-    pub kept: Vec<AgentToken>,
+pub struct StoredTokens {
+    pub kept: Vec<StoredToken>,
 }
 
 /// An error of the file of tokens.
@@ -41,7 +41,7 @@ pub struct TokensError {
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct TokenRow {
+struct StoredTokenRow {
     name: String,
     token_sha256: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -57,7 +57,7 @@ pub fn path(state: &Path) -> PathBuf {
     state.join("agents.json")
 }
 
-impl AgentTokens {
+impl StoredTokens {
     /// `None` where there is no file: no token was ever made.
     ///
     /// # Errors
@@ -73,13 +73,13 @@ impl AgentTokens {
         };
         let mut text = String::new();
         file.take(MAX_FILE).read_to_string(&mut text).map_err(|e| fail(e.to_string()))?;
-        let rows: Vec<TokenRow> = serde_json::from_str(&text).map_err(|e| fail(e.to_string()))?;
+        let rows: Vec<StoredTokenRow> = serde_json::from_str(&text).map_err(|e| fail(e.to_string()))?;
         let kept = rows.into_iter().map(kept).collect::<Result<Vec<_>, _>>().map_err(fail)?;
         Ok(Some(Self { kept }))
     }
 
     fn save(&self, state: &Path) -> io::Result<()> {
-        let rows: Vec<TokenRow> = self.kept.iter().map(row).collect();
+        let rows: Vec<StoredTokenRow> = self.kept.iter().map(row).collect();
         let text = serde_json::to_string_pretty(&rows)? + "\n";
         disk::replace(&path(state), text.as_bytes(), Rights::Private)
     }
@@ -90,10 +90,10 @@ impl AgentTokens {
 ///
 /// # Errors
 /// When the file can't be read or written.
-pub fn change<T>(state: &Path, change: impl FnOnce(&mut AgentTokens) -> T) -> Result<T, TokensError> {
+pub fn change<T>(state: &Path, change: impl FnOnce(&mut StoredTokens) -> T) -> Result<T, TokensError> {
     let fail = |e: io::Error| TokensError { path: path(state), why: e.to_string() };
     let _turn = disk::turn(&state.join("agents.lock")).map_err(fail)?;
-    let mut tokens = AgentTokens::load(state)?.unwrap_or_default();
+    let mut tokens = StoredTokens::load(state)?.unwrap_or_default();
     let before = tokens.kept.clone();
     let out = change(&mut tokens);
     if tokens.kept != before {
@@ -102,18 +102,18 @@ pub fn change<T>(state: &Path, change: impl FnOnce(&mut AgentTokens) -> T) -> Re
     Ok(out)
 }
 
-fn kept(row: TokenRow) -> Result<AgentToken, String> {
+fn kept(row: StoredTokenRow) -> Result<StoredToken, String> {
     let name = row.name.parse().map_err(|e: crate::name::NameError| e.to_string())?;
     let hash = TokenHash::from_hex(&row.token_sha256).ok_or("a token's hash is malformed")?;
     let keys = row.keys.map(|keys| keys.iter().map(|k| k.parse()).collect::<Result<Vec<KeyName>, _>>());
     let keys = keys.transpose().map_err(|e| e.to_string())?;
     let time = |seconds| UNIX_EPOCH.checked_add(Duration::from_secs(seconds)).ok_or("a time is out of range");
-    Ok(AgentToken { name, hash, keys, made: time(row.made)?, expires: row.expires.map(time).transpose()? })
+    Ok(StoredToken { name, hash, keys, made: time(row.made)?, expires: row.expires.map(time).transpose()? })
 }
 
-fn row(kept: &AgentToken) -> TokenRow {
+fn row(kept: &StoredToken) -> StoredTokenRow {
     let seconds = |t: SystemTime| t.duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
-    TokenRow {
+    StoredTokenRow {
         name: kept.name.to_string(),
         token_sha256: kept.hash.to_hex(),
         keys: kept.keys.as_ref().map(|keys| keys.iter().map(KeyName::to_string).collect()),
@@ -126,9 +126,9 @@ fn row(kept: &AgentToken) -> TokenRow {
 mod tests {
     use super::*;
 
-    fn one(name: &str) -> AgentToken {
+    fn one(name: &str) -> StoredToken {
         let made = UNIX_EPOCH + Duration::from_secs(1_700_000_000);
-        AgentToken {
+        StoredToken {
             name: name.parse().unwrap(),
             hash: TokenHash::of(name.as_bytes()),
             keys: Some(vec!["openai".parse().unwrap()]),
@@ -146,7 +146,7 @@ mod tests {
                 s.spawn(|| change(dir.path(), |t| t.kept.push(one(name))).unwrap());
             }
         });
-        let mut kept = AgentTokens::load(dir.path()).unwrap().unwrap().kept;
+        let mut kept = StoredTokens::load(dir.path()).unwrap().unwrap().kept;
         kept.sort_by(|a, b| a.name.cmp(&b.name));
         assert_eq!(kept, names.iter().map(|n| one(n)).collect::<Vec<_>>());
     }
@@ -154,7 +154,7 @@ mod tests {
     #[test]
     fn a_file_that_is_not_ours_counts_for_nobody() {
         let dir = tempfile::tempdir().unwrap();
-        assert!(AgentTokens::load(dir.path()).unwrap().is_none());
+        assert!(StoredTokens::load(dir.path()).unwrap().is_none());
         for text in [
             "",
             "{}",
@@ -162,7 +162,7 @@ mod tests {
             "[{\"name\":\"a\",\"token_sha256\":\"00\",\"made\":0}]",
         ] {
             std::fs::write(path(dir.path()), text).unwrap();
-            assert!(AgentTokens::load(dir.path()).is_err(), "{text}");
+            assert!(StoredTokens::load(dir.path()).is_err(), "{text}");
         }
     }
 }

@@ -4,6 +4,7 @@
 
 mod environ;
 mod harden;
+pub mod own_variables;
 mod pages;
 mod plaintext;
 mod sealed;

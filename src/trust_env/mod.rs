@@ -10,12 +10,10 @@ pub(crate) use files::TrustFiles;
 pub(crate) use shell::Shell;
 pub(crate) use variables::EnvironmentChanges;
 
+use crate::memory::own_variables::OWN_SECRETS;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use variables::{CA_FILE, PROXY};
-
-/// Variables that locum itself reads and that a child has no business with.
-const WITHHELD: [&str; 4] = ["LOCUM_MASTER_PASSWORD", "LOCUM_SECRET_KEY", "LOCUM_API_KEYS", "LOCUM_PROXY_TOKEN"];
 
 /// What talks to itself stays on this machine.
 const LOOPBACK: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
@@ -97,7 +95,7 @@ pub fn changes(
     for (name, placeholder) in stands.iter().flat_map(|s| stand_in(s, now)) {
         set(name, placeholder.to_owned());
     }
-    for name in WITHHELD.iter().filter(|name| now(name).is_some()) {
+    for name in OWN_SECRETS.iter().filter(|name| now(name).is_some()) {
         out.insert((*name).to_owned(), None);
     }
     out

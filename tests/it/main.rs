@@ -28,6 +28,7 @@ mod rewriting;
 mod rotation;
 mod running_text;
 mod secrecy;
+mod service;
 mod store_choice;
 mod stores;
 mod support;

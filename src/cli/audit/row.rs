@@ -7,7 +7,7 @@ use std::io::{self, Write};
 
 /// A record as a person reads it, on one line.
 pub(super) fn sentence(line: &[u8]) -> String {
-    let Some(row) = Row::of(line) else { return "(no record of the audit)".into() };
+    let Some(row) = RecordRow::of(line) else { return "(no record of the audit)".into() };
     let mut out = format!("{}  {:<12} {:<10} {}", local_time(&row.timestamp), row.event, row.agent, row.operation);
     for (label, value) in [("", &row.place), ("", &row.method), ("", &row.url), ("", &row.status)] {
         if !value.is_empty() {
@@ -39,7 +39,7 @@ pub(super) fn sentence(line: &[u8]) -> String {
 }
 
 #[derive(Default)]
-struct Row {
+struct RecordRow {
     timestamp: String,
     event: String,
     operation: String,
@@ -59,9 +59,9 @@ struct Row {
     signed: bool,
 }
 
-impl Row {
-    fn of(line: &[u8]) -> Option<Row> {
-        let mut row = Row::default();
+impl RecordRow {
+    fn of(line: &[u8]) -> Option<RecordRow> {
+        let mut row = RecordRow::default();
         for (name, value) in members(line) {
             row.take(name, value);
         }

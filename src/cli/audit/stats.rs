@@ -1,7 +1,8 @@
 //! `locum audit stats`: counts as tables, and what was unusual.
 
+use super::args::{StatsArgs, UnreadFiles};
 use super::row::{local_time, size};
-use super::{Damage, StatsArgs, print_table};
+use super::table::print_table;
 use crate::anomaly::{self, AnomalyDetector, Finding};
 use crate::audit::read::lines::member;
 use crate::audit::read::stats::{GroupBy, Stats, StatsGroup};
@@ -41,7 +42,7 @@ const BATCH: usize = 256 * 1024;
 const WAITING: usize = 4;
 
 /// Reads in this thread, and counts in two others: each takes about as long.
-fn count(args: &StatsArgs, settings: &Settings) -> anyhow::Result<(Stats, Unusual, Damage)> {
+fn count(args: &StatsArgs, settings: &Settings) -> anyhow::Result<(Stats, Unusual, UnreadFiles)> {
     std::thread::scope(|scope| {
         let (to_stats, for_stats) = sync_channel::<Arc<Vec<u8>>>(WAITING);
         let (to_unusual, for_unusual) = sync_channel::<Arc<Vec<u8>>>(WAITING);

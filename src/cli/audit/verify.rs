@@ -1,7 +1,8 @@
 //! `locum audit verify`: whether the audit is whole, file by file.
 
+use super::args::VerifyArgs;
 use super::progress::ProgressBar;
-use super::{VerifyArgs, print_table};
+use super::table::print_table;
 use crate::audit;
 use crate::audit::read::query::ReadProgress;
 use crate::audit::read::verify::{FileVerdict, Proofs, VerifyReport, verify_files};

@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 /// What the agent sends, and where.
-pub struct Call<'a> {
+pub struct DemoRequest<'a> {
     pub proxy: SocketAddr,
     pub ca: &'a CertificateDer<'static>,
     pub host: &'a str,
@@ -24,7 +24,7 @@ pub struct Call<'a> {
 }
 
 /// Sends one POST and reads the answer whole.
-pub async fn call(call: Call<'_>) -> anyhow::Result<Response<Bytes>> {
+pub async fn call(call: DemoRequest<'_>) -> anyhow::Result<Response<Bytes>> {
     let authority = format!("{}:{}", call.host, call.port);
     let mut stream = TcpStream::connect(call.proxy).await.context("the proxy can't be reached")?;
     stream.write_all(format!("CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n\r\n").as_bytes()).await?;

@@ -3,8 +3,8 @@
 mod client;
 mod upstream;
 
-use super::{Context, term, told};
-use crate::app::{self, App, Plan, Running};
+use super::term::{self, CliError};
+use crate::app::{self, App, LaunchOptions, RunningProxy};
 use crate::audit::read::filter::Filter;
 use crate::audit::read::lines::member;
 use crate::audit::read::query;
@@ -12,7 +12,7 @@ use crate::audit::read::verify::{Proofs, verify_all};
 use crate::config::settings::{CliPaths, ConfigEnvironment as Variables, Settings};
 use crate::memory::SealedEnvironment;
 use anyhow::Context as _;
-use client::{Call, call};
+use client::{DemoRequest, call};
 use http::StatusCode;
 use rustls::pki_types::CertificateDer;
 use std::fs;
@@ -20,7 +20,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
-use upstream::{HOST, Upstream};
+use upstream::{DemoUpstream, HOST};
 
 #[derive(Debug, clap::Args)]
 pub struct DemoArgs {
@@ -33,22 +33,23 @@ const SENT: &str = "Bearer <<demo_key>>";
 const BODY: &str = r#"{"prompt":"use <<demo_key>> to ask"}"#;
 
 /// Everything that the demo runs.
-struct Stage {
+struct DemoStage {
     dir: tempfile::TempDir,
-    upstream: Upstream,
-    running: Running,
+    upstream: DemoUpstream,
+    running: RunningProxy,
     ca: CertificateDer<'static>,
     key: String,
 }
 
-pub fn run(args: &DemoArgs, _: &Context) -> anyhow::Result<ExitCode> {
+/// Runs the demo, and stays up where that is asked for.
+pub fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let stage = runtime.block_on(Stage::set())?;
+    let stage = runtime.block_on(DemoStage::set())?;
     let played = runtime.block_on(stage.play());
     if args.serve && played.is_ok() {
         runtime.block_on(stage.stay())?;
     }
-    let Stage { dir, running, .. } = stage;
+    let DemoStage { dir, running, .. } = stage;
     running.stop()?;
     played?;
     let report = verify_all(&audit_dir(dir.path()), &Proofs::default())?;
@@ -62,12 +63,16 @@ fn audit_dir(dir: &Path) -> std::path::PathBuf {
     dir.join("state/audit")
 }
 
-impl Stage {
+impl DemoStage {
     /// An upstream, a key that it wants, and a proxy that has it.
     async fn set() -> anyhow::Result<Self> {
         let dir = term::private_tempdir("locum-demo-")?;
-        let upstream = Upstream::start().await?;
-        let key = format!("demo-{:016x}{:016x}", app::random().map_err(told)?, app::random().map_err(told)?);
+        let upstream = DemoUpstream::start().await?;
+        let key = format!(
+            "demo-{:016x}{:016x}",
+            app::random().map_err(CliError::from)?,
+            app::random().map_err(CliError::from)?
+        );
         let at = |name: &str| dir.path().join(name);
         write_private(&at("key"), &key)?;
         write_private(&at("upstream-ca.pem"), &upstream.ca_pem)?;
@@ -91,17 +96,17 @@ where = ["header", "body"]
         write_private(&at("locum.toml"), &config)?;
         let given = CliPaths { config: Some(at("locum.toml")), state: Some(at("state")) };
         let settings = Settings::load(&given, &Variables::default())?;
-        let plan = Plan {
+        let plan = LaunchOptions {
             settings,
             environment: Arc::new(SealedEnvironment::default()),
             listen: Some(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0)),
             tokens: Vec::new(),
             descendants: false,
         };
-        let app = App::build(plan).map_err(told)?;
+        let app = App::build(plan).map_err(CliError::from)?;
         let ca = app.ca().current.certificate().clone();
         write_private(&at("ca.pem"), &app.ca().bundle())?;
-        let running = app.spawn().map_err(told)?;
+        let running = app.spawn().map_err(CliError::from)?;
         Ok(Self { dir, upstream, running, ca, key })
     }
 
@@ -141,7 +146,7 @@ where = ["header", "body"]
 
     async fn call(&self, host: &str, http2: bool) -> anyhow::Result<http::Response<bytes::Bytes>> {
         let (proxy, port) = (self.running.app().address(), self.upstream.address.port());
-        call(Call { proxy, ca: &self.ca, host, port, http2, authorization: SENT, body: BODY }).await
+        call(DemoRequest { proxy, ca: &self.ca, host, port, http2, authorization: SENT, body: BODY }).await
     }
 
     /// The newest record of this kind, as the audit has it.

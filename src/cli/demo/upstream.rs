@@ -20,19 +20,19 @@ pub const HOST: &str = "localhost";
 
 /// What the upstream received, the last request of all.
 #[derive(Debug, Clone, Default)]
-pub struct Received {
+pub struct ReceivedRequest {
     pub protocol: &'static str,
     pub authorization: String,
     pub body: String,
 }
 
-pub struct Upstream {
+pub struct DemoUpstream {
     pub address: SocketAddr,
     pub ca_pem: String,
-    last: Arc<Mutex<Received>>,
+    last: Arc<Mutex<ReceivedRequest>>,
 }
 
-impl Upstream {
+impl DemoUpstream {
     /// Serves on the current runtime, until that ends.
     pub async fn start() -> anyhow::Result<Self> {
         let ca = Arc::new(Authority::generate(SystemTime::now(), "demo upstream", &Scope::Any)?);
@@ -41,7 +41,7 @@ impl Upstream {
         let acceptor = TlsAcceptor::from(leaves.config(&HOST.parse::<Host>()?, SystemTime::now())?);
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
-        let last = Arc::new(Mutex::new(Received::default()));
+        let last = Arc::new(Mutex::new(ReceivedRequest::default()));
         let seen = last.clone();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
@@ -51,12 +51,12 @@ impl Upstream {
         Ok(Self { address, ca_pem, last })
     }
 
-    pub fn last(&self) -> Received {
+    pub fn last(&self) -> ReceivedRequest {
         self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
-async fn serve(stream: TcpStream, acceptor: TlsAcceptor, seen: Arc<Mutex<Received>>) {
+async fn serve(stream: TcpStream, acceptor: TlsAcceptor, seen: Arc<Mutex<ReceivedRequest>>) {
     let Ok(stream) = acceptor.accept(stream).await else { return };
     let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
     let service = service_fn(move |request| answer(request, seen.clone()));
@@ -69,12 +69,15 @@ async fn serve(stream: TcpStream, acceptor: TlsAcceptor, seen: Arc<Mutex<Receive
     }
 }
 
-async fn answer(request: Request<Incoming>, seen: Arc<Mutex<Received>>) -> Result<Response<Full<Bytes>>, Infallible> {
+async fn answer(
+    request: Request<Incoming>,
+    seen: Arc<Mutex<ReceivedRequest>>,
+) -> Result<Response<Full<Bytes>>, Infallible> {
     let protocol = if request.version() == http::Version::HTTP_2 { "HTTP/2" } else { "HTTP/1.1" };
     let authorization =
         request.headers().get("authorization").map(|v| String::from_utf8_lossy(v.as_bytes()).into_owned());
     let body = request.into_body().collect().await.map(|b| b.to_bytes()).unwrap_or_default();
-    let received = Received {
+    let received = ReceivedRequest {
         protocol,
         authorization: authorization.unwrap_or_default(),
         body: String::from_utf8_lossy(&body).into_owned(),

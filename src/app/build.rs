@@ -1,0 +1,215 @@
+//! A proxy that is set up from settings: its rooms are built and joined, and it listens. It serves once it has workers.
+
+use super::agents::StartupTokens;
+use super::keys::{active, backends, sources};
+use super::machine::{self, make_state_dir};
+use super::{AppError, audit, authority, rules};
+use crate::ca::{Authorities, Authority, Leaves};
+use crate::config::keys::KeySetting;
+use crate::config::settings::{CaSource, Settings};
+use crate::config::tokens;
+use crate::memory::SealedEnvironment;
+use crate::metrics::Counts;
+use crate::policy::Agent;
+use crate::policy::agent::{TokenHash, TokenProof};
+use crate::policy::egress::AddressPolicy;
+use crate::proxy::accept::descendants::Descendants;
+use crate::proxy::{self, Recorder, Ruleset, Shared};
+use crate::secrets::{SecretBackends, Secrets};
+use crate::upstream::dial::Dialer;
+use crate::upstream::tls::{self, Tls};
+use arc_swap::ArcSwap;
+use rustls::crypto::CryptoProvider;
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::time::SystemTime;
+use tokio::sync::watch;
+
+/// The settings of a proxy, and what differs between the ways to run one.
+pub struct LaunchOptions {
+    /// The config, as read.
+    pub settings: Settings,
+    /// The variables that were taken out of the environment.
+    pub environment: Arc<SealedEnvironment>,
+    /// An address instead of the configured one.
+    pub listen: Option<SocketAddr>,
+    /// Tokens made for the occasion: with any, no others count.
+    pub tokens: Vec<(TokenHash, Arc<Agent>)>,
+    /// What this process starts, and what that starts, needs no token: it counts as having the first.
+    pub descendants: bool,
+}
+
+/// A proxy that is set up and listens, but does not serve yet.
+pub struct App {
+    pub(super) shared: Arc<Shared>,
+    pub(super) settings: Settings,
+    pub(super) active_keys: Vec<KeySetting>,
+    pub(super) backends: SecretBackends,
+    pub(super) dialer: Dialer,
+    pub(super) tls: Tls,
+    pub(super) listener: TcpListener,
+    pub(super) startup_tokens: StartupTokens,
+    /// When the file of tokens was last changed, as it was last read.
+    pub(super) tokens_read: Option<SystemTime>,
+    pub(super) webhook: Option<audit::PendingWebhook>,
+    pub(super) ca: Authorities,
+    pub(super) ca_kept_in: Option<String>,
+    /// When the CA was last rotated, as it was last read.
+    pub(super) ca_read: Option<SystemTime>,
+}
+
+impl App {
+    /// Sets everything up in the order in which a mistake is cheapest to mend.
+    ///
+    /// # Errors
+    /// The first thing that can't be had: the state folder, the CA, the port, the audit and the like.
+    pub fn build(options: LaunchOptions) -> Result<Self, AppError> {
+        let LaunchOptions { settings, environment, listen, tokens, descendants } = options;
+        let descendants = tokens.first().filter(|_| descendants).cloned();
+        let now = SystemTime::now();
+        machine::raise_descriptor_limit();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let tls = Tls::new(tls::roots(&settings.proxy.upstream_ca)?, provider.clone())?;
+        make_state_dir(&settings.state)?;
+        let backends = backends(&settings, environment);
+        let active_keys = active(&settings, &backends);
+        let ca_read = authority::ca_stamp(&settings);
+        let (ca, ca_kept_in) = signing_ca(&settings, &backends, &active_keys, now)?;
+        let leaves = leaves(&ca, provider)?;
+        let secrets = Secrets::new(sources(&active_keys, &backends));
+        let startup_tokens = StartupTokens::at_start(tokens, &backends.environment)?;
+        let tokens_read = token_stamp(&settings);
+        let ruleset = Ruleset { keys: secrets.table(), ..rules::ruleset(&settings, &active_keys, &startup_tokens)? };
+        let active_keys = active_keys.into_iter().cloned().collect();
+        let (listener, own) = listen_on(listen.unwrap_or(settings.proxy.listen), &ruleset)?;
+        let log = audit::open(&settings, &backends, now)?;
+        let (alerts, webhook) = audit::alerts(&settings, &backends, &log, &tls)?;
+        let shared = Shared {
+            config: proxy::Config { limits: settings.limits, ca_remedy: remedy(&settings, ca_kept_in.as_deref()) },
+            ruleset: ArcSwap::from_pointee(ruleset),
+            changes: watch::Sender::new(()),
+            secrets,
+            recorder: Arc::new(Recorder::new(log, alerts, machine::random()?)),
+            leaves,
+            open: AtomicUsize::new(0),
+            meters: proxy::Meters::default(),
+            decode_budget: Arc::default(),
+            descendants: descendants.map(|(hash, agent)| Arc::new(Descendants::new(agent, TokenProof::of(hash)))),
+        };
+        Ok(Self {
+            shared: Arc::new(shared),
+            dialer: dialer(&settings, own),
+            settings,
+            active_keys,
+            backends,
+            tls,
+            listener,
+            startup_tokens,
+            tokens_read,
+            webhook,
+            ca,
+            ca_kept_in,
+            ca_read,
+        })
+    }
+
+    /// The address that it listens on.
+    pub fn address(&self) -> SocketAddr {
+        self.listener.local_addr().unwrap_or(self.settings.proxy.listen)
+    }
+
+    /// The settings that it follows.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// The CA that signs, and the one that is to follow it.
+    pub fn ca(&self) -> &Authorities {
+        &self.ca
+    }
+
+    /// Where the CA is kept, in words; `None` where that is in the memory of this process alone.
+    pub fn ca_kept_in(&self) -> Option<&str> {
+        self.ca_kept_in.as_deref()
+    }
+
+    /// What keeps the CA from fitting the settings, and what to do about it.
+    pub fn ca_misfit(&self) -> Option<(String, String)> {
+        let mut settings = self.settings.clone();
+        if self.ca_kept_in.is_none() {
+            settings.ca.source = CaSource::Memory;
+        }
+        authority::ca_misfit(&settings, &self.active_keys.iter().collect::<Vec<_>>(), &self.ca)
+    }
+
+    /// The keys that a request could use now.
+    pub fn active_keys(&self) -> &[KeySetting] {
+        &self.active_keys
+    }
+
+    /// The counts since the start.
+    pub fn counts(&self) -> Counts {
+        self.shared.recorder.counts()
+    }
+
+    /// The file of the audit that is written to.
+    pub fn audit_path(&self) -> Option<PathBuf> {
+        self.shared.recorder.path()
+    }
+}
+
+/// The CA that is kept and where that is, else one that is made for this process alone.
+fn signing_ca(
+    settings: &Settings,
+    backends: &SecretBackends,
+    active_keys: &[&KeySetting],
+    now: SystemTime,
+) -> Result<(Authorities, Option<String>), AppError> {
+    if let Some((ca, place)) = authority::kept_ca(settings, backends)? {
+        return Ok((ca, Some(place)));
+    }
+    let scope = authority::scope(settings, active_keys);
+    Ok((Authority::generate(now, &authority::host_name(), &scope)?.into(), None))
+}
+
+fn leaves(ca: &Authorities, provider: Arc<CryptoProvider>) -> Result<Leaves, AppError> {
+    let leaves = Leaves::new(ca.current.clone(), provider)?;
+    leaves.sign_by(ca.current.clone(), ca.next.as_ref().map(|next| next.authority.clone()));
+    Ok(leaves)
+}
+
+/// The listener and the address that it came to have. Beyond loopback it takes agents with tokens.
+fn listen_on(address: SocketAddr, ruleset: &Ruleset) -> Result<(TcpListener, SocketAddr), AppError> {
+    if !address.ip().is_loopback() && !ruleset.agents.need_token() {
+        return Err(AppError::Open { address });
+    }
+    let listener = machine::bind(address).map_err(|source| AppError::Listen { address, source })?;
+    let own = listener.local_addr().map_err(|source| AppError::Listen { address, source })?;
+    Ok((listener, own))
+}
+
+fn dialer(settings: &Settings, own: SocketAddr) -> Dialer {
+    Dialer {
+        addresses: AddressPolicy {
+            private_addresses: settings.proxy.private_addresses.clone().into(),
+            own: [own].into(),
+        },
+        proxy: settings.proxy.upstream_proxy.clone().map(Arc::new),
+    }
+}
+
+/// The time at which the file of tokens was last changed, where there is one.
+pub(super) fn token_stamp(settings: &Settings) -> Option<SystemTime> {
+    std::fs::metadata(tokens::path(&settings.state)).and_then(|m| m.modified()).ok()
+}
+
+/// What an operator does about a host that the CA doesn't cover.
+fn remedy(settings: &Settings, ca_kept_in: Option<&str>) -> &'static str {
+    match (&settings.ca.source, ca_kept_in) {
+        (CaSource::File(_), _) => "the file that [ca] source names has to hold one that covers it",
+        (_, Some(_)) => "'locum ca rotate' makes one that covers what the config lists",
+        (_, None) => "it is in memory, and made anew when locum starts again",
+    }
+}

@@ -1,0 +1,55 @@
+//! The context of a command: where its files are, how its process is hardened, and its settings once they are needed.
+
+use super::term::CliError;
+use crate::app::{self, AppError};
+use crate::config::settings::{CliPaths, ConfigEnvironment as Variables, Settings};
+use crate::memory::{self, Hardened, SealedEnvironment};
+use std::sync::Arc;
+
+/// The context that all commands have in common.
+pub(super) struct CliContext {
+    paths: CliPaths,
+    hardened: Hardened,
+}
+
+impl CliContext {
+    /// For a process that has been hardened.
+    pub fn new(paths: CliPaths, hardened: Hardened) -> Self {
+        Self { paths, hardened }
+    }
+
+    /// The paths that the command line gives.
+    pub fn paths(&self) -> &CliPaths {
+        &self.paths
+    }
+
+    /// What was done to this process that a child of it should not inherit.
+    pub fn hardened(&self) -> &Hardened {
+        &self.hardened
+    }
+
+    /// What this system would not give to keep keys out of reach.
+    pub fn weaknesses(&self) -> Vec<String> {
+        let missing = self.hardened.missing.iter().map(|phrase| (*phrase).to_owned());
+        let memory = memory::protection();
+        let unlocked = (memory == memory::Protection::Unlocked).then(|| format!("keys in memory are {memory}"));
+        missing.chain(unlocked).collect()
+    }
+
+    /// Says it, where keys are about to be held.
+    pub fn warn_of_weaknesses(&self) {
+        self.weaknesses().iter().for_each(|weakness| eprintln!("locum: warning: {weakness}"));
+    }
+
+    /// The settings, or all mistakes in them.
+    pub fn settings(&self) -> anyhow::Result<Settings> {
+        let settings = Settings::load(&self.paths, &Variables::of_process());
+        Ok(settings.map_err(AppError::from).map_err(CliError::from)?)
+    }
+
+    /// Takes everything secret out of the environment. Only before any thread is started.
+    pub fn take_secrets(&self, settings: &Settings) -> anyhow::Result<Arc<SealedEnvironment>> {
+        let names = app::secret_variables(settings);
+        Ok(Arc::new(SealedEnvironment::take(names.iter().map(String::as_str))?))
+    }
+}
