@@ -4,13 +4,13 @@
 
 use bytes::BytesMut;
 use libfuzzer_sys::fuzz_target;
-use locum::proxy::wire::ws_frames::{Fault, Opcode, Reader, Writer, write};
+use locum::proxy::wire::ws_frames::{FrameFault, Opcode, FrameReader, FrameWriter, write};
 
 type Whole = Vec<(Opcode, Vec<u8>)>;
 
 /// Messages, with their pieces joined, and control frames; and how it ended.
-fn read(writer: Writer, stream: &[u8], mut cuts: impl Iterator<Item = usize>) -> (Whole, Option<Fault>) {
-    let (mut reader, mut held, mut rest) = (Reader::new(writer), BytesMut::new(), stream);
+fn read(writer: FrameWriter, stream: &[u8], mut cuts: impl Iterator<Item = usize>) -> (Whole, Option<FrameFault>) {
+    let (mut reader, mut held, mut rest) = (FrameReader::new(writer), BytesMut::new(), stream);
     let (mut out, mut open) = (Whole::new(), Vec::new());
     while !rest.is_empty() {
         let (now, after) = rest.split_at(cuts.next().unwrap_or(usize::MAX).min(rest.len()));
@@ -38,7 +38,7 @@ fn read(writer: Writer, stream: &[u8], mut cuts: impl Iterator<Item = usize>) ->
 
 fuzz_target!(|input: (Vec<u8>, Vec<u8>, bool, [u8; 4])| {
     let (stream, cuts, client, key) = input;
-    let writer = if client { Writer::Client } else { Writer::Server };
+    let writer = if client { FrameWriter::Client } else { FrameWriter::Server };
     let whole = read(writer, &stream, std::iter::empty());
     let cut = read(writer, &stream, cuts.iter().map(|cut| usize::from(*cut) + 1));
     assert_eq!(whole.1, cut.1);

@@ -17,6 +17,7 @@ use std::path::PathBuf;
 
 /// The error of a proxy that can't be set up, or can't do what it is told.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "what a field is, the text of its variant says")]
 pub enum AppError {
     /// The config has mistakes.
     #[error("{}", mistaken(.0))]

@@ -11,6 +11,7 @@ use std::sync::LazyLock;
 
 const TEXT: &str = include_str!("../../config/providers.toml");
 
+#[expect(clippy::expect_used, reason = "a part of the program, which a test reads")]
 static PROVIDERS: LazyLock<Vec<Provider>> =
     LazyLock::new(|| parse(TEXT).expect("the embedded catalog reads, as its test shows"));
 

@@ -28,32 +28,52 @@ pub struct Settings {
     pub file: Option<PathBuf>,
     /// Where the CA, the audit and the vault are.
     pub state: PathBuf,
+    /// `[proxy]`.
     pub proxy: ProxySettings,
+    /// `[ca]`.
     pub ca: CaSettings,
     /// Those of the file and all of the catalog, sorted by name.
     pub keys: Vec<KeySetting>,
+    /// Those of the file, sorted by name.
     pub agents: Vec<AgentSetting>,
+    /// `[vault]`.
     pub vault: VaultSettings,
+    /// `[audit]`.
     pub audit: AuditSettings,
+    /// `[anomaly]`.
     pub anomaly: AnomalySettings,
+    /// `[limits]`.
     pub limits: Limits,
 }
 
 /// `[proxy]`.
 #[derive(Debug, Clone)]
 pub struct ProxySettings {
+    /// The address that clients connect to.
     pub listen: SocketAddr,
+    /// The hosts whose TLS is opened.
     pub intercept: Intercept,
+    /// Hosts whose TLS is never opened.
     pub passthrough: Vec<HostPattern>,
+    /// Whether any host may be reached, or those that are listed.
     pub egress: EgressMode,
+    /// Hosts that may be reached though no key is bound to them, where hosts are listed.
     pub allow: Vec<HostPattern>,
+    /// Hosts that may not be reached.
     pub deny: Vec<HostPattern>,
+    /// Ports that may be reached, besides those of bindings.
     pub connect_ports: Vec<u16>,
+    /// Addresses that may be dialled though they are not public.
     pub private_addresses: Vec<AddressRule>,
+    /// Whether keys may go over `http://` to other hosts than this machine.
     pub cleartext: bool,
+    /// Whether `{{NAME_key}}` is a placeholder too.
     pub braces: bool,
+    /// Local users besides our own who need no token where there are no agents.
     pub uids: Vec<u32>,
+    /// Files of roots that upstreams are trusted by besides the system's.
     pub upstream_ca: Vec<PathBuf>,
+    /// The proxy that upstreams are reached through.
     pub upstream_proxy: Option<UpstreamProxy>,
 }
 

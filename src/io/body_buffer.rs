@@ -2,6 +2,7 @@
 
 use bytes::{Bytes, BytesMut};
 
+/// A body in pieces.
 #[derive(Default)]
 pub struct BodyBuffer {
     first: Bytes,
@@ -11,6 +12,7 @@ pub struct BodyBuffer {
 }
 
 impl BodyBuffer {
+    /// For a body of which so many bytes are expected.
     pub fn of(expected: usize) -> Self {
         Self { expected, ..Self::default() }
     }
@@ -19,6 +21,7 @@ impl BodyBuffer {
         self.first.len() + self.all.len()
     }
 
+    /// Takes the next piece.
     pub fn push(&mut self, more: Bytes) {
         if self.len() == 0 {
             self.first = more;
@@ -31,6 +34,7 @@ impl BodyBuffer {
         self.all.extend_from_slice(&more);
     }
 
+    /// All of it in one piece.
     pub fn whole(self) -> Bytes {
         if self.all.is_empty() { self.first } else { self.all.freeze() }
     }

@@ -3,7 +3,7 @@
 //!
 //! The block that the kernel shows is the process's own memory: it is overwritten in place, before any thread exists.
 //! A second exec would show the same values for longer, cost a second start, and change nothing in what is left.
-#![allow(unsafe_code)] // walks and overwrites the C environment
+#![allow(unsafe_code, reason = "walks and overwrites the C environment")]
 
 use super::plaintext::Plaintext;
 use super::sealed::{Sealed, UnsealError};

@@ -1,5 +1,5 @@
 //! Closes the process to debuggers, core dumps and readers of /proc. The memory itself is the other files' work.
-#![allow(unsafe_code)] // system calls, one of them between fork and exec
+#![allow(unsafe_code, reason = "system calls, one of them between fork and exec")]
 
 use std::process::Command;
 

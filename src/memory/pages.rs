@@ -1,5 +1,5 @@
 //! A few pages of memory, the best hidden that the system gives. What is put there is not its business.
-#![allow(unsafe_code)] // mapping memory and handing out its bytes
+#![allow(unsafe_code, reason = "mapping memory and handing out its bytes")]
 
 use super::wiping::wipe_raw;
 use std::fmt;
@@ -42,6 +42,7 @@ pub(super) struct Pages {
 
 // SAFETY: plain memory that is never unmapped; who may touch which byte when is guarded by the borrow of `Pages`.
 unsafe impl Send for Pages {}
+// SAFETY: as for `Send`.
 unsafe impl Sync for Pages {}
 
 impl Pages {

@@ -1,6 +1,6 @@
 //! Secrets at rest: in secret memory where the system has it, else encrypted under a key made for this process.
 //! Who may open them, and for how long, is the caller's business.
-#![allow(unsafe_code)] // keeps the cipher's state inside hidden pages, and wipes the stack
+#![allow(unsafe_code, reason = "keeps the cipher's state inside hidden pages, and wipes the stack")]
 
 use super::pages::{HEAD, LEN, Pages, Protection};
 use super::plaintext::Plaintext;
@@ -211,6 +211,7 @@ impl SealedState {
 
     /// Takes a fresh random key; what was encrypted under the last one is lost.
     #[inline(never)]
+    #[expect(clippy::expect_used, reason = "without randomness nothing here may go on")]
     fn renew_cipher(&mut self) {
         let mut key = Zeroizing::new([0; 32]);
         // a cipher whose key is known would hide nothing, and nothing here works without randomness

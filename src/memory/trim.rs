@@ -1,5 +1,5 @@
 //! Lets go of the program's own pages that only the start needed: they are in its file, and come back one by one if wanted.
-#![allow(unsafe_code)] // advises the kernel on mappings of this program
+#![allow(unsafe_code, reason = "advises the kernel on mappings of this program")]
 
 /// After the config, the roots and the catalog have been read, most of what is resident of the program has done its work.
 #[cfg(target_os = "linux")]

@@ -1,5 +1,5 @@
 //! Zeros that the optimiser can't leave out, and an allocator that writes them over everything that is freed.
-#![allow(unsafe_code)] // an allocator is unsafe by its trait, and the barrier is one line of assembly
+#![allow(unsafe_code, reason = "an allocator is unsafe by its trait, and the barrier is one line of assembly")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
 
@@ -29,16 +29,19 @@ pub struct WipingAllocator;
 unsafe impl GlobalAlloc for WipingAllocator {
     #[inline]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: the caller's promise is the system allocator's.
         unsafe { System.alloc(layout) }
     }
 
     #[inline]
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: the caller's promise is the system allocator's.
         unsafe { System.alloc_zeroed(layout) }
     }
 
     #[inline]
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        // SAFETY: the block is live and as long as its layout, until the last line.
         unsafe {
             wipe_raw(block, layout.size());
             System.dealloc(block, layout);
@@ -48,6 +51,7 @@ unsafe impl GlobalAlloc for WipingAllocator {
     /// Never the system's own: that one may move the block and leave its old bytes behind.
     #[inline]
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
+        // SAFETY: the new block is no shorter than what is copied, and the old one is live until it is freed.
         unsafe {
             let new = System.alloc(Layout::from_size_align_unchecked(new_size, layout.align()));
             if !new.is_null() {

@@ -23,6 +23,7 @@ pub struct Descendants {
 }
 
 impl Descendants {
+    /// Of this process; they ask as `agent`.
     pub fn new(agent: Arc<Agent>, proof: TokenProof) -> Self {
         Self { agent, proof, seen: Mutex::default() }
     }

@@ -8,7 +8,7 @@ use crate::proxy::limits::{CONCURRENT_STREAMS, CONNECTION_WINDOW, KEEP_ALIVE, LI
 use crate::proxy::refusal::{Refusal, RefusalKind};
 use crate::proxy::wire::framed_stream::FramedStream;
 use crate::proxy::wire::hang_up::hang_up;
-use crate::proxy::wire::http1_framing::Fault;
+use crate::proxy::wire::http1_framing::FramingFault;
 use crate::proxy::wire::http2_faults::{FaultWatch, Outflow};
 use crate::upstream::pool::BoxError;
 use bytes::Bytes;
@@ -108,11 +108,11 @@ fn max_head(conn: &Conn) -> usize {
     conn.shared().config.limits.head
 }
 
-fn refusal(fault: Fault) -> Refusal {
+fn refusal(fault: FramingFault) -> Refusal {
     match fault {
-        Fault::Malformed(why) => Refusal::malformed(why),
-        Fault::TooLarge(why) => Refusal::new(RefusalKind::HeadTooLarge, why),
-        Fault::HeadOver(bytes) => {
+        FramingFault::Malformed(why) => Refusal::malformed(why),
+        FramingFault::TooLarge(why) => Refusal::new(RefusalKind::HeadTooLarge, why),
+        FramingFault::HeadOver(bytes) => {
             let why = format!("the head of the request is over {} KiB, which [limits] head allows", bytes / 1024);
             Refusal::new(RefusalKind::HeadTooLarge, why)
         }

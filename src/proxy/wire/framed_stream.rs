@@ -1,6 +1,6 @@
 //! A client's stream of which only soundly framed HTTP/1.1 comes out; at the first fault it ends, and says why.
 
-use super::http1_framing::{Fault, Framing, Sound};
+use super::http1_framing::{Framing, FramingFault, Sound};
 use crate::io::delegate::delegate_async_write;
 use bytes::{Buf as _, BufMut as _, BytesMut};
 use std::io;
@@ -14,14 +14,14 @@ use tokio::time::Sleep;
 
 /// Why the stream ended, for whoever answers.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Why(Arc<Mutex<Option<Fault>>>);
+pub(crate) struct Why(Arc<Mutex<Option<FramingFault>>>);
 
 impl Why {
-    pub fn take(&self) -> Option<Fault> {
+    pub fn take(&self) -> Option<FramingFault> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    fn set(&self, fault: Fault) {
+    fn set(&self, fault: FramingFault) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(fault);
     }
 }
@@ -84,7 +84,7 @@ impl<S> FramedStream<S> {
         (self.inner, [&self.sound[..], &self.partial].concat())
     }
 
-    fn fail(&self, fault: Fault) -> io::Error {
+    fn fail(&self, fault: FramingFault) -> io::Error {
         self.why.set(fault);
         io::Error::new(io::ErrorKind::InvalidData, "the request's framing is malformed")
     }
@@ -136,7 +136,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for FramedStream<S> {
 
 impl<S> FramedStream<S> {
     /// Reads what waits, as far as it goes.
-    fn read_partial(&mut self) -> Result<(), Fault> {
+    fn read_partial(&mut self) -> Result<(), FramingFault> {
         let partial = std::mem::take(&mut self.partial);
         let mut rest = &partial[..];
         while !rest.is_empty() {
@@ -202,7 +202,7 @@ mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     /// What comes out of a stream that arrives in pieces, read in steps.
-    fn through(stream: &[u8], cuts: &[usize], step: usize) -> Result<Vec<u8>, Option<Fault>> {
+    fn through(stream: &[u8], cuts: &[usize], step: usize) -> Result<Vec<u8>, Option<FramingFault>> {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(async {
             let (mut near, far) = tokio::io::duplex(64);
@@ -275,7 +275,7 @@ mod tests {
         #[test]
         fn a_fault_ends_the_stream(cuts in proptest::collection::vec(1usize..60, 1..20), step in 1usize..100) {
             let stream = b"GET / HTTP/1.1\r\n\r\nGET / HTTP/1.1\r\nX : 1\r\n\r\nGET /never HTTP/1.1\r\n\r\n";
-            prop_assert!(matches!(through(stream, &cuts, step), Err(Some(Fault::Malformed(_)))));
+            prop_assert!(matches!(through(stream, &cuts, step), Err(Some(FramingFault::Malformed(_)))));
         }
     }
 }

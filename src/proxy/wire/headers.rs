@@ -10,6 +10,7 @@ const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection")
 const ALT_SVC: HeaderName = HeaderName::from_static("alt-svc");
 /// How the messages of a gRPC call may be compressed, and are, each by itself.
 pub const GRPC_ACCEPT_ENCODING: HeaderName = HeaderName::from_static("grpc-accept-encoding");
+/// How the messages of a gRPC call are compressed.
 pub const GRPC_ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
 /// What an agent says of itself.
 pub const LOCUM_TOOL: HeaderName = HeaderName::from_static("locum-tool");

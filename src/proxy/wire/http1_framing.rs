@@ -14,8 +14,10 @@ const MAX_CHUNK_LINE: usize = 256;
 
 /// What is wrong with the stream: nothing after it is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fault {
+pub enum FramingFault {
+    /// It can't be read, or in more than one way.
     Malformed(&'static str),
+    /// Some part of it is larger than allowed.
     TooLarge(&'static str),
     /// The head or trailers are over so many bytes.
     HeadOver(usize),
@@ -78,7 +80,7 @@ impl Framing {
     }
 
     /// Reads on, up to what is not whole yet.
-    pub fn read(&mut self, data: &[u8]) -> Result<Sound, Fault> {
+    pub fn read(&mut self, data: &[u8]) -> Result<Sound, FramingFault> {
         let mut at = 0;
         while let Some(rest) = data.get(at..).filter(|rest| !rest.is_empty()) {
             let n = self.step(rest)?;
@@ -104,7 +106,7 @@ impl Framing {
         self.state == State::Head
     }
 
-    fn step(&mut self, rest: &[u8]) -> Result<usize, Fault> {
+    fn step(&mut self, rest: &[u8]) -> Result<usize, FramingFault> {
         let first = rest[0];
         match self.state {
             State::Raw => Ok(rest.len()),
@@ -128,20 +130,20 @@ impl Framing {
         n
     }
 
-    fn expect(&mut self, byte: u8, wanted: u8, next: State) -> Result<usize, Fault> {
+    fn expect(&mut self, byte: u8, wanted: u8, next: State) -> Result<usize, FramingFault> {
         if byte != wanted {
-            return Err(Fault::Malformed("a chunk does not end where its size says"));
+            return Err(FramingFault::Malformed("a chunk does not end where its size says"));
         }
         self.state = next;
         Ok(1)
     }
 
-    fn chunk_line(&mut self, byte: u8) -> Result<(), Fault> {
+    fn chunk_line(&mut self, byte: u8) -> Result<(), FramingFault> {
         let State::ChunkLine { size, digits, length, extension } = self.state else { return Ok(()) };
-        let odd = Fault::Malformed("a chunk's size is malformed");
+        let odd = FramingFault::Malformed("a chunk's size is malformed");
         let length = length + 1;
         if length > MAX_CHUNK_LINE {
-            return Err(Fault::TooLarge("a chunk's extensions are too long"));
+            return Err(FramingFault::TooLarge("a chunk's extensions are too long"));
         }
         self.state = match byte {
             b'\r' if digits > 0 => State::ChunkLineEnd(size),
@@ -156,7 +158,7 @@ impl Framing {
         Ok(())
     }
 
-    fn head(&mut self, rest: &[u8]) -> Result<usize, Fault> {
+    fn head(&mut self, rest: &[u8]) -> Result<usize, FramingFault> {
         // a client may send an empty line before its request (RFC 9112, section 2.2)
         match rest {
             [b'\r', b'\n', ..] => return Ok(2),
@@ -172,7 +174,7 @@ impl Framing {
         Ok(end)
     }
 
-    fn trailers(&mut self, rest: &[u8]) -> Result<usize, Fault> {
+    fn trailers(&mut self, rest: &[u8]) -> Result<usize, FramingFault> {
         let end = match rest {
             [b'\r', b'\n', ..] => 2,
             [b'\r'] => return Ok(0),
@@ -184,10 +186,10 @@ impl Framing {
         for (count, line) in lines(&rest[..end]).enumerate() {
             let (name, _) = field(line)?;
             if count >= MAX_LINES {
-                return Err(Fault::TooLarge("too many trailers"));
+                return Err(FramingFault::TooLarge("too many trailers"));
             }
             if is(name, "content-length") || is(name, "transfer-encoding") || is(name, "host") {
-                return Err(Fault::Malformed("a trailer frames or routes the request"));
+                return Err(FramingFault::Malformed("a trailer frames or routes the request"));
             }
         }
         self.state = State::Head;
@@ -196,8 +198,8 @@ impl Framing {
 }
 
 /// Just after the empty line that ends a section, once it is there.
-fn section_end(rest: &[u8], max: usize) -> Result<Option<usize>, Fault> {
-    let bare = Fault::Malformed("the head holds a bare CR, a bare LF or a NUL");
+fn section_end(rest: &[u8], max: usize) -> Result<Option<usize>, FramingFault> {
+    let bare = FramingFault::Malformed("the head holds a bare CR, a bare LF or a NUL");
     let seen = &rest[..rest.len().min(max)];
     let mut marks = memchr::memchr3_iter(b'\n', b'\r', 0, seen);
     let mut line = 0;
@@ -214,7 +216,7 @@ fn section_end(rest: &[u8], max: usize) -> Result<Option<usize>, Fault> {
         }
         line = i + 2;
     }
-    if rest.len() > max { Err(Fault::HeadOver(max)) } else { Ok(None) }
+    if rest.len() > max { Err(FramingFault::HeadOver(max)) } else { Ok(None) }
 }
 
 /// The lines of a section, without the empty one at its end.
@@ -235,8 +237,8 @@ fn lines(section: &[u8]) -> impl Iterator<Item = &[u8]> {
 }
 
 /// `GET /path HTTP/1.1`, with single spaces. Returns the minor version.
-fn request_line(line: &[u8]) -> Result<u8, Fault> {
-    let odd = Fault::Malformed("the request line is malformed");
+fn request_line(line: &[u8]) -> Result<u8, FramingFault> {
+    let odd = FramingFault::Malformed("the request line is malformed");
     let mut parts = line.split(|b| *b == b' ');
     let (Some(method), Some(target), Some(version), None) = (parts.next(), parts.next(), parts.next(), parts.next())
     else {
@@ -249,33 +251,33 @@ fn request_line(line: &[u8]) -> Result<u8, Fault> {
     match version {
         b"HTTP/1.1" => Ok(1),
         b"HTTP/1.0" => Ok(0),
-        _ => Err(Fault::Malformed("the request's version is neither HTTP/1.1 nor HTTP/1.0")),
+        _ => Err(FramingFault::Malformed("the request's version is neither HTTP/1.1 nor HTTP/1.0")),
     }
 }
 
 /// Which body the header lines announce (RFC 9112, section 6.3), where they can be read in one way only.
-fn body_of<'l>(lines: impl Iterator<Item = &'l [u8]>, version: u8) -> Result<State, Fault> {
+fn body_of<'l>(lines: impl Iterator<Item = &'l [u8]>, version: u8) -> Result<State, FramingFault> {
     let (mut length, mut chunked) = (None, false);
     for (count, line) in lines.enumerate() {
         if count >= MAX_LINES {
-            return Err(Fault::TooLarge("over 100 header lines"));
+            return Err(FramingFault::TooLarge("over 100 header lines"));
         }
         let (name, value) = field(line)?;
         if is(name, "content-length") {
             if length.is_some() {
-                return Err(Fault::Malformed("two Content-Length headers"));
+                return Err(FramingFault::Malformed("two Content-Length headers"));
             }
-            length = Some(decimal(value).ok_or(Fault::Malformed("Content-Length is no plain number"))?);
+            length = Some(decimal(value).ok_or(FramingFault::Malformed("Content-Length is no plain number"))?);
         } else if is(name, "transfer-encoding") {
             if chunked || !value.eq_ignore_ascii_case(b"chunked") {
-                return Err(Fault::Malformed("Transfer-Encoding is anything but one 'chunked'"));
+                return Err(FramingFault::Malformed("Transfer-Encoding is anything but one 'chunked'"));
             }
             chunked = true;
         }
     }
     match (length, chunked) {
-        (Some(_), true) => Err(Fault::Malformed("both Content-Length and Transfer-Encoding")),
-        (None, true) if version == 0 => Err(Fault::Malformed("Transfer-Encoding in HTTP/1.0")),
+        (Some(_), true) => Err(FramingFault::Malformed("both Content-Length and Transfer-Encoding")),
+        (None, true) if version == 0 => Err(FramingFault::Malformed("Transfer-Encoding in HTTP/1.0")),
         (None, true) => Ok(CHUNK_START),
         (None | Some(0), false) => Ok(State::Head),
         (Some(n), false) => Ok(State::Body(n)),
@@ -283,8 +285,8 @@ fn body_of<'l>(lines: impl Iterator<Item = &'l [u8]>, version: u8) -> Result<Sta
 }
 
 /// Name and value, without the spaces around the value.
-fn field(line: &[u8]) -> Result<(&[u8], &[u8]), Fault> {
-    let odd = Fault::Malformed("a header line is malformed, folded, or has a space before its colon");
+fn field(line: &[u8]) -> Result<(&[u8], &[u8]), FramingFault> {
+    let odd = FramingFault::Malformed("a header line is malformed, folded, or has a space before its colon");
     let colon = memchr::memchr(b':', line).ok_or(odd)?;
     let (name, value) = (&line[..colon], &line[colon + 1..]);
     if name.is_empty() || !name.iter().all(|b| is_token(*b)) {
@@ -292,7 +294,7 @@ fn field(line: &[u8]) -> Result<(&[u8], &[u8]), Fault> {
     }
     // not short-circuited, so that it is done for many bytes at once
     if value.iter().fold(false, |odd, b| odd | ((*b < 0x20) & (*b != b'\t')) | (*b == 0x7f)) {
-        return Err(Fault::Malformed("a header's value holds a control character"));
+        return Err(FramingFault::Malformed("a header's value holds a control character"));
     }
     Ok((name, trim(value)))
 }
@@ -333,7 +335,7 @@ mod tests {
     use proptest::prelude::*;
 
     /// What is wrong with a stream, given in pieces of `step` bytes.
-    fn check(stream: &[u8], step: usize) -> Result<(), Fault> {
+    fn check(stream: &[u8], step: usize) -> Result<(), FramingFault> {
         let (mut framing, mut held) = (Framing::default(), Vec::new());
         for piece in stream.chunks(step) {
             held.extend_from_slice(piece);
@@ -348,7 +350,7 @@ mod tests {
     fn a_head_is_as_long_as_it_may_be_and_no_byte_longer() {
         let start = "GET / HTTP/1.1\r\nX: ";
         let head = |len: usize| format!("{start}{}\r\n\r\n", "x".repeat(len - start.len() - 4)).into_bytes();
-        let too_large = Err(Fault::HeadOver(MAX_HEAD));
+        let too_large = Err(FramingFault::HeadOver(MAX_HEAD));
         for step in [MAX_HEAD + 1, MAX_HEAD - 1, 4096] {
             assert_eq!(check(&head(MAX_HEAD), step), Ok(()), "{step}");
             for over in 1..5 {
@@ -439,9 +441,9 @@ mod tests {
     #[test]
     fn bounds() {
         let long = format!("GET / HTTP/1.1\r\nX: {}\r\n\r\n", "a".repeat(MAX_HEAD));
-        assert_eq!(check(long.as_bytes(), 1 << 20), Err(Fault::HeadOver(MAX_HEAD)));
+        assert_eq!(check(long.as_bytes(), 1 << 20), Err(FramingFault::HeadOver(MAX_HEAD)));
         let many = format!("GET / HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(MAX_LINES + 1));
-        assert!(matches!(check(many.as_bytes(), 1 << 20), Err(Fault::TooLarge(_))));
+        assert!(matches!(check(many.as_bytes(), 1 << 20), Err(FramingFault::TooLarge(_))));
     }
 
     proptest! {

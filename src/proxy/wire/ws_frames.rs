@@ -11,18 +11,27 @@ pub const MAX_CONTROL: usize = 125;
 
 /// Who writes the frames: clients mask theirs, servers don't (section 5.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Writer {
+pub enum FrameWriter {
+    /// Masks what it writes.
     Client,
+    /// Masks nothing.
     Server,
 }
 
+/// The opcode of a frame (section 5.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Opcode {
+    /// More of the message before it.
     Continuation,
+    /// The beginning of a text message.
     Text,
+    /// The beginning of a binary message.
     Binary,
+    /// The end of what one side says.
     Close,
+    /// Asks for a pong.
     Ping,
+    /// Answers a ping.
     Pong,
 }
 
@@ -57,7 +66,7 @@ impl Opcode {
 
 /// What was read: of a message as much as there is, of a control frame all.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Piece {
+pub struct FramePiece {
     /// Never a continuation: the message's own for each of its pieces.
     pub opcode: Opcode,
     /// Unmasked.
@@ -68,21 +77,23 @@ pub struct Piece {
 
 /// What is wrong, with the code to close with (section 7.4.1): nothing after it is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Fault {
+pub struct FrameFault {
+    /// The code of the close frame.
     pub code: u16,
+    /// What is wrong, for the audit and the close frame.
     pub why: &'static str,
 }
 
-const fn malformed(why: &'static str) -> Fault {
-    Fault { code: 1002, why }
+const fn malformed(why: &'static str) -> FrameFault {
+    FrameFault { code: 1002, why }
 }
 
-const NOT_UTF8: Fault = Fault { code: 1007, why: "a text message is no UTF-8" };
+const NOT_UTF8: FrameFault = FrameFault { code: 1007, why: "a text message is no UTF-8" };
 
 /// Reads the frames of one direction.
 #[derive(Debug)]
-pub struct Reader {
-    writer: Writer,
+pub struct FrameReader {
+    writer: FrameWriter,
     /// The message that is not at its end.
     message: Option<Message>,
     /// The frame that is not at its end.
@@ -105,13 +116,14 @@ struct Frame {
     held: bool,
 }
 
-impl Reader {
-    pub fn new(writer: Writer) -> Self {
+impl FrameReader {
+    /// Of frames that `writer` writes.
+    pub fn new(writer: FrameWriter) -> Self {
         Self { writer, message: None, frame: None, closed: false }
     }
 
     /// Takes the next piece out of `read`; `None` where it needs more bytes. What follows a close frame is dropped.
-    pub fn next(&mut self, read: &mut BytesMut) -> Result<Option<Piece>, Fault> {
+    pub fn next(&mut self, read: &mut BytesMut) -> Result<Option<FramePiece>, FrameFault> {
         loop {
             if self.closed {
                 read.clear();
@@ -130,7 +142,7 @@ impl Reader {
     }
 
     /// A frame's head, once it is whole, with its length.
-    fn head(&mut self, read: &[u8]) -> Result<Option<(Frame, usize)>, Fault> {
+    fn head(&mut self, read: &[u8]) -> Result<Option<(Frame, usize)>, FrameFault> {
         let [first, second, ..] = *read else { return Ok(None) };
         if first & 0x70 != 0 {
             return Err(malformed("a reserved bit is set, and no extension was agreed on"));
@@ -138,7 +150,7 @@ impl Reader {
         let opcode = Opcode::of(first & 0x0f).ok_or(malformed("a frame's opcode is unknown"))?;
         let fin = first & 0x80 != 0;
         let masked = second & 0x80 != 0;
-        if masked != (self.writer == Writer::Client) {
+        if masked != (self.writer == FrameWriter::Client) {
             return Err(malformed("clients mask their frames, and servers don't"));
         }
         match (opcode, &self.message) {
@@ -163,7 +175,7 @@ impl Reader {
     }
 
     /// What a frame's bytes come to; `None` where there is nothing to pass on yet.
-    fn piece(&mut self, payload: BytesMut) -> Result<Option<Piece>, Fault> {
+    fn piece(&mut self, payload: BytesMut) -> Result<Option<FramePiece>, FrameFault> {
         let Some(Frame { opcode, fin, left, .. }) = self.frame else { return Ok(None) };
         let ended = left == 0;
         if ended {
@@ -174,7 +186,7 @@ impl Reader {
                 closing(&payload)?;
                 self.closed = true;
             }
-            return Ok(Some(Piece { opcode, payload, last: true }));
+            return Ok(Some(FramePiece { opcode, payload, last: true }));
         }
         let Some(message) = &mut self.message else { return Ok(None) };
         let last = fin && ended;
@@ -188,7 +200,7 @@ impl Reader {
         if last {
             self.message = None;
         }
-        Ok((last || !payload.is_empty()).then_some(Piece { opcode, payload, last }))
+        Ok((last || !payload.is_empty()).then_some(FramePiece { opcode, payload, last }))
     }
 }
 
@@ -210,7 +222,7 @@ impl Frame {
 }
 
 /// A frame's length and where it ends, written as short as it can be (section 5.2); `None` where bytes are missing.
-fn length(read: &[u8], short: u8) -> Result<Option<(u64, usize)>, Fault> {
+fn length(read: &[u8], short: u8) -> Result<Option<(u64, usize)>, FrameFault> {
     let (length, at, least) = match (short, read) {
         (126, [_, _, a, b, ..]) => (u64::from(u16::from_be_bytes([*a, *b])), 4, 126),
         (127, [_, _, a, b, c, d, e, f, g, h, ..]) => {
@@ -226,7 +238,7 @@ fn length(read: &[u8], short: u8) -> Result<Option<(u64, usize)>, Fault> {
 }
 
 /// A close frame is empty, or a code that may be sent and a reason in UTF-8 (sections 5.5.1 and 7.4).
-fn closing(payload: &[u8]) -> Result<(), Fault> {
+fn closing(payload: &[u8]) -> Result<(), FrameFault> {
     let (code, reason) = match payload {
         [] => return Ok(()),
         [a, b, reason @ ..] => (u16::from_be_bytes([*a, *b]), reason),
@@ -292,7 +304,7 @@ struct Utf8 {
 }
 
 impl Utf8 {
-    fn push(&mut self, mut bytes: &[u8]) -> Result<(), Fault> {
+    fn push(&mut self, mut bytes: &[u8]) -> Result<(), FrameFault> {
         while self.len > 0
             && let [first, rest @ ..] = bytes
         {
@@ -330,12 +342,12 @@ mod tests {
     }
 
     /// Every piece of a stream that comes in steps, with the bytes of a message's pieces joined.
-    fn read(writer: Writer, stream: &[u8], step: usize) -> Result<Vec<(Opcode, Vec<u8>, bool)>, Fault> {
-        let (mut reader, mut held, mut out) = (Reader::new(writer), BytesMut::new(), Vec::new());
+    fn read(writer: FrameWriter, stream: &[u8], step: usize) -> Result<Vec<(Opcode, Vec<u8>, bool)>, FrameFault> {
+        let (mut reader, mut held, mut out) = (FrameReader::new(writer), BytesMut::new(), Vec::new());
         let mut open: Vec<u8> = Vec::new();
         for bytes in stream.chunks(step.max(1)) {
             held.extend_from_slice(bytes);
-            while let Some(Piece { opcode, payload, last }) = reader.next(&mut held)? {
+            while let Some(FramePiece { opcode, payload, last }) = reader.next(&mut held)? {
                 if opcode.is_control() {
                     out.push((opcode, payload.to_vec(), last));
                     continue;
@@ -352,46 +364,46 @@ mod tests {
     #[test]
     fn the_examples_of_the_rfc() {
         let hello = |opcode| Ok(vec![(opcode, b"Hello".to_vec(), true)]);
-        assert_eq!(read(Writer::Server, &hex("81 05 48656c6c6f"), 1), hello(Opcode::Text));
-        assert_eq!(read(Writer::Client, &hex("81 85 37fa213d 7f9f4d5158"), 1), hello(Opcode::Text));
-        assert_eq!(read(Writer::Server, &hex("01 03 48656c 80 02 6c6f"), 1), hello(Opcode::Text));
-        assert_eq!(read(Writer::Server, &hex("89 05 48656c6c6f"), 1), hello(Opcode::Ping));
+        assert_eq!(read(FrameWriter::Server, &hex("81 05 48656c6c6f"), 1), hello(Opcode::Text));
+        assert_eq!(read(FrameWriter::Client, &hex("81 85 37fa213d 7f9f4d5158"), 1), hello(Opcode::Text));
+        assert_eq!(read(FrameWriter::Server, &hex("01 03 48656c 80 02 6c6f"), 1), hello(Opcode::Text));
+        assert_eq!(read(FrameWriter::Server, &hex("89 05 48656c6c6f"), 1), hello(Opcode::Ping));
         let binary = [&hex("82 7e 0100")[..], &[7; 256]].concat();
-        assert_eq!(read(Writer::Server, &binary, 3), Ok(vec![(Opcode::Binary, vec![7; 256], true)]));
+        assert_eq!(read(FrameWriter::Server, &binary, 3), Ok(vec![(Opcode::Binary, vec![7; 256], true)]));
         let long = [&hex("82 7f 0000000000010000")[..], &[7; 65536]].concat();
-        assert_eq!(read(Writer::Server, &long, 1000), Ok(vec![(Opcode::Binary, vec![7; 65536], true)]));
+        assert_eq!(read(FrameWriter::Server, &long, 1000), Ok(vec![(Opcode::Binary, vec![7; 65536], true)]));
     }
 
     #[test]
     fn what_could_be_read_in_two_ways_is_a_fault() {
         for (writer, stream, code) in [
-            (Writer::Server, "c1 00", 1002),
-            (Writer::Server, "a1 00", 1002),
-            (Writer::Server, "91 00", 1002),
-            (Writer::Server, "83 00", 1002),
-            (Writer::Server, "8b 00", 1002),
-            (Writer::Server, "81 85 37fa213d 7f9f4d5158", 1002),
-            (Writer::Client, "81 05 48656c6c6f", 1002),
-            (Writer::Server, "80 00", 1002),
-            (Writer::Server, "00 01 41", 1002),
-            (Writer::Server, "01 01 41 81 01 41", 1002),
-            (Writer::Server, "01 01 41 82 01 41", 1002),
-            (Writer::Server, "09 00", 1002),
-            (Writer::Server, "89 7e 007e", 1002),
-            (Writer::Server, "82 7e 007d", 1002),
-            (Writer::Server, "82 7f 000000000000ffff", 1002),
-            (Writer::Server, "82 7f 8000000000010000", 1002),
-            (Writer::Server, "88 01 03", 1002),
-            (Writer::Server, "88 02 03e7", 1002),
-            (Writer::Server, "88 02 03ed", 1002),
-            (Writer::Server, "88 02 03ee", 1002),
-            (Writer::Server, "88 02 03f7", 1002),
-            (Writer::Server, "88 02 1388", 1002),
-            (Writer::Server, "88 03 03e8 ff", 1007),
-            (Writer::Server, "81 01 ff", 1007),
-            (Writer::Server, "81 01 c3", 1007),
-            (Writer::Server, "01 01 c3 80 01 41", 1007),
-            (Writer::Server, "01 01 c3 80 00", 1007),
+            (FrameWriter::Server, "c1 00", 1002),
+            (FrameWriter::Server, "a1 00", 1002),
+            (FrameWriter::Server, "91 00", 1002),
+            (FrameWriter::Server, "83 00", 1002),
+            (FrameWriter::Server, "8b 00", 1002),
+            (FrameWriter::Server, "81 85 37fa213d 7f9f4d5158", 1002),
+            (FrameWriter::Client, "81 05 48656c6c6f", 1002),
+            (FrameWriter::Server, "80 00", 1002),
+            (FrameWriter::Server, "00 01 41", 1002),
+            (FrameWriter::Server, "01 01 41 81 01 41", 1002),
+            (FrameWriter::Server, "01 01 41 82 01 41", 1002),
+            (FrameWriter::Server, "09 00", 1002),
+            (FrameWriter::Server, "89 7e 007e", 1002),
+            (FrameWriter::Server, "82 7e 007d", 1002),
+            (FrameWriter::Server, "82 7f 000000000000ffff", 1002),
+            (FrameWriter::Server, "82 7f 8000000000010000", 1002),
+            (FrameWriter::Server, "88 01 03", 1002),
+            (FrameWriter::Server, "88 02 03e7", 1002),
+            (FrameWriter::Server, "88 02 03ed", 1002),
+            (FrameWriter::Server, "88 02 03ee", 1002),
+            (FrameWriter::Server, "88 02 03f7", 1002),
+            (FrameWriter::Server, "88 02 1388", 1002),
+            (FrameWriter::Server, "88 03 03e8 ff", 1007),
+            (FrameWriter::Server, "81 01 ff", 1007),
+            (FrameWriter::Server, "81 01 c3", 1007),
+            (FrameWriter::Server, "01 01 c3 80 01 41", 1007),
+            (FrameWriter::Server, "01 01 c3 80 00", 1007),
         ] {
             for step in [1, 100] {
                 let fault = read(writer, &hex(stream), step).expect_err(stream);
@@ -413,9 +425,9 @@ mod tests {
             "88 02 0bb8",
             "88 02 1387",
         ] {
-            assert!(read(Writer::Server, &hex(stream), 1).is_ok_and(|p| !p.is_empty()), "{stream}");
+            assert!(read(FrameWriter::Server, &hex(stream), 1).is_ok_and(|p| !p.is_empty()), "{stream}");
         }
-        let after = read(Writer::Server, &hex("88 00 81 01 41 ff ff"), 1).unwrap();
+        let after = read(FrameWriter::Server, &hex("88 00 81 01 41 ff ff"), 1).unwrap();
         assert_eq!(after, [(Opcode::Close, Vec::new(), true)], "nothing is read after a close frame");
     }
 
@@ -423,7 +435,7 @@ mod tests {
     fn a_long_frame_comes_in_pieces_and_is_not_held() {
         let mut stream = Vec::new();
         write(&mut stream, Opcode::Binary, true, [&[5; 70_000][..]].into_iter(), Some([1, 2, 3, 4]));
-        let (mut reader, mut held) = (Reader::new(Writer::Client), BytesMut::new());
+        let (mut reader, mut held) = (FrameReader::new(FrameWriter::Client), BytesMut::new());
         let mut got = 0;
         for bytes in stream.chunks(1001) {
             held.extend_from_slice(bytes);
@@ -470,13 +482,13 @@ mod tests {
                 wanted.push((own, pieces.concat(), true));
                 wanted.push(ping);
             }
-            let writer = if client { Writer::Client } else { Writer::Server };
+            let writer = if client { FrameWriter::Client } else { FrameWriter::Server };
             prop_assert_eq!(read(writer, &stream, step), Ok(wanted));
         }
 
         #[test]
         fn no_bytes_break_it(stream in proptest::collection::vec(any::<u8>(), 0..300), client in any::<bool>(), step in 1usize..50) {
-            let writer = if client { Writer::Client } else { Writer::Server };
+            let writer = if client { FrameWriter::Client } else { FrameWriter::Server };
             if let Ok(pieces) = read(writer, &stream, step) {
                 prop_assert!(pieces.iter().map(|p| p.1.len()).sum::<usize>() <= stream.len());
             }

@@ -6,7 +6,7 @@ use super::wire::read_head;
 use super::{HANGS, Serve};
 use base64::Engine as _;
 use bytes::BytesMut;
-use locum::proxy::wire::ws_frames::{self, Opcode, Piece, Reader, Writer};
+use locum::proxy::wire::ws_frames::{self, FramePiece, FrameReader, FrameWriter, Opcode};
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use std::thread::JoinHandle;
 /// One side of an open WebSocket.
 pub struct Peer<S> {
     pub stream: S,
-    reader: Reader,
+    reader: FrameReader,
     read: BytesMut,
     /// The message that has begun.
     open: Vec<u8>,
@@ -26,7 +26,7 @@ impl<S: Read + Write> Peer<S> {
     fn client(stream: S) -> Self {
         Self {
             stream,
-            reader: Reader::new(Writer::Server),
+            reader: FrameReader::new(FrameWriter::Server),
             read: BytesMut::new(),
             open: Vec::new(),
             key: Some(*b"mask"),
@@ -34,7 +34,13 @@ impl<S: Read + Write> Peer<S> {
     }
 
     fn server(stream: S) -> Self {
-        Self { stream, reader: Reader::new(Writer::Client), read: BytesMut::new(), open: Vec::new(), key: None }
+        Self {
+            stream,
+            reader: FrameReader::new(FrameWriter::Client),
+            read: BytesMut::new(),
+            open: Vec::new(),
+            key: None,
+        }
     }
 
     pub fn send(&mut self, opcode: Opcode, last: bool, payload: impl AsRef<[u8]>) {
@@ -53,7 +59,7 @@ impl<S: Read + Write> Peer<S> {
     }
 
     /// The next piece; `None` where the connection has ended.
-    pub fn next(&mut self) -> Option<Piece> {
+    pub fn next(&mut self) -> Option<FramePiece> {
         loop {
             if let Some(piece) = self.reader.next(&mut self.read).expect("frames as they should be") {
                 return Some(piece);
@@ -69,7 +75,7 @@ impl<S: Read + Write> Peer<S> {
     /// The next whole message or control frame.
     pub fn message(&mut self) -> Option<(Opcode, Vec<u8>)> {
         loop {
-            let Piece { opcode, payload, last } = self.next()?;
+            let FramePiece { opcode, payload, last } = self.next()?;
             if matches!(opcode, Opcode::Close | Opcode::Ping | Opcode::Pong) {
                 return Some((opcode, payload.to_vec()));
             }

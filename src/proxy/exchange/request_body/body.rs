@@ -14,10 +14,13 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 use tokio::sync::Notify;
 
-/// What goes upstream.
+/// The body of a request on its way to the upstream.
 pub enum RequestBody {
+    /// One that is all there.
     Held(Held),
+    /// One that no key may go into.
     Passing(Box<Passing>),
+    /// One that keys are written into while it streams.
     Rewriting(Box<Rewriting>),
     /// One of them, once the upstream wants it.
     Expecting(Box<Expecting>),
@@ -61,6 +64,7 @@ impl RequestBody {
         }
     }
 
+    /// Whether it is all there.
     pub fn is_held(&self) -> bool {
         matches!(self, RequestBody::Held(_))
     }

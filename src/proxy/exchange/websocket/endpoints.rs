@@ -3,7 +3,7 @@
 use crate::memory;
 use crate::proxy::limits::LINGER;
 use crate::proxy::refusal::Refusal;
-use crate::proxy::wire::ws_frames::{self, Fault, HELD, Opcode, Reader, Writer};
+use crate::proxy::wire::ws_frames::{self, FrameFault, FrameReader, FrameWriter, HELD, Opcode};
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadHalf, WriteHalf};
 
@@ -17,7 +17,7 @@ pub(super) enum RelayEnd {
     Closed,
     /// Without one.
     Gone(&'static str),
-    Malformed(Fault),
+    Malformed(FrameFault),
     Refused(Refusal),
     /// Rules, keys or the agent are not what they were.
     Changed(String),
@@ -28,12 +28,12 @@ pub(super) enum RelayEnd {
 pub(super) struct FrameSource<S> {
     from: ReadHalf<S>,
     pub read: BytesMut,
-    pub reader: Reader,
+    pub reader: FrameReader,
 }
 
 impl<S: AsyncRead> FrameSource<S> {
-    pub fn new(writer: Writer, from: ReadHalf<S>, early: &[u8]) -> Self {
-        Self { from, read: BytesMut::from(early), reader: Reader::new(writer) }
+    pub fn new(writer: FrameWriter, from: ReadHalf<S>, early: &[u8]) -> Self {
+        Self { from, read: BytesMut::from(early), reader: FrameReader::new(writer) }
     }
 
     /// Reads on; whether there is anything.

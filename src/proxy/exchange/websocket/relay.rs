@@ -11,7 +11,7 @@ use super::to_upstream::ToUpstream;
 use crate::proxy::exchange::outcome::ExchangeOutcome;
 use crate::proxy::limits::CLOSE_TIMEOUT;
 use crate::proxy::refusal::Refusal;
-use crate::proxy::wire::ws_frames::Writer;
+use crate::proxy::wire::ws_frames::FrameWriter;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -33,12 +33,12 @@ pub(super) async fn run<C, U>(
     let (from_upstream, to_upstream) = tokio::io::split(upstream);
     let mut up = ToUpstream::new(
         &terms,
-        FrameSource::new(Writer::Client, from_client, &early),
+        FrameSource::new(FrameWriter::Client, from_client, &early),
         FrameSink::new(to_upstream),
         outcome.progress.clone(),
     );
     let mut down =
-        ToClient::new(&terms, FrameSource::new(Writer::Server, from_upstream, &[]), FrameSink::new(to_client));
+        ToClient::new(&terms, FrameSource::new(FrameWriter::Server, from_upstream, &[]), FrameSink::new(to_client));
     let (first, of_client) = both(&mut up, &mut down, &mut stop).await;
     outcome.bytes_in.store(down.bytes, Ordering::Relaxed);
     let (code, reason) = match &first {

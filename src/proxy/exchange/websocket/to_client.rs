@@ -2,7 +2,7 @@
 
 use super::endpoints::{FrameSink, FrameSource, RelayEnd};
 use super::terms::RelayTerms;
-use crate::proxy::wire::ws_frames::{self, Opcode, Piece};
+use crate::proxy::wire::ws_frames::{self, FramePiece, Opcode};
 use crate::rewrite::scrub::{BodyScrub, Mask};
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -36,7 +36,7 @@ impl<'r, U: AsyncRead, C: AsyncWrite> ToClient<'r, U, C> {
 
     async fn pass(&mut self) -> Result<(), RelayEnd> {
         self.terms.holds_now().await?;
-        while let Some(Piece { opcode, payload, last }) =
+        while let Some(FramePiece { opcode, payload, last }) =
             self.source.reader.next(&mut self.source.read).map_err(RelayEnd::Malformed)?
         {
             let is_control = matches!(opcode, Opcode::Close | Opcode::Ping | Opcode::Pong);

@@ -4,7 +4,7 @@ use super::endpoints::{FrameSink, FrameSource, RelayEnd};
 use super::terms::RelayTerms;
 use crate::proxy::exchange::outcome::BodyProgress;
 use crate::proxy::recorder::substitutions;
-use crate::proxy::wire::ws_frames::{Opcode, Piece};
+use crate::proxy::wire::ws_frames::{FramePiece, Opcode};
 use crate::rewrite::BodyFault;
 use crate::rewrite::body::BodyRewriter;
 use bytes::Bytes;
@@ -76,7 +76,7 @@ impl<'r, C: AsyncRead, U: AsyncWrite> ToUpstream<'r, C, U> {
         self.sink.flush().await.map_err(|_| RelayEnd::Gone("the upstream broke off its WebSocket"))
     }
 
-    async fn data(&mut self, Piece { opcode, payload, last }: Piece) -> Result<(), RelayEnd> {
+    async fn data(&mut self, FramePiece { opcode, payload, last }: FramePiece) -> Result<(), RelayEnd> {
         let mut out = Vec::new();
         if opcode == Opcode::Text {
             self.replace(payload.freeze(), last, &mut out).await?;
