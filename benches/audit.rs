@@ -4,6 +4,8 @@
 //! The records are those of an ordinary day, over and over: each key that is sent is a substitution and an exchange; one in
 //! fifty exchanges fails, one in a thousand requests is refused. Files have the usual size, and are compressed as usual.
 
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a bench that can't run ends by a panic")]
+
 use locum::anomaly::{self, AnomalyDetector, Fact};
 use locum::audit::read::filter::{Filter, RecordQuery};
 use locum::audit::read::query::Merge;

@@ -1,5 +1,7 @@
 //! What hiding keys costs: opening one, keeping one back from a head, wiping what is freed. Each beside the same without it.
 
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a bench that can't run ends by a panic")]
+
 use divan::{Bencher, black_box};
 use http::{HeaderValue, Request};
 use locum::memory::{Plaintext, Sealed, WipingAllocator, wipe_stack};

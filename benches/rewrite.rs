@@ -1,5 +1,7 @@
 //! What the way out costs: heads, and bodies against `memmem` alone on the same bytes.
 
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a bench that can't run ends by a panic")]
+
 use bytes::Bytes;
 use divan::counter::BytesCount;
 use divan::{Bencher, black_box};

@@ -1,5 +1,7 @@
 //! What scrubbing costs: making a scrubber, a small body, a large one, each form of a key in it; and the codings.
 
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a bench that can't run ends by a panic")]
+
 use bytes::Bytes;
 use divan::counter::BytesCount;
 use divan::{Bencher, black_box};

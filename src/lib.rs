@@ -51,6 +51,7 @@
 //! ```
 
 #![deny(unsafe_code)]
+#![cfg_attr(test, allow(clippy::too_many_lines, reason = "the cases of a test are a table"))]
 
 pub mod anomaly;
 pub mod app;

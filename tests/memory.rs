@@ -1,6 +1,14 @@
 //! Looks at a whole process from outside its code: its environment, its memory, its end by a panic. Each check runs in
 //! a child of its own, which starts with one thread and the allocator of the real program.
 
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::too_many_lines,
+    clippy::unwrap_used,
+    reason = "a test fails by a panic, and its cases are a table"
+)]
+
 #[cfg(target_os = "linux")]
 #[global_allocator]
 static ALLOCATOR: locum::memory::WipingAllocator = locum::memory::WipingAllocator;

@@ -79,6 +79,7 @@ mod tests {
         let before = said(ulimit());
         let hardened = harden();
         assert_eq!(hardened.missing, Vec::<&str>::new());
+        // SAFETY: it only asks.
         assert_eq!(unsafe { libc::prctl(libc::PR_GET_DUMPABLE) }, 0);
         assert_eq!(said(ulimit()), "0\n");
         let mut child = ulimit();

@@ -84,6 +84,7 @@ mod tests {
             let align = 1_usize << align;
             let layout = |size| Layout::from_size_align(size, align).unwrap();
             let fill = |i: usize| (i % 251) as u8;
+            // SAFETY: the block is of this layout, and is read within its length before it is freed.
             unsafe {
                 let mut size = sizes[0];
                 let mut block = WipingAllocator.alloc(layout(size));

@@ -1,5 +1,13 @@
 //! End-to-end tests: the real binary between real clients and upstreams that record what they see.
 
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::too_many_lines,
+    clippy::unwrap_used,
+    reason = "a test fails by a panic, and its cases are a table"
+)]
+
 mod agents;
 mod attacks;
 mod certificates;

@@ -150,7 +150,7 @@ mod tests {
     }
 
     fn load(source: &ExecSource) -> Result<Option<String>, String> {
-        source.load().map(|v| v.map(|v| String::from_utf8(v.expose().to_vec()).unwrap())).map_err(|e| e.what)
+        source.load().map(|v| v.map(|v| String::from_utf8_lossy(v.expose()).into_owned())).map_err(|e| e.what)
     }
 
     #[test]
