@@ -58,7 +58,7 @@ fuzz_target!(|input: (Vec<u8>, Vec<u8>)| {
                 message(&held[..sound.len]);
             }
             held.drain(..sound.len);
-            if sound.angled.is_none() || held.is_empty() {
+            if sound.angle_brackets.is_none() || held.is_empty() {
                 break;
             }
         }

@@ -38,7 +38,7 @@ enum SocketCommand {
 /// The answers, each an object of its own form.
 #[derive(Serialize)]
 #[serde(untagged)]
-enum Answer<'a> {
+enum ControlAnswer<'a> {
     Status(&'a ServiceStatus),
     Reloaded { reloaded: bool },
     Wiped { wiped: bool },
@@ -60,38 +60,38 @@ pub(super) async fn answer_to(line: &[u8], control: &dyn Control) -> Zeroizing<V
 
 /// The line that tells of an error.
 pub(super) fn error_line(e: &ControlError) -> Zeroizing<Vec<u8>> {
-    written(&Answer::Error { error: &e.what, hint: &e.next })
+    written(&ControlAnswer::Error { error: &e.what, hint: &e.next })
 }
 
 async fn obey(command: SocketCommand, control: &dyn Control) -> Result<Zeroizing<Vec<u8>>, ControlError> {
     Ok(match command {
-        SocketCommand::Status => written(&Answer::Status(&control.status().await?)),
+        SocketCommand::Status => written(&ControlAnswer::Status(&control.status().await?)),
         SocketCommand::Reload => {
             control.reload().await?;
-            written(&Answer::Reloaded { reloaded: true })
+            written(&ControlAnswer::Reloaded { reloaded: true })
         }
         SocketCommand::Wipe => {
             control.wipe().await?;
-            written(&Answer::Wiped { wiped: true })
+            written(&ControlAnswer::Wiped { wiped: true })
         }
         SocketCommand::Stop => {
             control.stop().await?;
-            written(&Answer::Stopping { stopping: true })
+            written(&ControlAnswer::Stopping { stopping: true })
         }
-        SocketCommand::ListTokens => written(&Answer::Tokens { tokens: &control.list_tokens().await? }),
+        SocketCommand::ListTokens => written(&ControlAnswer::Tokens { tokens: &control.list_tokens().await? }),
         SocketCommand::IssueToken(request) => {
             let agent = request.agent.clone();
             let issued = control.issue_token(request).await?;
-            written(&Answer::Issued { agent: &agent, token: &issued.token, replaced: issued.replaced })
+            written(&ControlAnswer::Issued { agent: &agent, token: &issued.token, replaced: issued.replaced })
         }
         SocketCommand::RevokeToken(agent) => {
             control.revoke_token(agent.clone()).await?;
-            written(&Answer::Revoked { agent: &agent, revoked: true })
+            written(&ControlAnswer::Revoked { agent: &agent, revoked: true })
         }
     })
 }
 
-fn written(answer: &Answer) -> Zeroizing<Vec<u8>> {
+fn written(answer: &ControlAnswer) -> Zeroizing<Vec<u8>> {
     let mut line = Zeroizing::new(Vec::new());
     // nothing of it can fail: the names of all members are text, and memory doesn't run out
     let _ = serde_json::to_writer(&mut *line, answer);

@@ -23,7 +23,7 @@ pub async fn serve(worker: Arc<Worker>, listener: TcpListener, stop: watch::Rece
         tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((stream, peer)) => {
-                    let Some(place) = Place::take(&worker) else {
+                    let Some(place) = ConnectionSlot::take(&worker) else {
                         // the bound is the same for all: who comes late is told by the closed connection
                         continue;
                     };
@@ -62,9 +62,9 @@ impl Open {
 }
 
 /// One of the places that connections share; given back when dropped.
-struct Place(Arc<Worker>);
+struct ConnectionSlot(Arc<Worker>);
 
-impl Place {
+impl ConnectionSlot {
     fn take(worker: &Arc<Worker>) -> Option<Self> {
         let open = &worker.shared.open;
         if open.fetch_add(1, Ordering::Relaxed) >= worker.shared.config.limits.connections {
@@ -75,7 +75,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for ConnectionSlot {
     fn drop(&mut self) {
         self.0.shared.open.fetch_sub(1, Ordering::Relaxed);
     }

@@ -190,7 +190,7 @@ impl Authorization {
             if Arc::ptr_eq(&ruleset, &self.shared.ruleset.load()) {
                 let value = Value::of(&key.key, &keys);
                 let max_uses = permit.body().first().map_or(0, |grant| grant.uses_left);
-                let known = Known { value, places: key.places.clone(), ruleset: Arc::downgrade(&ruleset) };
+                let known = AuthorizedKey { value, places: key.places.clone(), ruleset: Arc::downgrade(&ruleset) };
                 let body_key = BodyKey { value: keys.get(&key.key).cloned(), max_uses, ..key };
                 return Ok(Renewed { body_key, known });
             }
@@ -201,11 +201,11 @@ impl Authorization {
 /// The keys that a body may use, as they were last asked for.
 pub(crate) struct BodyKeys {
     authorization: Arc<Authorization>,
-    known: Vec<Known>,
+    known: Vec<AuthorizedKey>,
 }
 
 /// A value, and the rules by which it might go to these places.
-struct Known {
+struct AuthorizedKey {
     value: Value,
     places: Vec<Place>,
     ruleset: Weak<Ruleset>,
@@ -214,12 +214,12 @@ struct Known {
 /// A key of a body that was asked for again.
 pub(crate) struct Renewed {
     body_key: BodyKey,
-    known: Known,
+    known: AuthorizedKey,
 }
 
 impl BodyKeys {
     pub fn new(authorization: Arc<Authorization>, permit: &Permit, keys: &Keys) -> Self {
-        let known = permit.body().iter().map(|grant| Known {
+        let known = permit.body().iter().map(|grant| AuthorizedKey {
             value: Value::of(&grant.rule.name, keys),
             places: grant.rule.body_places().cloned().collect(),
             ruleset: authorization.ruleset.clone(),

@@ -17,28 +17,28 @@ use std::task::{Context, Poll, ready};
 
 /// Follows the keys that are bound to the host of one answer, and the agent that it goes to.
 pub(crate) struct CurrentScrubber {
-    asked: Asked,
+    asked: ScrubContext,
     hits: Arc<ScrubHits>,
-    known: Known,
-    asking: Option<Asking>,
+    known: KnownKeys,
+    asking: Option<KeyLookup>,
 }
 
 /// What an answer is to.
 #[derive(Clone)]
-struct Asked {
+struct ScrubContext {
     worker: Arc<Worker>,
     authorization: Arc<Authorization>,
 }
 
 /// What was known when it was last looked at.
-struct Known {
+struct KnownKeys {
     ruleset: Arc<Ruleset>,
     /// Each key of the host, and what tells that its value has changed.
     generations: Vec<(KeyName, u64)>,
     scrubber: Option<Scrubber>,
 }
 
-type Asking = Pin<Box<dyn Future<Output = Result<Known, Refusal>> + Send>>;
+type KeyLookup = Pin<Box<dyn Future<Output = Result<KnownKeys, Refusal>> + Send>>;
 
 impl CurrentScrubber {
     /// `keys` are those that were just opened for a request which `ruleset` judged.
@@ -49,9 +49,9 @@ impl CurrentScrubber {
         generations: Vec<(KeyName, u64)>,
         keys: &Keys,
     ) -> Self {
-        let (asked, hits) = (Asked { worker: worker.clone(), authorization }, Arc::default());
+        let (asked, hits) = (ScrubContext { worker: worker.clone(), authorization }, Arc::default());
         let scrubber = scrubber(&asked, &ruleset, keys, &hits);
-        Self { asked, hits, known: Known { ruleset, generations, scrubber }, asking: None }
+        Self { asked, hits, known: KnownKeys { ruleset, generations, scrubber }, asking: None }
     }
 
     /// What hides keys as of the last look; `None` for a host without any.
@@ -101,7 +101,7 @@ impl CurrentScrubber {
     }
 }
 
-async fn look(asked: Asked, hits: Arc<ScrubHits>) -> Result<Known, Refusal> {
+async fn look(asked: ScrubContext, hits: Arc<ScrubHits>) -> Result<KnownKeys, Refusal> {
     let shared = &asked.worker.shared;
     let ruleset = shared.ruleset.load_full();
     let names: Vec<KeyName> = bound(&ruleset, &asked).iter().map(|rule| rule.name.clone()).collect();
@@ -111,15 +111,15 @@ async fn look(asked: Asked, hits: Arc<ScrubHits>) -> Result<Known, Refusal> {
     }
     let scrubber = scrubber(&asked, &ruleset, &keys, &hits);
     let generations = names.into_iter().map(|name| (name.clone(), keys.generation(&name))).collect();
-    Ok(Known { ruleset, generations, scrubber })
+    Ok(KnownKeys { ruleset, generations, scrubber })
 }
 
-fn bound<'l>(ruleset: &'l Ruleset, asked: &Asked) -> Vec<&'l Arc<KeyRule>> {
+fn bound<'l>(ruleset: &'l Ruleset, asked: &ScrubContext) -> Vec<&'l Arc<KeyRule>> {
     ruleset.rules.bound_to_host(&asked.authorization.origin.host)
 }
 
 /// What hides the keys of the host in its answers; `None` where there are none.
-fn scrubber(asked: &Asked, ruleset: &Arc<Ruleset>, keys: &Keys, hits: &Arc<ScrubHits>) -> Option<Scrubber> {
+fn scrubber(asked: &ScrubContext, ruleset: &Arc<Ruleset>, keys: &Keys, hits: &Arc<ScrubHits>) -> Option<Scrubber> {
     let rules = bound(ruleset, asked);
     if rules.is_empty() {
         return None;

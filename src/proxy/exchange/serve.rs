@@ -43,12 +43,12 @@ impl Drop for UnderWay {
 }
 
 /// An answer's body, which tells its connection when it is through.
-struct Answer {
+struct TrackedBody {
     body: ResponseBody,
     _under_way: UnderWay,
 }
 
-impl Body for Answer {
+impl Body for TrackedBody {
     type Data = Bytes;
     type Error = BoxError;
 
@@ -156,11 +156,14 @@ async fn answered(under_way: &AtomicUsize, outflow: &Outflow) {
     }
 }
 
-fn answer(conn: Arc<Conn>, request: Request<Incoming>) -> impl Future<Output = Result<Response<Answer>, Infallible>> {
+fn answer(
+    conn: Arc<Conn>,
+    request: Request<Incoming>,
+) -> impl Future<Output = Result<Response<TrackedBody>, Infallible>> {
     let under_way = UnderWay::one(conn);
     async move {
         let response = exchange(&under_way.0, request).await;
-        Ok(response.map(|body| Answer { body, _under_way: under_way }))
+        Ok(response.map(|body| TrackedBody { body, _under_way: under_way }))
     }
 }
 

@@ -34,7 +34,7 @@ pub struct Rewriting {
     committing: Option<Commit>,
     keys: BodyKeys,
     /// For the key that the engine waits for.
-    asking: Option<Asking>,
+    asking: Option<KeyRequest>,
     /// All of it has come.
     at_end: bool,
     /// The keys in what is ready.
@@ -44,7 +44,7 @@ pub struct Rewriting {
     _reservation: Option<Reservation>,
 }
 
-type Asking = Pin<Box<dyn Future<Output = Result<Renewed, Refusal>> + Send>>;
+type KeyRequest = Pin<Box<dyn Future<Output = Result<Renewed, Refusal>> + Send>>;
 
 impl Rewriting {
     pub(crate) fn new(

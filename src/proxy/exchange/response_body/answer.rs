@@ -8,13 +8,13 @@ use crate::upstream::pool::Lease;
 use std::sync::Arc;
 
 /// What belongs to an answer besides its bytes.
-pub(crate) struct Answer {
+pub(crate) struct UpstreamAnswer {
     pub scrubber: CurrentScrubber,
     pub lease: Lease<RequestBody>,
     pub outcome: Arc<ExchangeOutcome>,
 }
 
-impl Answer {
+impl UpstreamAnswer {
     /// Frees the upstream's connection. One that a key came back on holds it in its buffers: it does not serve again.
     pub fn give_back(&mut self) {
         if self.scrubber.hits().is_empty() {

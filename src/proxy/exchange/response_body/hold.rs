@@ -1,6 +1,6 @@
 //! Answers that are held until they are whole, so that their length is exact.
 
-use super::answer::{Answer, bad_coding};
+use super::answer::{UpstreamAnswer, bad_coding};
 use super::body::ResponseBody;
 use super::head;
 use super::portions::Portions;
@@ -25,7 +25,7 @@ pub(crate) async fn plain(
     parts: response::Parts,
     mut inner: Incoming,
     scrubber: Scrubber,
-    answer: Answer,
+    answer: UpstreamAnswer,
 ) -> Result<Response<ResponseBody>, Refusal> {
     // no more than is held
     let expected = inner.size_hint().exact().and_then(|n| usize::try_from(n).ok()).unwrap_or(0);
@@ -46,7 +46,7 @@ pub(crate) async fn coded(
     mut inner: Incoming,
     mut portions: Portions,
     scrubber: Scrubber,
-    answer: Answer,
+    answer: UpstreamAnswer,
 ) -> Result<Response<ResponseBody>, Refusal> {
     let mut trailers = None;
     loop {
@@ -79,7 +79,7 @@ async fn whole(
     mut trailers: Option<HeaderMap>,
     was_coded: bool,
     mut scrubber: Scrubber,
-    mut answer: Answer,
+    mut answer: UpstreamAnswer,
 ) -> Result<Response<ResponseBody>, Refusal> {
     // it may have been long in coming
     let changed = answer.scrubber.renew().await?;

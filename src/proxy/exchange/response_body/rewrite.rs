@@ -1,6 +1,6 @@
 //! Hides the keys of the host in its answer: in the head at once, in the body on its way.
 
-use super::answer::Answer;
+use super::answer::UpstreamAnswer;
 use super::body::ResponseBody;
 use super::portions::Portions;
 use super::stream::Stream;
@@ -24,7 +24,7 @@ const BEYOND_TRYING: f32 = 96.0;
 pub(crate) async fn rewrite(
     response: Response<Incoming>,
     method: &Method,
-    mut answer: Answer,
+    mut answer: UpstreamAnswer,
 ) -> Result<Response<ResponseBody>, Refusal> {
     // the upstream may have thought about its answer for minutes
     answer.scrubber.renew().await?;

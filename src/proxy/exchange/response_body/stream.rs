@@ -1,6 +1,6 @@
 //! An answer that is passed on as it comes, keys hidden on the way.
 
-use super::answer::{Answer, bad_coding};
+use super::answer::{UpstreamAnswer, bad_coding};
 use super::head;
 use super::portions::Portions;
 use crate::proxy::wire::headers;
@@ -19,12 +19,12 @@ use std::task::{Context, Poll, ready};
 /// A body that is passed on piece by piece.
 pub(crate) struct Stream {
     inner: Incoming,
-    answer: Answer,
+    answer: UpstreamAnswer,
     /// What takes the body's coding off.
     opened: Option<Portions>,
     scrub: Scrub,
     /// What has come and has not been looked at.
-    came: Option<Came>,
+    came: Option<StreamItem>,
     /// The upstream's body was read to its end, with these trailers.
     read: Option<Option<HeaderMap>>,
     phase: Phase,
@@ -45,7 +45,7 @@ enum Scrub {
     Messages(MessageScrub),
 }
 
-enum Came {
+enum StreamItem {
     Data(Bytes),
     End(Option<HeaderMap>),
 }
@@ -62,7 +62,7 @@ type Polled = Poll<Option<Result<Frame<Bytes>, pool::BoxError>>>;
 
 impl Stream {
     /// One that is passed on as it is.
-    pub(crate) fn new(inner: Incoming, answer: Answer) -> Self {
+    pub(crate) fn new(inner: Incoming, answer: UpstreamAnswer) -> Self {
         let is_error = answer.outcome.status().is_some_and(|status| status >= 400);
         let is_declared = inner.size_hint().exact().is_some();
         Self {
@@ -105,7 +105,7 @@ impl Stream {
 
     /// Some of the body, and perhaps its trailers, have come already.
     pub(crate) fn begun(mut self, first: Bytes, trailers: Option<HeaderMap>) -> Self {
-        (self.came, self.read) = (Some(Came::Data(first)), trailers.map(Some));
+        (self.came, self.read) = (Some(StreamItem::Data(first)), trailers.map(Some));
         self
     }
 
@@ -181,8 +181,8 @@ impl Stream {
                 Err(why) => return self.broken(why),
             }
             let passed = match self.came.take() {
-                Some(Came::Data(data)) => self.pass(data),
-                Some(Came::End(trailers)) => self.pass_end(trailers),
+                Some(StreamItem::Data(data)) => self.pass(data),
+                Some(StreamItem::End(trailers)) => self.pass_end(trailers),
                 None => Ok(Bytes::new()),
             };
             match passed {
@@ -197,21 +197,21 @@ impl Stream {
     }
 
     /// The next of what the upstream sends, its coding taken off.
-    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Came, String>> {
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<StreamItem, String>> {
         loop {
             let opened = self.opened.as_mut().map_or(Ok(None), Portions::next);
             if let Some(data) = opened.map_err(|e| bad_coding(&e))? {
-                return Poll::Ready(Ok(Came::Data(data)));
+                return Poll::Ready(Ok(StreamItem::Data(data)));
             }
             let frame = match ready!(Pin::new(&mut self.inner).poll_frame(cx)) {
                 Some(frame) => {
                     frame.map_err(|e| format!("the upstream broke off its response: {}", pool::chain(&e)))?
                 }
-                None => return Poll::Ready(Ok(Came::End(self.read.take().flatten()))),
+                None => return Poll::Ready(Ok(StreamItem::End(self.read.take().flatten()))),
             };
             match (frame.into_data(), &mut self.opened) {
                 (Ok(data), Some(opened)) => opened.feed(data),
-                (Ok(data), None) => return Poll::Ready(Ok(Came::Data(data))),
+                (Ok(data), None) => return Poll::Ready(Ok(StreamItem::Data(data))),
                 (Err(frame), _) => self.read = Some(frame.into_trailers().ok()),
             }
         }

@@ -11,7 +11,7 @@ use crate::proxy::exchange::current_scrubber::CurrentScrubber;
 use crate::proxy::exchange::outcome::BodyProgress;
 use crate::proxy::exchange::request_body::RequestBody;
 use crate::proxy::exchange::response_body::ResponseBody;
-use crate::proxy::exchange::response_body::answer::Answer;
+use crate::proxy::exchange::response_body::answer::UpstreamAnswer;
 use crate::proxy::exchange::response_body::rewrite;
 use crate::proxy::exchange::websocket::terms::RelayTerms;
 use crate::proxy::refusal::Refusal;
@@ -84,7 +84,7 @@ impl Sent<'_> {
             ));
         }
         headers::response(self.response.headers_mut());
-        let answer = Answer { scrubber: self.scrubber, lease: self.lease, outcome: self.exchange.outcome };
+        let answer = UpstreamAnswer { scrubber: self.scrubber, lease: self.lease, outcome: self.exchange.outcome };
         rewrite::rewrite(self.response, &self.method, answer).await
     }
 
