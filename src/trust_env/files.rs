@@ -1,8 +1,8 @@
 //! The files that the variables name: a bundle of all roots, Java's trust store, and the settings of wget and PHP,
 //! which take theirs from nowhere else.
 
+use super::names::CA_FILE;
 use super::pkcs12;
-use super::variables::CA_FILE;
 use crate::disk::{self, Rights};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;

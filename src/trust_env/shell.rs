@@ -1,6 +1,6 @@
 //! Changes of the environment as the text that a shell evaluates, or as JSON.
 
-use super::variables::EnvironmentChanges;
+use super::names::EnvironmentChanges;
 use std::fmt::Write as _;
 
 /// The shell whose syntax changes of the environment are written in.
