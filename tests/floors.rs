@@ -299,3 +299,21 @@ fn imports_are_found_in_every_form() {
         assert_eq!(Vec::from_iter(rooms_named(&house, &words("here", "::"))), rooms, "{text}");
     }
 }
+
+#[test]
+fn what_the_guides_name_is_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for guide in ["CONTRIBUTING.md", "README.md", "SECURITY.md"] {
+        let text = fs::read_to_string(root.join(guide)).expect("a guide");
+        let named: Vec<&str> = text.split('`').skip(1).step_by(2).filter(|name| is_of_the_tree(name)).collect();
+        let missing: Vec<_> = named.iter().filter(|name| !root.join(name).exists()).collect();
+        assert!(missing.is_empty(), "{guide}: {missing:?}");
+        assert!(guide != "CONTRIBUTING.md" || named.len() > 20, "{named:?}");
+    }
+}
+
+/// Whether a name in code quotes is that of a file or folder here.
+fn is_of_the_tree(name: &str) -> bool {
+    let folders = ["src/", "config/", "tests/", "fuzz/", "benches/", "examples/", ".ci/"];
+    folders.iter().any(|folder| name.starts_with(folder)) && !name.contains([' ', '*'])
+}

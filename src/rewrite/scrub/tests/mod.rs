@@ -57,6 +57,11 @@ fn percent(value: &[u8], stays: impl Fn(u8) -> bool, upper: bool) -> Vec<u8> {
     value.iter().flat_map(one).collect()
 }
 
+/// A space as forms have it.
+fn plus(text: Vec<u8>) -> Vec<u8> {
+    text.into_iter().map(|b| if b == b' ' { b'+' } else { b }).collect()
+}
+
 fn hex(value: &[u8]) -> String {
     value.iter().map(|b| format!("{b:02x}")).collect()
 }
@@ -88,6 +93,8 @@ fn written(value: &[u8]) -> Vec<(String, Vec<u8>)> {
         ("encodeURIComponent", percent(value, |b| unreserved(b) || b"-_.!~*'()".contains(&b), true)),
         ("quote", percent(value, |b| unreserved(b) || b"-_.~/".contains(&b), true)),
         ("urlencode of java", percent(value, |b| unreserved(b) || b"-_.*".contains(&b), false)),
+        ("quote_plus", plus(percent(value, |b| unreserved(b) || b"-_.~ ".contains(&b), true))),
+        ("a form's, by hand", plus(value.to_vec())),
         ("hex", hex(value).into_bytes()),
         ("HEX", hex(value).to_uppercase().into_bytes()),
     ]
