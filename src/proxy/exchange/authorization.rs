@@ -1,6 +1,7 @@
 //! Whether what was decided when a request began still holds: asked again each time that a key is used, and of what is
 //! passed on unread whenever anything has changed.
 
+use crate::audit::write::log::Commit;
 use crate::name::{AgentName, Host, KeyName, Origin};
 use crate::place::Place;
 use crate::policy::OverrideLimits;
@@ -9,8 +10,7 @@ use crate::policy::{Agent, Permit, agent::TokenProof};
 use crate::proxy::limits::EXPIRY_NAP;
 use crate::proxy::refusal::{Refusal, RefusalKind};
 use crate::proxy::{Ruleset, Shared};
-use crate::record::ExchangeInfo;
-use crate::record::KeyUse;
+use crate::record::{ExchangeInfo, KeyUse, Record};
 use crate::rewrite::BodyKey;
 use crate::secrets::Keys;
 use http::{HeaderMap, Method};
@@ -150,6 +150,11 @@ impl Authorization {
             return Err(Refusal::key_unavailable("the rules have changed; ask again"));
         }
         Ok(())
+    }
+
+    /// Resolves once the records of keys are written: before that, none of them may leave.
+    pub fn commit(&self, records: &[Record]) -> Commit {
+        self.shared.recorder.commit(records)
     }
 
     /// Records why the request's body goes no further, where nobody waits for it any more.

@@ -33,6 +33,9 @@ pub(crate) struct Plan<'a> {
     pub permit: &'a Permit,
     pub keys: &'a Keys,
     pub vocabulary: &'a Arc<Vocabulary>,
+    pub decode_budget: &'a Arc<DecodeBudget>,
+    /// Bytes up to which a body of declared length is held.
+    pub held_body: u64,
 }
 
 impl Plan<'_> {
@@ -95,9 +98,8 @@ impl Plan<'_> {
     }
 
     fn opening(&self, engine: BodyRewriter, codings: Vec<Coding>) -> Opening<'_> {
-        let Authorization { shared, info, .. } = &**self.authorization;
-        let most = HELD_AGAIN * shared.config.limits.held_body;
-        Opening { engine, codings, decode_budget: &shared.decode_budget, agent: &info.agent, most }
+        let (decode_budget, agent) = (self.decode_budget, &self.authorization.info.agent);
+        Opening { engine, codings, decode_budget, agent, most: HELD_AGAIN * self.held_body }
     }
 
     fn body_keys(&self) -> Vec<BodyKey> {

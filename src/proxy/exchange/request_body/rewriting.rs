@@ -160,11 +160,11 @@ impl Rewriting {
 
     /// Queues the records of what has been used since the last time: nothing that is ready goes out before they are written.
     fn record(&mut self) {
-        let Authorization { shared, info, .. } = &**self.keys.authorization();
-        let records = substitutions(info, self.engine.uses(), &mut self.recorded);
+        let authorization = self.keys.authorization();
+        let records = substitutions(&authorization.info, self.engine.uses(), &mut self.recorded);
         self.engine.uses().iter().for_each(|used| self.progress.use_key(&used.key));
         if !records.is_empty() {
-            self.committing = Some(shared.recorder.commit(&records));
+            self.committing = Some(authorization.commit(&records));
             self.leaving.extend(records.into_iter().filter_map(|record| match record.operation {
                 Operation::Key(key) => Some(key),
                 _ => None,

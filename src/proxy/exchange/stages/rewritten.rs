@@ -61,8 +61,15 @@ impl<'c> Opened<'c> {
         exchange.outcome.use_keys(verdict.permit.keys().iter().cloned());
         exchange.outcome.hide_by(scrubber.hits());
         let Verdict { ruleset, permit, .. } = verdict;
-        let vocabulary = &ruleset.vocabulary;
-        let plan = Plan { authorization: &authorization, permit: &permit, keys: &keys, vocabulary };
+        let shared = exchange.shared();
+        let plan = Plan {
+            authorization: &authorization,
+            permit: &permit,
+            keys: &keys,
+            vocabulary: &ruleset.vocabulary,
+            decode_budget: &shared.decode_budget,
+            held_body: shared.config.limits.held_body,
+        };
         let progress = exchange.outcome.progress.clone();
         let (body, body_uses) = plan.prepare(&mut head.headers, body, transfer.chunked, progress).await?;
         set_host(&exchange.origin, &mut head.headers);

@@ -118,7 +118,7 @@ impl<'r, C: AsyncRead, U: AsyncWrite> ToUpstream<'r, C, U> {
         if records.is_empty() {
             return Ok(());
         }
-        let written = terms.authorization.shared.recorder.commit(&records).await;
+        let written = terms.authorization.commit(&records).await;
         written.map_err(|e| RelayEnd::Refused(e.into()))?;
         terms.still_holds()
     }
