@@ -389,3 +389,51 @@ fn percent(byte: u8, upper: bool) -> Vec<u8> {
         b => format!("%{b:02x}").into_bytes(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chosen(bits: &[f32], is_guessable: bool) -> Option<(usize, std::ops::Range<usize>)> {
+        let (text, atoms) = (Zeroizing::new(vec![b'x'; bits.len()]), (0..bits.len() as u32).map(Some).collect());
+        let form = SpelledForm { text, atoms, bits: bits.to_vec(), is_guessable };
+        form.choose().map(|choice| (choice.width, choice.offsets))
+    }
+
+    /// The first `before` bytes are known, the others have six bits each.
+    fn known(before: usize, len: usize) -> Vec<f32> {
+        (0..len).map(|i| if i < before { 0.0 } else { 6.0 }).collect()
+    }
+
+    #[test]
+    fn a_window_holds_as_many_unknown_bits_as_nobody_can_guess() {
+        // a usual width, as many offsets as there are, a stride at most
+        assert_eq!(chosen(&known(0, 60), false), Some((24, 13..37)));
+        assert_eq!(chosen(&known(0, 36), false), Some((24, 0..13)));
+        assert_eq!(chosen(&known(0, 30), false), Some((16, 0..15)));
+        // each has eight unknown bytes at least
+        assert_eq!(chosen(&known(40, 64), false), Some((24, 24..41)));
+        // a short one: windows as wide as it takes
+        let (width, offsets) = chosen(&known(0, 11), false).unwrap();
+        assert!(width <= 9 && offsets.len() + width - 1 == 11, "{width} {offsets:?}");
+    }
+
+    #[test]
+    fn what_could_be_guessed_has_a_window_only_where_that_is_asked_for() {
+        assert_eq!(chosen(&known(4, 11), false), None);
+        let (width, offsets) = chosen(&known(4, 11), true).unwrap();
+        let least = offsets.clone().map(|at| known(4, 11)[at..at + width].iter().sum::<f32>()).fold(f32::MAX, f32::min);
+        assert!(least >= 21.0, "{width} {offsets:?} {least}");
+        assert_eq!(chosen(&[], true), None);
+    }
+
+    #[test]
+    fn forms_are_written_as_serializers_do() {
+        assert_eq!(json(b"a\"b\\c\n\r\t\x01\x1fz"), b"a\\\"b\\\\c\\n\\r\\t\\u0001\\u001fz");
+        assert_eq!((plus(b' '), plus(b'a')), (b'+', b'a'));
+        for (byte, upper, lower) in [(b'a', "a", "a"), (b'~', "~", "~"), (b'/', "%2F", "%2f"), (b' ', "%20", "%20")] {
+            assert_eq!((percent(byte, true), percent(byte, false)), (upper.into(), lower.into()));
+        }
+        assert_eq!((form_encoded(b' ', true), form_encoded(b'/', true)), (b"+".to_vec(), b"%2F".to_vec()));
+    }
+}
