@@ -8,7 +8,7 @@ use crate::proxy::refusal::{Refusal, RefusalKind};
 use crate::record::{Event, ExchangeInfo, KeyRef, Operation, Record};
 use crate::rewrite::scrub::ScrubHits;
 use std::net::IpAddr;
-use std::pin::pin;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
@@ -58,8 +58,7 @@ impl BodyProgress {
 
     /// Waits for an answer until nothing of the body has left for `silence`, or a little longer: a large upload may take
     /// its time. `None` if no answer came.
-    pub async fn patiently<T>(&self, silence: Duration, answer: impl Future<Output = T>) -> Option<T> {
-        let mut answer = pin!(answer);
+    pub async fn patiently<F: Future>(&self, silence: Duration, mut answer: Pin<&mut F>) -> Option<F::Output> {
         loop {
             let before = self.bytes_out.load(Ordering::Relaxed);
             match tokio::time::timeout(silence, &mut answer).await {
@@ -237,6 +236,7 @@ impl Drop for ExchangeOutcome {
 mod tests {
     use super::*;
     use std::future::pending;
+    use std::pin::pin;
 
     const SILENCE: Duration = Duration::from_secs(600);
 
@@ -245,7 +245,7 @@ mod tests {
     async fn who_is_silent_is_given_up_and_who_still_takes_a_body_is_not() {
         let start = tokio::time::Instant::now();
         let progress = BodyProgress::default();
-        assert_eq!(progress.patiently(SILENCE, pending::<()>()).await, None);
+        assert_eq!(progress.patiently(SILENCE, pin!(pending::<()>())).await, None);
         assert_eq!(start.elapsed().as_secs(), SILENCE.as_secs());
 
         let upload = async {
@@ -255,7 +255,7 @@ mod tests {
             }
             "done"
         };
-        assert_eq!(progress.patiently(SILENCE, upload).await, Some("done"));
+        assert_eq!(progress.patiently(SILENCE, pin!(upload)).await, Some("done"));
 
         // and where it stalls in the middle
         let start = tokio::time::Instant::now();
@@ -263,7 +263,7 @@ mod tests {
             progress.bytes_out.fetch_add(1, Ordering::Relaxed);
             pending::<()>().await;
         };
-        assert_eq!(progress.patiently(SILENCE, stalled).await, None);
+        assert_eq!(progress.patiently(SILENCE, pin!(stalled)).await, None);
         assert!(start.elapsed() <= SILENCE * 2, "{:?}", start.elapsed());
     }
 }

@@ -25,6 +25,7 @@ use crate::upstream::pool::Lease;
 use http::header::EXPECT;
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
+use std::pin::pin;
 use std::sync::Arc;
 
 /// A request that has been answered.
@@ -55,12 +56,15 @@ impl<'c> Recorded<'c> {
         if transfer.expects_continue && !request.body().is_held() {
             request = expecting(request, progress);
         }
-        let sending = exchange.conn.worker.pool.send(&exchange.origin, request, transfer.protocol);
-        let sent = match exchange.shared().config.limits.first_byte {
-            None => sending.await,
-            Some(limit) => progress.patiently(limit, sending).await.unwrap_or_else(|| {
-                Err(UpstreamError::Silent { origin: exchange.origin.clone(), seconds: limit.as_secs() })
-            }),
+        let sent = {
+            // once in memory, however it is waited for
+            let mut sending = pin!(exchange.conn.worker.pool.send(&exchange.origin, request, transfer.protocol));
+            match exchange.shared().config.limits.first_byte {
+                None => sending.await,
+                Some(limit) => progress.patiently(limit, sending.as_mut()).await.unwrap_or_else(|| {
+                    Err(UpstreamError::Silent { origin: exchange.origin.clone(), seconds: limit.as_secs() })
+                }),
+            }
         };
         let (response, lease) = sent.map_err(|e| progress.fault().unwrap_or_else(|| e.into()))?;
         exchange.outcome.answered(response.status().as_u16(), lease.ip);
