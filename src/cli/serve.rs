@@ -8,6 +8,7 @@ use crate::app::{
 use crate::audit::AuditError;
 use crate::config::settings::{ConfigEnvironment as Variables, Settings};
 use crate::control::Control;
+use crate::proxy::health;
 use crate::record::PreviousFile;
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
@@ -177,7 +178,7 @@ impl Signals {
     }
 }
 
-/// Any answer of locum's own will do: it says so in a header.
+/// Asks at the address that is reserved for it, where nothing is recorded.
 fn healthcheck(mut address: SocketAddr) -> anyhow::Result<ExitCode> {
     if address.ip().is_unspecified() {
         address.set_ip(if address.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() });
@@ -185,10 +186,10 @@ fn healthcheck(mut address: SocketAddr) -> anyhow::Result<ExitCode> {
     let ask = || -> std::io::Result<bool> {
         let mut stream = TcpStream::connect_timeout(&address, HEALTHY)?;
         stream.set_read_timeout(Some(HEALTHY))?;
-        stream.write_all(b"GET / HTTP/1.1\r\nHost: locum\r\nConnection: close\r\n\r\n")?;
+        stream.write_all(health::QUESTION)?;
         let mut answer = Vec::new();
         stream.take(4096).read_to_end(&mut answer)?;
-        Ok(memchr::memmem::find(&answer, b"locum-refused: not-forwarded").is_some())
+        Ok(answer == health::ANSWER)
     };
     match ask() {
         Ok(true) => Ok(ExitCode::SUCCESS),

@@ -39,6 +39,7 @@ mod secrecy;
 mod service;
 mod store_choice;
 mod stores;
+mod strangers;
 mod support;
 mod tampered;
 mod traffic;

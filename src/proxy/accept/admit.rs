@@ -43,14 +43,14 @@ pub(crate) async fn admit(
         Ok((agent, proof)) => Admitted { agent, proof, pid: None },
         Err(e) => {
             let descendant = if e == AuthError::Missing { descendant(shared, client).await } else { None };
-            let unauthenticated = (AgentName::local(), Refusal::from(e));
+            let unauthenticated = (AgentName::nobody(), Refusal::from(e));
             let Descendant { agent, proof, pid } = descendant.ok_or(unauthenticated)?;
             Admitted { agent, proof, pid: Some(pid) }
         }
     };
     let ruleset = shared.ruleset.load();
     let agent = &admitted.agent;
-    local_user(&ruleset, client).map_err(|r| (agent.name.clone(), r))?;
+    local_user(&ruleset, client).map_err(|r| (AgentName::nobody(), r))?;
     ruleset.rules.admit(agent, host, port).map_err(|d| (agent.name.clone(), d.into()))?;
     Ok(admitted)
 }

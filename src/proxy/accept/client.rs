@@ -4,6 +4,7 @@ use super::first_head::not_a_head;
 use crate::io::read_ahead::ReadAhead;
 use crate::name::{AgentName, Host, Origin, Scheme};
 use crate::proxy::Recorder;
+use crate::proxy::health;
 use crate::proxy::limits::FIRST_HEAD;
 use crate::proxy::refusal::{Refusal, RefusalKind};
 use crate::proxy::wire::hang_up::hang_up;
@@ -47,6 +48,13 @@ impl Client {
                 Ok(0) | Err(_) => return Ok(None),
                 Ok(_) => {}
             }
+        }
+    }
+
+    /// Says that the proxy serves.
+    pub async fn tell_health(mut self) {
+        if self.stream.write_all(health::ANSWER).await.is_ok() {
+            hang_up(&mut self.stream, false).await;
         }
     }
 

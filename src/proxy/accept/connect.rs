@@ -40,10 +40,11 @@ pub(crate) async fn connection(worker: Arc<Worker>, stream: TcpStream, peer: Soc
                 return match user {
                     Ok(()) => serve(Conn::absolute(worker, descendant), client.into_stream(), false, stop).await,
                     Err(refusal) => {
-                        client.refuse(&worker.shared.recorder, &refusal, AgentName::local(), None, true).await
+                        client.refuse(&worker.shared.recorder, &refusal, AgentName::nobody(), None, true).await
                     }
                 };
             }
+            Ok((FirstHead::Health, _)) => return client.tell_health().await,
             Ok((FirstHead::Connect { host, port, authorization }, len)) => {
                 let _ = client.read.split_to(len);
                 match admit(&worker.shared, &client, &host, port, authorization.as_deref()).await {
@@ -58,7 +59,7 @@ pub(crate) async fn connection(worker: Arc<Worker>, stream: TcpStream, peer: Soc
                 }
             }
             Err(refusal) => {
-                return client.refuse(&worker.shared.recorder, &refusal, AgentName::local(), None, true).await;
+                return client.refuse(&worker.shared.recorder, &refusal, AgentName::nobody(), None, true).await;
             }
         }
     }

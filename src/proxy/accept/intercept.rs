@@ -6,6 +6,7 @@ use crate::name::{Host, Scheme};
 use crate::proxy::exchange::conn::Conn;
 use crate::proxy::exchange::serve::serve;
 use crate::proxy::limits::HANDSHAKE_TIMEOUT;
+use crate::proxy::refusal::{Refusal, RefusalKind};
 use rustls::ServerConfig;
 use rustls::server::Acceptor;
 use std::io;
@@ -79,7 +80,7 @@ async fn tls(client: Client, mut conn: Conn, stop: watch::Receiver<bool>) {
     };
     match uncovered {
         Some(host) => drop(conn.record(&conn.uncovered(host))),
-        None => conn.record_malformed(why),
+        None => drop(conn.record(&Refusal::new(RefusalKind::HandshakeFailed, why))),
     }
 }
 

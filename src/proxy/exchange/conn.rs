@@ -101,7 +101,7 @@ impl Conn {
         let (agent, proof) = match (ruleset.agents.authenticate(credentials, now), &self.descendant) {
             (Ok(known), _) => known,
             (Err(AuthError::Missing), Some(descendant)) => (descendant.agent.clone(), descendant.proof.clone()),
-            (Err(e), _) => return Err((AgentName::local(), e.into())),
+            (Err(e), _) => return Err((AgentName::nobody(), e.into())),
         };
         let origin = self.origin_of(request).map_err(|refusal| (agent.name.clone(), refusal))?;
         Ok((Arc::new(Caller::new(agent, proof, &origin)), origin))
@@ -156,17 +156,27 @@ impl Conn {
         Ok(origin)
     }
 
-    /// Records a tunnel that never came to a request.
+    /// Records what could not be read as HTTP.
     pub fn record_malformed(&self, why: String) {
         self.record(&Refusal::malformed(why));
     }
 
     pub fn record(&self, refusal: &Refusal) -> Arc<ExchangeInfo> {
-        let agent = self.opener.as_ref().map_or_else(AgentName::local, |opener| opener.name());
         let recorder = &self.shared().recorder;
-        let info = Arc::new(recorder.exchange(agent, "", self.origin.as_ref()));
+        let info = Arc::new(recorder.exchange(self.known_agent(), "", self.origin.as_ref()));
         recorder.refusal(info.clone(), refusal);
         info
+    }
+
+    /// Who asks, as far as the connection itself proves it.
+    fn known_agent(&self) -> AgentName {
+        let ruleset = self.shared().ruleset.load();
+        match (&self.opener, &self.descendant) {
+            (Some(opener), _) => opener.name(),
+            (None, Some(descendant)) => descendant.agent.name.clone(),
+            (None, None) if ruleset.agents.need_token() => AgentName::nobody(),
+            (None, None) => AgentName::local(),
+        }
     }
 
     pub fn shared(&self) -> &Arc<Shared> {
