@@ -14,6 +14,7 @@ use crate::policy::Agent;
 use crate::policy::agent::{TokenHash, TokenProof};
 use crate::policy::egress::AddressPolicy;
 use crate::proxy::accept::descendants::Descendants;
+use crate::proxy::accept::slots::ConnectionSlots;
 use crate::proxy::{self, Recorder, Ruleset, Shared};
 use crate::secrets::{SecretBackends, Secrets};
 use crate::upstream::dial::Dialer;
@@ -23,7 +24,6 @@ use rustls::crypto::CryptoProvider;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 use std::time::SystemTime;
 use tokio::sync::watch;
 
@@ -69,7 +69,7 @@ impl App {
         let LaunchOptions { settings, environment, listen, tokens, descendants } = options;
         let descendants = tokens.first().filter(|_| descendants).cloned();
         let now = SystemTime::now();
-        machine::raise_descriptor_limit();
+        let descriptors = machine::raise_descriptor_limit();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let tls = Tls::new(tls::roots(&settings.proxy.upstream_ca)?, provider.clone())?;
         make_state_dir(&settings.state)?;
@@ -93,7 +93,7 @@ impl App {
             secrets,
             recorder: Arc::new(Recorder::new(log, alerts, machine::random()?)),
             leaves,
-            open: AtomicUsize::new(0),
+            slots: Arc::new(ConnectionSlots::new(settings.limits.connections, descriptors)),
             meters: proxy::Meters::default(),
             decode_budget: Arc::default(),
             descendants: descendants.map(|(hash, agent)| Arc::new(Descendants::new(agent, TokenProof::of(hash)))),

@@ -8,7 +8,8 @@ use std::time::Duration;
 /// The bounds that an operator can set (`[limits]`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Open connections of all clients together; those beyond are closed at once. Each takes a few tens of KiB.
+    /// Open connections of all clients together. Beyond, the oldest that has proved nothing makes room, and where each has,
+    /// the new one is closed at once. Each takes a few tens of KiB.
     pub connections: usize,
     /// The head of a request, and the list of headers in HTTP/2, in bytes. Servers take 8 to 64 KiB.
     pub head: usize,
@@ -29,6 +30,8 @@ impl Default for Limits {
     }
 }
 
+/// Strangers together have one in so many of the places for connections: they show a token at once, or have nothing to do here.
+pub const STRANGERS_PART: usize = 4;
 /// The largest head that a connection may begin with, in bytes: a CONNECT, or the first request in absolute form.
 pub const FIRST_HEAD: usize = 16 * 1024;
 /// Header lines in it.

@@ -5,7 +5,9 @@ use crate::support::locum::{finish, of, told};
 use crate::support::wire::{connect, exchange, read_head};
 use crate::support::{Home, Http, Serve, Upstream};
 use serde_json::Value;
-use std::io::{Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
+use std::process::{Child, Stdio};
 
 const TOKEN: &str = "a-token-of-32-characters-at-least";
 /// So many refusals in a row count as probing, and one more.
@@ -105,4 +107,91 @@ async fn a_healthcheck_is_answered_and_nothing_is_recorded() {
         let records = serve.drained().await.audit();
         assert_eq!(of(&records, "refusal").len(), 0, "{records:#?}");
     }
+}
+
+/// Another user, with so many connections to the service, who has asked on the last of them and holds all of them until
+/// this is dropped.
+struct OtherUser {
+    child: Child,
+    /// The first line of the answer.
+    told: String,
+}
+
+impl OtherUser {
+    /// `None` where only root could become another user.
+    fn at(serve: &Serve, connections: usize, request: &str) -> Option<Self> {
+        if !rustix::process::geteuid().is_root() {
+            eprintln!("skipped: only root can become another user");
+            return None;
+        }
+        const PROGRAM: &str = "import socket, sys\n\
+            address, port, count, request = sys.argv[1:]\n\
+            held = [socket.create_connection((address, int(port))) for _ in range(int(count))]\n\
+            held[-1].sendall(request.encode())\n\
+            print(held[-1].makefile().readline().strip(), flush=True)\n\
+            sys.stdin.read()\n";
+        let mut command = serve.home.command("setpriv");
+        command.args(["--reuid=65534", "--regid=65534", "--clear-groups", "--", "/usr/bin/python3", "-c", PROGRAM]);
+        command.args([serve.address.ip().to_string(), serve.address.port().to_string(), connections.to_string()]);
+        let mut child = command.arg(request).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("setpriv");
+        let mut told = String::new();
+        BufReader::new(child.stdout.take().expect("a pipe")).read_line(&mut told).expect("a line");
+        Some(Self { child, told: told.trim().to_owned() })
+    }
+}
+
+impl Drop for OtherUser {
+    fn drop(&mut self) {
+        drop(self.child.stdin.take());
+        let _ = self.child.wait();
+    }
+}
+
+/// How many connections the records say were closed to make room, and in how many records they say it.
+fn closed(records: &[Value]) -> (u64, usize) {
+    let told = refusals(records, "connections-full");
+    (told.iter().filter_map(|r| r["count"].as_u64()).sum(), told.len())
+}
+
+#[tokio::test]
+async fn another_user_is_refused_and_cannot_shut_the_proxy() {
+    let upstream = Upstream::start();
+    let connect = format!("CONNECT {} HTTP/1.1\r\n\r\n", upstream.authority());
+    let serve = strict(&upstream, &[], "[limits]\nconnections = 64\n");
+    let Some(stranger) = OtherUser::at(&serve, 200, &connect) else { return };
+    assert_eq!(stranger.told, "HTTP/1.1 407 Proxy Authentication Required");
+    assert_eq!(keyed(&serve, &upstream, "").await, 200);
+    serve.await_said(|line| line.contains("connections that had proved nothing were closed"));
+    drop(stranger);
+    let records = serve.drained().await.audit();
+    let (count, told) = closed(&records);
+    assert!(count == 200 - 16 && told <= 2, "{count} in {told} records: {records:#?}");
+    let told = refusals(&records, "connections-full");
+    assert!(
+        told.iter().all(|r| r["agent"] == "-" && r["reason"].as_str().unwrap().contains("of user 65534")),
+        "{told:#?}"
+    );
+    let asked = refusals(&records, "authentication-required");
+    assert!(asked.len() == 1 && asked[0]["agent"] == "-", "{asked:#?}");
+    assert!(asked[0]["reason"].as_str().unwrap().starts_with("user 65534 is not among [proxy] uids"), "{asked:#?}");
+
+    // one who is listed is as good as our own
+    let proxy = format!("connect_ports = [{}]\nuids = [65534]\n", upstream.port());
+    let serve = Home::with(&proxy, "[limits]\nconnections = 64\n").serve();
+    let listed = OtherUser::at(&serve, 60, &connect).expect("root");
+    assert_eq!(listed.told, "HTTP/1.1 200 Connection Established");
+    drop(listed);
+    assert_eq!(closed(&serve.drained().await.audit()), (0, 0));
+}
+
+#[tokio::test]
+async fn connections_that_prove_nothing_make_room_for_an_agent() {
+    let upstream = Upstream::start();
+    let serve = strict(&upstream, &[("LOCUM_PROXY_TOKEN", TOKEN)], "[limits]\nconnections = 64\n");
+    let idle: Vec<TcpStream> = (0..100).map(|_| connect(serve.address)).collect();
+    assert_eq!(keyed(&serve, &upstream, TOKEN).await, 200);
+    drop(idle);
+    let records = serve.drained().await.audit();
+    let (count, told) = closed(&records);
+    assert!(count == 100 - 63 && told <= 2, "{count} in {told} records: {records:#?}");
 }

@@ -1,6 +1,7 @@
 //! A client's connection as long as no HTTP library serves it.
 
 use super::first_head::not_a_head;
+use super::slots::ConnectionSlot;
 use crate::io::read_ahead::ReadAhead;
 use crate::name::{AgentName, Host, Origin, Scheme};
 use crate::proxy::Recorder;
@@ -19,6 +20,9 @@ pub(crate) struct Client {
     pub stream: TcpStream,
     pub read: BytesMut,
     pub peer: SocketAddr,
+    /// The local user at its other end, as the system said when it was accepted.
+    pub user: Option<u32>,
+    pub slot: Arc<ConnectionSlot>,
 }
 
 impl Client {

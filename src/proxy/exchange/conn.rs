@@ -8,6 +8,7 @@ use crate::name::{AgentName, Host, Origin, Scheme};
 use crate::policy::agent::AuthError;
 use crate::proxy::accept::admit::Admitted;
 use crate::proxy::accept::descendants::Descendant;
+use crate::proxy::accept::slots::ConnectionSlot;
 use crate::proxy::refusal::{Refusal, RefusalKind};
 use crate::proxy::{Ruleset, Shared};
 use crate::record::ExchangeInfo;
@@ -28,6 +29,8 @@ pub(crate) struct Conn {
     misdirected: Option<Host>,
     /// Who asks where a request without a tunnel brings no token.
     descendant: Option<Descendant>,
+    /// Its place among all connections, which it keeps once a request of it has proved who asks; a tunnel's opener has.
+    slot: Option<Arc<ConnectionSlot>>,
     /// The client's process, where it was asked for.
     pub pid: Option<u32>,
     /// Exchanges that are not through.
@@ -44,14 +47,24 @@ impl Conn {
     }
 
     /// Plain requests, each with its own host and its own credentials.
-    pub fn absolute(worker: Arc<Worker>, descendant: Option<Descendant>) -> Self {
+    pub fn absolute(worker: Arc<Worker>, descendant: Option<Descendant>, slot: Arc<ConnectionSlot>) -> Self {
         let pid = descendant.as_ref().map(|r| r.pid);
-        Self { descendant, pid, ..Self::new(worker) }
+        Self { descendant, pid, slot: Some(slot), ..Self::new(worker) }
     }
 
     fn new(worker: Arc<Worker>) -> Self {
         let (under_way, switch) = (Arc::default(), Switch::default());
-        Self { worker, opener: None, origin: None, misdirected: None, descendant: None, pid: None, under_way, switch }
+        Self {
+            worker,
+            opener: None,
+            origin: None,
+            misdirected: None,
+            descendant: None,
+            slot: None,
+            pid: None,
+            under_way,
+            switch,
+        }
     }
 
     pub fn set_scheme(&mut self, scheme: Scheme) {
@@ -103,6 +116,7 @@ impl Conn {
             (Err(AuthError::Missing), Some(descendant)) => (descendant.agent.clone(), descendant.proof.clone()),
             (Err(e), _) => return Err((AgentName::nobody(), e.into())),
         };
+        self.slot.iter().for_each(|slot| slot.prove());
         let origin = self.origin_of(request).map_err(|refusal| (agent.name.clone(), refusal))?;
         Ok((Arc::new(Caller::new(agent, proof, &origin)), origin))
     }
