@@ -49,7 +49,9 @@ pub struct App {
     pub(super) backends: SecretBackends,
     pub(super) dialer: Dialer,
     pub(super) tls: Tls,
-    pub(super) listener: TcpListener,
+    /// Until workers have it: then it is closed when they accept no more.
+    pub(super) listener: Option<TcpListener>,
+    address: SocketAddr,
     pub(super) startup_tokens: StartupTokens,
     /// When the file of tokens was last changed, as it was last read.
     pub(super) tokens_read: Option<SystemTime>,
@@ -105,7 +107,8 @@ impl App {
             active_keys,
             backends,
             tls,
-            listener,
+            listener: Some(listener),
+            address: own,
             startup_tokens,
             tokens_read,
             webhook,
@@ -117,7 +120,7 @@ impl App {
 
     /// The address that it listens on.
     pub fn address(&self) -> SocketAddr {
-        self.listener.local_addr().unwrap_or(self.settings.proxy.listen)
+        self.address
     }
 
     /// The settings that it follows.

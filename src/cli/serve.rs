@@ -153,6 +153,8 @@ struct Signals {
     wipe: Signal,
     term: Signal,
     int: Signal,
+    /// Of no meaning: heard, so that it doesn't end the service as is its way.
+    unused: Signal,
 }
 
 impl Signals {
@@ -162,6 +164,7 @@ impl Signals {
             wipe: signal(SignalKind::user_defined2())?,
             term: signal(SignalKind::terminate())?,
             int: signal(SignalKind::interrupt())?,
+            unused: signal(SignalKind::user_defined1())?,
         })
     }
 
@@ -173,6 +176,9 @@ impl Signals {
                 _ = self.wipe.recv() => drop(service.wipe()),
                 _ = self.term.recv() => drop(service.stop()),
                 _ = self.int.recv() => drop(service.stop()),
+                _ = self.unused.recv() => {
+                    eprintln!("locum: SIGUSR1 has no meaning here (SIGHUP reloads, SIGUSR2 wipes, SIGTERM drains)");
+                }
             }
         }
     }

@@ -17,6 +17,9 @@ pub struct Limits {
     pub held_body: u64,
     /// The time that an upstream may take to begin its answer, from when the last of the request has left. Models think long.
     pub first_byte: Option<Duration>,
+    /// The time that what is under way may take to end once the proxy stops; then it is cut. With all that follows it has to
+    /// fit into the ten seconds after which Docker kills.
+    pub drain: Duration,
 }
 
 impl Default for Limits {
@@ -26,6 +29,7 @@ impl Default for Limits {
             head: 64 * 1024,
             held_body: 256 * 1024,
             first_byte: Some(Duration::from_secs(600)),
+            drain: Duration::from_secs(5),
         }
     }
 }

@@ -37,6 +37,7 @@ mod rotation;
 mod running_text;
 mod secrecy;
 mod service;
+mod stopping;
 mod store_choice;
 mod stores;
 mod strangers;

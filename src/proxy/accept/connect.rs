@@ -83,7 +83,7 @@ async fn connected(
     let unread = worker.shared.ruleset.load().leaves_unread(&host, port);
     let origin = Origin { scheme: Scheme::Https, host, port };
     if unread {
-        return tunnel::run(worker, client, admitted, origin).await;
+        return tunnel::run(worker, client, admitted, origin, stop).await;
     }
     if !worker.shared.leaves.covers(&origin.host) {
         let Origin { host, port, .. } = origin;
