@@ -170,6 +170,8 @@ pub struct AgentToken {
     /// Until when it counts; `None` for ever.
     #[serde(serialize_with = "rfc3339_if_any")]
     pub expires: Option<SystemTime>,
+    /// Whether that time is over, so that it counts no longer.
+    pub expired: bool,
     /// How it came to be.
     pub origin: TokenOrigin,
 }
@@ -204,10 +206,30 @@ impl Serialize for TokenOrigin {
 pub struct TokenRequest {
     /// The agent that it is for.
     pub agent: AgentName,
-    /// The only keys that it is good for; `None` for all that the agent may use.
+    /// The only keys that it is good for; `None` for those of the token that it replaces, and without one for all that the
+    /// agent may use.
     pub keys: Option<Vec<KeyName>>,
-    /// Until when it counts; `None` for ever.
-    pub expires: Option<SystemTime>,
+    /// Until when it counts; `None` for as long as the token that it replaces, and without one for ever.
+    pub expires: Option<TokenExpiry>,
+}
+
+/// The end of a token, as it is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TokenExpiry {
+    /// It counts for ever.
+    Never,
+    /// It counts until then.
+    At(SystemTime),
+}
+
+impl TokenExpiry {
+    /// The moment of the end, where there is one.
+    pub fn moment(self) -> Option<SystemTime> {
+        match self {
+            TokenExpiry::Never => None,
+            TokenExpiry::At(end) => Some(end),
+        }
+    }
 }
 
 /// A token that was just made. It is kept as a hash, so this is the only time it is seen.
@@ -217,6 +239,10 @@ pub struct IssuedToken {
     pub token: Zeroizing<String>,
     /// Whether one that the agent had before no longer counts.
     pub replaced: bool,
+    /// The keys that it is good for; `None` for all that the agent may use.
+    pub keys: Option<Vec<KeyName>>,
+    /// Until when it counts; `None` for ever.
+    pub expires: Option<SystemTime>,
 }
 
 fn rfc3339<S: Serializer>(at: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
@@ -241,11 +267,12 @@ mod tests {
             keys: None,
             made: Some(UNIX_EPOCH + Duration::from_millis(1_800_000_000_200)),
             expires: None,
+            expired: false,
             origin: TokenOrigin::Issued,
         };
         assert_eq!(
             serde_json::to_string(&token).unwrap(),
-            r#"{"agent":"researcher","keys":null,"made":"2027-01-15T08:00:00Z","expires":null,"origin":"agent add"}"#
+            r#"{"agent":"researcher","keys":null,"made":"2027-01-15T08:00:00Z","expires":null,"expired":false,"origin":"agent add"}"#
         );
     }
 }

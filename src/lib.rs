@@ -13,14 +13,16 @@
 //! 4 WORDS  config/             file.rs: TOML as written; settings.rs: file + environment -> typed settings, all mistakes at
 //!                              once; keys.rs: [key.*] and [agent.*]; limits.rs: [limits]; catalog.rs: providers by name
 //!          telemetry.rs        what the rooms have to say, on standard error
-//! 3 DOORS  proxy/accept/       listen.rs, first_head.rs, admit.rs: which agent, which local user; descendants.rs: who was started
+//! 3 DOORS  proxy/accept/       listen.rs, first_head.rs, admit.rs: which agent, which local user; slots.rs: places for
+//!                              connections, with little for strangers; descendants.rs: who was started
 //!                              by `run`; connect.rs, intercept.rs, tunnel.rs: TLS, plain HTTP, or passed on unread
 //!          proxy/wire/         HTTP/1.1 read more strictly than servers must, HTTP/2's faults, WebSocket frames, headers
 //!          proxy/exchange/     mod.rs is the recipe; stages/ its steps; conn.rs, serve.rs: the connection; authorization.rs:
 //!                              whether it still holds; request_body/, response_body/, websocket/; current_scrubber.rs: what
 //!                              hides keys now; outcome.rs: how it ended
 //!          proxy/              limits.rs: every bound; ruleset.rs: what a reload replaces; recorder.rs: the one way to a record;
-//!                              refusal.rs: the table of answers that are our own; state.rs: what connections share
+//!                              refusal.rs: the table of answers that are our own; health.rs: the one that is no refusal;
+//!                              state.rs: what connections share
 //! 2 FAR    secrets/            sources/ and stores/ of keys; table.rs: Secrets::open(&Permit) -> Keys
 //!   SIDE   ca/                 root, intermediate and where they are kept; their name constraints and rotation; a
 //!                              certificate per host

@@ -8,6 +8,9 @@ use std::sync::Arc;
 /// The longest name of a key or agent, in bytes.
 pub const MAX_NAME: usize = 64;
 
+/// The name in records of whoever isn't authenticated.
+pub const NOBODY: &str = "-";
+
 /// A name that was not accepted; the text says what would be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
@@ -64,6 +67,11 @@ impl AgentName {
     /// The one agent of a proxy that asks for no token.
     pub fn local() -> Self {
         Self("local".into())
+    }
+
+    /// Whoever has proved nothing: `-`, which no agent can be called.
+    pub fn nobody() -> Self {
+        Self(NOBODY.into())
     }
 
     /// The name.

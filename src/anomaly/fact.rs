@@ -28,10 +28,15 @@ pub struct Fact<'a> {
     pub count: u64,
     /// Of a key that was hidden: the request had brought no placeholder of it.
     pub unrequested: bool,
+    /// Of a refusal: a TLS handshake failed or was too slow, in which nobody has asked for anything.
+    pub handshake: bool,
 }
 
 /// In a record of a key that was hidden: the request had brought no placeholder of it.
 pub const UNREQUESTED: &str = "unrequested";
+
+/// In a record of a refusal: a client's TLS handshake failed or was too slow.
+pub const HANDSHAKE_FAILED: &str = "handshake-failed";
 
 impl<'a> From<&'a Record> for Fact<'a> {
     fn from(record: &'a Record) -> Self {
@@ -48,6 +53,7 @@ impl<'a> From<&'a Record> for Fact<'a> {
             bytes_in: record.bytes_in.unwrap_or(0),
             count: record.count.unwrap_or(0),
             unrequested: record.error.as_deref() == Some(UNREQUESTED),
+            handshake: record.error.as_deref() == Some(HANDSHAKE_FAILED),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! A finding: what is unusual, how much that weighs, and in words.
 
+use crate::name::NOBODY;
 use std::fmt;
 
 /// The weight of a finding.
@@ -109,6 +110,9 @@ impl fmt::Display for Finding {
             }
             AnomalyKind::NewHost => write!(f, "key {key} went to {host} for the first time"),
             AnomalyKind::NewAgent => write!(f, "agent {agent} used key {key} for the first time"),
+            AnomalyKind::Probing if agent == NOBODY => {
+                write!(f, "who isn't authenticated was refused {seen} times in a row")
+            }
             AnomalyKind::Probing => write!(f, "agent {agent} was refused {seen} times in a row"),
             AnomalyKind::ManyHosts => write!(f, "agent {agent} asked {seen} different hosts within a minute"),
             AnomalyKind::TwoAgents => write!(f, "key {key} is used by agent {agent} and another at once"),

@@ -9,6 +9,6 @@ mod watch;
 mod window;
 
 pub use config::AnomalyLimits;
-pub use fact::{Fact, UNREQUESTED};
+pub use fact::{Fact, HANDSHAKE_FAILED, UNREQUESTED};
 pub use finding::{AnomalyKind, Finding, Severity};
 pub use watch::AnomalyDetector;

@@ -4,6 +4,7 @@ use super::config::AnomalyLimits;
 use super::fact::{Fact, seconds};
 use super::finding::{AnomalyKind, Finding};
 use super::window::{Alarm, Minute};
+use crate::name::NOBODY;
 use crate::record::Event;
 use foldhash::fast::RandomState;
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -80,10 +81,11 @@ impl AnomalyDetector {
         if let (Some(Event::Scrub), Some(key), true) = (fact.event, fact.key, fact.unrequested) {
             found.push(finding(AnomalyKind::Unrequested, Some(key), fact, fact.count, 0));
         }
+        let fact = &Fact { agent: subject(fact), ..*fact };
         if let Some(state) = state(&mut self.agents, fact.agent).filter(|_| !fact.agent.is_empty()) {
             let mut tell = |kind, seen, limit| found.push(finding(kind, None, fact, seen, limit));
             match fact.event {
-                Some(Event::Refusal) if is_the_agents_fault(fact.status) => state.refused(fact, &mut tell),
+                Some(Event::Refusal) if tells_of_a_wish(fact) => state.refused(fact, &mut tell),
                 Some(Event::Substitution) => state.refusals = 0,
                 Some(Event::Exchange | Event::Tunnel) => state.asked(fact, &mut tell),
                 _ => {}
@@ -109,9 +111,16 @@ impl AnomalyDetector {
     }
 }
 
-/// Refusals that tell of an agent's wish. To be told to wait, and that an upstream or a disk is gone, is nobody's probing.
-fn is_the_agents_fault(status: Option<u64>) -> bool {
-    status.is_none_or(|status| matches!(status, 400..=407 | 409..=428 | 430..=499))
+/// Whose doing a record is: a request that isn't authenticated says nothing about an agent, though it comes through a tunnel
+/// that was opened with a token that counted then.
+fn subject<'a>(fact: &Fact<'a>) -> &'a str {
+    if fact.status == Some(407) { NOBODY } else { fact.agent }
+}
+
+/// Refusals that tell of a wish. To be told to wait, that an upstream or a disk is gone, and that a handshake came to nothing,
+/// is nobody's probing.
+fn tells_of_a_wish(fact: &Fact<'_>) -> bool {
+    !fact.handshake && fact.status.is_none_or(|status| matches!(status, 400..=407 | 409..=428 | 430..=499))
 }
 
 fn finding(kind: AnomalyKind, key: Option<&str>, fact: &Fact<'_>, seen: u64, limit: u64) -> Finding {
@@ -299,6 +308,21 @@ mod tests {
             let told = kinds((0..5).map(|i| Fact { status: Some(status), ..refused(1000 + i) }));
             assert_eq!(told == [AnomalyKind::Probing], probes, "{status}");
         }
+    }
+
+    #[test]
+    fn who_is_not_authenticated_puts_nobody_to_rest() {
+        let mut watch = watch();
+        let told = |watch: &mut AnomalyDetector, fact: Fact<'static>| {
+            (0..5).flat_map(|i| watch.take(&Fact { second: 1000 + i, ..fact })).collect::<Vec<_>>()
+        };
+        let nobody = Fact { agent: NOBODY, status: Some(407), ..refused(1000) };
+        let found = told(&mut watch, nobody);
+        assert_eq!(found[0].to_string(), "who isn't authenticated was refused 5 times in a row");
+        // a tunnel whose token was revoked
+        assert_eq!(told(&mut watch, Fact { agent: "a", ..nobody }), [], "told already, of the same subject");
+        assert_eq!(told(&mut watch, Fact { status: Some(400), handshake: true, ..refused(1000) }), []);
+        assert_eq!(watch.agent_rests("a", UNIX_EPOCH + Duration::from_secs(1004)), 0);
     }
 
     #[test]

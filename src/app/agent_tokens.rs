@@ -22,10 +22,11 @@ pub struct TokenList {
     pub ever_made: bool,
 }
 
-/// Makes a token for an agent, in place of the one that it has.
+/// Makes a token for an agent, in place of the one that it has. It gives no more than that did, unless more is asked for.
 ///
 /// # Errors
-/// When a key is none of the config, and when the file of tokens can't be written.
+/// When a key is none of the config, when the agent's time is over and no other is said, and when the file of tokens can't be
+/// written.
 pub fn issue_token(settings: &Settings, request: TokenRequest) -> Result<IssuedToken, AppError> {
     let TokenRequest { agent, keys, expires } = request;
     let is_known = |key: &&_| settings.keys.iter().any(|known| known.name == **key);
@@ -36,15 +37,21 @@ pub fn issue_token(settings: &Settings, request: TokenRequest) -> Result<IssuedT
     aws_lc_rs::rand::fill(&mut *bytes).map_err(|_| AppError::Random)?;
     let token = Zeroizing::new(format!("locum_{}", base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(*bytes)));
     let hash = TokenHash::of(token.as_bytes());
-    let kept = StoredToken { name: agent.clone(), hash, keys, made: SystemTime::now(), expires };
-    let replaced = tokens::change(&settings.state, |tokens| {
-        let before = tokens.kept.len();
-        tokens.kept.retain(|k| k.name != agent);
-        let replaced = tokens.kept.len() < before;
-        tokens.kept.push(kept);
-        replaced
-    })?;
-    Ok(IssuedToken { token, replaced })
+    let made = SystemTime::now();
+    tokens::change(&settings.state, |tokens| {
+        let before = tokens.kept.iter().find(|kept| kept.name == agent);
+        let replaced = before.is_some();
+        let (keys_before, end_before) = before.map_or((None, None), |kept| (kept.keys.clone(), kept.expires));
+        let keys = keys.or(keys_before);
+        let expires = match expires {
+            None if end_before.is_some_and(|end| end <= made) => return Err(AppError::EndUnsaid(agent)),
+            None => end_before,
+            Some(said) => said.moment(),
+        };
+        tokens.kept.retain(|kept| kept.name != agent);
+        tokens.kept.push(StoredToken { name: agent, hash, keys: keys.clone(), made, expires });
+        Ok(IssuedToken { token, replaced, keys, expires })
+    })?
 }
 
 /// The agents that have a token: one that was made, or one in a file that the config names.
@@ -52,13 +59,14 @@ pub fn issue_token(settings: &Settings, request: TokenRequest) -> Result<IssuedT
 /// # Errors
 /// When the file of tokens can't be read.
 pub fn list_tokens(settings: &Settings) -> Result<TokenList, AppError> {
-    let kept = StoredTokens::load(&settings.state)?;
+    let (kept, now) = (StoredTokens::load(&settings.state)?, SystemTime::now());
     let ever_made = kept.is_some();
     let issued = kept.unwrap_or_default().kept.into_iter().map(|k| AgentToken {
         agent: k.name,
         keys: k.keys,
         made: Some(k.made),
         expires: k.expires,
+        expired: k.expires.is_some_and(|end| end <= now),
         origin: TokenOrigin::Issued,
     });
     let in_files = settings.agents.iter().filter(|a| a.token_file.is_some()).map(|a| AgentToken {
@@ -66,6 +74,7 @@ pub fn list_tokens(settings: &Settings) -> Result<TokenList, AppError> {
         keys: a.keys.clone(),
         made: None,
         expires: None,
+        expired: false,
         origin: TokenOrigin::File,
     });
     Ok(TokenList { tokens: issued.chain(in_files).collect(), ever_made })

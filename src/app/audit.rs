@@ -24,7 +24,7 @@ use std::time::{Duration, SystemTime};
 /// The name under which a store keeps the seed of the audit's signing key.
 const SEED_ENTRY: &str = "audit/seed";
 /// How long the last head may take to reach the webhook.
-const GOODBYE: Duration = Duration::from_secs(5);
+pub(super) const GOODBYE: Duration = Duration::from_secs(2);
 
 /// Begins a file of the audit.
 pub(super) fn open(settings: &Settings, backends: &SecretBackends, now: SystemTime) -> Result<Log, AppError> {

@@ -14,6 +14,7 @@ use crate::policy::Agent;
 use crate::policy::agent::{TokenHash, TokenProof};
 use crate::policy::egress::AddressPolicy;
 use crate::proxy::accept::descendants::Descendants;
+use crate::proxy::accept::slots::ConnectionSlots;
 use crate::proxy::{self, Recorder, Ruleset, Shared};
 use crate::secrets::{SecretBackends, Secrets};
 use crate::upstream::dial::Dialer;
@@ -23,7 +24,6 @@ use rustls::crypto::CryptoProvider;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 use std::time::SystemTime;
 use tokio::sync::watch;
 
@@ -49,7 +49,9 @@ pub struct App {
     pub(super) backends: SecretBackends,
     pub(super) dialer: Dialer,
     pub(super) tls: Tls,
-    pub(super) listener: TcpListener,
+    /// Until workers have it: then it is closed when they accept no more.
+    pub(super) listener: Option<TcpListener>,
+    address: SocketAddr,
     pub(super) startup_tokens: StartupTokens,
     /// When the file of tokens was last changed, as it was last read.
     pub(super) tokens_read: Option<SystemTime>,
@@ -69,7 +71,7 @@ impl App {
         let LaunchOptions { settings, environment, listen, tokens, descendants } = options;
         let descendants = tokens.first().filter(|_| descendants).cloned();
         let now = SystemTime::now();
-        machine::raise_descriptor_limit();
+        let descriptors = machine::raise_descriptor_limit();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let tls = Tls::new(tls::roots(&settings.proxy.upstream_ca)?, provider.clone())?;
         make_state_dir(&settings.state)?;
@@ -93,7 +95,7 @@ impl App {
             secrets,
             recorder: Arc::new(Recorder::new(log, alerts, machine::random()?)),
             leaves,
-            open: AtomicUsize::new(0),
+            slots: Arc::new(ConnectionSlots::new(settings.limits.connections, descriptors)),
             meters: proxy::Meters::default(),
             decode_budget: Arc::default(),
             descendants: descendants.map(|(hash, agent)| Arc::new(Descendants::new(agent, TokenProof::of(hash)))),
@@ -105,7 +107,8 @@ impl App {
             active_keys,
             backends,
             tls,
-            listener,
+            listener: Some(listener),
+            address: own,
             startup_tokens,
             tokens_read,
             webhook,
@@ -117,7 +120,7 @@ impl App {
 
     /// The address that it listens on.
     pub fn address(&self) -> SocketAddr {
-        self.listener.local_addr().unwrap_or(self.settings.proxy.listen)
+        self.address
     }
 
     /// The settings that it follows.

@@ -1,16 +1,15 @@
 //! The protocol of the control socket: a command is one line of JSON, and so is its answer. It knows no sockets.
 
-use crate::control::{AgentToken, Control, ControlError, ServiceStatus, TokenRequest};
+use crate::control::{AgentToken, Control, ControlError, ServiceStatus, TokenExpiry, TokenRequest};
 use crate::name::{AgentName, KeyName};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use std::time::SystemTime;
 use zeroize::Zeroizing;
 
 const COMMANDS: &str = r#"write one of {"command":"status"}, reload, wipe, stop or token"#;
 const ACTIONS: &str =
     r#"{"command":"token"} lists them, with "action":"add" or "revoke" and "agent":"NAME" it changes them"#;
-const EXPIRES: &str = "write it as in RFC 3339, such as 2027-01-31T00:00:00Z";
+const EXPIRES: &str = "write it as in RFC 3339, such as 2027-01-31T00:00:00Z, or \"never\"";
 
 /// A line as it is written.
 #[derive(Deserialize)]
@@ -140,12 +139,15 @@ fn token_command(written: WrittenCommand) -> Result<SocketCommand, ControlError>
     }
 }
 
-/// A time that is to come. One that has been would make a token that never counts.
-fn to_come(text: &str) -> Result<SystemTime, ControlError> {
+/// A time that is to come, or never. One that has been would make a token that never counts.
+fn to_come(text: &str) -> Result<TokenExpiry, ControlError> {
+    if text == "never" {
+        return Ok(TokenExpiry::Never);
+    }
     let at = text.parse::<Timestamp>();
     let at = at.map_err(|_| wrong(format!("'{}' is no time", text.escape_debug()), EXPIRES))?;
     if at > Timestamp::now() {
-        return Ok(at.into());
+        return Ok(TokenExpiry::At(at.into()));
     }
     Err(wrong(format!("'{}' is not to come", text.escape_debug()), EXPIRES))
 }
@@ -159,7 +161,8 @@ mod tests {
         let researcher: AgentName = "researcher".parse().unwrap();
         let issue = |keys: Option<&[&str]>, expires: Option<&str>| {
             let keys = keys.map(|keys| keys.iter().map(|key| key.parse().unwrap()).collect());
-            let expires = expires.map(|at| at.parse::<Timestamp>().unwrap().into());
+            let expires =
+                expires.map(|at| at.parse::<Timestamp>().map_or(TokenExpiry::Never, |at| TokenExpiry::At(at.into())));
             SocketCommand::IssueToken(TokenRequest { agent: researcher.clone(), keys, expires })
         };
         for (line, command) in [
@@ -173,6 +176,10 @@ mod tests {
             (
                 r#"{"command":"token","action":"add","agent":"researcher","keys":["tool"],"expires":"2999-01-01T00:00:00Z"}"#,
                 issue(Some(&["tool"]), Some("2999-01-01T00:00:00Z")),
+            ),
+            (
+                r#"{"command":"token","action":"add","agent":"researcher","expires":"never"}"#,
+                issue(None, Some("never")),
             ),
             (
                 r#"{"command":"token","action":"revoke","agent":"researcher"}"#,

@@ -73,6 +73,9 @@ pub enum AppError {
     /// A token was to be limited to a key that there is not.
     #[error("there is no key '{0}'")]
     NoSuchKey(KeyName),
+    /// An agent's time is over, and a new token would count for longer than anybody has said.
+    #[error("the token of agent '{0}' has expired, and a new one needs an end of its own")]
+    EndUnsaid(AgentName),
     /// No token was made for this agent; it may have one in a file.
     #[error("no token was made for {agent}")]
     NoToken { agent: AgentName, in_file: bool },
@@ -127,6 +130,7 @@ impl AppError {
             AppError::WebhookSecret { .. } => "see [anomaly] webhook_secret_file in the config".into(),
             AppError::Token { .. } => "see [agent.*] token_file in the config".into(),
             AppError::NoSuchKey(_) => "'locum check' lists those there are".into(),
+            AppError::EndUnsaid(_) => "say until when it counts: --expires 30d, or --expires never".into(),
             AppError::NoToken { in_file: true, .. } => {
                 "its token is in the file that the config names: remove the token_file line, then SIGHUP".into()
             }

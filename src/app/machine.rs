@@ -41,10 +41,12 @@ pub fn random() -> Result<u64, AppError> {
     Ok(u64::from_le_bytes(bytes))
 }
 
-/// Allows this process as many descriptors as it may have: each connection is one, and its upstream another.
-pub(super) fn raise_descriptor_limit() {
+/// Allows this process as many descriptors as it may have, and says how many: each connection is one, and its upstream another.
+pub(super) fn raise_descriptor_limit() -> usize {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
     // where it is refused, the limit stays and accept says when it is reached
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+    let allowed = getrlimit(Resource::Nofile).current;
+    allowed.and_then(|allowed| usize::try_from(allowed).ok()).unwrap_or(usize::MAX)
 }

@@ -21,8 +21,6 @@ use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 use tokio::sync::watch;
 
-/// How long connections may take to end once the proxy drains.
-const DRAIN: Duration = Duration::from_secs(30);
 /// How long what hangs may take once all is cut.
 pub(super) const LEFT_BEHIND: Duration = Duration::from_secs(1);
 
@@ -182,11 +180,11 @@ impl RunningProxy {
         AbortHandle { shared: self.app.shared.clone(), cut: self.channels.cut.clone() }
     }
 
-    /// Accepts nothing more. What it gives waits until exchanges have ended, for at most [`DRAIN`], and cuts the rest; it
-    /// blocks, and borrows nothing.
+    /// Accepts nothing more. What it gives waits until exchanges have ended, for as long as `[limits] drain` says, and cuts the
+    /// rest; it blocks, and borrows nothing.
     pub(super) fn drain(&mut self) -> impl FnOnce() + Send + 'static {
         let abort_handle = self.abort_handle();
-        let workers = std::mem::take(&mut self.workers);
+        let (workers, patience) = (std::mem::take(&mut self.workers), self.app.settings.limits.drain);
         self.channels.stop.send_replace(true);
         move || {
             let (done, all_done) = std::sync::mpsc::channel::<()>();
@@ -200,7 +198,7 @@ impl RunningProxy {
                 });
             }
             drop(done);
-            if all_done.recv_timeout(DRAIN) == Err(RecvTimeoutError::Timeout) {
+            if all_done.recv_timeout(patience) == Err(RecvTimeoutError::Timeout) {
                 abort_handle.cut();
                 let _ = all_done.recv_timeout(LEFT_BEHIND * 2);
             }
@@ -220,7 +218,7 @@ impl RunningProxy {
         closed.map(|()| shared.recorder.head())
     }
 
-    /// Drains the proxy for at most [`DRAIN`], and closes the audit. Tells where its chain ended.
+    /// Drains the proxy, and closes the audit. Tells where its chain ended.
     ///
     /// # Errors
     /// When the audit's last records can't be written.
@@ -250,4 +248,17 @@ fn changes(before: &[KeySetting], after: &[&KeySetting]) -> String {
     let parts = parts.iter().filter(|(_, names)| !names.is_empty());
     let parts: Vec<String> = parts.map(|(what, names)| format!("keys {what}: {}", names.join(" "))).collect();
     if parts.is_empty() { "no key added, removed or bound anew".into() } else { parts.join("; ") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proxy::Limits;
+
+    /// A drain, what hangs after the cut, and a webhook that is dead.
+    #[test]
+    fn all_that_a_stop_may_take_fits_into_what_docker_gives() {
+        let all = Limits::default().drain + LEFT_BEHIND * 2 + audit::GOODBYE;
+        assert!(all < Duration::from_secs(10), "{all:?}");
+    }
 }

@@ -24,6 +24,7 @@ impl App {
         let count = std::thread::available_parallelism().map_or(1, usize::from);
         let mut workers = Vec::with_capacity(count);
         let mut pools = Vec::with_capacity(count);
+        let listener = self.listener.take();
         for number in 0..count {
             let worker = Worker {
                 shared: self.shared.clone(),
@@ -31,7 +32,7 @@ impl App {
                 scrub_cache: Default::default(),
             };
             pools.push(worker.pool.clone());
-            let listener = self.listener.try_clone().map_err(AppError::Thread)?;
+            let listener = listener.as_ref().map(TcpListener::try_clone).transpose().map_err(AppError::Thread)?;
             workers.push(start(number, worker, listener, stopped.clone(), is_cut.clone())?);
         }
         let webhook = self.webhook.take().map(audit::PendingWebhook::serve).transpose()?;
@@ -43,7 +44,7 @@ impl App {
 fn start(
     number: usize,
     worker: Worker,
-    listener: TcpListener,
+    listener: Option<TcpListener>,
     stopped: watch::Receiver<bool>,
     mut is_cut: watch::Receiver<bool>,
 ) -> Result<JoinHandle<()>, AppError> {
@@ -54,7 +55,7 @@ fn start(
             // a limit on the size of files has to fail a write, and not end the process
             let _caught = signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()));
             // the descriptor is non-blocking, and a runtime is there: nothing else can fail here
-            if let Ok(listener) = tokio::net::TcpListener::from_std(listener) {
+            if let Some(Ok(listener)) = listener.map(tokio::net::TcpListener::from_std) {
                 tokio::select! {
                     () = listen::serve(worker, listener, stopped) => {}
                     _ = is_cut.wait_for(|cut| *cut) => {}

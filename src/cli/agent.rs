@@ -6,7 +6,7 @@ use super::when;
 use crate::app;
 use crate::config::settings::Settings;
 use crate::config::tokens;
-use crate::control::{AgentToken, TokenOrigin, TokenRequest};
+use crate::control::{AgentToken, TokenExpiry, TokenOrigin, TokenRequest};
 use crate::name::{AgentName, KeyName};
 use jiff::Timestamp;
 use std::io::Write as _;
@@ -21,13 +21,13 @@ pub struct AgentArgs {
 
 #[derive(Debug, clap::Subcommand)]
 enum AgentCommand {
-    /// Make a token for an agent, and show it this once; an older one of that agent stops counting
+    /// Make a token for an agent, and show it this once; an older one of that agent stops counting, and its keys and its end stay
     Add {
         name: AgentName,
         /// Only these keys, separated by commas
         #[arg(long, value_delimiter = ',', value_name = "KEY")]
         keys: Option<Vec<KeyName>>,
-        /// Until when it counts: 30d, 12h, 2027-01-31
+        /// Until when it counts: 30d, 12h, 2027-01-31, never
         #[arg(long, value_name = "WHEN")]
         expires: Option<String>,
     },
@@ -58,7 +58,8 @@ fn add(
     keys: Option<Vec<KeyName>>,
     expires: Option<&str>,
 ) -> anyhow::Result<ExitCode> {
-    let expires = expires.map(|said| when::ahead(said, &jiff::Zoned::now())).transpose()?.map(SystemTime::from);
+    let (keys_said, end_said) = (keys.is_some(), expires.is_some());
+    let expires = expires.map(end).transpose()?;
     let request = TokenRequest { agent: agent.clone(), keys, expires };
     let issued = app::issue_token(settings, request).map_err(CliError::from)?;
     // the token alone on standard output, so that it can go straight into a file
@@ -66,8 +67,25 @@ fn add(
     if issued.replaced {
         eprintln!("the token that {agent} had before no longer counts");
     }
+    if let Some(keys) = issued.keys.as_deref().filter(|_| !keys_said) {
+        let keys = joined(Some(keys));
+        eprintln!(
+            "its keys are those of before: {keys} (--keys names others; after 'locum agent revoke {agent}' it is all)"
+        );
+    }
+    if let Some(end) = issued.expires.filter(|_| !end_said) {
+        eprintln!("it counts until {}, as before (--expires says another time, or never)", minute(end));
+    }
     eprintln!("shown this once; the agent sends it as http://{agent}:TOKEN@{}", settings.proxy.listen);
     Ok(ExitCode::SUCCESS)
+}
+
+/// What `--expires` says.
+fn end(said: &str) -> anyhow::Result<TokenExpiry> {
+    if said.trim() == "never" {
+        return Ok(TokenExpiry::Never);
+    }
+    Ok(TokenExpiry::At(when::ahead(said, &jiff::Zoned::now())?.into()))
 }
 
 /// A row of the table of tokens.
@@ -77,6 +95,7 @@ struct TokenRow {
     keys: String,
     made: Option<String>,
     expires: Option<String>,
+    expired: bool,
     by: TokenOrigin,
 }
 
@@ -87,6 +106,7 @@ impl From<AgentToken> for TokenRow {
             keys: joined(token.keys.as_deref()),
             made: token.made.map(minute),
             expires: token.expires.map(minute),
+            expired: token.expired,
             by: token.origin,
         }
     }
@@ -104,10 +124,11 @@ fn list(settings: &Settings, json: bool) -> anyhow::Result<ExitCode> {
         println!("{}", nobody(settings, list.ever_made));
         return Ok(ExitCode::SUCCESS);
     }
-    println!("{:<24} {:<17} {:<17} {:<12} KEYS", "AGENT", "MADE", "EXPIRES", "BY");
-    for TokenRow { name, keys, made, expires, by } in rows {
+    println!("{:<24} {:<17} {:<25} {:<12} KEYS", "AGENT", "MADE", "EXPIRES", "BY");
+    for TokenRow { name, keys, made, expires, expired, by } in rows {
         let (made, expires) = (made.unwrap_or_default(), expires.unwrap_or_else(|| "never".into()));
-        println!("{name:<24} {made:<17} {expires:<17} {:<12} {keys}", by.as_str());
+        let expires = if expired { format!("expired {expires}") } else { expires };
+        println!("{name:<24} {made:<17} {expires:<25} {:<12} {keys}", by.as_str());
     }
     Ok(ExitCode::SUCCESS)
 }

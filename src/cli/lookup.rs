@@ -26,7 +26,7 @@ pub fn agent_named(name: Option<&AgentName>, settings: &Settings) -> anyhow::Res
     };
     let agent = all.swap_remove(at);
     if agent.expires.is_some_and(|end| end <= SystemTime::now()) {
-        let next = format!("'locum agent add {name}' makes a new one");
+        let next = format!("'locum agent add {name} --expires 30d' makes a new one");
         return Err(CliError::failed(format!("the token of agent '{name}' has expired"), next));
     }
     Ok(agent)

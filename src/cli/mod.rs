@@ -82,7 +82,7 @@ pub fn run() -> ExitCode {
             return if e.use_stderr() { ExitCode::from(term::WRONG_USAGE) } else { ExitCode::SUCCESS };
         }
     };
-    memory::wipe_on_panic();
+    let _wiped = memory::WipeAtEnd;
     crate::telemetry::start();
     let context = CliContext::new(CliPaths { config: cli.config, state: cli.state }, memory::harden());
     match dispatch(cli.command, &context) {

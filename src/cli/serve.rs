@@ -8,6 +8,7 @@ use crate::app::{
 use crate::audit::AuditError;
 use crate::config::settings::{ConfigEnvironment as Variables, Settings};
 use crate::control::Control;
+use crate::proxy::health;
 use crate::record::PreviousFile;
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
@@ -152,6 +153,8 @@ struct Signals {
     wipe: Signal,
     term: Signal,
     int: Signal,
+    /// Of no meaning: heard, so that it doesn't end the service as is its way.
+    unused: Signal,
 }
 
 impl Signals {
@@ -161,6 +164,7 @@ impl Signals {
             wipe: signal(SignalKind::user_defined2())?,
             term: signal(SignalKind::terminate())?,
             int: signal(SignalKind::interrupt())?,
+            unused: signal(SignalKind::user_defined1())?,
         })
     }
 
@@ -172,12 +176,15 @@ impl Signals {
                 _ = self.wipe.recv() => drop(service.wipe()),
                 _ = self.term.recv() => drop(service.stop()),
                 _ = self.int.recv() => drop(service.stop()),
+                _ = self.unused.recv() => {
+                    eprintln!("locum: SIGUSR1 has no meaning here (SIGHUP reloads, SIGUSR2 wipes, SIGTERM drains)");
+                }
             }
         }
     }
 }
 
-/// Any answer of locum's own will do: it says so in a header.
+/// Asks at the address that is reserved for it, where nothing is recorded.
 fn healthcheck(mut address: SocketAddr) -> anyhow::Result<ExitCode> {
     if address.ip().is_unspecified() {
         address.set_ip(if address.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() });
@@ -185,10 +192,10 @@ fn healthcheck(mut address: SocketAddr) -> anyhow::Result<ExitCode> {
     let ask = || -> std::io::Result<bool> {
         let mut stream = TcpStream::connect_timeout(&address, HEALTHY)?;
         stream.set_read_timeout(Some(HEALTHY))?;
-        stream.write_all(b"GET / HTTP/1.1\r\nHost: locum\r\nConnection: close\r\n\r\n")?;
+        stream.write_all(health::QUESTION)?;
         let mut answer = Vec::new();
         stream.take(4096).read_to_end(&mut answer)?;
-        Ok(memchr::memmem::find(&answer, b"locum-refused: not-forwarded").is_some())
+        Ok(answer == health::ANSWER)
     };
     match ask() {
         Ok(true) => Ok(ExitCode::SUCCESS),

@@ -22,6 +22,7 @@ pub(super) fn limits(r: &mut TableReader<'_>) -> Limits {
         head: r.with("head", |text| size(text, HEADS)).map_or(default.head, |n| n as usize),
         held_body: r.with("held_body", |text| size(text, HELD_BODIES)).unwrap_or(default.held_body),
         first_byte: first_byte.unwrap_or(default.first_byte),
+        drain: r.with("drain", |text| text.parse().map(|Timeout(time)| time)).unwrap_or(default.drain),
     }
 }
 

@@ -150,6 +150,7 @@ pub const SECTIONS: &[SectionSchema] = &[
             known("head", Text, r#""64KiB""#),
             known("held_body", Text, r#""256KiB""#),
             known("first_byte", Text, r#""10m", or "" for no limit"#),
+            known("drain", Text, r#""5s""#),
         ],
     },
 ];

@@ -15,6 +15,6 @@ pub use environ::{EnvironmentError, SealedEnvironment};
 pub use harden::{Hardened, harden};
 pub use pages::Protection;
 pub use plaintext::Plaintext;
-pub use sealed::{Sealed, UnsealError, protection, wipe_all, wipe_on_panic, wipe_stack};
+pub use sealed::{Sealed, UnsealError, WipeAtEnd, protection, wipe_all, wipe_stack};
 pub use trim::give_back;
 pub use wiping::{WipingAllocator, wipe};

@@ -64,13 +64,15 @@ pub fn wipe_all() {
     STORE.wipe();
 }
 
-/// Makes a panic in any thread wipe everything before it is reported.
-pub fn wipe_on_panic() {
-    let report = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |info| {
+/// Wipes every sealed secret when it is dropped: the program holds it to its end, be that a panic. One that ends a task or a
+/// thread alone costs nobody else a key.
+#[derive(Debug)]
+pub struct WipeAtEnd;
+
+impl Drop for WipeAtEnd {
+    fn drop(&mut self) {
         wipe_all();
-        report(info);
-    }));
+    }
 }
 
 impl Sealed {

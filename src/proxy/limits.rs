@@ -8,7 +8,8 @@ use std::time::Duration;
 /// The bounds that an operator can set (`[limits]`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Open connections of all clients together; those beyond are closed at once. Each takes a few tens of KiB.
+    /// Open connections of all clients together. Beyond, the oldest that has proved nothing makes room, and where each has,
+    /// the new one is closed at once. Each takes a few tens of KiB.
     pub connections: usize,
     /// The head of a request, and the list of headers in HTTP/2, in bytes. Servers take 8 to 64 KiB.
     pub head: usize,
@@ -16,6 +17,9 @@ pub struct Limits {
     pub held_body: u64,
     /// The time that an upstream may take to begin its answer, from when the last of the request has left. Models think long.
     pub first_byte: Option<Duration>,
+    /// The time that what is under way may take to end once the proxy stops; then it is cut. With all that follows it has to
+    /// fit into the ten seconds after which Docker kills.
+    pub drain: Duration,
 }
 
 impl Default for Limits {
@@ -25,10 +29,13 @@ impl Default for Limits {
             head: 64 * 1024,
             held_body: 256 * 1024,
             first_byte: Some(Duration::from_secs(600)),
+            drain: Duration::from_secs(5),
         }
     }
 }
 
+/// Strangers together have one in so many of the places for connections: they show a token at once, or have nothing to do here.
+pub const STRANGERS_PART: usize = 4;
 /// The largest head that a connection may begin with, in bytes: a CONNECT, or the first request in absolute form.
 pub const FIRST_HEAD: usize = 16 * 1024;
 /// Header lines in it.

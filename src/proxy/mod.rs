@@ -2,6 +2,7 @@
 
 pub mod accept;
 pub mod exchange;
+pub mod health;
 pub mod limits;
 pub mod recorder;
 pub mod refusal;

@@ -1,5 +1,6 @@
 //! The one way into the audit, the counters and the alerts: whoever has something to record hands it over here.
 
+use super::accept::slots::TurnedAway;
 use super::refusal::Refusal;
 use crate::anomaly;
 use crate::audit::AuditError;
@@ -66,6 +67,19 @@ impl Recorder {
         record.error = Some(refusal.word().into());
         record.reason = Some(refusal.in_full().to_owned());
         record.info = Some(info);
+        self.append(&record);
+    }
+
+    /// Writes that connections were closed for want of places: one record for many.
+    pub(crate) fn turned_away(&self, turned_away: &TurnedAway) {
+        let mut record = Record::new(turned_away.last, Event::Refusal, "connections");
+        record.info = Some(Arc::new(self.exchange(AgentName::nobody(), "", None)));
+        record.count = Some(turned_away.count);
+        // nobody was answered; as of all that is short here it is no probing
+        record.status = Some(503);
+        record.success = Some(false);
+        record.error = Some("connections-full".into());
+        record.reason = Some(turned_away.to_string());
         self.append(&record);
     }
 

@@ -1,6 +1,7 @@
 //! Requests that locum answers by itself: one row for each kind says status, word, title and whose fault it is. To the agent
 //! goes nothing that it did not know.
 
+use crate::anomaly::HANDSHAKE_FAILED;
 use crate::audit::AuditError;
 use crate::audit::tell::alerts::Cooldown;
 use crate::name::{Host, KeyName};
@@ -35,6 +36,8 @@ pub enum RefusalKind {
     Malformed,
     /// The agent broke off its body: nobody is left to be told, and nothing was refused.
     BrokenOff,
+    /// A client's TLS handshake in a tunnel failed or was too slow: nothing was asked for yet, and nobody can be answered.
+    HandshakeFailed,
     /// It is nothing that a forward proxy does.
     NotForwarded,
     /// A placeholder may not go there, or nowhere.
@@ -128,6 +131,7 @@ impl RefusalKind {
         match self {
             Self::Malformed => row(StatusCode::BAD_REQUEST, "malformed", "The request is malformed", 3, Agent, InFull),
             Self::BrokenOff => row(StatusCode::BAD_REQUEST, "malformed", "The request is malformed", 3, Agent, InFull),
+            Self::HandshakeFailed => row(StatusCode::BAD_REQUEST, HANDSHAKE_FAILED, "The TLS handshake failed", 3, Agent, InFull),
             Self::NotForwarded => row(StatusCode::BAD_REQUEST, "not-forwarded", "This is a forward proxy", 3, Agent, InFull),
             Self::PlaceholderRefused => row(StatusCode::FORBIDDEN, "placeholder-refused", "A placeholder was refused", 7, Agent, Placeholder),
             Self::HostRefused => row(StatusCode::FORBIDDEN, "host-refused", "The host was refused", 7, Agent,

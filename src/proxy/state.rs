@@ -1,6 +1,7 @@
 //! The state that all connections share.
 
 use super::accept::descendants::Descendants;
+use super::accept::slots::ConnectionSlots;
 use super::exchange::decode_budget::DecodeBudget;
 use super::limits::Limits;
 use super::recorder::Recorder;
@@ -12,7 +13,6 @@ use crate::secrets::Secrets;
 use arc_swap::ArcSwap;
 use foldhash::fast::RandomState;
 use std::collections::HashMap;
-use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::watch;
 
@@ -39,8 +39,8 @@ pub struct Shared {
     pub recorder: Arc<Recorder>,
     /// The certificates that clients are answered with.
     pub leaves: Leaves,
-    /// Open connections.
-    pub open: AtomicUsize,
+    /// The places for connections.
+    pub slots: Arc<ConnectionSlots>,
     /// The allowances of the agents.
     pub meters: Meters,
     /// Memory for coded request bodies.

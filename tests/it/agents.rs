@@ -96,3 +96,62 @@ fn a_token_that_could_be_guessed_lets_nobody_in() {
         assert!(told(&output).contains("has under 16 characters"), "{}", told(&output));
     }
 }
+
+/// The row of an agent in `agent list --json`.
+fn row(home: &Home, agent: &str) -> serde_json::Value {
+    let rows = stdout(&locum(home, &["agent", "list", "--json"], ""));
+    let rows: Vec<serde_json::Value> = serde_json::from_str(&rows).unwrap_or_else(|e| panic!("{e}: {rows}"));
+    rows.into_iter().find(|row| row["name"] == agent).unwrap_or_else(|| panic!("no row of {agent}"))
+}
+
+/// Lets an agent's time have ended long ago.
+fn expire(home: &Home) {
+    let path = home.state().join("agents.json");
+    let mut rows: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    rows[0]["expires"] = 1.into();
+    std::fs::write(path, rows.to_string()).unwrap();
+}
+
+#[test]
+fn a_new_token_gives_no_more_than_the_one_before() {
+    let home = Home::bare("[key.tool]\nhosts = [\"api.tool.example\"]\n[key.other]\nhosts = [\"api.other.example\"]\n");
+    let add = |args: &[&str]| locum(&home, &[&["agent", "add", "researcher"], args].concat(), "");
+    assert!(add(&["--keys", "tool"]).status.success());
+    let renewed = add(&["--expires", "2999-01-01"]);
+    assert!(renewed.status.success(), "{}", told(&renewed));
+    assert!(stderr(&renewed).contains("its keys are those of before: tool ("), "{}", told(&renewed));
+    let first = row(&home, "researcher");
+    assert_eq!((&first["keys"], &first["expired"]), (&"tool".into(), &false.into()), "{first}");
+
+    // nor for longer
+    let renewed = add(&["--keys", "other,tool"]);
+    assert!(stderr(&renewed).contains("it counts until 2999-01-0"), "{}", told(&renewed));
+    assert!(!stderr(&renewed).contains("its keys"), "{}", told(&renewed));
+    let second = row(&home, "researcher");
+    assert_eq!((&second["keys"], &second["expires"]), (&"other,tool".into(), &first["expires"]), "{second}");
+
+    // what was over stays over until another end is said
+    expire(&home);
+    let refused = add(&["--keys", "tool"]);
+    assert_eq!(refused.status.code(), Some(1), "{}", told(&refused));
+    assert!(stderr(&refused).contains("--expires 30d, or --expires never"), "{}", told(&refused));
+    assert_eq!(row(&home, "researcher")["keys"], "other,tool");
+    assert!(add(&["--expires", "never"]).status.success());
+    assert_eq!(row(&home, "researcher")["expires"], serde_json::Value::Null);
+
+    // who was revoked begins anew
+    assert!(locum(&home, &["agent", "revoke", "researcher"], "").status.success());
+    assert!(add(&[]).status.success());
+    assert_eq!(row(&home, "researcher")["keys"], "all");
+}
+
+#[test]
+fn the_list_tells_whose_time_is_over() {
+    let home = Home::bare("");
+    assert!(locum(&home, &["agent", "add", "researcher", "--expires", "1d"], "").status.success());
+    assert_eq!(row(&home, "researcher")["expired"], false);
+    expire(&home);
+    assert_eq!(row(&home, "researcher")["expired"], true);
+    let list = transcript(&home, &["agent", "list"], "");
+    assert!(list.contains("expired 1970-01-01 00:00"), "{list}");
+}

@@ -3,7 +3,7 @@
 use crate::support::client::{BOTH, full, none};
 use crate::support::locum::{TOOL_KEY, of};
 use crate::support::{Home, Http, Serve, Upstream};
-use std::io::Read as _;
+use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 
 fn limited(upstream: &Upstream, limits: &str) -> Serve {
@@ -70,10 +70,16 @@ async fn connections_beyond_what_is_set_are_closed_at_once() {
         held.push(client);
     }
     let mut beyond = TcpStream::connect(serve.address).unwrap();
+    // who is closed already may not be able to ask
+    let _ = beyond.write_all(format!("CONNECT {} HTTP/1.1\r\n\r\n", upstream.authority()).as_bytes());
     assert_eq!(beyond.read(&mut [0; 1]).unwrap_or(0), 0, "closed");
     for client in &mut held {
         assert_eq!(client.get("/").await.status, 200);
     }
+    let records = serve.drained().await.audit();
+    let told: Vec<_> = of(&records, "refusal").into_iter().filter(|r| r["error"] == "connections-full").collect();
+    assert_eq!((told.len(), &told[0]["count"], &told[0]["agent"]), (1, &1.into(), &"-".into()), "{told:#?}");
+    assert!(told[0]["reason"].as_str().unwrap().contains("as many as [limits] connections allows"), "{told:#?}");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //! the webhook, and where the operator wants it rest for a key or an agent. What is unusual, `anomaly` decides.
 
 use super::webhook::{Notice, Outbox};
-use crate::anomaly::{AnomalyDetector, AnomalyLimits, Fact, Finding, Severity, UNREQUESTED};
+use crate::anomaly::{AnomalyDetector, AnomalyLimits, Fact, Finding, HANDSHAKE_FAILED, Severity, UNREQUESTED};
 use crate::audit::read::lines::{MemberValue, members};
 use crate::audit::stamp::seconds;
 use crate::record::{Event, KeyRef, Record, key_of};
@@ -115,7 +115,10 @@ pub fn fact(line: &[u8]) -> Option<Fact<'_>> {
             (b"success", MemberValue::Bare(bare)) => fact.success = Some(bare == b"true"),
             (b"bytes_in", value) => fact.bytes_in = value.number().unwrap_or(0),
             (b"count", value) => fact.count = value.number().unwrap_or(0),
-            (b"error", MemberValue::Text(text)) => fact.unrequested = text == UNREQUESTED.as_bytes(),
+            (b"error", MemberValue::Text(text)) => {
+                fact.unrequested = text == UNREQUESTED.as_bytes();
+                fact.handshake = text == HANDSHAKE_FAILED.as_bytes();
+            }
             _ => {}
         }
     }

@@ -8,23 +8,30 @@ use crate::policy::agent::{AuthError, TokenProof};
 use crate::proxy::refusal::{Refusal, RefusalKind};
 use crate::proxy::{Ruleset, Shared};
 use crate::system::socket_owner;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+/// The local user at the other end of a connection. Of one from another machine the system knows none.
+pub(super) fn user(peer: SocketAddr, own: SocketAddr) -> Option<u32> {
+    let is_local = peer.ip().to_canonical().is_loopback() || peer.ip() == own.ip();
+    is_local.then(|| socket_owner::of(peer, own))?.map(|owner| owner.uid)
+}
+
+/// Whether this is a user who may ask where nobody needs a token. Where no system tells, everybody could be.
+pub(super) fn may_be_local(ruleset: &Ruleset, user: Option<u32>) -> bool {
+    !cfg!(any(target_os = "linux", target_os = "android")) || user.is_some_and(|user| ruleset.uids.contains(&user))
+}
+
 /// Who asks without a token has to be a local user who may (the kernel tells which it is).
-pub(crate) fn local_user(ruleset: &Ruleset, client: &Client) -> Result<(), Refusal> {
-    if ruleset.agents.need_token() || !cfg!(any(target_os = "linux", target_os = "android")) {
+pub(crate) fn local_user(ruleset: &Ruleset, user: Option<u32>) -> Result<(), Refusal> {
+    if ruleset.agents.need_token() || may_be_local(ruleset, user) {
         return Ok(());
     }
-    let uid = client.stream.local_addr().ok().and_then(|own| socket_owner::of(client.peer, own)).map(|peer| peer.uid);
-    match uid {
-        Some(uid) if ruleset.uids.contains(&uid) => Ok(()),
-        Some(uid) => Err(stranger(format!("user {uid} is not among [proxy] uids, and there are no agents"))),
-        None => {
-            let why = "the system does not tell which user connects; make a token with 'locum agent add'";
-            Err(stranger(why.into()))
-        }
-    }
+    Err(stranger(match user {
+        Some(user) => format!("user {user} is not among [proxy] uids, and there are no agents"),
+        None => "the system does not tell which user connects; make a token with 'locum agent add'".into(),
+    }))
 }
 
 fn stranger(why: String) -> Refusal {
@@ -43,14 +50,14 @@ pub(crate) async fn admit(
         Ok((agent, proof)) => Admitted { agent, proof, pid: None },
         Err(e) => {
             let descendant = if e == AuthError::Missing { descendant(shared, client).await } else { None };
-            let unauthenticated = (AgentName::local(), Refusal::from(e));
+            let unauthenticated = (AgentName::nobody(), Refusal::from(e));
             let Descendant { agent, proof, pid } = descendant.ok_or(unauthenticated)?;
             Admitted { agent, proof, pid: Some(pid) }
         }
     };
     let ruleset = shared.ruleset.load();
     let agent = &admitted.agent;
-    local_user(&ruleset, client).map_err(|r| (agent.name.clone(), r))?;
+    local_user(&ruleset, client.user).map_err(|r| (AgentName::nobody(), r))?;
     ruleset.rules.admit(agent, host, port).map_err(|d| (agent.name.clone(), d.into()))?;
     Ok(admitted)
 }

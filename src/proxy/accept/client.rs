@@ -1,9 +1,11 @@
 //! A client's connection as long as no HTTP library serves it.
 
 use super::first_head::not_a_head;
+use super::slots::ConnectionSlot;
 use crate::io::read_ahead::ReadAhead;
 use crate::name::{AgentName, Host, Origin, Scheme};
 use crate::proxy::Recorder;
+use crate::proxy::health;
 use crate::proxy::limits::FIRST_HEAD;
 use crate::proxy::refusal::{Refusal, RefusalKind};
 use crate::proxy::wire::hang_up::hang_up;
@@ -18,6 +20,9 @@ pub(crate) struct Client {
     pub stream: TcpStream,
     pub read: BytesMut,
     pub peer: SocketAddr,
+    /// The local user at its other end, as the system said when it was accepted.
+    pub user: Option<u32>,
+    pub slot: Arc<ConnectionSlot>,
 }
 
 impl Client {
@@ -47,6 +52,13 @@ impl Client {
                 Ok(0) | Err(_) => return Ok(None),
                 Ok(_) => {}
             }
+        }
+    }
+
+    /// Says that the proxy serves.
+    pub async fn tell_health(mut self) {
+        if self.stream.write_all(health::ANSWER).await.is_ok() {
+            hang_up(&mut self.stream, false).await;
         }
     }
 

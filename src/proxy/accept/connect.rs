@@ -10,18 +10,14 @@ use crate::proxy::exchange::serve::serve;
 use crate::proxy::exchange::worker::Worker;
 use crate::proxy::limits::{AUTHENTICATION_TRIES, FIRST_HEAD_TIMEOUT};
 use crate::proxy::refusal::{Refusal, RefusalKind};
-use bytes::BytesMut;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::io::AsyncWriteExt as _;
-use tokio::net::TcpStream;
 use tokio::sync::watch;
 
 const ESTABLISHED: &[u8] = b"HTTP/1.1 200 Connection Established\r\n\r\n";
 
 /// Serves one client's connection to its end.
-pub(crate) async fn connection(worker: Arc<Worker>, stream: TcpStream, peer: SocketAddr, stop: watch::Receiver<bool>) {
-    let mut client = Client { stream, read: BytesMut::with_capacity(1024), peer };
+pub(crate) async fn connection(worker: Arc<Worker>, mut client: Client, stop: watch::Receiver<bool>) {
     let mut stopping = stop.clone();
     for _ in 0..AUTHENTICATION_TRIES {
         let read = tokio::select! {
@@ -35,19 +31,31 @@ pub(crate) async fn connection(worker: Arc<Worker>, stream: TcpStream, peer: Soc
         };
         match head {
             Ok((FirstHead::Absolute { authorized }, _)) => {
-                let user = local_user(&worker.shared.ruleset.load(), &client);
+                let user = local_user(&worker.shared.ruleset.load(), client.user);
                 let descendant = if authorized { None } else { descendant(&worker.shared, &client).await };
                 return match user {
-                    Ok(()) => serve(Conn::absolute(worker, descendant), client.into_stream(), false, stop).await,
+                    Ok(()) => {
+                        serve(
+                            Conn::absolute(worker, descendant, client.slot.clone()),
+                            client.into_stream(),
+                            false,
+                            stop,
+                        )
+                        .await
+                    }
                     Err(refusal) => {
-                        client.refuse(&worker.shared.recorder, &refusal, AgentName::local(), None, true).await
+                        client.refuse(&worker.shared.recorder, &refusal, AgentName::nobody(), None, true).await
                     }
                 };
             }
+            Ok((FirstHead::Health, _)) => return client.tell_health().await,
             Ok((FirstHead::Connect { host, port, authorization }, len)) => {
                 let _ = client.read.split_to(len);
                 match admit(&worker.shared, &client, &host, port, authorization.as_deref()).await {
-                    Ok(asked) => return connected(worker, client, asked, host, port, stop).await,
+                    Ok(asked) => {
+                        client.slot.prove();
+                        return connected(worker, client, asked, host, port, stop).await;
+                    }
                     Err((agent, refusal)) => {
                         let again = refusal.kind() == RefusalKind::Unauthenticated;
                         client.refuse(&worker.shared.recorder, &refusal, agent, Some((&host, port)), !again).await;
@@ -58,7 +66,7 @@ pub(crate) async fn connection(worker: Arc<Worker>, stream: TcpStream, peer: Soc
                 }
             }
             Err(refusal) => {
-                return client.refuse(&worker.shared.recorder, &refusal, AgentName::local(), None, true).await;
+                return client.refuse(&worker.shared.recorder, &refusal, AgentName::nobody(), None, true).await;
             }
         }
     }
@@ -75,7 +83,7 @@ async fn connected(
     let unread = worker.shared.ruleset.load().leaves_unread(&host, port);
     let origin = Origin { scheme: Scheme::Https, host, port };
     if unread {
-        return tunnel::run(worker, client, admitted, origin).await;
+        return tunnel::run(worker, client, admitted, origin, stop).await;
     }
     if !worker.shared.leaves.covers(&origin.host) {
         let Origin { host, port, .. } = origin;

@@ -1,6 +1,7 @@
 //! The first head on a connection, parsed strictly: whatever could be read in two ways is refused.
 
 use crate::name::{Host, split_port};
+use crate::proxy::health;
 use crate::proxy::limits::FIRST_HEAD_LINES;
 use crate::proxy::refusal::{Refusal, RefusalKind};
 
@@ -15,6 +16,8 @@ pub(crate) enum FirstHead {
     Absolute {
         authorized: bool,
     },
+    /// The question whether the proxy serves.
+    Health,
 }
 
 /// What can be told before a head is whole, so that nobody waits for the rest of something else.
@@ -47,6 +50,9 @@ pub(crate) fn parse(head: &[u8]) -> Result<FirstHead, Refusal> {
     let (Some(method), Some(target)) = (request.method, request.path) else {
         return Err(malformed("the request line is malformed"));
     };
+    if method == "GET" && target == health::URL {
+        return Ok(FirstHead::Health);
+    }
     if method != "CONNECT" {
         let authorized = one(request.headers, "proxy-authorization")?.is_some();
         return absolute(target, authorized);
@@ -108,6 +114,7 @@ mod tests {
         match parse(head.replace('\n', "\r\n").as_bytes()) {
             Ok(FirstHead::Connect { host, port, .. }) => format!("{host}:{port}"),
             Ok(FirstHead::Absolute { .. }) => "absolute".into(),
+            Ok(FirstHead::Health) => "health".into(),
             Err(r) => r.status().as_str().into(),
         }
     }
@@ -134,6 +141,10 @@ mod tests {
             ("CONNECT a.example:443 HTTP/1.1\nName : x\n\n", "400"),
             ("CONNECT a.example:443\n\n", "400"),
             ("GET http://a.example/ HTTP/1.1\nHost: a.example\n\n", "absolute"),
+            ("GET http://locum.invalid/healthz HTTP/1.1\nHost: locum.invalid\n\n", "health"),
+            ("GET http://locum.invalid/healthz/ HTTP/1.1\nHost: locum.invalid\n\n", "absolute"),
+            ("POST http://locum.invalid/healthz HTTP/1.1\nHost: locum.invalid\n\n", "absolute"),
+            ("GET /healthz HTTP/1.1\nHost: locum.invalid\n\n", "400"),
             ("GET / HTTP/1.1\nHost: a.example\nOrigin: https://evil.example\nSec-Fetch-Site: cross-site\n\n", "400"),
             ("GET https://a.example/ HTTP/1.1\n\n", "400"),
             ("GET / HTTP/1.1\nHost: a.example\n\n", "400"),

@@ -6,6 +6,8 @@ use crate::name::{Host, Scheme};
 use crate::proxy::exchange::conn::Conn;
 use crate::proxy::exchange::serve::serve;
 use crate::proxy::limits::HANDSHAKE_TIMEOUT;
+use crate::proxy::refusal::{Refusal, RefusalKind};
+use crate::proxy::wire::hang_up::idle_at_stop;
 use rustls::ServerConfig;
 use rustls::server::Acceptor;
 use std::io;
@@ -69,7 +71,12 @@ async fn tls(client: Client, mut conn: Conn, stop: watch::Receiver<bool>) {
         };
         start.into_stream(if alpn_unknown { without_alpn(&config) } else { config }).await
     };
-    let why = match tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake).await {
+    let mut stopping = stop.clone();
+    let handshake = tokio::select! {
+        handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake) => handshake,
+        () = idle_at_stop(&mut stopping, || 0) => return,
+    };
+    let why = match handshake {
         Ok(Ok(stream)) => {
             let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
             return serve(conn, stream, http2, stop).await;
@@ -79,7 +86,7 @@ async fn tls(client: Client, mut conn: Conn, stop: watch::Receiver<bool>) {
     };
     match uncovered {
         Some(host) => drop(conn.record(&conn.uncovered(host))),
-        None => conn.record_malformed(why),
+        None => drop(conn.record(&Refusal::new(RefusalKind::HandshakeFailed, why))),
     }
 }
 

@@ -1,12 +1,16 @@
 //! Accepts connections, bounds how many there are, hands them over, and drains.
 
-use super::connect;
+use super::client::Client;
+use super::slots::Standing;
+use super::{admit, connect};
+use crate::proxy::Shared;
 use crate::proxy::exchange::worker::Worker;
+use bytes::BytesMut;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
-use tokio::net::TcpListener;
+use std::time::{Duration, Instant, SystemTime};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
 /// How often a worker looks at what idles.
@@ -22,30 +26,57 @@ pub async fn serve(worker: Arc<Worker>, listener: TcpListener, stop: watch::Rece
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
+                // whoever finds no place is told so by the closed connection
                 Ok((stream, peer)) => {
-                    let Some(place) = ConnectionSlot::take(&worker) else {
-                        // the bound is the same for all: who comes late is told by the closed connection
-                        continue;
-                    };
-                    let _ = stream.set_nodelay(true);
-                    let (worker, stop, open) = (worker.clone(), stop.clone(), connections.clone());
-                    tokio::spawn(async move {
-                        connect::connection(worker, stream, peer, stop).await;
-                        drop((place, open));
-                    });
+                    if let Some(client) = place(&worker.shared, stream, peer) {
+                        tokio::spawn(served(worker.clone(), client, stop.clone(), connections.clone()));
+                    }
                 }
                 Err(e) if is_of_one_connection(&e) => {}
-                Err(_) => tokio::time::sleep(RESPITE).await,
+                Err(_) => {
+                    worker.shared.slots.make_room(SystemTime::now());
+                    tokio::time::sleep(RESPITE).await;
+                }
             },
             _ = sweep.tick() => {
                 worker.pool.sweep(Instant::now());
                 worker.scrub_cache.sweep();
+                tell_turned_away(&worker.shared, false);
             }
             _ = stopping.wait_for(|stopped| *stopped) => break,
         }
     }
     drop(listener);
+    tell_turned_away(&worker.shared, true);
     connections.closed().await;
+}
+
+/// A connection that was just accepted, if there is a place for it: whose it is is asked before it counts.
+fn place(shared: &Shared, stream: TcpStream, peer: SocketAddr) -> Option<Client> {
+    let user = stream.local_addr().ok().and_then(|own| admit::user(peer, own));
+    let is_local = admit::may_be_local(&shared.ruleset.load(), user);
+    let standing = if is_local { Standing::Newcomer } else { Standing::Stranger };
+    let slot = Arc::new(shared.slots.take(standing, user, SystemTime::now())?);
+    Some(Client { stream, read: BytesMut::with_capacity(1024), peer, user, slot })
+}
+
+/// Serves a connection to its end, or until its place is needed and it has proved nothing.
+async fn served(worker: Arc<Worker>, client: Client, stop: watch::Receiver<bool>, open: watch::Receiver<()>) {
+    let _ = client.stream.set_nodelay(true);
+    let slot = client.slot.clone();
+    tokio::select! {
+        () = connect::connection(worker, client, stop) => {}
+        () = slot.evicted() => {}
+    }
+    drop((slot, open));
+}
+
+/// Records the connections that were closed for want of places, and says so.
+fn tell_turned_away(shared: &Shared, at_last: bool) {
+    for turned_away in shared.slots.turned_away(SystemTime::now(), at_last) {
+        tracing::warn!("{turned_away}");
+        shared.recorder.turned_away(&turned_away);
+    }
 }
 
 /// A sender that every connection listens to: it is closed when the last of them is gone.
@@ -58,26 +89,6 @@ impl Open {
 
     async fn closed(&self) {
         self.0.closed().await;
-    }
-}
-
-/// One of the places that connections share; given back when dropped.
-struct ConnectionSlot(Arc<Worker>);
-
-impl ConnectionSlot {
-    fn take(worker: &Arc<Worker>) -> Option<Self> {
-        let open = &worker.shared.open;
-        if open.fetch_add(1, Ordering::Relaxed) >= worker.shared.config.limits.connections {
-            open.fetch_sub(1, Ordering::Relaxed);
-            return None;
-        }
-        Some(Self(worker.clone()))
-    }
-}
-
-impl Drop for ConnectionSlot {
-    fn drop(&mut self) {
-        self.0.shared.open.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -7,4 +7,5 @@ pub mod descendants;
 mod first_head;
 mod intercept;
 pub mod listen;
+pub(crate) mod slots;
 mod tunnel;

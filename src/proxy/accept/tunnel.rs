@@ -8,18 +8,32 @@ use crate::proxy::exchange::authorization::Caller;
 use crate::proxy::exchange::worker::Worker;
 use crate::proxy::limits::TUNNEL_BUFFER;
 use crate::proxy::refusal::Refusal;
+use crate::proxy::wire::hang_up::idle_at_stop;
 use crate::proxy::{Recorder, Ruleset};
 use crate::record::{Event, Record};
 use crate::upstream::UpstreamError;
 use crate::upstream::dial::{AllowedPeer, Dialer};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Instant, SystemTime};
 use tokio::io::AsyncWriteExt;
+use tokio::sync::watch;
+use tokio_util::io::InspectReader;
 
 /// Connects, says so, and copies until both sides have ended. Recorded when it ends.
-pub(crate) async fn run(worker: Arc<Worker>, mut client: Client, by: Admitted, origin: Origin) {
+pub(crate) async fn run(
+    worker: Arc<Worker>,
+    mut client: Client,
+    by: Admitted,
+    origin: Origin,
+    mut stop: watch::Receiver<bool>,
+) {
     let dialer: &Dialer = worker.pool.dialer();
-    let mut upstream = match dialer.dial(&origin, AllowedPeer::Any).await {
+    let dialled = tokio::select! {
+        dialled = dialer.dial(&origin, AllowedPeer::Any) => dialled,
+        () = idle_at_stop(&mut stop, || 0) => return,
+    };
+    let upstream = match dialled {
         Ok(upstream) => upstream,
         Err(e) => {
             let refusal = Refusal::from(UpstreamError::from(e));
@@ -33,12 +47,19 @@ pub(crate) async fn run(worker: Arc<Worker>, mut client: Client, by: Admitted, o
     record.upstream_ip = upstream.peer_addr().ok().map(|a| a.ip());
     (record.error, record.success) = (Some("locum was stopped".into()), Some(false));
     let mut closing = Closing { recorder, record, start: Instant::now() };
-    let early = client.read.len() as u64;
-    let copied = async {
-        client.stream.write_all(b"HTTP/1.1 200 Connection Established\r\n\r\n").await?;
-        upstream.write_all(&client.read).await?;
-        tokio::io::copy_bidirectional_with_sizes(&mut client.stream, &mut upstream, TUNNEL_BUFFER, TUNNEL_BUFFER).await
+    let (up, down) = (AtomicU64::new(client.read.len() as u64), AtomicU64::new(0));
+    let count = |passed: &AtomicU64, read: &[u8]| {
+        passed.fetch_add(read.len() as u64, Ordering::Relaxed);
     };
+    let mut from_client = InspectReader::new(&mut client.stream, |read| count(&up, read));
+    let mut from_upstream = InspectReader::new(upstream, |read| count(&down, read));
+    let copied = async {
+        from_client.write_all(b"HTTP/1.1 200 Connection Established\r\n\r\n").await?;
+        from_upstream.write_all(&client.read).await?;
+        tokio::io::copy_bidirectional_with_sizes(&mut from_client, &mut from_upstream, TUNNEL_BUFFER, TUNNEL_BUFFER)
+            .await
+    };
+    let passed = || up.load(Ordering::Relaxed).wrapping_add(down.load(Ordering::Relaxed));
     let caller = Caller::new(by.agent, by.proof, &origin);
     let is_to_be_read = |ruleset: &Arc<Ruleset>| !ruleset.leaves_unread(&origin.host, origin.port);
     let ended = caller.ended(&worker.shared, |ruleset| is_to_be_read(ruleset).then_some("it is to be read now"));
@@ -47,13 +68,12 @@ pub(crate) async fn run(worker: Arc<Worker>, mut client: Client, by: Admitted, o
         biased;
         why = ended => Err(std::io::Error::other(format!("ended by a change of the rules: {why}"))),
         copied = copied => copied,
+        () = idle_at_stop(&mut stop, passed) => Err(std::io::Error::other("locum was stopped")),
     };
     let record = &mut closing.record;
+    (record.bytes_out, record.bytes_in) = (Some(up.load(Ordering::Relaxed)), Some(down.load(Ordering::Relaxed)));
     match copied {
-        Ok((up, down)) => {
-            (record.bytes_out, record.bytes_in) = (Some(up.saturating_add(early)), Some(down));
-            (record.error, record.success) = (None, Some(true));
-        }
+        Ok(_) => (record.error, record.success) = (None, Some(true)),
         Err(e) => record.error = Some(e.to_string()),
     }
 }

@@ -8,6 +8,7 @@ use crate::name::{AgentName, Host, Origin, Scheme};
 use crate::policy::agent::AuthError;
 use crate::proxy::accept::admit::Admitted;
 use crate::proxy::accept::descendants::Descendant;
+use crate::proxy::accept::slots::ConnectionSlot;
 use crate::proxy::refusal::{Refusal, RefusalKind};
 use crate::proxy::{Ruleset, Shared};
 use crate::record::ExchangeInfo;
@@ -28,6 +29,8 @@ pub(crate) struct Conn {
     misdirected: Option<Host>,
     /// Who asks where a request without a tunnel brings no token.
     descendant: Option<Descendant>,
+    /// Its place among all connections, which it keeps once a request of it has proved who asks; a tunnel's opener has.
+    slot: Option<Arc<ConnectionSlot>>,
     /// The client's process, where it was asked for.
     pub pid: Option<u32>,
     /// Exchanges that are not through.
@@ -44,14 +47,24 @@ impl Conn {
     }
 
     /// Plain requests, each with its own host and its own credentials.
-    pub fn absolute(worker: Arc<Worker>, descendant: Option<Descendant>) -> Self {
+    pub fn absolute(worker: Arc<Worker>, descendant: Option<Descendant>, slot: Arc<ConnectionSlot>) -> Self {
         let pid = descendant.as_ref().map(|r| r.pid);
-        Self { descendant, pid, ..Self::new(worker) }
+        Self { descendant, pid, slot: Some(slot), ..Self::new(worker) }
     }
 
     fn new(worker: Arc<Worker>) -> Self {
         let (under_way, switch) = (Arc::default(), Switch::default());
-        Self { worker, opener: None, origin: None, misdirected: None, descendant: None, pid: None, under_way, switch }
+        Self {
+            worker,
+            opener: None,
+            origin: None,
+            misdirected: None,
+            descendant: None,
+            slot: None,
+            pid: None,
+            under_way,
+            switch,
+        }
     }
 
     pub fn set_scheme(&mut self, scheme: Scheme) {
@@ -101,8 +114,9 @@ impl Conn {
         let (agent, proof) = match (ruleset.agents.authenticate(credentials, now), &self.descendant) {
             (Ok(known), _) => known,
             (Err(AuthError::Missing), Some(descendant)) => (descendant.agent.clone(), descendant.proof.clone()),
-            (Err(e), _) => return Err((AgentName::local(), e.into())),
+            (Err(e), _) => return Err((AgentName::nobody(), e.into())),
         };
+        self.slot.iter().for_each(|slot| slot.prove());
         let origin = self.origin_of(request).map_err(|refusal| (agent.name.clone(), refusal))?;
         Ok((Arc::new(Caller::new(agent, proof, &origin)), origin))
     }
@@ -156,17 +170,27 @@ impl Conn {
         Ok(origin)
     }
 
-    /// Records a tunnel that never came to a request.
+    /// Records what could not be read as HTTP.
     pub fn record_malformed(&self, why: String) {
         self.record(&Refusal::malformed(why));
     }
 
     pub fn record(&self, refusal: &Refusal) -> Arc<ExchangeInfo> {
-        let agent = self.opener.as_ref().map_or_else(AgentName::local, |opener| opener.name());
         let recorder = &self.shared().recorder;
-        let info = Arc::new(recorder.exchange(agent, "", self.origin.as_ref()));
+        let info = Arc::new(recorder.exchange(self.known_agent(), "", self.origin.as_ref()));
         recorder.refusal(info.clone(), refusal);
         info
+    }
+
+    /// Who asks, as far as the connection itself proves it.
+    fn known_agent(&self) -> AgentName {
+        let ruleset = self.shared().ruleset.load();
+        match (&self.opener, &self.descendant) {
+            (Some(opener), _) => opener.name(),
+            (None, Some(descendant)) => descendant.agent.name.clone(),
+            (None, None) if ruleset.agents.need_token() => AgentName::nobody(),
+            (None, None) => AgentName::local(),
+        }
     }
 
     pub fn shared(&self) -> &Arc<Shared> {
