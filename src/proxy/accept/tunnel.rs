@@ -11,15 +11,15 @@ use crate::proxy::refusal::Refusal;
 use crate::proxy::{Recorder, Ruleset};
 use crate::record::{Event, Record};
 use crate::upstream::UpstreamError;
-use crate::upstream::dial::{AllowedPeer, Dialer};
+use crate::upstream::dial::AllowedPeer;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 use tokio::io::AsyncWriteExt;
 
 /// Connects, says so, and copies until both sides have ended. Recorded when it ends.
 pub(crate) async fn run(worker: Arc<Worker>, mut client: Client, by: Admitted, origin: Origin) {
-    let dialer: &Dialer = worker.pool.dialer();
-    let mut upstream = match dialer.dial(&origin, AllowedPeer::Any).await {
+    let dialed_by = worker.pool.outbound();
+    let mut upstream = match dialed_by.dialer.dial(&origin, AllowedPeer::Any).await {
         Ok(upstream) => upstream,
         Err(e) => {
             let refusal = Refusal::from(UpstreamError::from(e));
@@ -30,7 +30,8 @@ pub(crate) async fn run(worker: Arc<Worker>, mut client: Client, by: Admitted, o
     let mut record = Record::new(SystemTime::now(), Event::Tunnel, origin.host.to_string());
     let recorder = worker.shared.recorder.clone();
     record.info = Some(Arc::new(recorder.exchange(by.agent.name.clone(), "CONNECT", Some(&origin))));
-    record.upstream_ip = upstream.peer_addr().ok().map(|a| a.ip());
+    let address = upstream.peer_addr().ok();
+    record.upstream_ip = address.map(|a| a.ip());
     (record.error, record.success) = (Some("locum was stopped".into()), Some(false));
     let mut closing = Closing { recorder, record, start: Instant::now() };
     let early = client.read.len() as u64;
@@ -40,8 +41,14 @@ pub(crate) async fn run(worker: Arc<Worker>, mut client: Client, by: Admitted, o
         tokio::io::copy_bidirectional_with_sizes(&mut client.stream, &mut upstream, TUNNEL_BUFFER, TUNNEL_BUFFER).await
     };
     let caller = Caller::new(by.agent, by.proof, &origin);
-    let is_to_be_read = |ruleset: &Arc<Ruleset>| !ruleset.leaves_unread(&origin.host, origin.port);
-    let ended = caller.ended(&worker.shared, |ruleset| is_to_be_read(ruleset).then_some("it is to be read now"));
+    let ended = caller.ended(&worker.shared, |ruleset: &Arc<Ruleset>| {
+        if !ruleset.leaves_unread(&origin.host, origin.port) {
+            return Some("it is to be read now");
+        }
+        let dialer = &worker.pool.outbound().dialer;
+        let would_be = address.is_some_and(|address| dialer.would_dial(&dialed_by.dialer, &origin, address));
+        (!would_be).then_some("its host is not reached in this way now")
+    });
     let copied = tokio::select! {
         // before anything is passed on: the rules may have changed since they were asked
         biased;
