@@ -15,6 +15,7 @@ use crate::proxy::Recorder;
 use crate::record::{Event, Record};
 use crate::secrets::{FileSource, SecretBackends, SecretSource as _, SlotSearch, SourceError};
 use crate::upstream::dial::Dialer;
+use crate::upstream::outbound::Outbound;
 use crate::upstream::post::Poster;
 use crate::upstream::tls::Tls;
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -109,12 +110,16 @@ fn webhook(
     let Some(url) = settings.anomaly.webhook.clone() else { return Ok(None) };
     let secret = secret(settings, backends)?;
     let (outbox, delivery) = Delivery::new(secret.as_ref().map(Plaintext::expose), log.clone());
-    // the operator named it, so it may well be in a private network
+    let poster = Poster::new(url, webhook_outbound(settings, tls));
+    Ok(Some((outbox, PendingWebhook { delivery, poster })))
+}
+
+/// The operator named it, so it may well be in a private network.
+fn webhook_outbound(settings: &Settings, tls: &Tls) -> Outbound {
     let anywhere = ["0.0.0.0/0", "::/0"].into_iter().filter_map(|net| net.parse().ok()).collect();
     let proxy = settings.proxy.upstream_proxy.clone().map(std::sync::Arc::new);
     let addresses = AddressPolicy { private_addresses: anywhere, ..AddressPolicy::default() };
-    let dialer = Dialer { addresses, proxy };
-    Ok(Some((outbox, PendingWebhook { delivery, poster: Poster::new(url, dialer, tls.clone()) })))
+    Outbound { dialer: Dialer { addresses, proxy }, tls: tls.clone() }
 }
 
 fn secret(settings: &Settings, backends: &SecretBackends) -> Result<Option<Plaintext>, AppError> {
@@ -140,26 +145,36 @@ impl Post for Poster {
 }
 
 /// A webhook that is served in a thread of its own.
-pub(super) struct WebhookThread(mpsc::Receiver<()>);
+pub(super) struct WebhookThread {
+    ended: mpsc::Receiver<()>,
+    poster: Poster,
+}
 
 impl PendingWebhook {
     pub fn serve(self) -> Result<WebhookThread, AppError> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(AppError::Thread)?;
         let (done, ended) = mpsc::channel();
+        let Self { delivery, poster } = self;
+        let posting = poster.clone();
         let work = move || {
-            runtime.block_on(self.delivery.run(self.poster));
+            runtime.block_on(delivery.run(posting));
             drop(done);
         };
         std::thread::Builder::new().name("webhook".into()).spawn(work).map_err(AppError::Thread)?;
-        Ok(WebhookThread(ended))
+        Ok(WebhookThread { ended, poster })
     }
 }
 
 impl WebhookThread {
+    /// Posts by new settings of the way out. To whom stays as it was at the start.
+    pub fn reload(&self, settings: &Settings, tls: &Tls) {
+        self.poster.reach_by(webhook_outbound(settings, tls));
+    }
+
     /// Lets what is under way arrive; a webhook that is dead keeps nobody.
     pub fn finish(self, recorder: &Recorder) {
         recorder.finish_alerts();
-        if self.0.recv_timeout(GOODBYE) == Err(mpsc::RecvTimeoutError::Timeout) {
+        if self.ended.recv_timeout(GOODBYE) == Err(mpsc::RecvTimeoutError::Timeout) {
             tracing::warn!("the webhook is not reached, and may not know where the audit ended");
         }
     }

@@ -18,6 +18,7 @@ use crate::proxy::accept::slots::ConnectionSlots;
 use crate::proxy::{self, Recorder, Ruleset, Shared};
 use crate::secrets::{SecretBackends, Secrets};
 use crate::upstream::dial::Dialer;
+use crate::upstream::outbound::Outbound;
 use crate::upstream::tls::{self, Tls};
 use arc_swap::ArcSwap;
 use rustls::crypto::CryptoProvider;
@@ -47,8 +48,7 @@ pub struct App {
     pub(super) settings: Settings,
     pub(super) active_keys: Vec<KeySetting>,
     pub(super) backends: SecretBackends,
-    pub(super) dialer: Dialer,
-    pub(super) tls: Tls,
+    pub(super) outbound: Outbound,
     /// Until workers have it: then it is closed when they accept no more.
     pub(super) listener: Option<TcpListener>,
     address: SocketAddr,
@@ -73,7 +73,7 @@ impl App {
         let now = SystemTime::now();
         let descriptors = machine::raise_descriptor_limit();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let tls = Tls::new(tls::roots(&settings.proxy.upstream_ca)?, provider.clone())?;
+        let tls = upstream_tls(&settings)?;
         make_state_dir(&settings.state)?;
         let backends = backends(&settings, environment);
         let active_keys = active(&settings, &backends);
@@ -102,11 +102,10 @@ impl App {
         };
         Ok(Self {
             shared: Arc::new(shared),
-            dialer: dialer(&settings, own),
+            outbound: Outbound { dialer: dialer(&settings, own), tls },
             settings,
             active_keys,
             backends,
-            tls,
             listener: Some(listener),
             address: own,
             startup_tokens,
@@ -191,6 +190,16 @@ fn listen_on(address: SocketAddr, ruleset: &Ruleset) -> Result<(TcpListener, Soc
     let listener = machine::bind(address).map_err(|source| AppError::Listen { address, source })?;
     let own = listener.local_addr().map_err(|source| AppError::Listen { address, source })?;
     Ok((listener, own))
+}
+
+/// How these settings would have upstreams reached by a proxy that listens on `own`. Reads the files of roots.
+pub(super) fn outbound(settings: &Settings, own: SocketAddr) -> Result<Outbound, AppError> {
+    Ok(Outbound { dialer: dialer(settings, own), tls: upstream_tls(settings)? })
+}
+
+fn upstream_tls(settings: &Settings) -> Result<Tls, AppError> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    Ok(Tls::new(tls::roots(&settings.proxy.upstream_ca)?, provider)?)
 }
 
 fn dialer(settings: &Settings, own: SocketAddr) -> Dialer {

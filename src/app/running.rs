@@ -1,6 +1,6 @@
 //! A proxy that serves: it takes new settings over, wipes its keys, and drains.
 
-use super::build::{App, token_stamp};
+use super::build::{App, outbound, token_stamp};
 use super::keys::sources;
 use super::keys::{StoredNames, active_with};
 use super::{AppError, audit, rules};
@@ -83,7 +83,8 @@ impl RunningProxy {
         move || StoredNames::list(&backends)
     }
 
-    /// Takes new settings over, whole or not at all. Listener, CA and audit stay as they were at the start.
+    /// Takes new settings over, whole or not at all. Listener, CA and audit stay as they were at the start, and so does whom
+    /// the webhook is posted to.
     pub(super) fn reload(&mut self, settings: Settings, stored: &StoredNames) -> Result<(), AppError> {
         let App { shared, backends, .. } = &self.app;
         let active = active_with(&settings, backends, stored);
@@ -91,11 +92,17 @@ impl RunningProxy {
         if !self.app.address().ip().is_loopback() && !ruleset.agents.need_token() {
             return Err(AppError::Open { address: self.app.address() });
         }
+        let outbound = outbound(&settings, self.app.address())?;
         let changed = changes(&self.app.active_keys, &active);
         ruleset.keys = shared.secrets.reload(sources(&active, backends));
+        // first: tunnels look at it as soon as they hear of new rules
+        self.pools.iter().for_each(|pool| pool.reach_by(outbound.clone()));
         shared.take_over(ruleset);
         audit::reload(&shared.recorder, &settings);
-        // what carried a key that is bound elsewhere now, or gone, carries nothing more
+        if let Some(webhook) = &self.webhook {
+            webhook.reload(&settings, &outbound.tls);
+        }
+        // what was dialled by other rules carries nothing more, nor does what carried a key that is bound elsewhere now
         self.pools.iter().for_each(|pool| pool.close(|_| true));
         self.app.active_keys = active.into_iter().cloned().collect();
         self.app.settings = settings;

@@ -4,7 +4,7 @@ use super::agent::Agent;
 use super::denial::Denial;
 use super::egress::EgressPolicy;
 use super::overrides::{self, OverrideLimits};
-use super::rule::{HostPattern, KeyRule, canonical_path};
+use super::rule::{HostPattern, KeyRule, MAX_JUDGED_PATH, canonical_path};
 use crate::name::{Host, KeyName, Origin, Scheme};
 use crate::place::Place;
 use crate::record::KeyUse;
@@ -320,6 +320,9 @@ impl Rules {
         }
         if let Some(by) = overrides::of_path(question.headers, question.query) {
             return Err(Denial::PathOverridden { written: written(), key: key(), by });
+        }
+        if path.len() > MAX_JUDGED_PATH {
+            return Err(Denial::PathTooLong { written: written(), key: key(), bytes: path.len() });
         }
         match canonical_path(path) {
             None => Err(Denial::PathAmbiguous { written: written(), key: key() }),

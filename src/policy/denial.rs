@@ -1,5 +1,6 @@
 //! Denials: the reasons why policy refuses a request. The operator reads all of one, the agent its own words.
 
+use super::rule::MAX_JUDGED_PATH;
 use crate::name::{AgentName, Host, KeyName, Origin};
 
 /// The reason why policy refuses a request; the text is for the operator and names what would have to change.
@@ -27,6 +28,11 @@ pub enum Denial {
     /// Servers read the path in different ways ([`canonical_path`](super::rule::canonical_path)).
     #[error("{written}: the path can be read in two ways, so [key.{key}] paths can't be checked; write it plainly")]
     PathAmbiguous { written: String, key: KeyName },
+    /// The path is longer than those that are judged ([`MAX_JUDGED_PATH`]).
+    #[error(
+        "{written}: the path has {bytes} bytes, and [key.{key}] paths is checked on {MAX_JUDGED_PATH} at most; shorten it"
+    )]
+    PathTooLong { written: String, key: KeyName, bytes: usize },
     /// A header or field names a method, which the binding limits.
     #[error("{written}: {by} may stand for another method than {method}, and [key.{key}] methods limits those")]
     MethodOverridden { written: String, key: KeyName, method: String, by: String },
@@ -74,6 +80,7 @@ impl Denial {
             | MethodNotBound { written, .. }
             | PathNotBound { written, .. }
             | PathAmbiguous { written, .. }
+            | PathTooLong { written, .. }
             | MethodOverridden { written, .. }
             | PathOverridden { written, .. }
             | TooManyUses { written, .. }
@@ -97,6 +104,7 @@ impl Denial {
             | MethodNotBound { key, .. }
             | PathNotBound { key, .. }
             | PathAmbiguous { key, .. }
+            | PathTooLong { key, .. }
             | MethodOverridden { key, .. }
             | PathOverridden { key, .. }
             | TooManyUses { key, .. }

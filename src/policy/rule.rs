@@ -240,26 +240,45 @@ impl fmt::Display for HostPattern {
     }
 }
 
+/// The longest path that is judged by patterns, in bytes: of a request line a server has to take 8000 (RFC 9112, section 3).
+pub const MAX_JUDGED_PATH: usize = 8 * 1024;
+
 /// A path with stars: `*` within a segment, `**` as a segment for one or more of them at the end, any number elsewhere.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PathGlob(Arc<str>);
 
 impl PathGlob {
     /// Whether the pattern covers a path in the form that [`canonical_path`] gives.
+    ///
+    /// Takes at most the time of one look at each byte of the path for each segment of the pattern, whatever both are.
     pub fn covers(&self, canonical: &str) -> bool {
         let pattern: Vec<&str> = self.0.split('/').skip(1).collect();
         let path: Vec<&str> = canonical.split('/').skip(1).collect();
-        covers_segments(&pattern, &path)
+        covers_segments(&pattern, &path, covers_segment)
     }
 }
 
-fn covers_segments(pattern: &[&str], path: &[&str]) -> bool {
-    match (pattern, path) {
-        ([], []) => true,
-        (["**"], rest) => !rest.is_empty(),
-        (["**", more @ ..], _) => (0..=path.len()).any(|i| covers_segments(more, &path[i..])),
-        ([p, more @ ..], [s, rest @ ..]) => covers_segment(p, s) && covers_segments(more, rest),
-        _ => false,
+/// What stands before the first `**` begins the path and what stands after the last ends it. What stands between two is
+/// taken where it first fits: that leaves the most to what follows, so that nothing is ever tried again.
+fn covers_segments(pattern: &[&str], path: &[&str], mut covers: impl FnMut(&str, &str) -> bool) -> bool {
+    let mut fits =
+        |run: &[&str], path: &[&str]| run.iter().zip(path).all(|(pattern, segment)| covers(pattern, segment));
+    let mut runs = pattern.split(|segment| *segment == "**");
+    let first = runs.next().unwrap_or_default();
+    let Some(last) = runs.next_back() else { return first.len() == path.len() && fits(first, path) };
+    let Some((begin, mut left)) = path.split_at_checked(first.len()) else { return false };
+    if !fits(first, begin) {
+        return false;
+    }
+    for run in runs.filter(|run| !run.is_empty()) {
+        let Some(at) = left.windows(run.len()).position(|window| fits(run, window)) else { return false };
+        left = &left[at + run.len()..];
+    }
+    match left.len().checked_sub(last.len()) {
+        None => false,
+        // at the end it stands for one segment at least
+        Some(0) if last.is_empty() => false,
+        Some(at) => fits(last, &left[at..]),
     }
 }
 

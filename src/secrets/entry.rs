@@ -63,16 +63,16 @@ impl KeyEntry {
         self.past.clear();
     }
 
-    /// Asks the source whether there is something new, and for it. Blocks.
-    pub fn ask(&self, now: Duration, _flight: OwnedMutexGuard<()>) -> Arc<SourceState> {
+    /// Asks the source whether there is something new, and for it. Blocks, and asks `clock` again once it has: a failure
+    /// is remembered from then on, so that all who have waited for it share it, however long it took to come.
+    pub fn ask(&self, clock: impl Fn() -> Duration, _flight: OwnedMutexGuard<()>) -> Arc<SourceState> {
+        let now = clock();
         let before = self.state.load_full();
         let freshness = self.key.source.freshness();
-        let next = if before.holds_under(freshness, now) {
-            SourceState { fresh_until: now + CHECK_EVERY, ..(*before).clone() }
-        } else {
-            before.after(self, freshness, now)
-        };
-        let next = Arc::new(next);
+        let next =
+            if before.holds_under(freshness, now) { (*before).clone() } else { before.after(self, freshness, now) };
+        let told_at = if next.failed.is_some() { clock() } else { now };
+        let next = Arc::new(SourceState { fresh_until: told_at + CHECK_EVERY, ..next });
         // A wipe meanwhile wins: what was loaded under the state before it is dropped.
         let seen = self.state.compare_and_swap(&before, next.clone());
         if !Arc::ptr_eq(&seen, &before) {
@@ -125,7 +125,6 @@ impl SourceState {
     fn after(&self, entry: &KeyEntry, freshness: Freshness, now: Duration) -> SourceState {
         let KeyEntry { key, past, .. } = entry;
         let mut next = SourceState { asked: true, failed: None, failures: 0, freshness, loaded: now, ..self.clone() };
-        next.fresh_until = now + CHECK_EVERY;
         match key.source.load() {
             // The key may be there all the same: connections that carried it stay.
             Err(error) => {

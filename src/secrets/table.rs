@@ -98,6 +98,9 @@ impl Secrets {
     ///
     /// While the values are fresh this never waits.
     pub async fn open(&self, table: &KeyTable, permit: &Permit) -> Result<Keys, SecretError> {
+        let in_body = permit.body().iter().map(|grant| &grant.rule);
+        let named = permit.keys().iter().chain(in_body.chain(permit.scrub()).map(|rule| &rule.name));
+        self.ask_for(table, named).await;
         let mut keys = Keys::with_capacity(permit.keys().len() + permit.scrub().len());
         for name in permit.keys() {
             self.add(table, &mut keys, name).await?;
@@ -113,11 +116,34 @@ impl Secrets {
 
     /// Opens what is only to be hidden in an answer. What can't be had is told by [`Keys::unhidden`].
     pub async fn open_to_hide(&self, table: &KeyTable, names: &[KeyName]) -> Keys {
+        self.ask_for(table, names.iter()).await;
         let mut keys = Keys::with_capacity(names.len());
         for name in names {
             self.try_add(table, &mut keys, name).await;
         }
         keys
+    }
+
+    /// Asks for all of these keys side by side, where it is time to: a slow source holds up none of the others.
+    async fn ask_for<'n>(&self, table: &KeyTable, names: impl Iterator<Item = &'n KeyName>) {
+        let now = self.now();
+        let stale = |entry: &&Arc<KeyEntry>| !entry.state.load().is_fresh(now);
+        let mut entries: Vec<_> = names.filter_map(|name| table.0.get(name)).filter(stale).collect();
+        if entries.len() > 1 && !self.wiped.load(Ordering::SeqCst) {
+            entries.sort_by(|a, b| a.key.name.cmp(&b.key.name));
+            entries.dedup_by(|a, b| Arc::ptr_eq(a, b));
+            self.side_by_side(entries.into_iter()).await;
+        }
+    }
+
+    /// Asks the sources of all of these, each of which may hang. What fails is told whoever asks for the key then.
+    async fn side_by_side<'e>(&self, entries: impl Iterator<Item = &'e Arc<KeyEntry>>) {
+        let mut asking: Vec<_> = entries.map(|entry| Box::pin(self.current(entry))).collect();
+        std::future::poll_fn(|cx| {
+            asking.retain_mut(|answer| answer.as_mut().poll(cx).is_pending());
+            if asking.is_empty() { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
     }
 
     async fn add(&self, table: &KeyTable, keys: &mut Keys, name: &KeyName) -> Result<(), SecretError> {
@@ -173,13 +199,7 @@ impl Secrets {
         // one that an entry holds may yet get values
         self.pasts().retain(|_, past| past.tidy(now) || Arc::strong_count(past) > 1);
         let due = table.values().filter(|entry| entry.state.load().is_due(now));
-        // side by side, so that one that hangs holds up no other; what fails here is reported when the key is asked for
-        let mut asking: Vec<_> = due.map(|entry| Box::pin(self.current(entry))).collect();
-        std::future::poll_fn(|cx| {
-            asking.retain_mut(|answer| answer.as_mut().poll(cx).is_pending());
-            if asking.is_empty() { Poll::Ready(()) } else { Poll::Pending }
-        })
-        .await;
+        self.side_by_side(due).await;
     }
 
     /// Every key by name, each asked for if it wasn't yet.
@@ -219,12 +239,11 @@ impl Secrets {
         let flight = entry.flight.clone().lock_owned().await;
         self.not_wiped(entry)?;
         let state = entry.state.load_full();
-        let now = self.now();
-        if state.is_fresh(now) {
+        if state.is_fresh(self.now()) {
             return Ok(state);
         }
-        let asked = entry.clone();
-        let answer = tokio::task::spawn_blocking(move || asked.ask(now, flight)).await;
+        let (asked, start) = (entry.clone(), self.start);
+        let answer = tokio::task::spawn_blocking(move || asked.ask(|| start.elapsed(), flight)).await;
         let state = answer.map_err(|e| SecretError::Source {
             key: entry.key.name.clone(),
             error: SourceError::new(format!("asking {} broke off: {e}", entry.key.source.describe()), "try again"),

@@ -143,6 +143,13 @@ impl Dialer {
         peer == AllowedPeer::Any || self.proxy.is_none() && is_loopback(address)
     }
 
+    /// Whether the connection to `address` that `before` made for `origin` could be made now: in the same way, and to an
+    /// address that may be dialled.
+    pub fn would_dial(&self, before: &Self, origin: &Origin, address: SocketAddr) -> bool {
+        let judged = if self.proxy.is_some() { origin.literal() } else { Some(address) };
+        self.proxy == before.proxy && judged.is_none_or(|address| self.addresses.admit(&[address]).is_ok())
+    }
+
     async fn direct(&self, origin: &Origin, peer: AllowedPeer) -> Result<TcpStream, DialError> {
         let addresses = resolve(&origin.host, origin.port).await?;
         self.judge(&origin.host, &addresses)?;

@@ -14,12 +14,14 @@ pub use super::error::{BoxError, chain};
 pub use lease::Lease;
 
 use super::UpstreamError;
-use super::dial::{AllowedPeer, Dialer};
+use super::dial::AllowedPeer;
 use super::head_injection::{CarriesKey, HeadInjector, PendingSecrets};
+use super::outbound::Outbound;
 use super::protocol::{AlpnOffer, ProtocolPreference};
-use super::tls::{Tls, TlsFailure};
+use super::tls::TlsFailure;
 use crate::io::read_gate::ReadGate;
 use crate::name::{Origin, Scheme};
+use arc_swap::ArcSwap;
 use connection::{Http1Connection, PooledConnection};
 use http::header::{HOST, TRANSFER_ENCODING};
 use http::{Request, Response, Uri, Version};
@@ -36,8 +38,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 /// The connections of one worker to upstreams.
 pub struct Pool<B> {
-    dialer: Dialer,
-    tls: Tls,
+    outbound: ArcSwap<Outbound>,
     origins: Arc<Origins<B>>,
 }
 
@@ -70,14 +71,19 @@ where
     B::Data: Send,
     B::Error: Into<BoxError>,
 {
-    /// An empty pool, whose connections `dialer` and `tls` make.
-    pub fn new(dialer: Dialer, tls: Tls) -> Arc<Self> {
-        Arc::new(Self { dialer, tls, origins: Arc::default() })
+    /// An empty pool, whose connections are made as `outbound` says.
+    pub fn new(outbound: Outbound) -> Arc<Self> {
+        Arc::new(Self { outbound: ArcSwap::from_pointee(outbound), origins: Arc::default() })
     }
 
-    /// What connections are made by.
-    pub fn dialer(&self) -> &Dialer {
-        &self.dialer
+    /// How connections are made now.
+    pub fn outbound(&self) -> Arc<Outbound> {
+        self.outbound.load_full()
+    }
+
+    /// Makes connections in another way from now on. Those that are there stay until they are closed.
+    pub fn reach_by(&self, outbound: Outbound) {
+        self.outbound.store(Arc::new(outbound));
     }
 
     /// Sends one request. A kept connection that turns out to be gone is replaced once, if nothing of the request was sent.
@@ -108,7 +114,8 @@ where
 
     /// A connection that is open and leads where the request may go.
     fn kept(&self, route: Route<'_>) -> Option<PooledConnection<B>> {
-        let leads_there = |ip| self.dialer.leads_to(route.peer, ip);
+        let outbound = self.outbound.load();
+        let leads_there = |ip| outbound.dialer.leads_to(route.peer, ip);
         self.origins.lock().get_mut(route.origin)?.take(route.preference, leads_there)
     }
 
@@ -217,7 +224,9 @@ where
     /// A new connection.
     async fn open(&self, route: Route<'_>, plan: &ConnectPlan) -> Result<PooledConnection<B>, TlsFailure> {
         let Route { origin, preference, peer } = route;
-        let tcp = self.dialer.dial(origin, peer).await.map_err(UpstreamError::from)?;
+        // after the plan: one that is made by what was replaced meanwhile is of an epoch that has been closed
+        let outbound = self.outbound();
+        let tcp = outbound.dialer.dial(origin, peer).await.map_err(UpstreamError::from)?;
         let ip = tcp.peer_addr().map_or(IpAddr::from([0, 0, 0, 0]), |a| a.ip());
         if origin.scheme == Scheme::Http {
             return Ok(if preference == ProtocolPreference::Http2 {
@@ -227,7 +236,7 @@ where
             });
         }
         let offer = offer(preference, plan);
-        let stream = self.tls.connect(origin, tcp, offer).await?;
+        let stream = outbound.tls.connect(origin, tcp, offer).await?;
         if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
             return Ok(self.open_http2(origin, stream, ip, plan).await?);
         }

@@ -2,9 +2,9 @@
 
 use super::dial::{AllowedPeer, Dialer};
 use super::head_injection::CarriesKey;
+use super::outbound::Outbound;
 use super::pool::Pool;
 use super::protocol::ProtocolPreference;
-use super::tls::Tls;
 use crate::name::{Host, Origin, Scheme};
 use bytes::Bytes;
 use http::header::{HOST, USER_AGENT};
@@ -71,6 +71,13 @@ impl PostUrl {
     fn is_cleartext(&self) -> bool {
         self.origin.scheme == Scheme::Http
     }
+
+    /// The way to it: an upstream proxy leads to no service of this machine.
+    fn way(&self, outbound: Outbound) -> Outbound {
+        let Outbound { dialer, tls } = outbound;
+        let dialer = if self.is_cleartext() { Dialer { proxy: None, ..dialer } } else { dialer };
+        Outbound { dialer, tls }
+    }
 }
 
 impl fmt::Display for PostUrl {
@@ -85,18 +92,24 @@ impl fmt::Debug for PostUrl {
     }
 }
 
-/// A client for one URL, on a connection of its own.
+/// A client for one URL, on a connection of its own. Its clones share that.
+#[derive(Clone)]
 pub struct Poster {
     url: PostUrl,
     pool: Arc<Pool<Full<Bytes>>>,
 }
 
 impl Poster {
-    /// `dialer` as the operator's own requests go out: what agents may not reach is no limit for it.
-    pub fn new(url: PostUrl, dialer: Dialer, tls: Tls) -> Self {
-        // an upstream proxy leads to no service of this machine
-        let dialer = if url.is_cleartext() { Dialer { proxy: None, ..dialer } } else { dialer };
-        Self { url, pool: Pool::new(dialer, tls) }
+    /// `outbound` as the operator's own requests go out: what agents may not reach is no limit for it.
+    pub fn new(url: PostUrl, outbound: Outbound) -> Self {
+        let pool = Pool::new(url.way(outbound));
+        Self { url, pool }
+    }
+
+    /// Posts in another way from now on.
+    pub fn reach_by(&self, outbound: Outbound) {
+        self.pool.reach_by(self.url.way(outbound));
+        self.pool.close(|_| true);
     }
 
     /// Posts `body`, and gives the status of the answer.

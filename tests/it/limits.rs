@@ -30,6 +30,42 @@ async fn a_head_may_be_as_long_as_is_set_and_no_longer() {
     assert_eq!(upstream.seen().len(), 2);
 }
 
+/// Patterns cost time, and what is longer than any server has to take is there to cost it.
+#[tokio::test]
+async fn a_path_is_compared_with_patterns_up_to_a_length_and_told_when_it_is_longer() {
+    const MOST: usize = 8 * 1024;
+    let upstream = Upstream::start();
+    let proxy = format!("connect_ports = [{}]", upstream.port());
+    let key = format!("[key.tool]\nhosts = [\"{}\"]\npaths = [\"/**/a/**/b\"]\n", upstream.authority());
+    let serve = Home::with(&proxy, &key).serve();
+    let path = |length: usize| {
+        format!("{}{}b", "/a".repeat(length / 2 - 1), if length.is_multiple_of(2) { "/" } else { "x/" })
+    };
+    for http in BOTH {
+        for (length, with_key, status) in
+            [(MOST, true, 200), (MOST + 1, true, 403), (60_000, true, 403), (60_000, false, 200)]
+        {
+            let path = path(length);
+            assert_eq!(path.len(), length);
+            let mut client = serve.client(&upstream, http).await;
+            let mut request = client.request("GET", &path);
+            if with_key {
+                request = request.header("x-api-key", "<<tool_key>>");
+            }
+            let answer = client.ask(request.body(none()).unwrap()).await;
+            assert_eq!(answer.status, status, "{http:?} {length} {with_key}");
+            let refused = (status == 403).then_some("placeholder-refused");
+            assert_eq!(answer.header("locum-refused"), refused, "{http:?} {length} {with_key}");
+        }
+    }
+    let records = serve.stop().audit();
+    let reasons: Vec<&str> = of(&records, "refusal").iter().filter_map(|r| r["reason"].as_str()).collect();
+    let told = |bytes: usize| {
+        format!("<<tool_key>>: the path has {bytes} bytes, and [key.tool] paths is checked on 8192 at most; shorten it")
+    };
+    assert_eq!(reasons, [told(MOST + 1), told(60_000), told(MOST + 1), told(60_000)]);
+}
+
 #[tokio::test]
 async fn a_body_is_held_up_to_the_length_that_is_set() {
     let upstream = Upstream::start();

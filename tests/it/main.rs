@@ -45,4 +45,5 @@ mod support;
 mod tampered;
 mod traffic;
 mod under_way;
+mod way_out;
 mod websocket;

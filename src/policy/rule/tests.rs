@@ -1,4 +1,5 @@
 use super::*;
+use proptest::prelude::*;
 
 fn binds(pattern: &str, origin: &str) -> bool {
     let (scheme, rest) = match origin.split_once("://") {
@@ -198,4 +199,72 @@ fn an_agent_is_shown_the_look_alike_where_there_is_one() {
     assert!(rule.body_places().eq([&Place::Body]));
     assert!(rule.covers(&Origin::parse(Scheme::Https, "a.example").unwrap()));
     assert!(!rule.covers(&Origin::parse(Scheme::Https, "b.example").unwrap()));
+}
+
+/// What a pattern means, without a thought for how long it takes to find out.
+fn covers_plainly(pattern: &[&str], path: &[&str], covers: &mut impl FnMut(&str, &str) -> bool) -> bool {
+    match (pattern, path) {
+        ([], []) => true,
+        (["**"], rest) => !rest.is_empty(),
+        (["**", more @ ..], _) => (0..=path.len()).any(|i| covers_plainly(more, &path[i..], covers)),
+        ([p, more @ ..], [s, rest @ ..]) => covers(p, s) && covers_plainly(more, rest, covers),
+        _ => false,
+    }
+}
+
+fn covers_segment_plainly(pattern: &[u8], segment: &[u8]) -> bool {
+    match (pattern, segment) {
+        ([], []) => true,
+        ([b'*', more @ ..], _) => (0..=segment.len()).any(|i| covers_segment_plainly(more, &segment[i..])),
+        ([p, more @ ..], [s, rest @ ..]) => p == s && covers_segment_plainly(more, rest),
+        _ => false,
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(4096))]
+
+    #[test]
+    fn a_path_glob_covers_what_it_says_however_it_is_found_out(
+        pattern in proptest::collection::vec(prop_oneof![2 => Just("**".to_owned()), 3 => "[ab]{0,2}(\\*[ab]{0,2}){0,3}"], 1..6),
+        path in proptest::collection::vec("[ab]{0,4}", 1..7),
+    ) {
+        // two stars side by side in a segment are refused by the parser
+        let pattern: Vec<String> =
+            pattern.iter().map(|s| if s == "**" { s.clone() } else { s.replace("**", "*") }).collect();
+        let pattern: Vec<&str> = pattern.iter().map(String::as_str).collect();
+        let segments: Vec<&str> = path.iter().map(String::as_str).collect();
+        let plainly = covers_plainly(&pattern, &segments, &mut |p: &str, s: &str| {
+            covers_segment_plainly(p.as_bytes(), s.as_bytes())
+        });
+        let glob = PathGlob(format!("/{}", pattern.join("/")).into());
+        prop_assert_eq!(glob.covers(&format!("/{}", segments.join("/"))), plainly);
+    }
+}
+
+/// Each segment is looked at once for each of the pattern's at most; that a look is linear is `str::find`'s promise.
+#[test]
+fn no_pattern_and_no_path_make_a_match_take_more_than_linear_time() {
+    fn looks(pattern: &str, path: &str, plainly: bool) -> (usize, usize) {
+        let pattern: Vec<&str> = pattern.split('/').skip(1).collect();
+        let path: Vec<&str> = path.split('/').skip(1).collect();
+        let mut looks = 0;
+        let mut covers = |p: &str, s: &str| {
+            looks += 1;
+            covers_segment(p, s)
+        };
+        if plainly {
+            covers_plainly(&pattern, &path, &mut covers);
+        } else {
+            covers_segments(&pattern, &path, covers);
+        }
+        (looks, pattern.len() * path.len())
+    }
+    let long = |count: usize| format!("{}/c", "/a".repeat(count));
+    for pattern in ["/**/a/**/b", "/**/a/a/a/a/b/**", "/**/a*/**/*b", "/**/*/**/b", "/**/a/a/b/**/a/b", "/**/**"] {
+        let (looks, most) = looks(pattern, &long(30_000), false);
+        assert!(looks <= most, "{pattern}: {looks} looks");
+    }
+    let (looks, most) = looks("/**/a/**/b", &long(300), true);
+    assert!(looks > 30 * most, "what the adversary hopes for: {looks} looks");
 }

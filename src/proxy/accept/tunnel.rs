@@ -12,7 +12,7 @@ use crate::proxy::wire::hang_up::idle_at_stop;
 use crate::proxy::{Recorder, Ruleset};
 use crate::record::{Event, Record};
 use crate::upstream::UpstreamError;
-use crate::upstream::dial::{AllowedPeer, Dialer};
+use crate::upstream::dial::AllowedPeer;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Instant, SystemTime};
@@ -28,9 +28,9 @@ pub(crate) async fn run(
     origin: Origin,
     mut stop: watch::Receiver<bool>,
 ) {
-    let dialer: &Dialer = worker.pool.dialer();
+    let dialed_by = worker.pool.outbound();
     let dialled = tokio::select! {
-        dialled = dialer.dial(&origin, AllowedPeer::Any) => dialled,
+        dialled = dialed_by.dialer.dial(&origin, AllowedPeer::Any) => dialled,
         () = idle_at_stop(&mut stop, || 0) => return,
     };
     let upstream = match dialled {
@@ -44,7 +44,8 @@ pub(crate) async fn run(
     let mut record = Record::new(SystemTime::now(), Event::Tunnel, origin.host.to_string());
     let recorder = worker.shared.recorder.clone();
     record.info = Some(Arc::new(recorder.exchange(by.agent.name.clone(), "CONNECT", Some(&origin))));
-    record.upstream_ip = upstream.peer_addr().ok().map(|a| a.ip());
+    let address = upstream.peer_addr().ok();
+    record.upstream_ip = address.map(|a| a.ip());
     (record.error, record.success) = (Some("locum was stopped".into()), Some(false));
     let mut closing = Closing { recorder, record, start: Instant::now() };
     let (up, down) = (AtomicU64::new(client.read.len() as u64), AtomicU64::new(0));
@@ -61,8 +62,14 @@ pub(crate) async fn run(
     };
     let passed = || up.load(Ordering::Relaxed).wrapping_add(down.load(Ordering::Relaxed));
     let caller = Caller::new(by.agent, by.proof, &origin);
-    let is_to_be_read = |ruleset: &Arc<Ruleset>| !ruleset.leaves_unread(&origin.host, origin.port);
-    let ended = caller.ended(&worker.shared, |ruleset| is_to_be_read(ruleset).then_some("it is to be read now"));
+    let ended = caller.ended(&worker.shared, |ruleset: &Arc<Ruleset>| {
+        if !ruleset.leaves_unread(&origin.host, origin.port) {
+            return Some("it is to be read now");
+        }
+        let dialer = &worker.pool.outbound().dialer;
+        let would_be = address.is_some_and(|address| dialer.would_dial(&dialed_by.dialer, &origin, address));
+        (!would_be).then_some("its host is not reached in this way now")
+    });
     let copied = tokio::select! {
         // before anything is passed on: the rules may have changed since they were asked
         biased;

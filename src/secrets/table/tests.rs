@@ -463,3 +463,60 @@ async fn a_survey_tells_what_is_there_and_shows_no_value() {
     assert_eq!(format!("{keys:?}"), r#"["tool", "a"]"#);
     assert!(keys.get(&name("a")).is_none() && keys.missing(&name("a")).is_some());
 }
+
+/// As a program does that fails after three seconds, and five requests that need its key.
+#[tokio::test(start_paused = true)]
+#[allow(clippy::await_holding_lock, reason = "the source hangs by it, and it has a thread of its own")]
+async fn who_waits_for_a_source_that_is_slow_to_fail_shares_its_failure() {
+    let fake = fake(Err("it is slow"));
+    let secrets = Arc::new(Secrets::new([key(&fake)]));
+    let spawn_five = || {
+        let ask = |_| {
+            let secrets = secrets.clone();
+            tokio::spawn(async move { tool(&secrets).await })
+        };
+        (0..5).map(ask).collect::<Vec<_>>()
+    };
+    for round in 1..=2 {
+        // the source hangs as long as the test holds what it says
+        let says = fake.says.lock().unwrap();
+        let waiting = spawn_five();
+        tokio::task::yield_now().await;
+        tokio::time::advance(Duration::from_secs(3)).await;
+        drop(says);
+        for one in waiting {
+            assert!(one.await.unwrap().unwrap_err().to_string().ends_with("it is slow"));
+        }
+        for one in spawn_five() {
+            assert!(one.await.unwrap().is_err(), "who comes just behind is told the same");
+        }
+        assert_eq!(fake.asked(), round, "one run for all that wait");
+        tokio::time::advance(CHECK_EVERY).await;
+    }
+    fake.says(Ok(Some("one")));
+    assert_eq!(tool(&secrets).await.unwrap(), "one", "who comes later does ask");
+}
+
+/// Two sources, each of which says something only once the other was asked.
+#[tokio::test]
+async fn the_sources_of_one_request_are_asked_side_by_side() {
+    struct Meets(Arc<std::sync::Barrier>);
+
+    impl SecretSource for Meets {
+        fn describe(&self) -> String {
+            "one of two".into()
+        }
+
+        fn load(&self) -> Result<Option<Plaintext>, SourceError> {
+            self.0.wait();
+            Ok(Some(Plaintext::new(b"met".to_vec())))
+        }
+    }
+
+    let barrier = Arc::new(std::sync::Barrier::new(2));
+    let key = |s: &str| KeySource { name: name(s), source: Arc::new(Meets(barrier.clone())) };
+    let secrets = Secrets::new([key("a"), key("b")]);
+    let (a, b) = (name("a"), name("b"));
+    let keys = secrets.open_to_hide(&secrets.table(), &[a.clone(), b.clone(), a.clone()]).await;
+    assert!(keys.get(&a).is_some() && keys.get(&b).is_some());
+}

@@ -3,6 +3,8 @@
 use super::limits::{IDLE, SHARE_FROM};
 use super::*;
 use crate::policy::egress::AddressPolicy;
+use crate::upstream::dial::Dialer;
+use crate::upstream::tls::Tls;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Bytes;
 use hyper::service::service_fn;
@@ -74,7 +76,7 @@ impl Server {
 fn pool(dialer: Dialer) -> Arc<Pool<Full<Bytes>>> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let tls = Tls::new(rustls::RootCertStore::empty(), provider).unwrap();
-    Pool::new(dialer, tls)
+    Pool::new(Outbound { dialer, tls })
 }
 
 fn dialer(network: &str) -> Dialer {

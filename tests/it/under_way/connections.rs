@@ -127,6 +127,23 @@ fn a_tunnel_that_is_not_read_ends_with_what_it_was_opened_by() {
     }
 }
 
+#[test]
+fn a_tunnel_that_is_not_read_ends_once_its_address_may_not_be_dialled() {
+    let (address, upstream) = echo();
+    let authority = format!("localhost:{}", address.port());
+    let keys = format!("[key.tool]\n{ELSEWHERE}\n{TOOL}");
+    let setting = Setting::with(&authority, &keys, "passthrough = [\"localhost\"]\n");
+    let mut stream = blind(&setting, &authority);
+    setting.rewrite_config(|c| c.replace("127.0.0.0/8", "127.0.0.0/32"));
+    assert_eq!(stream.read(&mut [0]).ok(), Some(0));
+    let records = setting.await_record(|r| r["event"] == "tunnel");
+    let record = of(&records, "tunnel")[0];
+    let why = "ended by a change of the rules: its host is not reached in this way now";
+    assert_eq!(record["error"], why, "{record}");
+    drop(stream);
+    upstream.join().expect("the upstream");
+}
+
 /// Whatever an agent has under way when its token expires, be it silent or not.
 #[tokio::test]
 async fn nothing_outlives_the_token_it_was_opened_with() {
