@@ -1,6 +1,6 @@
 //! Counters of what has come about since the start, fed by the recorder alone, so that they and the audit never differ.
 
-use crate::record::{Event, Record};
+use crate::record::{Event, Record, is_upstreams_fault};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Counts of the process, each only ever rising.
@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub struct Counters {
     substitutions: AtomicU64,
     refusals: AtomicU64,
+    upstream_failures: AtomicU64,
     scrubs: AtomicU64,
 }
 
@@ -18,6 +19,8 @@ pub struct Counts {
     pub substitutions: u64,
     /// Requests and connections that were refused.
     pub refusals: u64,
+    /// Requests that got no answer of their upstream's.
+    pub upstream_failures: u64,
     /// Keys that were hidden in answers.
     pub scrubs: u64,
 }
@@ -27,6 +30,7 @@ impl Counters {
     pub fn note(&self, record: &Record) {
         let counter = match record.event {
             Event::Substitution => &self.substitutions,
+            Event::Refusal if record.status.is_some_and(is_upstreams_fault) => &self.upstream_failures,
             Event::Refusal => &self.refusals,
             Event::Scrub => &self.scrubs,
             _ => return,
@@ -37,7 +41,12 @@ impl Counters {
     /// The counts of now.
     pub fn read(&self) -> Counts {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        Counts { substitutions: read(&self.substitutions), refusals: read(&self.refusals), scrubs: read(&self.scrubs) }
+        Counts {
+            substitutions: read(&self.substitutions),
+            refusals: read(&self.refusals),
+            upstream_failures: read(&self.upstream_failures),
+            scrubs: read(&self.scrubs),
+        }
     }
 }
 
@@ -49,17 +58,20 @@ mod tests {
     #[test]
     fn each_event_has_its_counter_and_a_record_may_count_for_many() {
         let counters = Counters::default();
-        for (event, count) in [
-            (Event::Substitution, Some(3)),
-            (Event::Refusal, None),
-            (Event::Scrub, Some(2)),
-            (Event::Exchange, None),
-            (Event::Refusal, None),
+        for (event, count, status) in [
+            (Event::Substitution, Some(3), None),
+            (Event::Refusal, None, None),
+            (Event::Scrub, Some(2), None),
+            (Event::Exchange, None, Some(502)),
+            (Event::Refusal, None, Some(503)),
+            (Event::Refusal, None, Some(502)),
+            (Event::Refusal, None, Some(504)),
         ] {
             let mut record = Record::new(SystemTime::UNIX_EPOCH, event, "a.example");
-            record.count = count;
+            (record.count, record.status) = (count, status);
             counters.note(&record);
         }
-        assert_eq!(counters.read(), Counts { substitutions: 3, refusals: 2, scrubs: 2 });
+        let counts = Counts { substitutions: 3, refusals: 1, upstream_failures: 2, scrubs: 2 };
+        assert_eq!(counters.read(), counts);
     }
 }

@@ -81,6 +81,11 @@ impl Event {
     }
 }
 
+/// Whether a request that was answered with this by the proxy itself failed by its upstream, and was not refused.
+pub const fn is_upstreams_fault(status: u16) -> bool {
+    matches!(status, 502 | 504)
+}
+
 impl std::fmt::Display for Event {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.pad(self.as_str())

@@ -127,8 +127,10 @@ fn command(words: &[OsString], changes: &trust_env::EnvironmentChanges) -> Comma
 
 fn tell_summary(counts: Counts, audit: Option<PathBuf>) {
     let audit = audit.map_or_else(String::new, |p| format!("; audit: {}", p.display()));
+    let failures = counts.upstream_failures;
+    let failed = if failures > 0 { format!(", {}", counted(failures, "upstream failure")) } else { String::new() };
     eprintln!(
-        "locum: {}, {}, {}{audit}",
+        "locum: {}, {}, {}{failed}{audit}",
         counted(counts.substitutions, "substitution"),
         counted(counts.refusals, "refusal"),
         counted(counts.scrubs, "scrub"),

@@ -17,6 +17,7 @@ mod codings;
 mod commands;
 mod descendants;
 mod disconnects;
+mod endings;
 mod endurance;
 mod explain;
 mod failures;

@@ -1,6 +1,7 @@
 //! Statistics of many records: counts, bytes and durations per key, agent, host, status and hour. A fold; prints nothing.
 
 use super::lines::{MemberValue, members, stamp};
+use crate::record::is_upstreams_fault;
 use foldhash::fast::RandomState;
 use std::collections::{BTreeMap, HashMap};
 
@@ -17,9 +18,9 @@ pub struct StatsGroup {
     pub exchanges: u64,
     /// Placeholders that were replaced by their keys.
     pub substitutions: u64,
-    /// Requests that locum answered itself.
+    /// Requests that locum answered itself, but for those that failed by their upstream.
     pub refusals: u64,
-    /// Exchanges without success.
+    /// Requests that got no whole answer of their upstream's, or one whose status is that of an error.
     pub failed: u64,
     /// Bytes of bodies that were sent upstream.
     pub bytes_out: u64,
@@ -118,6 +119,7 @@ struct StatsFacts<'a> {
     event: &'a [u8],
     names: [&'a [u8]; GroupBy::ALL.len()],
     count: Option<u64>,
+    status: u16,
     failed: bool,
     duration: Option<u16>,
     bytes_out: u64,
@@ -140,7 +142,10 @@ impl<'a> StatsFacts<'a> {
                 }
                 (b"agent", MemberValue::Text(text)) => facts.names[GroupBy::Agent as usize] = text,
                 (b"host", MemberValue::Text(text)) => facts.names[GroupBy::Host as usize] = text,
-                (b"status", MemberValue::Bare(bare)) => facts.names[GroupBy::Status as usize] = bare,
+                (b"status", value @ MemberValue::Bare(bare)) => {
+                    facts.names[GroupBy::Status as usize] = bare;
+                    facts.status = value.number().and_then(|status| u16::try_from(status).ok()).unwrap_or(0);
+                }
                 (b"timestamp", MemberValue::Text(text)) => {
                     facts.names[GroupBy::Hour as usize] = text.get(..13).unwrap_or_default();
                 }
@@ -202,10 +207,11 @@ impl StatsGroup {
     fn add(&mut self, facts: &StatsFacts<'_>) {
         match facts.event {
             b"substitution" => self.substitutions += facts.count.unwrap_or(1),
+            b"refusal" if is_upstreams_fault(facts.status) => self.failed += 1,
             b"refusal" => self.refusals += 1,
             _ => {
                 self.exchanges += 1;
-                self.failed += u64::from(facts.failed);
+                self.failed += u64::from(facts.failed || facts.status >= 400);
                 self.bytes_out = self.bytes_out.saturating_add(facts.bytes_out);
                 self.bytes_in = self.bytes_in.saturating_add(facts.bytes_in);
                 if let Some(step) = facts.duration {
@@ -246,6 +252,10 @@ mod tests {
         assert_eq!(names(GroupBy::Hour), ["2026-11-21T19"]);
         let openai = stats.by(GroupBy::Key)[0].1;
         assert_eq!((openai.bytes_out, openai.bytes_in, openai.refusals), (5, 7, 1));
+        // an error of the upstream's, and one that was not reached
+        stats.add(&line("exchange", r#","operation":"api.example","status":401,"success":true"#));
+        stats.add(&line("refusal", r#","operation":"api.example","status":502,"success":false"#));
+        assert_eq!((stats.total.exchanges, stats.total.refusals, stats.total.failed), (3, 1, 3));
     }
 
     #[test]

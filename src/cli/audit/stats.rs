@@ -154,7 +154,8 @@ fn print_stats(stats: &Stats, out: &mut impl Write) -> io::Result<()> {
         print_table(&table, out)?;
         writeln!(out)?;
     }
-    writeln!(out, "{} records, {} requests, {} refused", stats.records, stats.total.exchanges, stats.total.refusals)
+    let StatsGroup { exchanges, refusals, failed, .. } = &stats.total;
+    writeln!(out, "{} records, {exchanges} requests, {refusals} refused, {failed} failed", stats.records)
 }
 
 /// Hours are kept in UTC and shown as clocks here show them.

@@ -13,7 +13,7 @@ mod stages;
 mod websocket;
 pub mod worker;
 
-use crate::proxy::refusal::Refusal;
+use crate::proxy::refusal::{Refusal, RefusalKind};
 use conn::Conn;
 use http::{Request, Response};
 use hyper::body::Incoming;
@@ -29,6 +29,11 @@ pub(super) async fn exchange(conn: &Conn, request: Request<Incoming>) -> Respons
     let (outcome, refuser) = asked.at_the_end();
     match answer(asked).await {
         Ok(response) => response,
+        // nobody was refused, and nobody is left to be told
+        Err(refusal) if refusal.kind() == RefusalKind::BrokenOff => {
+            outcome.broken(refusal.to_string());
+            refuser.answer(&refusal)
+        }
         Err(refusal) => {
             outcome.refused();
             refuser.refuse(&refusal)

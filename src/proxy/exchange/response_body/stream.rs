@@ -32,8 +32,8 @@ pub(crate) struct Stream {
     bodiless: bool,
     /// The body that goes out is as long as the one that comes in.
     is_sized: bool,
-    /// Its length was declared.
-    is_declared: bool,
+    /// Its length, where that was declared.
+    declared: Option<u64>,
     is_error: bool,
 }
 
@@ -64,7 +64,7 @@ impl Stream {
     /// One that is passed on as it is.
     pub(crate) fn new(inner: Incoming, answer: UpstreamAnswer) -> Self {
         let is_error = answer.outcome.status().is_some_and(|status| status >= 400);
-        let is_declared = inner.size_hint().exact().is_some();
+        let declared = inner.size_hint().exact();
         Self {
             inner,
             answer,
@@ -75,7 +75,7 @@ impl Stream {
             phase: Phase::Passing,
             bodiless: false,
             is_sized: true,
-            is_declared,
+            declared,
             is_error,
         }
     }
@@ -111,7 +111,7 @@ impl Stream {
 
     /// `framed` are gRPC's messages.
     pub(crate) fn scrubbed(mut self, scrubber: &Scrubber, framed: bool) -> Self {
-        self.is_sized &= self.is_declared || self.bodiless;
+        self.is_sized &= self.declared.is_some() || self.bodiless;
         self.scrub = match framed {
             true => Scrub::Messages(MessageScrub::new(scrubber)),
             false => Scrub::Text(scrubber.body(self.mask())),
@@ -120,7 +120,7 @@ impl Stream {
     }
 
     fn mask(&self) -> Mask {
-        if self.is_sized && self.is_declared { Mask::SameLength } else { Mask::Placeholder }
+        if self.is_sized && self.declared.is_some() { Mask::SameLength } else { Mask::Placeholder }
     }
 
     /// Ends at once where nothing will come: hyper doesn't poll an empty body.
@@ -142,6 +142,12 @@ impl Stream {
             Phase::Passing => untouched && self.came.is_none() && self.inner.is_end_stream(),
             Phase::Trailers(_) => false,
         }
+    }
+
+    /// All of a declared length has been passed on. What the upstream still sends is its end: over HTTP/2 in a frame of its
+    /// own, perhaps with trailers.
+    fn is_passed_on(&self) -> bool {
+        self.is_sized && self.declared == Some(self.answer.outcome.bytes_in.load(Ordering::Relaxed))
     }
 
     /// The response has ended well: its connection is free again.
@@ -293,7 +299,7 @@ impl Drop for Stream {
     fn drop(&mut self) {
         // hyper doesn't poll a body again once its declared length is out, and often not at all where the head rules it out
         let is_read = match self.phase {
-            Phase::Passing => self.bodiless || self.is_over(),
+            Phase::Passing => self.bodiless || self.is_over() || self.is_passed_on(),
             Phase::Trailers(_) => true,
             Phase::Over => false,
         };

@@ -97,6 +97,11 @@ impl Refuser {
     /// Records the refusal, and makes an answer of it.
     pub fn refuse(self, refusal: &Refusal) -> Response<ResponseBody> {
         self.recorder.refusal(self.info.clone(), refusal);
+        self.answer(refusal)
+    }
+
+    /// Makes an answer of it, and records nothing.
+    pub fn answer(self, refusal: &Refusal) -> Response<ResponseBody> {
         let (exchange, host) = (&self.info.exchange, self.host.as_ref());
         let answer = match self.grpc {
             Some(content_type) => refusal.grpc(content_type, exchange, host),
