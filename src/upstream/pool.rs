@@ -144,6 +144,7 @@ where
         }
         *request.version_mut() = Version::HTTP_11;
         connection.pending.keep_back(&mut request);
+        CarriesKey::note(&request, true);
         match connection.send.try_send_request(request).await {
             Ok(response) => {
                 lease.hold(connection);
@@ -152,6 +153,7 @@ where
             Err(mut e) => {
                 let unsent = e.take_message().map(|mut request| {
                     connection.pending.give_back(&mut request);
+                    CarriesKey::note(&request, false);
                     request
                 });
                 Err(SendFailure { error: broken(route.origin, e.error()), unsent })
@@ -328,10 +330,12 @@ where
     if request.extensions().get::<CarriesKey>().is_some() {
         stream.carries_key();
     }
+    CarriesKey::note(&request, true);
     match send.try_send_request(request).await {
         Ok(response) => Ok((response, stream)),
         Err(mut e) => {
             let unsent = e.take_message().map(|mut request| {
+                CarriesKey::note(&request, false);
                 *request.uri_mut() = path;
                 request.headers_mut().extend(host.map(|host| (HOST, host)));
                 request

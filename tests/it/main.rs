@@ -44,4 +44,5 @@ mod support;
 mod tampered;
 mod traffic;
 mod under_way;
+mod unsent;
 mod websocket;
