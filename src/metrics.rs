@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 #[derive(Debug, Default)]
 pub struct Counters {
     substitutions: AtomicU64,
+    unsent: AtomicU64,
     refusals: AtomicU64,
     upstream_failures: AtomicU64,
     scrubs: AtomicU64,
@@ -15,7 +16,7 @@ pub struct Counters {
 /// [`Counters`] at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Counts {
-    /// Placeholders that became keys.
+    /// Placeholders that became keys and left.
     pub substitutions: u64,
     /// Requests and connections that were refused.
     pub refusals: u64,
@@ -30,6 +31,7 @@ impl Counters {
     pub fn note(&self, record: &Record) {
         let counter = match record.event {
             Event::Substitution => &self.substitutions,
+            Event::Unsent => &self.unsent,
             Event::Refusal if record.status.is_some_and(is_upstreams_fault) => &self.upstream_failures,
             Event::Refusal => &self.refusals,
             Event::Scrub => &self.scrubs,
@@ -42,7 +44,7 @@ impl Counters {
     pub fn read(&self) -> Counts {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Counts {
-            substitutions: read(&self.substitutions),
+            substitutions: read(&self.substitutions).saturating_sub(read(&self.unsent)),
             refusals: read(&self.refusals),
             upstream_failures: read(&self.upstream_failures),
             scrubs: read(&self.scrubs),
@@ -59,7 +61,8 @@ mod tests {
     fn each_event_has_its_counter_and_a_record_may_count_for_many() {
         let counters = Counters::default();
         for (event, count, status) in [
-            (Event::Substitution, Some(3), None),
+            (Event::Substitution, Some(4), None),
+            (Event::Unsent, Some(1), None),
             (Event::Refusal, None, None),
             (Event::Scrub, Some(2), None),
             (Event::Exchange, None, Some(502)),
@@ -71,7 +74,7 @@ mod tests {
             (record.count, record.status) = (count, status);
             counters.note(&record);
         }
-        let counts = Counts { substitutions: 3, refusals: 1, upstream_failures: 2, scrubs: 2 };
+        let counts = Counts { substitutions: 3, refusals: 2, upstream_failures: 2, scrubs: 2 };
         assert_eq!(counters.read(), counts);
     }
 }

@@ -21,6 +21,8 @@ pub const MAX_MEMBERS: usize = 16 * 1024;
 pub enum Event {
     /// A placeholder was replaced by its key.
     Substitution,
+    /// What was recorded so did not leave after all.
+    Unsent,
     /// A request was answered by the proxy itself.
     Refusal,
     /// A request and its response have ended.
@@ -47,8 +49,9 @@ pub enum Event {
 
 impl Event {
     /// Every kind.
-    pub const ALL: [Event; 12] = [
+    pub const ALL: [Event; 13] = [
         Event::Substitution,
+        Event::Unsent,
         Event::Refusal,
         Event::Exchange,
         Event::Scrub,
@@ -66,6 +69,7 @@ impl Event {
     pub const fn as_str(self) -> &'static str {
         match self {
             Event::Substitution => "substitution",
+            Event::Unsent => "unsent",
             Event::Refusal => "refusal",
             Event::Exchange => "exchange",
             Event::Scrub => "scrub",

@@ -10,9 +10,12 @@ use crate::metrics::{Counters, Counts};
 use crate::name::{AgentName, KeyName, Origin};
 use crate::place::Place;
 use crate::record::{Event, ExchangeInfo, KeyRef, KeyUse, Operation, PreviousFile, Record};
+use std::future::poll_fn;
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
 use std::time::SystemTime;
 
 /// Writes records, counts them, has them watched for what is unusual, and names exchanges.
@@ -38,11 +41,10 @@ impl Recorder {
         self.note(record);
     }
 
-    /// Resolves once the records are written: before that, no key may leave.
-    pub fn commit(&self, records: &[Record]) -> Commit {
-        let commit = self.audit.commit(records);
-        records.iter().for_each(|record| self.note(record));
-        commit
+    /// Queues the records of keys that are about to leave: before they are written, none may.
+    pub fn uses(self: &Arc<Self>, records: Vec<Record>) -> RecordedUses {
+        let commit = Some(self.audit.commit(&records));
+        RecordedUses { recorder: self.clone(), records, commit }
     }
 
     /// Counts a record, and records what is unusual about it.
@@ -152,6 +154,63 @@ impl Recorder {
     /// Has the webhook told where the audit ended, and nothing more.
     pub fn finish_alerts(&self) {
         self.alerts.finish();
+    }
+}
+
+/// Uses of keys that are in the audit, or on their way there. Dropped before they may have left, they are taken back by
+/// records `unsent`.
+pub struct RecordedUses {
+    recorder: Arc<Recorder>,
+    records: Vec<Record>,
+    commit: Option<Commit>,
+}
+
+impl RecordedUses {
+    /// Resolves once they are in the audit, and counts them.
+    ///
+    /// # Errors
+    /// They can't be written, and won't be later.
+    pub fn poll_written(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), AuditError>> {
+        let Some(commit) = &mut self.commit else { return Poll::Ready(Ok(())) };
+        let written = ready!(Pin::new(commit).poll(cx));
+        self.commit = None;
+        match &written {
+            Ok(()) => self.records.iter().for_each(|record| self.recorder.note(record)),
+            Err(_) => self.records.clear(),
+        }
+        Poll::Ready(written)
+    }
+
+    /// The same, to be awaited.
+    ///
+    /// # Errors
+    /// As [`Self::poll_written`].
+    pub async fn written(&mut self) -> Result<(), AuditError> {
+        poll_fn(|cx| self.poll_written(cx)).await
+    }
+
+    /// Parts those behind the first so many, which are written, from these.
+    pub fn split_off(&mut self, first: usize) -> Self {
+        let records = self.records.split_off(first.min(self.records.len()));
+        Self { recorder: self.recorder.clone(), records, commit: None }
+    }
+
+    /// They have left, or it can't be known whether they have.
+    pub fn may_have_left(mut self) {
+        self.records.clear();
+    }
+}
+
+impl Drop for RecordedUses {
+    fn drop(&mut self) {
+        for record in self.records.drain(..) {
+            let unsent = Record { at: SystemTime::now(), event: Event::Unsent, ..record };
+            match &self.commit {
+                None => self.recorder.append(&unsent),
+                // where what it takes back can't be written, it isn't either; nor was that counted
+                Some(_) => drop(self.recorder.audit.commit([unsent])),
+            }
+        }
     }
 }
 

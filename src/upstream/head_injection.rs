@@ -12,6 +12,7 @@ use memchr::memmem::Finder;
 use std::io::{self, IoSlice};
 use std::mem;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -25,6 +26,17 @@ pub struct CarriesKey {
     pub in_target: bool,
     /// Asked whenever the request is about to be sent: a connection may have been long in coming.
     pub may_go: Arc<dyn Fn() -> bool + Send + Sync>,
+    /// True from when the head is handed to a connection, unless that gives it back with nothing written.
+    pub may_have_left: Arc<AtomicBool>,
+}
+
+impl CarriesKey {
+    /// Notes whether some of a request, where it carries a key, may have left.
+    pub(super) fn note<B>(request: &Request<B>, may_have_left: bool) {
+        if let Some(carries) = request.extensions().get::<CarriesKey>() {
+            carries.may_have_left.store(may_have_left, Ordering::Release);
+        }
+    }
 }
 
 /// Random characters of a stand-in, before the digits that number it.
@@ -321,7 +333,12 @@ mod tests {
         let request =
             Request::get(TARGET).header("authorization", secret("Bearer sk-secret")).header("x-plain", "seen");
         let request = request.header("x-two", secret("one-secret")).header("x-two", secret("two-secret"));
-        let carries = CarriesKey { peer: AllowedPeer::Any, in_target: true, may_go: Arc::new(|| true) };
+        let carries = CarriesKey {
+            peer: AllowedPeer::Any,
+            in_target: true,
+            may_go: Arc::new(|| true),
+            may_have_left: Arc::default(),
+        };
         request.extension(carries).body(()).unwrap()
     }
 

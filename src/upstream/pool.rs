@@ -151,6 +151,7 @@ where
         }
         *request.version_mut() = Version::HTTP_11;
         connection.pending.keep_back(&mut request);
+        CarriesKey::note(&request, true);
         match connection.send.try_send_request(request).await {
             Ok(response) => {
                 lease.hold(connection);
@@ -159,6 +160,7 @@ where
             Err(mut e) => {
                 let unsent = e.take_message().map(|mut request| {
                     connection.pending.give_back(&mut request);
+                    CarriesKey::note(&request, false);
                     request
                 });
                 Err(SendFailure { error: broken(route.origin, e.error()), unsent })
@@ -337,10 +339,12 @@ where
     if request.extensions().get::<CarriesKey>().is_some() {
         stream.carries_key();
     }
+    CarriesKey::note(&request, true);
     match send.try_send_request(request).await {
         Ok(response) => Ok((response, stream)),
         Err(mut e) => {
             let unsent = e.take_message().map(|mut request| {
+                CarriesKey::note(&request, false);
                 *request.uri_mut() = path;
                 request.headers_mut().extend(host.map(|host| (HOST, host)));
                 request

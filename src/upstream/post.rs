@@ -132,6 +132,7 @@ impl Poster {
                 peer: AllowedPeer::Loopback,
                 in_target: false,
                 may_go: Arc::new(|| true),
+                may_have_left: Arc::default(),
             });
         }
         let host = HeaderValue::try_from(origin.authority()).map_err(|e| e.to_string())?;

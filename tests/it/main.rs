@@ -46,5 +46,6 @@ mod support;
 mod tampered;
 mod traffic;
 mod under_way;
+mod unsent;
 mod way_out;
 mod websocket;

@@ -169,7 +169,7 @@ impl Stats {
         }
         self.records += 1;
         let facts = StatsFacts::of(line);
-        if !matches!(facts.event, b"exchange" | b"substitution" | b"refusal") {
+        if !matches!(facts.event, b"exchange" | b"substitution" | b"unsent" | b"refusal") {
             return;
         }
         self.total.add(&facts);
@@ -207,6 +207,7 @@ impl StatsGroup {
     fn add(&mut self, facts: &StatsFacts<'_>) {
         match facts.event {
             b"substitution" => self.substitutions += facts.count.unwrap_or(1),
+            b"unsent" => self.substitutions = self.substitutions.saturating_sub(facts.count.unwrap_or(1)),
             b"refusal" if is_upstreams_fault(facts.status) => self.failed += 1,
             b"refusal" => self.refusals += 1,
             _ => {
@@ -236,13 +237,14 @@ mod tests {
         let mut stats = Stats::default();
         let who = r#","operation":"api.openai","agent":"local","key_ref":"<<openai_key>>","host":"api.openai.com""#;
         stats.add(&line("start", r#","operation":"audit""#));
-        stats.add(&line("substitution", &format!(r#"{who},"count":2"#)));
+        stats.add(&line("substitution", &format!(r#"{who},"count":3"#)));
+        stats.add(&line("unsent", &format!(r#"{who},"count":1"#)));
         let figures = r#","status":200,"success":true,"duration_ms":10.000,"bytes_out":5,"bytes_in":7"#;
         stats.add(&line("exchange", &format!("{who}{figures}")));
         stats.add(&line("exchange", r#","operation":"api.example","host":"api.example","status":502,"success":false"#));
         stats.add(&line("refusal", who));
         stats.add(b"nonsense");
-        assert_eq!(stats.records, 5);
+        assert_eq!(stats.records, 6);
         let total = &stats.total;
         assert_eq!((total.exchanges, total.substitutions, total.refusals, total.failed), (2, 2, 1, 1));
         let names = |by| stats.by(by).into_iter().map(|(name, _)| name).collect::<Vec<_>>();

@@ -1,13 +1,13 @@
 //! Whether what was decided when a request began still holds: asked again each time that a key is used, and of what is
 //! passed on unread whenever anything has changed.
 
-use crate::audit::write::log::Commit;
 use crate::name::{AgentName, Host, KeyName, Origin};
 use crate::place::Place;
 use crate::policy::OverrideLimits;
 use crate::policy::decide::{Mention, Question};
 use crate::policy::{Agent, Permit, agent::TokenProof};
 use crate::proxy::limits::EXPIRY_NAP;
+use crate::proxy::recorder::RecordedUses;
 use crate::proxy::refusal::{Refusal, RefusalKind};
 use crate::proxy::{Ruleset, Shared};
 use crate::record::{ExchangeInfo, KeyUse, Record};
@@ -152,9 +152,9 @@ impl Authorization {
         Ok(())
     }
 
-    /// Resolves once the records of keys are written: before that, none of them may leave.
-    pub fn commit(&self, records: &[Record]) -> Commit {
-        self.shared.recorder.commit(records)
+    /// Records uses of keys: until they are written, none of these may leave.
+    pub fn record_uses(&self, records: Vec<Record>) -> RecordedUses {
+        self.shared.recorder.uses(records)
     }
 
     /// Records why the request's body goes no further, where nobody waits for it any more.

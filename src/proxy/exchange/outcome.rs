@@ -4,6 +4,7 @@ use crate::anomaly::UNREQUESTED;
 use crate::name::KeyName;
 use crate::policy::agent::ConcurrencyPermit;
 use crate::proxy::Recorder;
+use crate::proxy::recorder::RecordedUses;
 use crate::proxy::refusal::{Refusal, RefusalKind};
 use crate::record::{Event, ExchangeInfo, KeyRef, Operation, Record};
 use crate::rewrite::scrub::ScrubHits;
@@ -21,6 +22,8 @@ pub(crate) struct BodyProgress {
     pub kept: AtomicU64,
     /// The response has begun.
     pub answered: AtomicBool,
+    /// The head was handed to a connection, so that it may have left.
+    pub head_may_have_left: Arc<AtomicBool>,
     /// The exchange has ended: who still waits to send a body need not.
     pub over: Notify,
     /// As above, for whoever still sends one.
@@ -96,6 +99,8 @@ struct Facts {
     keys: Vec<KeyName>,
     status: Option<u16>,
     upstream_ip: Option<IpAddr>,
+    /// The keys in the head.
+    head_uses: Option<RecordedUses>,
     /// How often each key was hidden in the answer.
     hits: Arc<ScrubHits>,
     end: End,
@@ -128,6 +133,11 @@ impl ExchangeOutcome {
     /// Notes the keys that the head and a held body have placeholders of.
     pub fn use_keys(&self, keys: impl IntoIterator<Item = KeyName>) {
         self.facts().keys.extend(keys);
+    }
+
+    /// Takes the recorded uses of keys in the head, which are taken back where it doesn't leave.
+    pub fn head_uses(&self, uses: RecordedUses) {
+        self.facts().head_uses = Some(uses);
     }
 
     /// Notes what counts the keys that are hidden in the answer.
@@ -225,7 +235,11 @@ impl Drop for ExchangeOutcome {
     fn drop(&mut self) {
         self.progress.over.notify_one();
         self.progress.ended.store(true, Ordering::Release);
-        let facts = self.facts();
+        let mut facts = self.facts();
+        let head_uses = facts.head_uses.take();
+        if self.progress.head_may_have_left.load(Ordering::Acquire) {
+            head_uses.into_iter().for_each(RecordedUses::may_have_left);
+        }
         if !matches!(facts.end, End::Refused) {
             self.record(&facts);
         }

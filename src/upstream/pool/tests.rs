@@ -133,6 +133,7 @@ async fn a_request_that_is_withdrawn_is_not_sent() {
                 peer: AllowedPeer::Any,
                 in_target: false,
                 may_go: Arc::new(|| false),
+                may_have_left: Arc::default(),
             });
             let sent = pool.send(&server.origin(), withdrawn, wish).await;
             assert!(matches!(sent, Err(UpstreamError::Withdrawn { .. })), "http2: {http2}, kept: {kept}");
@@ -238,6 +239,7 @@ async fn a_key_in_the_clear_takes_no_kept_connection_that_leads_beyond_this_mach
             peer: AllowedPeer::Loopback,
             in_target: false,
             may_go: Arc::new(|| true),
+            may_have_left: Arc::default(),
         });
         request
     };

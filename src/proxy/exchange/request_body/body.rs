@@ -5,6 +5,7 @@ use super::passing::Passing;
 use super::rewriting::Rewriting;
 use crate::proxy::exchange::outcome::BodyProgress;
 use crate::proxy::limits::CONTINUE_TIMEOUT;
+use crate::proxy::recorder::RecordedUses;
 use crate::proxy::refusal::{Refusal, RefusalKind};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
@@ -61,6 +62,13 @@ impl RequestBody {
         progress.set_fault(fault);
         if progress.ended.load(Ordering::Acquire) {
             authorization.record(fault);
+        }
+    }
+
+    /// Takes the recorded uses of keys in a body that is held.
+    pub(crate) fn carry(&mut self, recorded: RecordedUses) {
+        if let RequestBody::Held(Held { used: Some(used), .. }) = self {
+            used.recorded = Some(recorded);
         }
     }
 

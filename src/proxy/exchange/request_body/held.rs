@@ -3,6 +3,7 @@
 use crate::name::KeyName;
 use crate::proxy::exchange::authorization::BodyKeys;
 use crate::proxy::exchange::outcome::BodyProgress;
+use crate::proxy::recorder::RecordedUses;
 use crate::proxy::refusal::Refusal;
 use bytes::Bytes;
 use http::HeaderMap;
@@ -23,13 +24,20 @@ pub(super) struct Used {
     pub keys: BodyKeys,
     pub names: Vec<KeyName>,
     pub progress: Arc<BodyProgress>,
+    /// Taken back where the body doesn't leave.
+    pub recorded: Option<RecordedUses>,
 }
 
 impl Held {
     pub(super) fn next(&mut self) -> Option<Result<Frame<Bytes>, Refusal>> {
         let Some(data) = self.data.take() else { return self.trailers.take().map(|t| Ok(Frame::trailers(t))) };
-        let Some(Used { keys, names, progress }) = self.used.take() else { return Some(Ok(Frame::data(data))) };
+        let Some(Used { keys, names, progress, recorded }) = self.used.take() else {
+            return Some(Ok(Frame::data(data)));
+        };
         let may_leave = keys.hold(&names).inspect_err(|fault| progress.set_fault(fault));
+        if may_leave.is_ok() {
+            recorded.into_iter().for_each(RecordedUses::may_have_left);
+        }
         Some(may_leave.map(|()| Frame::data(data)))
     }
 }

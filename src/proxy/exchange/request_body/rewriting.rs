@@ -2,13 +2,12 @@
 //! leaves.
 
 use super::limited::LimitedBody;
-use crate::audit::write::log::Commit;
 use crate::name::KeyName;
 use crate::proxy::exchange::authorization::{Authorization, BodyKeys, Renewed};
 use crate::proxy::exchange::decode_budget::Reservation;
 use crate::proxy::exchange::outcome::BodyProgress;
 use crate::proxy::limits::PORTIONS_A_TURN;
-use crate::proxy::recorder::substitutions;
+use crate::proxy::recorder::{RecordedUses, substitutions};
 use crate::proxy::refusal::{Refusal, RefusalKind};
 use crate::record::Operation;
 use crate::rewrite::decoded_body::CodedBodyRewriter;
@@ -31,7 +30,8 @@ pub struct Rewriting {
     trailers: Option<HeaderMap>,
     ended: bool,
     recorded: Vec<u64>,
-    committing: Option<Commit>,
+    /// The uses of keys in what is ready or comes behind it, which leaves once they are written.
+    uses: Vec<RecordedUses>,
     keys: BodyKeys,
     /// For the key that the engine waits for.
     asking: Option<KeyRequest>,
@@ -54,8 +54,8 @@ impl Rewriting {
         progress: Arc<BodyProgress>,
         reservation: Option<Reservation>,
     ) -> Self {
-        let (ready, recorded, leaving) = Default::default();
-        let (trailers, committing, asking) = (None, None, None);
+        let (ready, recorded, uses, leaving) = Default::default();
+        let (trailers, asking) = (None, None);
         let (ended, at_end, _reservation) = (false, false, reservation);
         Self {
             inner,
@@ -64,7 +64,7 @@ impl Rewriting {
             trailers,
             ended,
             recorded,
-            committing,
+            uses,
             keys,
             asking,
             at_end,
@@ -80,18 +80,16 @@ impl Rewriting {
 
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Refusal>>> {
         for _ in 0..PORTIONS_A_TURN {
-            if let Some(commit) = &mut self.committing {
-                let written = ready!(Pin::new(commit).poll(cx));
-                self.committing = None;
-                if let Err(e) = written {
-                    return Poll::Ready(Some(Err(e.into())));
-                }
+            for uses in &mut self.uses {
+                ready!(uses.poll_written(cx))?;
             }
             if let Some(data) = self.ready.pop_front() {
                 // it may have waited for long until the upstream took more
                 if !self.leaving.is_empty() {
                     self.keys.hold(&self.leaving)?;
                 }
+                // in which of the pieces that are ready each key is isn't known
+                self.uses.drain(..).for_each(RecordedUses::may_have_left);
                 self.progress.bytes_out.fetch_add(data.len() as u64, Ordering::Relaxed);
                 return Poll::Ready(Some(Ok(Frame::data(data))));
             }
@@ -164,11 +162,11 @@ impl Rewriting {
         let records = substitutions(&authorization.info, self.engine.uses(), &mut self.recorded);
         self.engine.uses().iter().for_each(|used| self.progress.use_key(&used.key));
         if !records.is_empty() {
-            self.committing = Some(authorization.commit(&records));
-            self.leaving.extend(records.into_iter().filter_map(|record| match record.operation {
-                Operation::Key(key) => Some(key),
-                _ => None,
+            self.leaving.extend(records.iter().filter_map(|record| match &record.operation {
+                Operation::Key(key) => Some(key.clone()),
+                Operation::Other(_) => None,
             }));
+            self.uses.push(authorization.record_uses(records));
         }
     }
 }

@@ -13,14 +13,21 @@ impl<'c> Rewritten<'c> {
     ///
     /// # Errors
     /// The audit can't be written.
-    pub async fn record(self) -> Result<Recorded<'c>, Refusal> {
+    pub async fn record(mut self) -> Result<Recorded<'c>, Refusal> {
         let exchange = &self.exchange;
-        let uses = self.decided.permit.uses().iter().chain(&self.body_uses);
-        let records: Vec<Record> =
-            uses.map(|u| recorder::substitution(&exchange.info, &u.key, &u.place, u.count)).collect();
+        let in_head = self.decided.permit.uses();
+        let records: Vec<Record> = in_head
+            .iter()
+            .chain(&self.body_uses)
+            .map(|u| recorder::substitution(&exchange.info, &u.key, &u.place, u.count))
+            .collect();
         if !records.is_empty() {
             exchange.outcome.use_keys(self.body_uses.iter().map(|u| u.key.clone()));
-            exchange.shared().recorder.commit(&records).await?;
+            let mut uses = exchange.shared().recorder.uses(records);
+            uses.written().await?;
+            let in_body = uses.split_off(in_head.len());
+            exchange.outcome.head_uses(uses);
+            self.request.body_mut().carry(in_body);
         }
         Ok(Recorded(self))
     }

@@ -114,11 +114,13 @@ impl Sent<'_> {
 
 /// Tells the pool that a key goes with a request, which is asked for again when it is about to be sent.
 fn carries_key(permit: &Permit, authorization: &Arc<Authorization>, progress: &Arc<BodyProgress>) -> CarriesKey {
-    let (authorization, progress) = (authorization.clone(), progress.clone());
+    let may_have_left = &progress.head_may_have_left;
+    let (authorization, progress, may_have_left) = (authorization.clone(), progress.clone(), may_have_left.clone());
     CarriesKey {
         peer: if permit.on_loopback_only() { AllowedPeer::Loopback } else { AllowedPeer::Any },
         in_target: permit.uses().iter().any(|u| u.place.in_target()),
         may_go: Arc::new(move || authorization.head_holds().inspect_err(|fault| progress.set_fault(fault)).is_ok()),
+        may_have_left,
     }
 }
 

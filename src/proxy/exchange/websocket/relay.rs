@@ -41,6 +41,9 @@ pub(super) async fn run<C, U>(
         ToClient::new(&terms, FrameSource::new(FrameWriter::Server, from_upstream, &[]), FrameSink::new(to_client));
     let (first, of_client) = both(&mut up, &mut down, &mut stop).await;
     outcome.bytes_in.store(down.bytes, Ordering::Relaxed);
+    if !matches!(first, RelayEnd::Changed(_)) {
+        up.may_leave();
+    }
     let (code, reason) = match &first {
         RelayEnd::Closed => {
             outcome.complete();

@@ -3,7 +3,7 @@
 use super::endpoints::{FrameSink, FrameSource, RelayEnd};
 use super::terms::RelayTerms;
 use crate::proxy::exchange::outcome::BodyProgress;
-use crate::proxy::recorder::substitutions;
+use crate::proxy::recorder::{RecordedUses, substitutions};
 use crate::proxy::wire::ws_frames::{FramePiece, Opcode};
 use crate::rewrite::BodyFault;
 use crate::rewrite::body::BodyRewriter;
@@ -23,6 +23,8 @@ pub(super) struct ToUpstream<'r, C, U> {
     /// Of the message at hand a frame has gone out.
     begun: bool,
     kept: u64,
+    /// The uses of keys in what is not written yet.
+    unwritten: Vec<RecordedUses>,
 }
 
 struct TextMessage {
@@ -38,7 +40,7 @@ impl<'r, C: AsyncRead, U: AsyncWrite> ToUpstream<'r, C, U> {
         progress: Arc<BodyProgress>,
     ) -> Self {
         sink.is_client = true;
-        Self { terms, source, sink, progress, text: None, begun: false, kept: 0 }
+        Self { terms, source, sink, progress, text: None, begun: false, kept: 0, unwritten: Vec::new() }
     }
 
     pub async fn run(&mut self) -> RelayEnd {
@@ -72,7 +74,13 @@ impl<'r, C: AsyncRead, U: AsyncWrite> ToUpstream<'r, C, U> {
         self.flush().await
     }
 
+    /// What is not written yet will be, at least in part.
+    pub fn may_leave(&mut self) {
+        self.unwritten.drain(..).for_each(RecordedUses::may_have_left);
+    }
+
     async fn flush(&mut self) -> Result<(), RelayEnd> {
+        self.may_leave();
         self.sink.flush().await.map_err(|_| RelayEnd::Gone("the upstream broke off its WebSocket"))
     }
 
@@ -118,9 +126,11 @@ impl<'r, C: AsyncRead, U: AsyncWrite> ToUpstream<'r, C, U> {
         if records.is_empty() {
             return Ok(());
         }
-        let written = terms.authorization.commit(&records).await;
-        written.map_err(|e| RelayEnd::Refused(e.into()))?;
-        terms.still_holds()
+        let mut uses = terms.authorization.record_uses(records);
+        uses.written().await.map_err(|e| RelayEnd::Refused(e.into()))?;
+        terms.still_holds()?;
+        self.unwritten.push(uses);
+        Ok(())
     }
 }
 
