@@ -16,7 +16,7 @@ pub struct Held {
     pub(super) data: Option<Bytes>,
     pub(super) trailers: Option<HeaderMap>,
     /// Where keys are in it.
-    pub(super) used: Option<Used>,
+    pub(super) used: Option<Box<Used>>,
 }
 
 /// The keys that are in a held body.
@@ -31,9 +31,8 @@ pub(super) struct Used {
 impl Held {
     pub(super) fn next(&mut self) -> Option<Result<Frame<Bytes>, Refusal>> {
         let Some(data) = self.data.take() else { return self.trailers.take().map(|t| Ok(Frame::trailers(t))) };
-        let Some(Used { keys, names, progress, recorded }) = self.used.take() else {
-            return Some(Ok(Frame::data(data)));
-        };
+        let Some(used) = self.used.take() else { return Some(Ok(Frame::data(data))) };
+        let Used { keys, names, progress, recorded } = *used;
         let may_leave = keys.hold(&names).inspect_err(|fault| progress.set_fault(fault));
         if may_leave.is_ok() {
             recorded.into_iter().for_each(RecordedUses::may_have_left);

@@ -92,7 +92,7 @@ impl Plan<'_> {
         if !uses.is_empty() {
             let keys = BodyKeys::new(self.authorization.clone(), self.permit, self.keys);
             let names = uses.iter().map(|used| used.key.clone()).collect();
-            held.used = Some(Used { keys, names, progress: progress.clone(), recorded: None });
+            held.used = Some(Box::new(Used { keys, names, progress: progress.clone(), recorded: None }));
         }
         Ok((RequestBody::Held(held), uses))
     }

@@ -41,9 +41,7 @@ pub(super) async fn run<C, U>(
         ToClient::new(&terms, FrameSource::new(FrameWriter::Server, from_upstream, &[]), FrameSink::new(to_client));
     let (first, of_client) = both(&mut up, &mut down, &mut stop).await;
     outcome.bytes_in.store(down.bytes, Ordering::Relaxed);
-    if !matches!(first, RelayEnd::Changed(_)) {
-        up.may_leave();
-    }
+    up.settle(&first);
     let (code, reason) = match &first {
         RelayEnd::Closed => {
             outcome.complete();
@@ -72,8 +70,6 @@ pub(super) async fn run<C, U>(
             (Some((1008, 1001)), format!("locum: {}", refusal.word()))
         }
         RelayEnd::Changed(why) => {
-            // a key may be in what has not been written yet
-            up.sink.forget();
             outcome.broken(why.clone());
             (Some((1012, 1001)), "locum: the rules have changed, connect again".into())
         }

@@ -74,8 +74,16 @@ impl<'r, C: AsyncRead, U: AsyncWrite> ToUpstream<'r, C, U> {
         self.flush().await
     }
 
+    /// Settles what is not written yet: after a change of the rules it is dropped, since a key may be in it.
+    pub fn settle(&mut self, end: &RelayEnd) {
+        match end {
+            RelayEnd::Changed(_) => self.sink.forget(),
+            _ => self.may_leave(),
+        }
+    }
+
     /// What is not written yet will be, at least in part.
-    pub fn may_leave(&mut self) {
+    fn may_leave(&mut self) {
         self.unwritten.drain(..).for_each(RecordedUses::may_have_left);
     }
 
