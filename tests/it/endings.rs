@@ -105,7 +105,9 @@ const SIDES: [(Http, &[&str], bool); 6] = [
 fn before(authority: &str, bound: bool) -> Serve {
     let port = authority.rsplit_once(':').unwrap().1;
     let key = if bound { format!("[key.tool]\nhosts = [\"{authority}\"]\n") } else { String::new() };
-    Home::with(&format!("connect_ports = [{port}]\n"), &key).serve()
+    // who has left is noticed before what is under way would be cut
+    let limits = "[limits]\ndrain = \"1m\"\n";
+    Home::with(&format!("connect_ports = [{port}]\n"), &(key + limits)).serve()
 }
 
 async fn read(client: &mut Client, method: &str, path: &str, header: Option<(&str, &str)>) {
