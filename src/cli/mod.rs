@@ -1,5 +1,27 @@
 //! The commands: each reads its arguments, calls a room below and says what came of it.
 
+/// Prints a line, for this room in place of the standard library's macro: that one panics where the reader has left, as
+/// in `locum check | head`.
+macro_rules! println {
+    () => { crate::cli::term::put(std::io::stdout(), format_args!("\n")) };
+    ($($text:tt)*) => { crate::cli::term::put(std::io::stdout(), format_args!("{}\n", format_args!($($text)*))) };
+}
+
+/// See [`println`].
+macro_rules! print {
+    ($($text:tt)*) => { crate::cli::term::put(std::io::stdout(), format_args!($($text)*)) };
+}
+
+/// See [`println`], for standard error.
+macro_rules! eprintln {
+    ($($text:tt)*) => { crate::cli::term::put(std::io::stderr(), format_args!("{}\n", format_args!($($text)*))) };
+}
+
+/// See [`println`], for standard error.
+macro_rules! eprint {
+    ($($text:tt)*) => { crate::cli::term::put(std::io::stderr(), format_args!($($text)*)) };
+}
+
 mod agent;
 mod audit;
 mod ca;
@@ -86,7 +108,7 @@ pub fn run() -> ExitCode {
     crate::telemetry::start();
     let context = CliContext::new(CliPaths { config: cli.config, state: cli.state }, memory::harden());
     match dispatch(cli.command, &context) {
-        Ok(code) => code,
+        Ok(code) => term::finish(code),
         Err(e) => term::report(&e),
     }
 }

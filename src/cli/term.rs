@@ -2,8 +2,9 @@
 
 use crate::app::AppError;
 use std::fmt;
-use std::io::{IsTerminal, Write};
+use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Exit code: it failed.
 pub const FAILED: u8 = 1;
@@ -49,6 +50,29 @@ impl From<AppError> for CliError {
         };
         Self { what: error.to_string(), next: error.next(), code }
     }
+}
+
+/// Something could not be written, though somebody is there to read it: a disk is full.
+static IS_INCOMPLETE: AtomicBool = AtomicBool::new(false);
+
+/// Writes a text for a person. A reader that has left misses it, and what the command does goes on.
+pub fn put(mut to: impl Write, text: fmt::Arguments<'_>) {
+    note(to.write_fmt(text));
+}
+
+fn note(written: io::Result<()>) {
+    if written.is_err_and(|e| e.kind() != io::ErrorKind::BrokenPipe) {
+        IS_INCOMPLETE.store(true, Ordering::Relaxed);
+    }
+}
+
+/// The exit code of a command that came to `code`: none has done what it should whose output is not all there.
+pub fn finish(code: ExitCode) -> ExitCode {
+    note(io::stdout().flush());
+    if code != ExitCode::SUCCESS || !IS_INCOMPLETE.load(Ordering::Relaxed) {
+        return code;
+    }
+    report(&CliError::failed("not all could be written to standard output", "free some space where it goes"))
 }
 
 /// A folder for the time of a command, for nobody else to look into.

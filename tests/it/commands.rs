@@ -334,3 +334,27 @@ fn a_file_is_written_into_a_folder_that_can_not_be_read() {
     let pem = std::fs::read_to_string(folder.join("ca.pem")).unwrap();
     assert!(pem.starts_with("-----BEGIN CERTIFICATE-----"), "{pem}");
 }
+
+/// `locum … | head` ends as well as the command does.
+#[test]
+fn a_reader_who_leaves_is_no_reason_to_panic() {
+    let home = Home::bare("");
+    for arguments in [&["demo"][..], &["check"], &["--help"], &["audit", "query"]] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let errors = writer.try_clone().unwrap();
+        let mut command = home.locum(arguments);
+        let status = command.stdout(writer).stderr(errors).status().unwrap();
+        assert!(status.code().is_some_and(|code| code != 101), "{arguments:?}: {status}");
+    }
+}
+
+/// What is read by programs is all there, or the command has failed.
+#[test]
+fn an_output_that_is_not_all_there_is_told() {
+    let home = Home::bare("");
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let output = home.locum(&["demo"]).stdout(full).stderr(std::process::Stdio::piped()).output().unwrap();
+    assert!(!output.status.success() && output.status.code() != Some(101), "{}", output.status);
+    assert!(stderr(&output).contains("not all could be written to standard output"), "{}", stderr(&output));
+}
