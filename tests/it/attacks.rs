@@ -4,6 +4,7 @@ mod agents;
 mod cleartext;
 mod conformance;
 mod doors;
+mod floods;
 mod frames;
 mod framing;
 mod hosts;

@@ -51,6 +51,8 @@ fn a_field_is_found_however_it_is_written_and_cut() {
         (MULTIPART, part("Content-Disposition: form-data; name=\"method\"", "delete"), true),
         (MULTIPART, part("Content-Disposition: form-data; name=\"_method\"", "x").replace("\r\n", "\n"), true),
         (MULTIPART, part(&format!("Content-Disposition: form-data; x={}", "y".repeat(5000)), ""), true),
+        (MULTIPART, part(&format!("{:y<1$}", "Content-Disposition: form-data; x=", MAX_DISPOSITION + 1), ""), true),
+        (MULTIPART, part(&format!("{:y<1$}", "Content-Disposition: form-data; x=", MAX_DISPOSITION), ""), false),
         (MULTIPART, part("Content-Disposition: form-data; name=\"method\"", "posting"), false),
         (MULTIPART, part("Content-Disposition: form-data; filename=\"_method\"; name=\"file\"", "DELETE"), false),
         (MULTIPART, part("Content-Disposition: form-data; name=\"f\"", "<input name=\"_method\" value=\"x\">"), false),

@@ -5,23 +5,23 @@ use crate::support::Tunnel;
 use crate::support::client::{Client, Http, full, none, pieces};
 use std::io::{Read as _, Write as _};
 
-const END_STREAM: u8 = 1;
-const END_HEADERS: u8 = 4;
+pub(super) const END_STREAM: u8 = 1;
+pub(super) const END_HEADERS: u8 = 4;
 const DATA: u8 = 0;
-const HEADERS: u8 = 1;
-const RST_STREAM: u8 = 3;
+pub(super) const HEADERS: u8 = 1;
+pub(super) const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
 const PING: u8 = 6;
 const GOAWAY: u8 = 7;
-const CONTINUATION: u8 = 9;
+pub(super) const CONTINUATION: u8 = 9;
 
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+pub(super) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).expect("a short frame").to_be_bytes();
     [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
 }
 
 /// Fields as HPACK literals, neither indexed nor coded.
-fn block(fields: &[(&str, &str)]) -> Vec<u8> {
+pub(super) fn block(fields: &[(&str, &str)]) -> Vec<u8> {
     let text = |out: &mut Vec<u8>, text: &str| {
         let length = text.len();
         match u8::try_from(length) {
@@ -53,12 +53,12 @@ const PATH: (&str, &str) = (":path", "/");
 const AUTHORITY: (&str, &str) = (":authority", BOUND);
 const KEY: (&str, &str) = ("x-api-key", "<<tool_key>>");
 
-fn good(more: &[(&'static str, &'static str)]) -> Vec<(&'static str, &'static str)> {
+pub(super) fn good(more: &[(&'static str, &'static str)]) -> Vec<(&'static str, &'static str)> {
     [&[METHOD, SCHEME, PATH, AUTHORITY, KEY], more].concat()
 }
 
 /// A tunnel to `host` in which both sides have said that they speak HTTP/2.
-fn preface(stage: &Stage, host: &str) -> Tunnel {
+pub(super) fn preface(stage: &Stage, host: &str) -> Tunnel {
     let mut tunnel = Tunnel::open(&stage.serve, &format!("{host}:443"), host, b"h2").expect("a tunnel");
     tunnel.stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").expect("a preface");
     tunnel.stream.write_all(&frame(SETTINGS, 0, 0, &[])).expect("settings");
