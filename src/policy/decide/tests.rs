@@ -113,10 +113,23 @@ fn the_head_is_judged_whole() {
 
 #[test]
 fn what_a_key_in_the_head_limits_its_body_may_not_get_around() {
-    let limited =
-        |mentions: &[(&str, &str)]| decided(Method::POST, "https://api.c.example/", mentions).unwrap().limits().any();
-    assert!(limited(&[("posts", "header:x-key")]));
-    assert!(!limited(&[]));
+    let forbids = |url: &str, mentions: &[(&str, &str)]| {
+        let permit = decided(Method::POST, url, mentions).unwrap();
+        [("_method", "PUT"), ("rest_route", "/x")].map(|(name, value)| permit.limits().forbid(name, value.as_bytes()))
+    };
+    let key = |name: &'static str| [(name, "header:x-key")];
+    assert_eq!(forbids("https://api.c.example/", &key("posts")), [true, false], "methods alone are limited");
+    assert_eq!(forbids("https://api.b.example/v1/x", &key("narrow")), [true, true]);
+    assert_eq!(forbids("https://api.c.example/", &[]), [false, false]);
+}
+
+#[test]
+fn a_denial_says_what_is_bound() {
+    let told = |mentions: &[(&str, &str)], url| decided(Method::GET, url, mentions).unwrap_err().to_string();
+    let host = told(&[("a", "header:x-key")], "https://other.example/");
+    assert!(host.contains("is none of api.a.example, *.wild.example in [key.a] hosts"), "{host}");
+    let place = told(&[("both", "header:x-key")], "https://api.a.example/");
+    assert!(place.contains("is none of header:x-both, query:k, body in [key.both] where"), "{place}");
 }
 
 #[test]
