@@ -12,13 +12,13 @@ use rcgen::{
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
-use x509_parser::prelude::X509Certificate;
+use x509_parser::prelude::{ASN1Time, X509Certificate};
 use zeroize::{Zeroize as _, Zeroizing};
 
 /// How long a CA is valid: a machine is set up anew sooner than that.
 pub const LIFETIME: Duration = Duration::from_secs(5 * 365 * 24 * 3600);
-/// Clients whose clock is behind ours must not find a certificate from the future.
-pub const BACKDATE: Duration = Duration::from_secs(3600);
+/// Clients whose clock is behind ours, by a time zone or two, must not find a certificate from the future.
+pub const BACKDATE: Duration = Duration::from_secs(48 * 3600);
 
 /// A certificate authority, ready to sign.
 pub struct Authority {
@@ -30,6 +30,7 @@ pub struct Authority {
     intermediates: Vec<CertificateDer<'static>>,
     /// Of root and intermediates: a host has to be within all of them.
     limits: Vec<NameLimits>,
+    not_before: SystemTime,
     not_after: SystemTime,
 }
 
@@ -96,7 +97,8 @@ impl Authority {
             return Err(unfit("its private key belongs to another certificate".into()));
         };
         let issuer = Issuer::from_ca_cert_der(&certificates[*own], key).map_err(|e| unfit(e.to_string()))?;
-        let (mut limits, mut not_after) = (Vec::new(), SystemTime::UNIX_EPOCH + LIFETIME * 1000);
+        let (mut limits, mut not_before) = (Vec::new(), SystemTime::UNIX_EPOCH);
+        let mut not_after = SystemTime::UNIX_EPOCH + LIFETIME * 1000;
         let mut ordered = Vec::with_capacity(chain.len());
         for der in chain.into_iter().map(|i| &certificates[i]) {
             let certificate = parse(der).map_err(unfit)?;
@@ -104,11 +106,13 @@ impl Authority {
                 return Err(unfit("its certificate may not sign others (basicConstraints CA is not set)".into()));
             }
             limits.extend(NameLimits::of(&certificate).map_err(unfit)?);
-            not_after = not_after.min(end_of(&certificate));
+            let validity = certificate.validity();
+            (not_before, not_after) =
+                (not_before.max(time(validity.not_before)), not_after.min(time(validity.not_after)));
             ordered.push(der.clone());
         }
         let root = ordered.pop().ok_or_else(|| unfit("it holds no certificate".into()))?;
-        Ok(Self { issuer, root_pem: to_pem(&root), root, intermediates: ordered, limits, not_after })
+        Ok(Self { issuer, root_pem: to_pem(&root), root, intermediates: ordered, limits, not_before, not_after })
     }
 
     /// The root's certificate, for clients to trust.
@@ -121,9 +125,20 @@ impl Authority {
         &self.root
     }
 
-    /// What goes to clients behind a leaf.
+    /// What goes to clients behind a leaf, up to the root: they would do without that, but those that look for a pinned key
+    /// look for it among what they are shown.
+    pub fn shown(&self) -> impl Iterator<Item = &CertificateDer<'static>> {
+        self.intermediates.iter().chain([&self.root])
+    }
+
+    /// Those between a leaf and the root.
     pub fn intermediates(&self) -> &[CertificateDer<'static>] {
         &self.intermediates
+    }
+
+    /// When the last of its certificates begins.
+    pub fn not_before(&self) -> SystemTime {
+        self.not_before
     }
 
     /// When the first of its certificates ends.
@@ -183,9 +198,8 @@ fn parse<'d>(der: &'d CertificateDer<'_>) -> Result<X509Certificate<'d>, String>
     x509_parser::parse_x509_certificate(der).map(|(_, parsed)| parsed).map_err(|e| e.to_string())
 }
 
-fn end_of(certificate: &X509Certificate<'_>) -> SystemTime {
-    let seconds = u64::try_from(certificate.validity().not_after.timestamp()).unwrap_or(0);
-    SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
+fn time(written: ASN1Time) -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(written.timestamp()).unwrap_or(0))
 }
 
 /// The certificate that `key` belongs to, and those above it, as far as they are there. Nothing where it belongs to none.

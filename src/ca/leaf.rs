@@ -139,7 +139,8 @@ impl Leaves {
 
     fn mint(&self, authority: &Authority, host: &Host, now: SystemTime) -> Result<Leaf, CaError> {
         let fail = |why: String| CaError::Mint { host: host.clone(), why };
-        let not_before = now - authority::BACKDATE;
+        // some clients take no leaf that is older than who signed it
+        let not_before = (now - authority::BACKDATE).max(authority.not_before());
         let not_after = (not_before + LEAF_LIFETIME).min(authority.not_after());
         if not_after <= now {
             return Err(fail("the CA has expired".into()));
@@ -161,7 +162,7 @@ impl Leaves {
         params.not_before = not_before.into();
         params.not_after = not_after.into();
         let certificate = params.signed_by(&self.key, &authority.issuer).map_err(|e| fail(e.to_string()))?;
-        let chain = [certificate.der()].into_iter().chain(authority.intermediates()).cloned().collect();
+        let chain = [certificate.der()].into_iter().chain(authority.shown()).cloned().collect();
         let certified = Arc::new(CertifiedKey::new(chain, self.signing_key.clone()));
         let mut config = self.template.clone();
         config.cert_resolver = Arc::new(FixedCertificate(certified));

@@ -115,24 +115,26 @@ fn request(
     };
     let authority = uri.authority().map_or("", http::uri::Authority::as_str);
     let origin = Origin::parse(scheme, authority).map_err(|e| wrong(e.to_string(), ""))?;
-    let mut headers = headers(&args.header)?;
+    let sent = headers(&args.header)?;
     let agent = lookup::agent_named(args.agent.as_ref(), settings)?;
     let environment = context.take_secrets(settings)?;
     let live = app::rules(settings, &app::backends(settings, environment)).map_err(CliError::from)?;
 
-    live.inject(&origin, &mut headers);
     println!("{method} {origin}");
     let target: Uri = uri.path_and_query().map_or("/", |p| p.as_str()).parse()?;
-    let hits = head::find(&live.vocabulary, &target, &headers);
     let question = Question {
         agent: &agent,
         origin: &origin,
         method,
         path: target.path(),
         query: target.query().unwrap_or_default(),
-        headers: &headers,
+        headers: &sent,
         has_body: args.body.is_some(),
     };
+    let mut headers = sent.clone();
+    headers.extend(live.rules.injected(question).into_iter().cloned().map(|inject| (inject.name, inject.value)));
+    let question = Question { headers: &headers, ..question };
+    let hits = head::find(&live.vocabulary, &target, &headers);
     let mentions =
         || hits.iter().map(|h| Mention { written: &h.written, key: h.key.as_ref(), place: h.place.as_ref() });
     let admitted = live.rules.admit(&agent, &origin.host, origin.port);

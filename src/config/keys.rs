@@ -6,6 +6,7 @@ use super::mistake::{ConfigLocation, Mistake, nearest};
 use super::reader::TableReader;
 use crate::name::{AgentName, KeyName};
 use crate::place::Place;
+use crate::policy;
 use crate::policy::rule::{HostPattern, Inject, KeyRule, PathGlob, Scrubbing};
 use crate::rewrite::check_lookalike;
 use crate::secrets::SourceSpec;
@@ -259,6 +260,24 @@ fn tell_apart(lookalikes: &[(KeyName, String, ConfigLocation)], mistakes: &mut V
             if longer.contains(text.as_str()) && (longer != text || other < name) {
                 let what = format!("the placeholder of '{name}' is found in that of '{other}'");
                 mistakes.push(Mistake::new(at.clone(), what, "make them differ from their first characters on"));
+            }
+        }
+    }
+}
+
+/// Notes keys that would be added in one header to the same requests of one agent: it would be chance which of them goes.
+pub fn tell_injected_apart(keys: &[KeySetting], agents: &[AgentSetting], mistakes: &mut Vec<Mistake>) {
+    for (i, key) in keys.iter().enumerate() {
+        for other in &keys[..i] {
+            let may = |agent: &AgentSetting, key: &KeySetting| {
+                agent.keys.as_ref().is_none_or(|listed| listed.contains(&key.name))
+            };
+            let by_one = agents.is_empty() || agents.iter().any(|agent| may(agent, key) && may(agent, other));
+            if let (true, true, Some(at)) = (by_one, policy::compete(&key.rule, &other.rule), &key.at) {
+                let what = format!("inject: '{}' is added to the same requests, in the same header", other.name);
+                let hint =
+                    "tell them apart by `hosts`, `methods` or `paths`, or give them to different agents by `keys`";
+                mistakes.push(Mistake::new(at.clone(), what, hint));
             }
         }
     }

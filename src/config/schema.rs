@@ -149,7 +149,7 @@ pub const SECTIONS: &[SectionSchema] = &[
             known("connections", Number, "16384"),
             known("head", Text, r#""64KiB""#),
             known("held_body", Text, r#""256KiB""#),
-            known("first_byte", Text, r#""10m", or "" for no limit"#),
+            known("first_byte", Text, r#""", or "10m""#),
             known("drain", Text, r#""5s""#),
         ],
     },

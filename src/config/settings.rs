@@ -336,6 +336,7 @@ fn build(
     let limits = TableReader::read(written.all("limits"), home, mistakes, limits::limits);
     let keys = keys::keys(written.all("key"), proxy.cleartext, home, mistakes);
     let agents = keys::agents(written.all("agent"), &keys, home, mistakes);
+    keys::tell_injected_apart(&keys, &agents, mistakes);
     Settings { file, state, proxy, ca, keys, agents, vault, audit, anomaly, limits }
 }
 

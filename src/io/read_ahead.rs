@@ -30,6 +30,11 @@ impl<S> ReadAhead<S> {
     pub fn with(first: BytesMut, inner: S) -> Self {
         Self { inner, ahead: first, full: false }
     }
+
+    /// The stream inside.
+    pub fn inner(&self) -> &S {
+        &self.inner
+    }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for ReadAhead<S> {

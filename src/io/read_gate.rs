@@ -43,6 +43,11 @@ impl<S> ReadGate<S> {
         let bell = Arc::<Bell>::default();
         Self { inner, rope: bell.clone().into(), bell, waiting: false }
     }
+
+    /// The stream inside.
+    pub fn inner(&self) -> &S {
+        &self.inner
+    }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for ReadGate<S> {

@@ -292,6 +292,15 @@ impl Rules {
         Ok(Permit { body, ..Permit::default() })
     }
 
+    /// Whether this rule is about such requests at all: then what else it says against one refuses it.
+    pub(super) fn applies(&self, question: Question<'_>, rule: &KeyRule) -> bool {
+        let path = || canonical_path(question.path.get(..MAX_JUDGED_PATH).unwrap_or(question.path));
+        question.agent.may_use(&rule.name)
+            && self.covers(rule, question.origin)
+            && (rule.methods.is_empty() || rule.methods.contains(question.method))
+            && (rule.paths.is_empty() || path().is_some_and(|path| rule.paths.iter().any(|glob| glob.covers(&path))))
+    }
+
     /// Whether this rule lets its key go with this request, whatever the place.
     fn judge(&self, question: Question<'_>, rule: &KeyRule, written: &str) -> Result<(), Denial> {
         let Question { agent, origin, method, path, .. } = question;

@@ -136,6 +136,12 @@ impl HostPattern {
         }
     }
 
+    /// Whether bindings of both patterns let a key go to some one origin.
+    pub fn shares_an_origin(&self, other: &HostPattern) -> bool {
+        let asked = |pattern: &HostPattern| (pattern.is_cleartext(), pattern.binding_port());
+        asked(self) == asked(other) && self.shares_a_host(other)
+    }
+
     /// The port that a binding of this pattern asks for.
     pub fn binding_port(&self) -> u16 {
         self.port.unwrap_or(self.scheme.unwrap_or(Scheme::Https).default_port())
@@ -256,6 +262,34 @@ impl PathGlob {
         let path: Vec<&str> = canonical.split('/').skip(1).collect();
         covers_segments(&pattern, &path, covers_segment)
     }
+
+    /// Whether some path is covered by both patterns. (`**` at an end is taken for any number of segments here, none too.)
+    pub fn meets(&self, other: &PathGlob) -> bool {
+        let segments = |glob: &PathGlob| glob.0.split('/').skip(1).map(str::to_owned).collect::<Vec<_>>();
+        let same = |a: &String, b: &String| {
+            meet(&a.chars().collect::<Vec<_>>(), &b.chars().collect::<Vec<_>>(), |c| *c == '*', PartialEq::eq)
+        };
+        meet(&segments(self), &segments(other), |segment| segment == "**", same)
+    }
+}
+
+/// Whether two patterns cover something in common, in which an element that is `any` stands for any number of others.
+/// `reached` holds, for what is read of one pattern, how much of the other can stand for the same.
+fn meet<T>(one: &[T], other: &[T], any: impl Fn(&T) -> bool, same: impl Fn(&T, &T) -> bool) -> bool {
+    let mut reached = vec![false; other.len() + 1];
+    for i in 0..=one.len() {
+        let before = std::mem::replace(&mut reached, vec![false; other.len() + 1]);
+        for j in 0..=other.len() {
+            let (a, b) = (i.checked_sub(1).map(|i| &one[i]), j.checked_sub(1).map(|j| &other[j]));
+            let from_left = j > 0 && reached[j - 1];
+            let both = |(a, b): (&T, &T)| before[j - 1] && !any(a) && !any(b) && same(a, b);
+            reached[j] = i + j == 0
+                || a.zip(b).is_some_and(both)
+                || a.is_some_and(|a| any(a) && (before[j] || from_left))
+                || b.is_some_and(|b| any(b) && (from_left || i > 0 && before[j]));
+        }
+    }
+    reached[other.len()]
 }
 
 /// What stands before the first `**` begins the path and what stands after the last ends it. What stands between two is

@@ -15,7 +15,8 @@ pub struct Limits {
     pub head: usize,
     /// A body of declared length up to this, in bytes, is held and rewritten whole, so that its length is exact.
     pub held_body: u64,
-    /// The time that an upstream may take to begin its answer, from when the last of the request has left. Models think long.
+    /// The time that an upstream may take to begin its answer, from when the last of the request has left. None by default:
+    /// models think long, and who gives up asks again and pays twice. Those who are gone are noticed all the same.
     pub first_byte: Option<Duration>,
     /// The time that what is under way may take to end once the proxy stops; then it is cut. With all that follows it has to
     /// fit into the ten seconds after which Docker kills.
@@ -28,7 +29,7 @@ impl Default for Limits {
             connections: 16 * 1024,
             head: 64 * 1024,
             held_body: 256 * 1024,
-            first_byte: Some(Duration::from_secs(600)),
+            first_byte: None,
             drain: Duration::from_secs(5),
         }
     }

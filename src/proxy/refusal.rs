@@ -29,6 +29,9 @@ const GRPC_MESSAGE_HEADER: HeaderName = HeaderName::from_static("grpc-message");
 /// Escaped in a gRPC message: all but the printable, and the sign of escapes itself.
 const GRPC_MESSAGE: &AsciiSet = &CONTROLS.add(b'%');
 
+/// The longest reason in a status line, in bytes.
+const MAX_REASON: usize = 256;
+
 /// A kind of refusal; all that is the same for the whole kind stands in its [`Row`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RefusalKind {
@@ -44,6 +47,10 @@ pub enum RefusalKind {
     PlaceholderRefused,
     /// The host may not be reached.
     HostRefused,
+    /// The port may not be reached.
+    PortRefused,
+    /// It asks for a protocol that nobody here can read.
+    UpgradeRefused,
     /// The host is at an address that may not be dialled.
     AddressRefused,
     /// A key would go to that address unencrypted.
@@ -136,6 +143,9 @@ impl RefusalKind {
             Self::PlaceholderRefused => row(StatusCode::FORBIDDEN, "placeholder-refused", "A placeholder was refused", 7, Agent, Placeholder),
             Self::HostRefused => row(StatusCode::FORBIDDEN, "host-refused", "The host was refused", 7, Agent,
                 OfHost("may not be reached through this proxy", "that host may not be reached through this proxy")),
+            Self::PortRefused => row(StatusCode::FORBIDDEN, "host-refused", "The port was refused", 7, Agent, InFull),
+            Self::UpgradeRefused => row(StatusCode::FORBIDDEN, "upgrade-refused", "The upgrade was refused", 7, Agent,
+                OfHost("has keys bound to it, so nothing that can't be searched for them is spoken with it", "it can't be searched for keys")),
             Self::AddressRefused => row(StatusCode::FORBIDDEN, "address-refused", "The address was refused", 7, Agent,
                 OfHost("is at an address that may not be reached through this proxy", "that address may not be reached through this proxy")),
             Self::CleartextRefused => row(StatusCode::FORBIDDEN, "address-refused", "The address was refused", 7, Agent,
@@ -208,6 +218,16 @@ impl Refusal {
     /// A host inside that is not the tunnel's.
     pub fn misdirected(inside: impl fmt::Display, tunnel: impl fmt::Display) -> Self {
         Self::new(RefusalKind::Misdirected, format!("asked for {inside} in a tunnel to {tunnel}"))
+    }
+
+    /// Another protocol, which nobody here can read, with a host that is to show no key in it.
+    pub fn unread(protocol: &HeaderValue, host: &Host) -> Self {
+        let protocol = String::from_utf8_lossy(protocol.as_bytes());
+        let why = format!(
+            "Upgrade: {protocol} can't be searched for keys, and some are bound to {host}; use a WebSocket instead, or \
+             take the host out of their [key] hosts"
+        );
+        Self::new(RefusalKind::UpgradeRefused, why)
     }
 
     /// A host that the CA may not sign for; `remedy` is what the operator does about it.
@@ -310,11 +330,12 @@ impl Refusal {
         response
     }
 
-    /// The answer as it goes over a connection that hyper does not serve (before a tunnel).
+    /// The answer as it goes over a connection that hyper does not serve (before a tunnel). Its reason phrase tells why,
+    /// since clients show that of a refused CONNECT, and drop the body.
     pub fn raw(&self, exchange: &str, host: Option<&Host>, close: bool) -> Vec<u8> {
         let response = self.answer(exchange, host);
         let status = response.status();
-        let mut out = format!("HTTP/1.1 {} {}\r\n", status.as_u16(), status.canonical_reason().unwrap_or("Refused"));
+        let mut out = format!("HTTP/1.1 {} {}\r\n", status.as_u16(), reason_phrase(&self.told(host)));
         for (name, value) in response.headers() {
             out.push_str(&format!("{name}: {}\r\n", value.to_str().unwrap_or_default()));
         }
@@ -324,6 +345,12 @@ impl Refusal {
         out.extend_from_slice(response.body());
         out
     }
+}
+
+/// The reason in one line of printable ASCII (RFC 9112, section 4), of [`MAX_REASON`] bytes at most.
+fn reason_phrase(told: &str) -> String {
+    let printable = told.chars().map(|c| if matches!(c, ' '..='~') { c } else { '?' });
+    format!("{} (locum)", printable.take(MAX_REASON).collect::<String>())
 }
 
 impl fmt::Display for Refusal {
@@ -338,6 +365,7 @@ impl From<Denial> for Refusal {
     fn from(denial: Denial) -> Self {
         let (key, detail) = (denial.key().cloned(), denial.to_string());
         match denial.written() {
+            None if matches!(denial, Denial::PortNotListed { .. }) => Self::new(RefusalKind::PortRefused, detail),
             None => Self::new(RefusalKind::HostRefused, detail),
             Some(written) => {
                 let subject = Some(Box::new(Subject { written: written.to_owned(), key }));

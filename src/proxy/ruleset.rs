@@ -1,12 +1,11 @@
 //! The rules, agents and keys that requests are judged by: a reload replaces all of them at once.
 
-use crate::name::{Host, KeyName, Origin};
+use crate::name::{Host, KeyName};
 use crate::policy::rule::HostPattern;
 use crate::policy::{Agents, Rules};
 use crate::rewrite::Vocabulary;
 use crate::secrets::KeyTable;
 use foldhash::fast::RandomState;
-use http::HeaderMap;
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 
@@ -31,20 +30,6 @@ pub struct Ruleset {
 }
 
 impl Ruleset {
-    /// Adds what the bindings of this host inject, where the client sends no such header itself.
-    pub fn inject(&self, origin: &Origin, headers: &mut HeaderMap) {
-        if !self.rules.injects {
-            return;
-        }
-        for rule in self.rules.bound(origin) {
-            if let Some(inject) = &rule.inject
-                && !headers.contains_key(&inject.name)
-            {
-                headers.insert(inject.name.clone(), inject.value.clone());
-            }
-        }
-    }
-
     /// Whether a tunnel to this host is not to be read.
     pub fn leaves_unread(&self, host: &Host, port: u16) -> bool {
         self.passthrough.iter().any(|p| p.lists(host, port))

@@ -30,6 +30,7 @@ use http2::{Http2Connection, Http2Stream};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use limits::MAX_HEADERS;
 use origins::{ConnectPlan, Origins};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -260,7 +261,10 @@ where
     {
         let pending = PendingSecrets::new().map_err(|e| broken(origin, &e))?;
         let stream = TokioIo::new(HeadInjector::new(ReadGate::new(stream), pending.clone()));
-        let (send, connection) = http1::Builder::new().handshake(stream).await.map_err(|e| broken(origin, &e))?;
+        // scripts look for names as the upstream spells them
+        let handshake =
+            http1::Builder::new().preserve_header_case(true).max_headers(MAX_HEADERS).handshake(stream).await;
+        let (send, connection) = handshake.map_err(|e| broken(origin, &e))?;
         tokio::spawn(async move {
             // how it ended reaches whoever waits on it
             let _ = connection.with_upgrades().await;
@@ -280,11 +284,8 @@ where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let handshake = http2::builder().handshake(TokioIo::new(stream)).await;
-        let (send, connection) = handshake.map_err(|e| broken(origin, &e))?;
-        tokio::spawn(async move {
-            let _ = connection.await;
-        });
-        let connection = Http2Connection::new(send, ip);
+        let (send, driver) = handshake.map_err(|e| broken(origin, &e))?;
+        let connection = Http2Connection::new(send, driver, ip);
         let sharing = PooledConnection::sharing(&connection);
         self.origins.share(origin, connection, &plan.epoch);
         Ok(sharing)

@@ -1,6 +1,6 @@
-// The steps of README.md with axios, which finds the proxy in the environment by itself.
+// The steps of README.md with axios, or the version of it that is named, which finds the proxy in the environment by itself.
 const { createHash } = require("node:crypto");
-const axios = require("axios");
+const axios = require(process.argv[3] ?? "axios");
 
 const base = process.argv[2], key = process.env.TOOL_API_KEY, text = `use ${key} here`;
 const fields = { key, text };

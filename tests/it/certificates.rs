@@ -109,7 +109,7 @@ fn where_hosts_are_listed_the_ca_is_limited_to_them() {
     ] {
         let serve = Home::with(&format!("upstream_proxy = \"http://{}\"\n{proxy}", exit.address), KEY).serve();
         let chain = shown(&serve, BOUND);
-        assert_eq!(chain.len(), 2, "a leaf and what signed it");
+        assert_eq!(chain.len(), 3, "a leaf, what signed it, and the root");
         let root = &certificates(&serve.ca)[0];
         assert_eq!(constraints(root), wanted, "{proxy}");
         assert_eq!(constraints(&chain[1]), wanted, "{proxy}");
@@ -244,7 +244,7 @@ fn a_ca_is_rotated_under_a_service_that_runs() {
     std::fs::copy(&exported, &old).unwrap();
     assert_eq!(
         (status(&serve, &old, BOUND).as_str(), refusal(&serve, OTHER).split("\r\n").next()),
-        ("200", Some("HTTP/1.1 403 Forbidden"))
+        ("200", Some("HTTP/1.1 403 api.other.example may not be reached through this proxy (locum)"))
     );
 
     reload(&serve, "allow = []", "allow = [\"api.other.example\"]");
@@ -356,7 +356,7 @@ fn a_root_that_signs_leaves_itself_goes_on() {
     let text = std::fs::read_to_string(home.config()).unwrap();
     home.write_config(&text.replace("source = \"auto\"", "source = \"file:own.pem\""));
     let serve = home.serve();
-    assert_eq!(shown(&serve, BOUND).len(), 1);
+    assert_eq!(shown(&serve, BOUND).len(), 2);
     assert_eq!(status(&serve, &serve.home.path().join("ca.pem"), BOUND), "200");
     let rotated = finish(&mut serve.home.locum(&["ca", "rotate"]));
     assert_eq!(rotated.status.code(), Some(2), "{}", told(&rotated));

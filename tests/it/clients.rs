@@ -130,6 +130,14 @@ fn node_axios() {
     steps(&["node", &clients::program("axios_client.cjs"), URL], Version::HTTP_11);
 }
 
+/// As most Node programs carry it: it asks for `https://` by the whole URL, and not through a tunnel.
+#[test]
+fn node_axios_that_knows_no_tunnels() {
+    for version in ["axios-0.27", "axios-1.7"] {
+        steps(&["node", &clients::program("axios_client.cjs"), URL, version], Version::HTTP_11);
+    }
+}
+
 /// The SDK at its own default address, with its key from the environment as it finds it there.
 fn openai(client: &[&str]) {
     let upstream = Upstream::start();

@@ -13,7 +13,7 @@ fn what_a_binding_injects_is_explained_as_it_is_sent() {
     let serve = Home::with("", &key).serve();
     for (method, status, code, said) in [
         ("GET", "200", 0, "  replaced  <<tool_key>> in header:x-api-key, 1x: [key.tool] allows it\n"),
-        ("DELETE", "403", 3, "  refused   "),
+        ("DELETE", "200", 0, ""),
     ] {
         let sent = serve.curl(&["-X", method, "-o", "answer", "-w", "%{http_code}", &upstream.url("/a")]);
         assert_eq!(stdout(&sent), status, "{}", told(&sent));

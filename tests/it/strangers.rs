@@ -159,7 +159,7 @@ async fn another_user_is_refused_and_cannot_shut_the_proxy() {
     let connect = format!("CONNECT {} HTTP/1.1\r\n\r\n", upstream.authority());
     let serve = strict(&upstream, &[], "[limits]\nconnections = 64\n");
     let Some(stranger) = OtherUser::at(&serve, 200, &connect) else { return };
-    assert_eq!(stranger.told, "HTTP/1.1 407 Proxy Authentication Required");
+    assert_eq!(stranger.told, "HTTP/1.1 407 user 65534 is not among [proxy] uids, and there are no agents (locum)");
     assert_eq!(keyed(&serve, &upstream, "").await, 200);
     serve.await_said(|line| line.contains("connections that had proved nothing were closed"));
     drop(stranger);

@@ -97,13 +97,37 @@ fn a_leaf_has_the_shape_that_strict_clients_ask_for() {
     }
 }
 
+/// When a leaf begins, in hours before now.
+fn begun(authority: Authority, now: SystemTime) -> i64 {
+    let shown = certificates(&Arc::new(authority), &host("a.example"));
+    let begun = parse_x509_certificate(&shown[0]).unwrap().1.validity().not_before.timestamp();
+    let now = now.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
+    (i64::try_from(now).unwrap() - begun) / 3600
+}
+
+#[test]
+fn a_leaf_suits_clocks_that_are_behind_and_is_not_older_than_who_signed_it() {
+    let (now, age) = (SystemTime::now(), Duration::from_secs(3 * 24 * 3600));
+    assert_eq!(begun(Authority::generate(now, "box", &Scope::Any).unwrap(), now), 48);
+    assert_eq!(begun(Authority::generate(now - age, "box", &Scope::Any).unwrap(), now), 48);
+    // one's own authority, made a minute ago and not dated back
+    let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap();
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    params.not_before = (now - Duration::from_secs(60)).into();
+    params.not_after = (now + age).into();
+    let pem = params.self_signed(&key).unwrap().pem() + &key.serialize_pem();
+    assert_eq!(begun(Authority::from_pem(pem.as_bytes(), "test").unwrap(), now), 0);
+}
+
 /// The root could sign one thing alone, and its key is gone; the intermediate signs leaves alone.
 #[test]
 fn the_root_signs_an_intermediate_and_that_one_signs_leaves_only() {
     for scope in [Scope::Any, Scope::only([Subtree::Dns("a.example".into())])] {
         let authority = authority(&scope);
         let shown = certificates(&authority, &host("a.example"));
-        assert_eq!((shown.len(), &shown[1]), (2, &authority.intermediates()[0]), "the root is not shown");
+        assert_eq!((shown.len(), &shown[1]), (3, &authority.intermediates()[0]));
+        assert_eq!(&shown[2], authority.certificate(), "clients that look for a pinned key find the root's");
         for (der, path_len) in [(authority.certificate(), 1), (&shown[1], 0)] {
             let (_, cert) = parse_x509_certificate(der).unwrap();
             let basic = cert.basic_constraints().unwrap().unwrap();

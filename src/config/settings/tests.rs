@@ -124,6 +124,30 @@ fn every_value_is_read_or_named() {
 }
 
 #[test]
+fn two_keys_are_not_added_in_one_header_to_the_same_requests() {
+    let key = |name: &str, rest: &str| {
+        format!("[key.{name}]\nhosts = [\"a.example\"]\ninject = \"X-Key: <<{name}_key>>\"\n{rest}")
+    };
+    let agents = "[agent.x]\nkeys = [\"one\"]\n[agent.y]\nkeys = [\"two\"]\n";
+    for (text, compete) in [
+        (key("one", "") + &key("two", ""), true),
+        (key("one", "paths = [\"/v1/**\"]\n") + &key("two", ""), true),
+        (key("one", "paths = [\"/v1/*\"]\n") + &key("two", "paths = [\"/*/models\"]\n"), true),
+        (key("one", "paths = [\"/v1/*\"]\n") + &key("two", "paths = [\"/v2/*\"]\n"), false),
+        (key("one", "methods = [\"GET\"]\n") + &key("two", "methods = [\"POST\"]\n"), false),
+        (key("one", "") + &key("two", "").replace("X-Key", "Y-Key"), false),
+        (key("one", "") + &key("two", "").replace("a.example", "a.example:8443"), false),
+        (key("one", "") + &key("two", "").replace("a.example", "b.example"), false),
+        (key("one", "") + &key("two", "") + agents, false),
+        (key("one", "") + &key("two", "") + agents + "[agent.z]\n", true),
+    ] {
+        let wrong = mistakes(&text);
+        assert_eq!(wrong.len(), usize::from(compete), "{text}: {wrong:#?}");
+        assert!(wrong.iter().all(|told| told.contains("'one' is added to the same requests")), "{wrong:#?}");
+    }
+}
+
+#[test]
 fn a_source_that_is_a_key_is_not_repeated() {
     let wrong = mistakes("[key.openai]\nsource = \"sk-proj-abcdef\"\n[key.brave]\nsource = \"env:sk-abcdef\"");
     assert_eq!(wrong.len(), 2);

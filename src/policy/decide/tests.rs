@@ -27,13 +27,14 @@ fn rules() -> Rules {
             rule("both", &["api.a.example"], &["header:x-both", "query:k", "body"]),
             rule("plain", &["http://127.0.0.1:80"], &["header"]),
             paths,
+            KeyRule { methods: vec![Method::POST], ..rule("posts", &["api.c.example"], &["header"]) },
         ],
         EgressPolicy::default(),
     )
 }
 
-/// `permit`, or the kind of denial.
-fn ask(method: Method, url: &str, mentions: &[(&str, &str)]) -> String {
+/// What is decided on a request with a body.
+fn decided(method: Method, url: &str, mentions: &[(&str, &str)]) -> Result<Permit, Denial> {
     let (scheme, rest) = url.split_once("://").unwrap();
     let scheme = if scheme == "http" { Scheme::Http } else { Scheme::Https };
     let (authority, path) = rest.split_once('/').unwrap();
@@ -41,13 +42,18 @@ fn ask(method: Method, url: &str, mentions: &[(&str, &str)]) -> String {
     let mentions: Vec<(KeyName, Place)> =
         mentions.iter().map(|(k, p)| (k.parse().unwrap(), p.parse().unwrap())).collect();
     let mut agent = Agent::local();
-    agent.keys = Some(["a", "both", "plain", "narrow"].map(|k| k.parse().unwrap()).into());
+    agent.keys = Some(["a", "both", "plain", "narrow", "posts"].map(|k| k.parse().unwrap()).into());
     let (path, query) = path.split_once('?').unwrap_or((&path, ""));
     let headers = HeaderMap::new();
     let question =
         Question { agent: &agent, origin: &origin, method: &method, path, query, headers: &headers, has_body: true };
     let mentions = mentions.iter().map(|(k, p)| Mention { written: "<<x>>", key: Some(k), place: Some(p) });
-    match rules().decide(question, mentions) {
+    rules().decide(question, mentions)
+}
+
+/// `permit`, or the kind of denial.
+fn ask(method: Method, url: &str, mentions: &[(&str, &str)]) -> String {
+    match decided(method, url, mentions) {
         Ok(p) => {
             let names = |n: Vec<String>| n.join("+");
             let body = names(p.body().iter().map(|g| format!("{}:{}", g.rule.name, g.uses_left)).collect());
@@ -103,6 +109,44 @@ fn the_head_is_judged_whole() {
     ] {
         assert_eq!(ask(method.clone(), url, mentions), outcome, "{method} {url} {mentions:?}");
     }
+}
+
+#[test]
+fn what_a_key_in_the_head_limits_its_body_may_not_get_around() {
+    let forbids = |url: &str, mentions: &[(&str, &str)]| {
+        let permit = decided(Method::POST, url, mentions).unwrap();
+        [("_method", "PUT"), ("rest_route", "/x")].map(|(name, value)| permit.limits().forbid(name, value.as_bytes()))
+    };
+    let key = |name: &'static str| [(name, "header:x-key")];
+    assert_eq!(forbids("https://api.c.example/", &key("posts")), [true, false], "methods alone are limited");
+    assert_eq!(forbids("https://api.b.example/v1/x", &key("narrow")), [true, true]);
+    assert_eq!(forbids("https://api.c.example/", &[]), [false, false]);
+}
+
+#[test]
+fn a_denial_says_what_is_bound() {
+    let told = |mentions: &[(&str, &str)], url| decided(Method::GET, url, mentions).unwrap_err().to_string();
+    let host = told(&[("a", "header:x-key")], "https://other.example/");
+    assert!(host.contains("is none of api.a.example, *.wild.example in [key.a] hosts"), "{host}");
+    let place = told(&[("both", "header:x-key")], "https://api.a.example/");
+    assert!(place.contains("is none of header:x-both, query:k, body in [key.both] where"), "{place}");
+}
+
+#[test]
+fn what_is_not_encrypted_stays_on_this_machine() {
+    for (url, stays) in
+        [("http://127.0.0.1/", true), ("http://other.example/", true), ("https://other.example/", false)]
+    {
+        assert_eq!(decided(Method::GET, url, &[]).unwrap().on_loopback_only(), stays, "{url}");
+    }
+}
+
+#[test]
+fn a_host_is_bound_by_its_name_on_any_port() {
+    let bound = ["api.a.example", "x.wild.example", "127.0.0.1", "api.b.example"];
+    assert!(bound.iter().all(|host| rules().is_bound_host(&host.parse().unwrap())));
+    let others = ["other.example", "wild.example", "x.y.wild.example", "127.0.0.2"];
+    assert!(!others.iter().any(|host| rules().is_bound_host(&host.parse().unwrap())));
 }
 
 #[test]

@@ -242,6 +242,35 @@ proptest! {
     }
 }
 
+proptest! {
+    /// Whether two patterns meet is found out without a path that both cover; one that both cover shows it.
+    #[test]
+    fn patterns_that_cover_one_path_meet(
+        patterns in proptest::collection::vec(
+            proptest::collection::vec(prop_oneof![1 => Just("**".to_owned()), 3 => "[ab]?\\*?[ab]?"], 1..4),
+            2,
+        ),
+        paths in proptest::collection::vec(proptest::collection::vec("[ab]{0,2}", 1..4), 64),
+    ) {
+        let globs: Vec<_> = patterns.iter().map(|segments| PathGlob(format!("/{}", segments.join("/")).into())).collect();
+        let paths = paths.iter().map(|segments| format!("/{}", segments.join("/")));
+        let shared = paths.into_iter().find(|path| globs.iter().all(|glob| glob.covers(path)));
+        prop_assert!(shared.is_none() || globs[0].meets(&globs[1]), "{globs:?} cover {shared:?}");
+        prop_assert_eq!(globs[0].meets(&globs[1]), globs[1].meets(&globs[0]));
+    }
+}
+
+#[test]
+fn patterns_that_no_path_can_fit_do_not_meet() {
+    let meet = |a: &str, b: &str| a.parse::<PathGlob>().unwrap().meets(&b.parse().unwrap());
+    for (a, b) in [("/v1/*", "/v2/*"), ("/a", "/a/b"), ("/a*", "/b*"), ("/*/x", "/a/y"), ("/a/**/b", "/a/c")] {
+        assert!(!meet(a, b), "{a} and {b}");
+    }
+    for (a, b) in [("/v1/*", "/*/models"), ("/**", "/a/b"), ("/a*", "/*b"), ("/a/**/z", "/**/y/*"), ("/x", "/x")] {
+        assert!(meet(a, b), "{a} and {b}");
+    }
+}
+
 /// Each segment is looked at once for each of the pattern's at most; that a look is linear is `str::find`'s promise.
 #[test]
 fn no_pattern_and_no_path_make_a_match_take_more_than_linear_time() {

@@ -12,7 +12,7 @@ pub(crate) enum FirstHead {
         port: u16,
         authorization: Option<Vec<u8>>,
     },
-    /// Plain requests for `http://` hosts, this one and those after it; each says for itself who asks.
+    /// Requests by their whole URL (RFC 9112, section 3.2.2), this one and those after it; each says for itself who asks.
     Absolute {
         authorized: bool,
     },
@@ -69,17 +69,17 @@ pub(crate) fn parse(head: &[u8]) -> Result<FirstHead, Refusal> {
 }
 
 fn absolute(target: &str, authorized: bool) -> Result<FirstHead, Refusal> {
-    let scheme = target.get(..7).unwrap_or_default();
+    let by_url = |scheme: &str| target.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme));
     if target.starts_with('/') || target == "*" {
         return Err(Refusal::new(
             RefusalKind::NotForwarded,
             "this is a forward proxy and no web server: set HTTPS_PROXY to it",
         ));
     }
-    if !scheme.eq_ignore_ascii_case("http://") {
+    if !by_url("http://") && !by_url("https://") {
         return Err(Refusal::new(
             RefusalKind::NotForwarded,
-            "only http:// is asked for by its whole URL; https:// goes through CONNECT",
+            "only https:// and http:// are forwarded, in tunnels by CONNECT or by their whole URL",
         ));
     }
     Ok(FirstHead::Absolute { authorized })
@@ -146,7 +146,11 @@ mod tests {
             ("POST http://locum.invalid/healthz HTTP/1.1\nHost: locum.invalid\n\n", "absolute"),
             ("GET /healthz HTTP/1.1\nHost: locum.invalid\n\n", "400"),
             ("GET / HTTP/1.1\nHost: a.example\nOrigin: https://evil.example\nSec-Fetch-Site: cross-site\n\n", "400"),
-            ("GET https://a.example/ HTTP/1.1\n\n", "400"),
+            ("GET https://a.example/ HTTP/1.1\n\n", "absolute"),
+            ("GET HTTPS://a.example/ HTTP/1.1\n\n", "absolute"),
+            ("GET httpss://a.example/ HTTP/1.1\n\n", "400"),
+            ("GET https:/a.example/ HTTP/1.1\n\n", "400"),
+            ("GET ftp://a.example/ HTTP/1.1\n\n", "400"),
             ("GET / HTTP/1.1\nHost: a.example\n\n", "400"),
             ("PRI * HTTP/2.0\n\n", "400"),
         ] {

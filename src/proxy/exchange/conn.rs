@@ -13,7 +13,7 @@ use crate::proxy::refusal::{Refusal, RefusalKind};
 use crate::proxy::{Ruleset, Shared};
 use crate::record::ExchangeInfo;
 use http::header::{HOST, PROXY_AUTHORIZATION};
-use http::{HeaderValue, Method, Request, Version};
+use http::{HeaderValue, Method, Request, Uri, Version};
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::SystemTime;
@@ -46,7 +46,7 @@ impl Conn {
         Self { opener: Some(Arc::new(opener)), origin: Some(origin), pid, ..Self::new(worker) }
     }
 
-    /// Plain requests, each with its own host and its own credentials.
+    /// Requests by their whole URL, each with its own host and its own credentials.
     pub fn absolute(worker: Arc<Worker>, descendant: Option<Descendant>, slot: Arc<ConnectionSlot>) -> Self {
         let pid = descendant.as_ref().map(|r| r.pid);
         Self { descendant, pid, slot: Some(slot), ..Self::new(worker) }
@@ -131,20 +131,13 @@ impl Conn {
             ));
         }
         let uri = request.uri();
-        let scheme = match uri.scheme_str() {
-            Some("http") => Some(Scheme::Http),
-            Some("https") => Some(Scheme::Https),
-            Some(_) => return Err(malformed("the target's scheme is neither http nor https")),
-            None => None,
-        };
+        let scheme = written_scheme(uri).map_err(malformed)?;
         let origin = match &self.origin {
             Some(origin) => origin.clone(),
             None => {
                 let authority = uri.authority().ok_or_else(|| malformed("the target names no host"))?;
-                if scheme != Some(Scheme::Http) {
-                    return Err(Refusal::new(RefusalKind::NotForwarded, "https:// goes through CONNECT"));
-                }
-                Origin::parse(Scheme::Http, authority.as_str()).map_err(|e| Refusal::malformed(e.to_string()))?
+                let scheme = scheme.ok_or_else(|| malformed("the target names no scheme"))?;
+                Origin::parse(scheme, authority.as_str()).map_err(|e| Refusal::malformed(e.to_string()))?
             }
         };
         if let Some(inside) = &self.misdirected {
@@ -196,6 +189,24 @@ impl Conn {
     pub fn shared(&self) -> &Arc<Shared> {
         &self.worker.shared
     }
+}
+
+/// The scheme of a target, where it names one.
+///
+/// # Errors
+/// Why nothing is asked for over that scheme.
+fn written_scheme(uri: &Uri) -> Result<Option<Scheme>, &'static str> {
+    match uri.scheme_str() {
+        Some("http") => Ok(Some(Scheme::Http)),
+        Some("https") => Ok(Some(Scheme::Https)),
+        Some(_) => Err("the target's scheme is neither http nor https"),
+        None => Ok(None),
+    }
+}
+
+/// The host that the agent wrote into the target, so that a refusal tells what was asked for.
+pub(crate) fn written_origin(uri: &Uri) -> Option<Origin> {
+    Origin::parse(written_scheme(uri).ok()??, uri.authority()?.as_str()).ok()
 }
 
 /// Whether an authority as written is `origin`'s.

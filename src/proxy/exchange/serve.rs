@@ -3,11 +3,12 @@
 use super::conn::Conn;
 use super::exchange;
 use super::response_body::ResponseBody;
+use crate::io::abortive_close::AbortiveClose;
 use crate::io::read_gate::ReadGate;
 use crate::proxy::limits::{CONCURRENT_STREAMS, CONNECTION_WINDOW, KEEP_ALIVE, LINGER, STREAM_WINDOW};
 use crate::proxy::refusal::{Refusal, RefusalKind};
 use crate::proxy::wire::framed_stream::FramedStream;
-use crate::proxy::wire::hang_up::hang_up;
+use crate::proxy::wire::hang_up::{cut_off, hang_up};
 use crate::proxy::wire::http1_framing::FramingFault;
 use crate::proxy::wire::http2_faults::{FaultWatch, Outflow};
 use crate::upstream::pool::BoxError;
@@ -69,7 +70,7 @@ impl Body for TrackedBody {
 /// so, and they the audit.
 pub(crate) async fn serve<S>(conn: Conn, stream: S, http2: bool, stop: watch::Receiver<bool>)
 where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: AsyncRead + AsyncWrite + AbortiveClose + Unpin + Send + 'static,
 {
     let conn = Arc::new(conn);
     if http2 { serve_http2(conn, stream, stop).await } else { serve_http1(conn, stream, stop).await }
@@ -77,7 +78,7 @@ where
 
 async fn serve_http1<S>(conn: Arc<Conn>, stream: S, mut stop: watch::Receiver<bool>)
 where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: AsyncRead + AsyncWrite + AbortiveClose + Unpin + Send + 'static,
 {
     let (strict, why) =
         FramedStream::new(ReadGate::new(stream), max_head(&conn), conn.switch.made.clone(), conn.under_way.clone());
@@ -87,11 +88,15 @@ where
         .preserve_header_case(true)
         .serve_connection(TokioIo::new(strict), service_fn(|request| answer(conn.clone(), request)));
     // hyper takes a fault between two requests for a good end: only `why` tells
-    let draining = until_stopped(&mut serving, &mut stop).await.is_none();
-    if draining {
-        Pin::new(&mut serving).graceful_shutdown();
-        let _ = (&mut serving).await;
-    }
+    let served = until_stopped(&mut serving, &mut stop).await;
+    let draining = served.is_none();
+    let served = match served {
+        Some(served) => served,
+        None => {
+            Pin::new(&mut serving).graceful_shutdown();
+            (&mut serving).await
+        }
+    };
     let parts = serving.into_parts();
     let (mut stream, unread) = parts.io.into_inner().into_parts();
     let early = [&parts.read_buf[..], &unread].concat();
@@ -101,7 +106,10 @@ where
     if let Some(fault) = why.take() {
         malformed(&conn, &mut stream, &refusal(fault)).await;
     }
-    hang_up(stream, draining).await;
+    match served {
+        Err(e) if e.is_user() || e.is_body_write_aborted() => cut_off(stream).await,
+        _ => hang_up(stream, draining).await,
+    }
 }
 
 fn max_head(conn: &Conn) -> usize {

@@ -1,5 +1,6 @@
-//! Closing a connection so that its last words arrive.
+//! Closing a connection so that its last words arrive, or so that nobody takes them for the last.
 
+use crate::io::abortive_close::AbortiveClose;
 use crate::proxy::limits::{LINGER, LINGER_BYTES};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::watch;
@@ -28,6 +29,13 @@ pub async fn hang_up<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, draining:
     };
     // whoever stays longer has had the time
     let _ = tokio::time::timeout(LINGER, lingering).await;
+}
+
+/// Closes in the middle of an answer: what was cut here is cut for the client too, and doesn't pass for whole.
+pub async fn cut_off<S: AsyncWrite + AbortiveClose + Unpin>(mut stream: S) {
+    // what was cut may be of use all the same
+    let _ = tokio::time::timeout(LINGER, stream.flush()).await;
+    stream.reset_on_drop();
 }
 
 #[cfg(test)]

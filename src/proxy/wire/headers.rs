@@ -1,9 +1,10 @@
 //! Headers that belong to one connection come off before a message goes on (RFC 9110, section 7.6.1).
 
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, HeaderName, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE,
+    CONNECTION, CONTENT_LENGTH, COOKIE, HeaderName, MAX_FORWARDS, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
+    TRANSFER_ENCODING, UPGRADE,
 };
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderValue, Method};
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
@@ -68,6 +69,33 @@ pub fn request(headers: &mut HeaderMap) -> bool {
     chunked
 }
 
+/// Joins what HTTP/2 clients split into a field for each cookie: elsewhere there is one field (RFC 9113, section 8.2.3).
+pub fn join_cookies(headers: &mut HeaderMap) {
+    let http::header::Entry::Occupied(mut crumbs) = headers.entry(COOKIE) else { return };
+    if crumbs.iter().nth(1).is_none() {
+        return;
+    }
+    let whole = crumbs.iter().map(HeaderValue::as_bytes).collect::<Vec<_>>().join(&b"; "[..]);
+    // each was a value already, and so is what they make together
+    if let Ok(mut whole) = HeaderValue::from_bytes(&whole) {
+        whole.set_sensitive(crumbs.iter().any(HeaderValue::is_sensitive));
+        crumbs.insert(whole);
+    }
+}
+
+/// Counts down how often an OPTIONS or TRACE may be forwarded still (RFC 9110, section 7.6.2). Returns whether it may be now.
+pub fn count_down_forwards(method: &Method, headers: &mut HeaderMap) -> bool {
+    if !matches!(*method, Method::OPTIONS | Method::TRACE) {
+        return true;
+    }
+    let left = headers.get(MAX_FORWARDS).and_then(|v| v.to_str().ok()).and_then(|v| v.parse::<u32>().ok());
+    match left.map(|left| left.checked_sub(1)) {
+        None => true,
+        Some(None) => false,
+        Some(Some(left)) => headers.insert(MAX_FORWARDS, HeaderValue::from(left)).is_some(),
+    }
+}
+
 /// Readies a response's headers. `Alt-Svc` would lead clients round the proxy.
 pub fn response(headers: &mut HeaderMap) {
     if !any_of_the_connection(headers) {
@@ -111,6 +139,38 @@ pub fn grpc(headers: &HeaderMap) -> Option<&HeaderValue> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_request_is_forwarded_as_often_as_it_says() {
+        for (method, value, goes, left) in [
+            (Method::OPTIONS, "0", false, "0"),
+            (Method::TRACE, "0", false, "0"),
+            (Method::OPTIONS, "1", true, "0"),
+            (Method::TRACE, "10", true, "9"),
+            (Method::OPTIONS, "many", true, "many"),
+            (Method::GET, "0", true, "0"),
+        ] {
+            let mut h = HeaderMap::from_iter([(MAX_FORWARDS, HeaderValue::from_static(value))]);
+            assert_eq!(count_down_forwards(&method, &mut h), goes, "{method} {value}");
+            assert_eq!(h[MAX_FORWARDS], left, "{method} {value}");
+        }
+        assert!(count_down_forwards(&Method::OPTIONS, &mut HeaderMap::new()));
+    }
+
+    #[test]
+    fn split_cookies_are_one_again() {
+        let cookies = |values: &[&'static str]| {
+            let mut h = HeaderMap::new();
+            for value in values {
+                h.append(COOKIE, HeaderValue::from_static(value));
+            }
+            join_cookies(&mut h);
+            h.get_all(COOKIE).iter().map(|v| v.to_str().unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(cookies(&[]), [""; 0]);
+        assert_eq!(cookies(&["a=b"]), ["a=b"]);
+        assert_eq!(cookies(&["a=b", "c=<<x_key>>", "d"]), ["a=b; c=<<x_key>>; d"]);
+    }
 
     #[test]
     fn what_belongs_to_the_connection_comes_off() {

@@ -248,11 +248,20 @@ fn request_line(line: &[u8]) -> Result<u8, FramingFault> {
     if method.is_empty() || !method.iter().all(|b| is_token(*b)) || target.is_empty() || !target.iter().all(plain) {
         return Err(odd);
     }
+    if !target.starts_with(b"/") && target != b"*" && !is_url(target) {
+        return Err(odd);
+    }
     match version {
         b"HTTP/1.1" => Ok(1),
         b"HTTP/1.0" => Ok(0),
         _ => Err(FramingFault::Malformed("the request's version is neither HTTP/1.1 nor HTTP/1.0")),
     }
+}
+
+/// Whether a target is a whole URL, or the host and port of a CONNECT, but for what is escaped in it.
+fn is_url(target: &[u8]) -> bool {
+    let escaped: Vec<u8> = target.iter().map(|b| if matches!(b, b'<' | b'>') { b'_' } else { *b }).collect();
+    http::Uri::try_from(escaped).is_ok()
 }
 
 /// Which body the header lines announce (RFC 9112, section 6.3), where they can be read in one way only.
@@ -426,6 +435,23 @@ mod tests {
         }
         let old = "POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n";
         assert!(check(old.as_bytes(), 1).is_err());
+    }
+
+    #[test]
+    fn a_target_that_is_no_path_is_a_whole_url() {
+        for (target, sound) in [
+            ("http://a.example/?<b>", true),
+            ("https://[::1]:8443", true),
+            ("*", true),
+            ("a.example:443", true),
+            ("https:///x", false),
+            ("http://", false),
+            ("https://a b/", false),
+            ("https://a.example:port/", false),
+        ] {
+            let head = format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n");
+            assert_eq!(check(head.as_bytes(), 5).is_ok(), sound, "{target}");
+        }
     }
 
     #[test]

@@ -1,11 +1,19 @@
 //! An HTTP/2 connection that exchanges share, and one exchange's part in it.
 
-use super::limits::{CONNECTION_WINDOW, IDLE, IDLE_WITH_KEY, MAX_HEADER_LIST, MAX_STREAMS, STREAM_WINDOW};
-use hyper::client::conn::http2::{Builder, SendRequest};
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use super::limits::{
+    CONNECTION_WINDOW, IDLE, IDLE_WITH_KEY, MAX_HEADER_LIST, MAX_STREAMS, STREAM_WINDOW, STREAMS_AT_FIRST,
+};
+use crate::upstream::error::BoxError;
+use http_body::Body;
+use hyper::client::conn::http2::{Builder, Connection, SendRequest};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use std::future::poll_fn;
 use std::net::IpAddr;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
+use tokio::io::{AsyncRead, AsyncWrite};
 
 /// The settings of every HTTP/2 connection.
 pub(super) fn builder() -> Builder<TokioExecutor> {
@@ -13,6 +21,7 @@ pub(super) fn builder() -> Builder<TokioExecutor> {
     builder
         .timer(TokioTimer::new())
         .initial_stream_window_size(STREAM_WINDOW)
+        .initial_max_send_streams(STREAMS_AT_FIRST)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_header_list_size(MAX_HEADER_LIST);
     builder
@@ -25,13 +34,45 @@ pub(super) struct Http2Connection<B> {
     streams: Arc<StreamCounter>,
 }
 
-impl<B> Http2Connection<B> {
-    /// A connection that nothing is under way on yet.
-    pub fn new(send: SendRequest<B>, ip: IpAddr) -> Self {
+impl<B> Http2Connection<B>
+where
+    B: Body + Send + Unpin + 'static,
+    B::Data: Send,
+    B::Error: Into<BoxError>,
+{
+    /// A connection that nothing is under way on yet. It is driven until it ends.
+    pub fn new<S>(send: SendRequest<B>, driver: Connection<TokioIo<S>, B, TokioExecutor>, ip: IpAddr) -> Self
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
         let streams = StreamCounts { under_way: 0, had_key: false, idle_since: Instant::now() };
-        Self { send, ip, streams: Arc::new(StreamCounter(Mutex::new(streams))) }
+        let streams = Arc::new(StreamCounter { counts: Mutex::new(streams), allowed: AtomicUsize::new(MAX_STREAMS) });
+        tokio::spawn(drive(driver, streams.clone()));
+        Self { send, ip, streams }
     }
+}
 
+/// Drives a connection, and notes how many streams its upstream allows. How it ends reaches whoever waits on it.
+async fn drive<S, B>(mut driver: Connection<TokioIo<S>, B, TokioExecutor>, streams: Arc<StreamCounter>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    B: Body + Send + Unpin + 'static,
+    B::Data: Send,
+    B::Error: Into<BoxError>,
+{
+    let _ = poll_fn(|cx| {
+        let driven = Pin::new(&mut driver).poll(cx);
+        let allowed = driver.current_max_send_streams();
+        // until it has said so, it is what we wait with; one that allows no more has its requests in a row
+        if allowed != STREAMS_AT_FIRST {
+            streams.allowed.store(allowed, Ordering::Relaxed);
+        }
+        driven
+    })
+    .await;
+}
+
+impl<B> Http2Connection<B> {
     /// Whether new streams can be opened.
     pub fn is_open(&self) -> bool {
         !self.send.is_closed()
@@ -39,7 +80,7 @@ impl<B> Http2Connection<B> {
 
     /// Whether one exchange more may share it.
     pub fn has_room(&self) -> bool {
-        self.streams.lock().under_way < MAX_STREAMS
+        self.streams.lock().under_way < MAX_STREAMS.min(self.streams.allowed.load(Ordering::Relaxed))
     }
 
     /// Counts one exchange more.
@@ -63,7 +104,11 @@ impl<B> Http2Connection<B> {
 }
 
 /// The streams of one connection, counted by the connection and by each of them.
-struct StreamCounter(Mutex<StreamCounts>);
+struct StreamCounter {
+    counts: Mutex<StreamCounts>,
+    /// That the upstream allows at once, as far as it has said so.
+    allowed: AtomicUsize,
+}
 
 struct StreamCounts {
     under_way: usize,
@@ -75,7 +120,7 @@ struct StreamCounts {
 
 impl StreamCounter {
     fn lock(&self) -> MutexGuard<'_, StreamCounts> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -19,5 +19,10 @@ pub const MAX_STREAMS: usize = 32;
 pub const STREAM_WINDOW: u32 = 1 << 20;
 /// The windows of all streams fit into the connection's: bodies that nobody reads must not hold up the others.
 pub const CONNECTION_WINDOW: u32 = STREAM_WINDOW * MAX_STREAMS as u32;
+/// Streams that are opened on a connection before the upstream has said how many it allows: its word comes with the end of
+/// the handshake, and what it refuses could not be sent again (RFC 9113, section 5.1.2).
+pub const STREAMS_AT_FIRST: usize = 1;
+/// Header lines of one HTTP/1.1 answer.
+pub const MAX_HEADERS: usize = 512;
 /// Bytes of one head that an upstream may send, uncompressed (RFC 9113, section 6.5.2).
 pub const MAX_HEADER_LIST: u32 = 64 * 1024;

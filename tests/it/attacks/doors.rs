@@ -1,7 +1,12 @@
 //! The proxy's own port, and the ways through it to this machine and its neighbours.
 
-use super::{BOUND, Stage, verdicts};
+use super::{BOUND, OTHER, Stage, last, verdicts};
+use crate::support::authority::Certificate;
+use crate::support::clients;
+use crate::support::exit::Exit;
+use crate::support::locum::{TOOL_KEY, finish, stdout, told};
 use crate::support::tunnel::{Told, answers};
+use crate::support::upstream::Kind;
 use crate::support::wire::{closed_port, exchange};
 use crate::support::{Home, Serve, Upstream};
 
@@ -29,9 +34,16 @@ fn what_a_page_or_a_stray_client_sends_to_the_port_goes_nowhere() {
         ),
         ("OPTIONS * HTTP/1.1\r\nHost: api.tool.example\r\nAccess-Control-Request-Method: PUT\r\n", "400 not-forwarded"),
         (
-            "GET https://api.tool.example/ HTTP/1.1\r\nHost: api.tool.example\r\nX-Api-Key: <<tool_key>>\r\n",
-            "400 not-forwarded",
+            "GET https://api.tool.example/ HTTP/1.1\r\nHost: api.other.example\r\nX-Api-Key: <<tool_key>>\r\n",
+            "421 misdirected",
         ),
+        (
+            "GET https://api.other.example/ HTTP/1.1\r\nHost: api.other.example\r\nX-Api-Key: <<tool_key>>\r\n",
+            "403 placeholder-refused",
+        ),
+        ("GET https://x@api.tool.example/ HTTP/1.1\r\nHost: api.tool.example\r\n", "400 malformed"),
+        ("GET https://api.tool.example:22/ HTTP/1.1\r\nHost: api.tool.example:22\r\n", "403 host-refused"),
+        ("GET https:///x HTTP/1.1\r\nHost: api.tool.example\r\n", "400 malformed"),
         ("GET ftp://api.tool.example/ HTTP/1.1\r\nHost: api.tool.example\r\n", "400 not-forwarded"),
         ("GET file:///etc/passwd HTTP/1.1\r\nHost: api.tool.example\r\n", "400 not-forwarded"),
         ("GET api.tool.example HTTP/1.1\r\nHost: api.tool.example\r\n", "400 not-forwarded"),
@@ -62,6 +74,74 @@ fn what_a_page_or_a_stray_client_sends_to_the_port_goes_nowhere() {
     }
     assert!(stage.exit.asked().is_empty(), "{:?}", stage.exit.asked());
     stage.strike(&told);
+}
+
+/// Which is how several HTTP clients use a proxy; each request says for itself which host it is for.
+#[test]
+fn a_request_by_its_whole_https_url_goes_on_over_tls_as_one_in_a_tunnel() {
+    let stage = Stage::set();
+    let by_url = |host: &str, rest: &str| format!("GET https://{host}/echo HTTP/1.1\r\nHost: {host}\r\n{rest}\r\n");
+    let keyed = "X-Api-Key: <<tool_key>>\r\n";
+    let requests = [
+        by_url(BOUND, keyed),
+        by_url(OTHER, ""),
+        format!(
+            "POST HTTPS://{BOUND}:443/echo?a=b HTTP/1.1\r\nHost: {BOUND}:443\r\n{keyed}Content-Length: 2\r\n\r\nhi"
+        ),
+        by_url(OTHER, keyed),
+        by_url(BOUND, &format!("{keyed}Connection: close\r\n")),
+    ];
+    let told = ask(&stage.serve, requests.concat().as_bytes());
+    assert_eq!(verdicts(&told), "200, 200, 200, 403 placeholder-refused, 200");
+    let seen = stage.bound.seen();
+    assert!(seen.iter().all(|s| s.header("x-api-key").as_deref() == Some(TOOL_KEY)), "{seen:#?}");
+    let targets: Vec<_> = seen.iter().map(|s| s.target.as_str()).collect();
+    assert_eq!(targets, ["/echo", "/echo?a=b", "/echo"], "as an origin is asked");
+    assert!(told.iter().all(|t| !format!("{t:?}{}", t.text()).contains(TOOL_KEY)), "hidden in what comes back");
+    let records = stage.clear(&told);
+    let ports: Vec<_> = records.iter().filter(|r| r["exchange"].is_string()).map(|r| r["port"].as_u64()).collect();
+    assert!(ports.len() >= 5 && ports.iter().all(|port| *port == Some(443)), "{records:#?}");
+}
+
+/// Clients show it, and drop the body.
+#[test]
+fn the_reason_phrase_of_a_refused_connect_tells_why() {
+    let stage = Stage::with(
+        |home| {
+            let config = std::fs::read_to_string(home.config()).expect("a config");
+            home.write_config(&config.replacen("[proxy]\n", "[proxy]\ndeny = [\"denied.example\"]\n", 1));
+        },
+        "",
+    );
+    for (asked, wanted) in [
+        ("api.tool.example:9999", "403 port 9999 is not among [proxy] connect_ports, and no binding names it (locum)"),
+        ("denied.example:443", "403 denied.example may not be reached through this proxy (locum)"),
+        ("api.tool.example", "400 CONNECT names no port (locum)"),
+    ] {
+        let said = exchange(stage.serve.address, format!("CONNECT {asked} HTTP/1.1\r\n\r\n").as_bytes());
+        assert_eq!(said.lines().next(), Some(format!("HTTP/1.1 {wanted}").as_str()));
+    }
+    let python = "import http.client, sys; c = http.client.HTTPSConnection(sys.argv[1], int(sys.argv[2]));\n\
+                  c.set_tunnel('api.tool.example', 9999)\n\
+                  try: c.request('GET', '/')\n\
+                  except OSError as e: print(e)";
+    let (ip, port) = (stage.serve.address.ip().to_string(), stage.serve.address.port().to_string());
+    let output = finish(stage.serve.home.command(clients::python()).args(["-c", python, &ip, &port]));
+    let shown = stdout(&output);
+    assert!(shown.contains("403 port 9999 is not among [proxy] connect_ports"), "{}", told(&output));
+}
+
+#[test]
+fn a_request_by_its_whole_https_url_reaches_nobody_who_cannot_prove_his_name() {
+    for certificate in [Certificate::WrongHost, Certificate::SelfSigned] {
+        let upstream = Upstream::of(Kind { certificate, ..Kind::default() });
+        let exit = Exit::to([("api.tool.example:443", upstream.address)]);
+        let proxy = format!("upstream_proxy = \"http://{}\"\n", exit.address);
+        let serve = Home::with(&proxy, &format!("[key.tool]\nhosts = [\"{BOUND}\"]\n")).serve();
+        let request = last(BOUND, "/").replacen("GET /", &format!("GET https://{BOUND}/"), 1);
+        assert_eq!(verdicts(&ask(&serve, request.as_bytes())), "502 upstream-failed", "{certificate:?}");
+        assert_eq!(upstream.begun(), 0);
+    }
 }
 
 #[test]

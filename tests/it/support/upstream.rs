@@ -113,11 +113,19 @@ pub struct Kind {
     pub tls: bool,
     /// The address of this machine that it listens on.
     pub ip: IpAddr,
+    /// The streams of HTTP/2 that it allows at once on a connection, where it says so.
+    pub streams: Option<u32>,
 }
 
 impl Default for Kind {
     fn default() -> Self {
-        Self { certificate: Certificate::Good, alpn: &["h2", "http/1.1"], tls: true, ip: Ipv4Addr::LOCALHOST.into() }
+        Self {
+            certificate: Certificate::Good,
+            alpn: &["h2", "http/1.1"],
+            tls: true,
+            ip: Ipv4Addr::LOCALHOST.into(),
+            streams: None,
+        }
     }
 }
 
@@ -152,7 +160,7 @@ impl Upstream {
                 let _ = stream.set_nodelay(true);
                 let (state, tls) = (shared.clone(), tls.clone());
                 tokio::spawn(async move {
-                    let Some(tls) = tls else { return serve(stream, false, state, number).await };
+                    let Some(tls) = tls else { return serve(stream, false, kind.streams, state, number).await };
                     let Ok(begun) = LazyConfigAcceptor::new(Acceptor::default(), stream).await else { return };
                     if begun.client_hello().alpn().is_some_and(|mut offered| offered.any(|name| name == b"h2")) {
                         state.offered_http2.fetch_add(1, Ordering::SeqCst);
@@ -160,7 +168,7 @@ impl Upstream {
                     // a client that doesn't like the certificate leaves here
                     let Ok(stream) = begun.into_stream(tls).await else { return };
                     let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-                    serve(stream, http2, state, number).await;
+                    serve(stream, http2, kind.streams, state, number).await;
                 });
             }
         });
@@ -252,7 +260,7 @@ impl Upstream {
     }
 }
 
-async fn serve<S>(stream: S, http2: bool, state: Arc<State>, connection: usize)
+async fn serve<S>(stream: S, http2: bool, streams: Option<u32>, state: Arc<State>, connection: usize)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -265,6 +273,7 @@ where
         hyper::server::conn::http2::Builder::new(TokioExecutor::new())
             .initial_stream_window_size(1 << 20)
             .initial_connection_window_size(4 << 20)
+            .max_concurrent_streams(streams.unwrap_or(200))
             .serve_connection(TokioIo::new(stream), service)
             .await
     } else {

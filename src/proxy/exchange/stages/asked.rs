@@ -1,15 +1,15 @@
 //! The first stage: a request, the agent that asks with it, and the host that it asks for.
 
-use crate::name::{AgentName, Host, Origin, Scheme};
+use crate::name::{AgentName, Host, Origin};
 use crate::proxy::exchange::authorization::Caller;
-use crate::proxy::exchange::conn::Conn;
+use crate::proxy::exchange::conn::{Conn, written_origin};
 use crate::proxy::exchange::outcome::{ExchangeOutcome, HTTP_2};
 use crate::proxy::exchange::response_body::ResponseBody;
 use crate::proxy::refusal::Refusal;
 use crate::proxy::wire::headers;
 use crate::proxy::{Recorder, Ruleset, Shared};
 use crate::record::ExchangeInfo;
-use http::{HeaderValue, Request, Response, Uri, Version};
+use http::{HeaderValue, Request, Response, Version};
 use hyper::body::Incoming;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
@@ -109,11 +109,6 @@ impl Refuser {
         };
         answer.map(ResponseBody::answer)
     }
-}
-
-/// The host that the agent wrote, so that a refusal tells what was asked for.
-fn written_origin(uri: &Uri) -> Option<Origin> {
-    Origin::parse(Scheme::Http, uri.authority()?.as_str()).ok()
 }
 
 fn info(conn: &Conn, agent: AgentName, origin: Option<&Origin>, request: &Request<Incoming>) -> Arc<ExchangeInfo> {

@@ -3,10 +3,11 @@
 use super::asked::{Asked, Exchange};
 use crate::name::{KeyName, Origin};
 use crate::policy::decide::{Mention, Question};
+use crate::policy::rule::Inject;
 use crate::policy::{Agent, Denial, Permit};
 use crate::proxy::exchange::authorization::Caller;
 use crate::proxy::exchange::websocket::handshake::Handshake;
-use crate::proxy::refusal::Refusal;
+use crate::proxy::refusal::{Refusal, RefusalKind};
 use crate::proxy::wire::headers;
 use crate::proxy::{Ruleset, Shared};
 use crate::rewrite::head::{self, HeadHits};
@@ -57,8 +58,18 @@ impl<'c> Asked<'c> {
         let Asked { exchange, ruleset, request, .. } = self;
         let (mut head, body) = request.into_parts();
         let transfer = Transfer::of(&mut head, &body)?;
-        ruleset.inject(&exchange.origin, &mut head.headers);
+        if ruleset.rules.injects {
+            let agent = Caller::agent(&exchange.caller, &ruleset, SystemTime::now())?;
+            let asked = question(&agent, &exchange.origin, &head, transfer.has_body);
+            let added: Vec<Inject> = ruleset.rules.injected(asked).into_iter().cloned().collect();
+            head.headers.extend(added.into_iter().map(|inject| (inject.name, inject.value)));
+        }
         let verdict = Verdict::of_now(&exchange, &head, transfer.has_body)?;
+        if let Some(protocol) = transfer.handshake.as_ref().and_then(Handshake::unread_protocol)
+            && verdict.hidden().next().is_some()
+        {
+            return Err(Refusal::unread(protocol, &exchange.origin.host));
+        }
         let wanted = verdict.permit.uses().iter().map(|u| &u.key);
         let wanted = wanted.chain(verdict.permit.body().iter().map(|grant| &grant.rule.name));
         match exchange.shared().recorder.cooldown(&exchange.info.agent, wanted) {
@@ -75,7 +86,16 @@ impl Transfer {
         let handshake = Handshake::asked(head, has_body)?;
         let protocol = if handshake.is_some() { ProtocolPreference::Dedicated } else { protocol(head) };
         let chunked = headers::request(&mut head.headers);
+        if head.version == Version::HTTP_2 {
+            headers::join_cookies(&mut head.headers);
+        }
         let expects_continue = head.version == Version::HTTP_11 && has_body && expects_continue(&head.headers);
+        if !headers::count_down_forwards(&head.method, &mut head.headers) {
+            return Err(Refusal::new(
+                RefusalKind::NotForwarded,
+                "Max-Forwards is 0, so the request ends at this proxy",
+            ));
+        }
         head.headers.remove(headers::LOCUM_TOOL);
         head.headers.remove(EXPECT);
         head.uri = origin_form(&head.uri);
@@ -113,7 +133,12 @@ fn decide(
     hits: &HeadHits,
     has_body: bool,
 ) -> Result<Permit, Denial> {
-    let question = Question {
+    let mentions = hits.iter().map(|h| Mention { written: &h.written, key: h.key.as_ref(), place: h.place.as_ref() });
+    ruleset.rules.decide(question(agent, origin, head, has_body), mentions)
+}
+
+fn question<'a>(agent: &'a Agent, origin: &'a Origin, head: &'a Parts, has_body: bool) -> Question<'a> {
+    Question {
         agent,
         origin,
         method: &head.method,
@@ -121,9 +146,7 @@ fn decide(
         query: head.uri.query().unwrap_or_default(),
         headers: &head.headers,
         has_body,
-    };
-    let mentions = hits.iter().map(|h| Mention { written: &h.written, key: h.key.as_ref(), place: h.place.as_ref() });
-    ruleset.rules.decide(question, mentions)
+    }
 }
 
 fn protocol(head: &Parts) -> ProtocolPreference {

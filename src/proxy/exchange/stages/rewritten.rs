@@ -11,7 +11,6 @@ use crate::proxy::exchange::current_scrubber::CurrentScrubber;
 use crate::proxy::exchange::request_body::RequestBody;
 use crate::proxy::exchange::request_body::plan::Plan;
 use crate::proxy::exchange::response_body;
-use crate::proxy::exchange::websocket::handshake::Handshake;
 use crate::proxy::refusal::Refusal;
 use crate::record::KeyUse;
 use crate::rewrite::head;
@@ -54,8 +53,8 @@ impl<'c> Opened<'c> {
         if is_searched {
             response_body::head::ask_for_identity(&mut head.headers);
         }
-        if transfer.handshake.is_some() {
-            Handshake::ask(&mut head.headers, is_searched);
+        if let Some(handshake) = &transfer.handshake {
+            handshake.ask(&mut head.headers, is_searched);
         }
         let scrubber = scrubber(&exchange, &authorization, &verdict, &keys);
         exchange.outcome.use_keys(verdict.permit.keys().iter().cloned());

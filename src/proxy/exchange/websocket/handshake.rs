@@ -1,4 +1,5 @@
-//! From a request that asks for a WebSocket to two streams that speak it (RFC 6455, section 4). Other upgrades are not offered on.
+//! From a request that asks for another protocol to two streams that speak it: a WebSocket (RFC 6455, section 4), or what
+//! nobody here can read, which is let through to hosts without keys alone.
 //!
 //! Only HTTP/1.1 clients can ask: extended CONNECT (RFC 8441) is not advertised to those of HTTP/2, which then open an
 //! HTTP/1.1 connection. Nothing is switched before the upstream has, and said so in the one way that there is.
@@ -16,18 +17,26 @@ use hyper::body::Incoming;
 /// What a server hashes behind the client's key (section 1.3).
 const GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
-/// A client's wish for a WebSocket.
-pub(crate) struct Handshake {
-    /// What the upstream has to answer to the client's key.
-    accept: String,
+/// A client's wish for another protocol.
+pub(crate) enum Handshake {
+    /// A WebSocket, and what the upstream has to answer to the client's key.
+    WebSocket { accept: String },
+    /// Something else (RFC 9110, section 7.8), such as `SPDY/3.1`.
+    Unread { protocol: HeaderValue },
 }
 
+/// Protocols that a client would rather speak and does without: over `http://` curl offers the one, and others the other.
+const DONE_WITHOUT: [&str; 2] = ["h2c", "TLS/"];
+
 impl Handshake {
-    /// `None` where a request asks for no WebSocket; whatever else it asks for is taken off with the connection's headers.
+    /// `None` where a request asks for none, or for one that is done without: that is taken off with the connection's headers.
     pub fn asked(parts: &request::Parts, has_body: bool) -> Result<Option<Self>, Refusal> {
         let headers = &parts.headers;
-        if parts.version != Version::HTTP_11 || !lists(headers, UPGRADE, "websocket") {
+        if parts.version != Version::HTTP_11 || !headers.contains_key(UPGRADE) {
             return Ok(None);
+        }
+        if !lists(headers, UPGRADE, "websocket") {
+            return Ok(Self::unread(headers, has_body));
         }
         let malformed = |why: &str| Err(Refusal::malformed(format!("the WebSocket handshake is malformed: {why}")));
         if parts.method != Method::GET || has_body {
@@ -44,32 +53,61 @@ impl Handshake {
         let mut hash = digest::Context::new(&digest::SHA1_FOR_LEGACY_USE_ONLY);
         hash.update(key);
         hash.update(GUID.as_bytes());
-        Ok(Some(Self { accept: STANDARD.encode(hash.finish()) }))
+        Ok(Some(Self::WebSocket { accept: STANDARD.encode(hash.finish()) }))
+    }
+
+    fn unread(headers: &HeaderMap, has_body: bool) -> Option<Self> {
+        let mut asked = headers.get_all(UPGRADE).iter();
+        let (protocol, more) = (asked.next()?, asked.next().is_some());
+        let done_without = |name: &[u8]| {
+            let begins =
+                |known: &&str| name.get(..known.len()).is_some_and(|n| n.eq_ignore_ascii_case(known.as_bytes()));
+            DONE_WITHOUT.iter().any(begins)
+        };
+        let mut names = protocol.as_bytes().split(|b| *b == b',').map(<[u8]>::trim_ascii);
+        let meant = !has_body && !more && lists(headers, CONNECTION, "upgrade") && !names.any(done_without);
+        meant.then(|| Self::Unread { protocol: protocol.clone() })
+    }
+
+    /// The protocol, where nobody here can read it.
+    pub fn unread_protocol(&self) -> Option<&HeaderValue> {
+        match self {
+            Self::WebSocket { .. } => None,
+            Self::Unread { protocol } => Some(protocol),
+        }
+    }
+
+    fn protocol(&self) -> HeaderValue {
+        self.unread_protocol().cloned().unwrap_or(HeaderValue::from_static("websocket"))
     }
 
     /// Puts back what belongs to the connection to the upstream. For a host with keys every frame is read, so no
     /// extension may change what frames are.
-    pub fn ask(headers: &mut HeaderMap, read: bool) {
+    pub fn ask(&self, headers: &mut HeaderMap, read: bool) {
         headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
-        headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+        headers.insert(UPGRADE, self.protocol());
         if read {
             headers.remove(SEC_WEBSOCKET_EXTENSIONS);
         }
     }
 
-    /// Whether the upstream has switched as it was asked to (section 4.1).
-    pub fn granted(&self, response: &Response<Incoming>, read: bool) -> Result<(), &'static str> {
+    /// Whether the upstream has switched as it was asked to (section 4.1): the protocol that it speaks from now on.
+    pub fn granted(&self, response: &Response<Incoming>, read: bool) -> Result<HeaderValue, &'static str> {
         let headers = response.headers();
+        let Self::WebSocket { accept } = self else {
+            let spoken = headers.get(UPGRADE).filter(|_| lists(headers, CONNECTION, "upgrade"));
+            return spoken.cloned().ok_or("it switched and did not say to what");
+        };
         if !lists(headers, UPGRADE, "websocket") || !lists(headers, CONNECTION, "upgrade") {
             return Err("it switched to something else than a WebSocket");
         }
-        if one(headers, SEC_WEBSOCKET_ACCEPT) != Some(self.accept.as_bytes()) {
+        if one(headers, SEC_WEBSOCKET_ACCEPT) != Some(accept.as_bytes()) {
             return Err("its Sec-WebSocket-Accept does not belong to the request");
         }
         if read && headers.contains_key(SEC_WEBSOCKET_EXTENSIONS) {
             return Err("it agreed to an extension that was not offered");
         }
-        Ok(())
+        Ok(self.protocol())
     }
 }
 
@@ -91,6 +129,7 @@ fn one(headers: &HeaderMap, name: HeaderName) -> Option<&[u8]> {
 mod tests {
     use super::*;
 
+    /// What the upstream has to answer, or the protocol that it is asked for.
     fn asked(head: &str) -> Result<Option<String>, String> {
         let mut lines = head.lines();
         let mut request = http::Request::builder().method(lines.next().unwrap());
@@ -99,7 +138,11 @@ mod tests {
             request = request.header(name, value);
         }
         let (parts, ()) = request.body(()).unwrap().into_parts();
-        Handshake::asked(&parts, false).map(|h| h.map(|h| h.accept)).map_err(|r| r.to_string())
+        let told = |handshake| match handshake {
+            Handshake::WebSocket { accept } => accept,
+            Handshake::Unread { protocol } => protocol.to_str().unwrap().to_owned(),
+        };
+        Handshake::asked(&parts, false).map(|h| h.map(told)).map_err(|r| r.to_string())
     }
 
     const KEY: &str = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\nSec-WebSocket-Version: 13";
@@ -110,9 +153,18 @@ mod tests {
         let accept = Ok(Some("s3pPLMBiTxaQ9kYGzzhZRbK+xOo=".to_owned()));
         assert_eq!(asked(&format!("GET\nUpgrade: websocket\nConnection: Upgrade\n{KEY}")), accept);
         assert_eq!(asked(&format!("GET\nUpgrade: h2c, WebSocket\nConnection: keep-alive, upgrade\n{KEY}")), accept);
-        for none in ["GET\nUpgrade: h2c\nConnection: Upgrade", "GET", "POST\nUpgrade: TLS/1.2\nConnection: Upgrade"] {
+        for none in [
+            "GET\nUpgrade: h2c\nConnection: Upgrade",
+            "GET",
+            "POST\nUpgrade: TLS/1.2\nConnection: Upgrade",
+            "GET\nUpgrade: x, H2C\nConnection: Upgrade",
+            "POST\nUpgrade: SPDY/3.1",
+            "POST\nUpgrade: SPDY/3.1\nUpgrade: x\nConnection: Upgrade",
+        ] {
             assert_eq!(asked(none), Ok(None), "{none}");
         }
+        let spdy = "POST\nUpgrade: SPDY/3.1\nConnection: Upgrade";
+        assert_eq!(asked(spdy), Ok(Some("SPDY/3.1".into())));
         for (head, why) in [
             (format!("POST\nUpgrade: websocket\nConnection: Upgrade\n{KEY}"), "no GET"),
             (format!("GET\nUpgrade: websocket\nConnection: close\n{KEY}"), "Connection"),

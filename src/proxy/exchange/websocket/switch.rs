@@ -1,4 +1,4 @@
-//! A connection that has switched protocols: a WebSocket that is read, or one that is passed on as it is.
+//! A connection that has switched protocols: a WebSocket that is read, or something that is passed on as it is.
 
 use super::handshake::Handshake;
 use super::relay;
@@ -91,13 +91,13 @@ impl Switch {
         let Some(handshake) = handshake else {
             return Err(fail("it switched protocols without being asked to"));
         };
-        handshake.granted(&response, terms.is_some()).map_err(fail)?;
+        let protocol = handshake.granted(&response, terms.is_some()).map_err(fail)?;
         let upstream = hyper::upgrade::on(&mut response).await;
         let upstream = upstream.map_err(|e| fail(&format!("it did not switch: {e}")))?;
         let headers = response.headers_mut();
         headers::response(headers);
         headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
-        headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+        headers.insert(UPGRADE, protocol);
         let (mut parts, _) = response.into_parts();
         if let Some(scrubber) = terms.as_ref().and_then(|terms| terms.scrubber.as_ref()) {
             head::scrub(scrubber, &mut parts);
