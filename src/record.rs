@@ -7,7 +7,7 @@ pub use members::{misleads, quoted};
 
 use crate::name::{AgentName, KeyName};
 use crate::place::Place;
-use members::{MAX_TEXT, around, ip, known, number, raw, text, word, write_duration};
+use members::{MAX_TEXT, around, ip, known, number, raw, text, time, word, write_duration};
 use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -119,6 +119,32 @@ pub struct ExchangeInfo {
     pub path: String,
 }
 
+impl ExchangeInfo {
+    /// An exchange of which nothing but its agent is told.
+    pub fn unasked(exchange: String, agent: AgentName) -> Self {
+        Self {
+            exchange,
+            agent,
+            pid: None,
+            tool: None,
+            method: String::new(),
+            scheme: "",
+            host: String::new(),
+            port: 0,
+            path: String::new(),
+        }
+    }
+}
+
+/// The time within which all that a record counts has happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CountedSpan {
+    /// When the first of them did.
+    pub first: SystemTime,
+    /// When the last did.
+    pub last: SystemTime,
+}
+
 /// The state of another file of the audit: in the first record of the file after it, in the record of its removal, and with a
 /// signature in a later record of its own.
 #[derive(Debug, Clone)]
@@ -151,7 +177,7 @@ impl From<String> for Operation {
 }
 
 /// A placeholder in a record.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum KeyRef {
     /// Of this key, in its usual form whichever one the agent wrote.
     Key(KeyName),
@@ -202,6 +228,8 @@ pub struct Record {
     pub place: Option<Place>,
     /// How often.
     pub count: Option<u64>,
+    /// Of many that are told in one: when those were.
+    pub counted: Option<CountedSpan>,
     /// The status that the agent was answered with.
     pub status: Option<u16>,
     /// Whether it went well, where that is known.
@@ -241,6 +269,7 @@ impl Record {
             key_ref: None,
             place: None,
             count: None,
+            counted: None,
             status: None,
             success: None,
             duration_ms: None,
@@ -255,6 +284,19 @@ impl Record {
             previous: None,
             signature: None,
         }
+    }
+
+    /// The same with no more of each text that others chose than is written: for one that has to wait.
+    pub fn bounded(mut self) -> Self {
+        if let Some(info) = &mut self.info {
+            let info = Arc::make_mut(info);
+            [&mut info.method, &mut info.path].into_iter().chain(&mut info.tool).for_each(shorten);
+        }
+        if let Some(KeyRef::Written(text)) = &mut self.key_ref {
+            shorten(text);
+        }
+        self.error.iter_mut().chain(&mut self.reason).for_each(shorten);
+        self
     }
 
     /// Appends the members of this record's JSON object, from `"timestamp":` on and without braces.
@@ -285,6 +327,10 @@ impl Record {
             None => {}
         }
         number(out, "count", self.count);
+        if let Some(counted) = &self.counted {
+            time(out, "first", counted.first);
+            time(out, "last", counted.last);
+        }
         if let Some(info) = &self.info {
             word(out, "method", known(&info.method));
             word(out, "scheme", known(info.scheme));
@@ -313,6 +359,13 @@ impl Record {
         }
         word(out, "signature", self.signature.as_deref());
     }
+}
+
+/// Leaves a little more than what is written of a text, so that what is cut there shows.
+fn shorten(text: &mut String) {
+    let end = (MAX_TEXT + 1..=MAX_TEXT + 4).find(|at| text.is_char_boundary(*at));
+    text.truncate(end.unwrap_or(text.len()));
+    text.shrink_to_fit();
 }
 
 #[cfg(test)]

@@ -22,6 +22,7 @@ mod endurance;
 mod explain;
 mod failures;
 mod file_writes;
+mod floods;
 #[path = "../floors.rs"]
 mod floors;
 mod following;

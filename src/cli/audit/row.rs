@@ -27,6 +27,9 @@ pub(super) fn sentence(line: &[u8]) -> String {
             let _ = write!(out, "  {n} {label}");
         }
     }
+    if !row.first.is_empty() {
+        let _ = write!(out, "  {} times from {} to {}", row.count, local_time(&row.first), local_time(&row.last));
+    }
     if row.signed {
         let _ = write!(out, "  signed the head of {}", row.previous);
     }
@@ -45,6 +48,9 @@ struct RecordRow {
     operation: String,
     agent: String,
     place: String,
+    count: String,
+    first: String,
+    last: String,
     method: String,
     url: String,
     status: String,
@@ -76,6 +82,9 @@ impl RecordRow {
             b"operation" => self.operation = text(),
             b"agent" => self.agent = text(),
             b"where" => self.place = text(),
+            b"count" => self.count = text(),
+            b"first" => self.first = text(),
+            b"last" => self.last = text(),
             b"method" => self.method = text(),
             b"scheme" => self.url = text() + "://",
             b"host" => self.url += &value.text(),
@@ -119,7 +128,7 @@ pub(super) fn size(bytes: u64) -> String {
 }
 
 /// The members of a record, in the order of the contract.
-pub(super) const COLUMNS: [&str; 28] = [
+pub(super) const COLUMNS: [&str; 30] = [
     "timestamp",
     "event",
     "operation",
@@ -130,6 +139,8 @@ pub(super) const COLUMNS: [&str; 28] = [
     "key_ref",
     "where",
     "count",
+    "first",
+    "last",
     "method",
     "scheme",
     "host",
