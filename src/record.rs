@@ -7,6 +7,7 @@ pub use members::{misleads, quoted};
 
 use crate::name::{AgentName, KeyName};
 use crate::place::Place;
+use crate::system::operator::Operator;
 use members::{MAX_TEXT, around, ip, known, number, raw, text, time, word, write_duration};
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -99,7 +100,7 @@ impl std::fmt::Display for Event {
 /// The members that all records of one exchange share.
 #[derive(Debug, Clone)]
 pub struct ExchangeInfo {
-    /// 16 characters of lower-case base32, unique.
+    /// 16 characters of lower-case base32, unique; empty where no agent asked for anything.
     pub exchange: String,
     /// The agent that asked.
     pub agent: AgentName,
@@ -220,6 +221,10 @@ pub struct Record {
     pub event: Event,
     /// The key or host that it is about.
     pub operation: Operation,
+    /// What an operator did: `key set`.
+    pub action: Option<&'static str>,
+    /// Who did it.
+    pub by: Option<Operator>,
     /// The exchange that it belongs to.
     pub info: Option<Arc<ExchangeInfo>>,
     /// The placeholder that it is about.
@@ -265,6 +270,8 @@ impl Record {
             at,
             event,
             operation: operation.into(),
+            action: None,
+            by: None,
             info: None,
             key_ref: None,
             place: None,
@@ -284,6 +291,16 @@ impl Record {
             previous: None,
             signature: None,
         }
+    }
+
+    /// The same as an operator's act, and how it ended: with a note on it, or why it failed.
+    pub fn done_by(mut self, by: Operator, action: &'static str, done: Result<Option<String>, String>) -> Self {
+        (self.action, self.by, self.success) = (Some(action), Some(by), Some(done.is_ok()));
+        match done {
+            Ok(note) => self.reason = note,
+            Err(why) => self.error = Some(why),
+        }
+        self
     }
 
     /// The same with no more of each text that others chose than is written: for one that has to wait.
@@ -310,9 +327,14 @@ impl Record {
             Operation::Key(key) => around(out, "operation", "api.", key.as_str(), ""),
             Operation::Other(text) => word(out, "operation", Some(text)),
         }
+        word(out, "action", self.action);
+        if let Some(by) = &self.by {
+            number(out, "uid", by.uid.map(u64::from));
+            word(out, "tty", by.tty.as_deref());
+        }
         if let Some(info) = &self.info {
             word(out, "tool", info.tool.as_deref());
-            word(out, "exchange", Some(&info.exchange));
+            word(out, "exchange", known(&info.exchange));
             word(out, "agent", Some(info.agent.as_str()));
             number(out, "pid", info.pid.map(u64::from));
         }

@@ -8,6 +8,7 @@
     reason = "a test fails by a panic, and its cases are a table"
 )]
 
+mod administration;
 mod agents;
 mod attacks;
 mod certificates;

@@ -9,7 +9,15 @@ use std::io::{self, Write};
 pub(super) fn sentence(line: &[u8]) -> String {
     let Some(row) = RecordRow::of(line) else { return "(no record of the audit)".into() };
     let mut out = format!("{}  {:<12} {:<10} {}", local_time(&row.timestamp), row.event, row.agent, row.operation);
-    for (label, value) in [("", &row.place), ("", &row.method), ("", &row.url), ("", &row.status)] {
+    for (label, value) in [
+        ("", &row.action),
+        ("by user ", &row.uid),
+        ("on ", &row.tty),
+        ("", &row.place),
+        ("", &row.method),
+        ("", &row.url),
+        ("", &row.status),
+    ] {
         if !value.is_empty() {
             let _ = write!(out, "  {label}{value}");
         }
@@ -47,6 +55,9 @@ struct RecordRow {
     event: String,
     operation: String,
     agent: String,
+    action: String,
+    uid: String,
+    tty: String,
     place: String,
     count: String,
     first: String,
@@ -81,6 +92,9 @@ impl RecordRow {
             b"event" => self.event = text(),
             b"operation" => self.operation = text(),
             b"agent" => self.agent = text(),
+            b"action" => self.action = text(),
+            b"uid" => self.uid = text(),
+            b"tty" => self.tty = text(),
             b"where" => self.place = text(),
             b"count" => self.count = text(),
             b"first" => self.first = text(),
@@ -128,10 +142,13 @@ pub(super) fn size(bytes: u64) -> String {
 }
 
 /// The members of a record, in the order of the contract.
-pub(super) const COLUMNS: [&str; 30] = [
+pub(super) const COLUMNS: [&str; 33] = [
     "timestamp",
     "event",
     "operation",
+    "action",
+    "uid",
+    "tty",
     "tool",
     "exchange",
     "agent",
