@@ -95,6 +95,8 @@ fn write(dir: &Path, count: u64) -> u64 {
         max_file_bytes: 64_000_000,
         exchanges: true,
         about: "bench".into(),
+        action: "start",
+        by: locum::system::operator::Operator::default(),
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {

@@ -3,6 +3,7 @@
 //! checks itself.
 
 use crate::name::{AgentName, KeyName};
+use crate::system::operator::Operator;
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 use std::net::SocketAddr;
@@ -16,6 +17,9 @@ pub type ControlFuture<T> = Pin<Box<dyn Future<Output = Result<T, ControlError>>
 
 /// The handle by which a running service is controlled.
 pub trait Control: Send + Sync {
+    /// The same in the name of this operator, whom the audit tells of.
+    fn by(&self, operator: Operator) -> Box<dyn Control>;
+
     /// The state of the service, as it is now.
     fn status(&self) -> ControlFuture<ServiceStatus>;
 

@@ -21,7 +21,8 @@
 //!                              whether it still holds; request_body/, response_body/, websocket/; current_scrubber.rs: what
 //!                              hides keys now; outcome.rs: how it ended
 //!          proxy/              limits.rs: every bound; ruleset.rs: what a reload replaces; recorder.rs: the one way to a record;
-//!                              refusal.rs: the table of answers that are our own; health.rs: the one that is no refusal;
+//!                              folding.rs: refusals that go on are one; refusal.rs: the table of answers that are our own;
+//!                              health.rs: the one that is no refusal;
 //!                              state.rs: what connections share
 //! 2 FAR    secrets/            sources/ and stores/ of keys; table.rs: Secrets::open(&Permit) -> Keys
 //!   SIDE   ca/                 root, intermediate and where they are kept; their name constraints and rotation; a

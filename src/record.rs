@@ -7,7 +7,8 @@ pub use members::{misleads, quoted};
 
 use crate::name::{AgentName, KeyName};
 use crate::place::Place;
-use members::{MAX_TEXT, around, ip, known, number, raw, text, word, write_duration};
+use crate::system::operator::Operator;
+use members::{MAX_TEXT, around, ip, known, number, raw, text, time, word, write_duration};
 use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -99,7 +100,7 @@ impl std::fmt::Display for Event {
 /// The members that all records of one exchange share.
 #[derive(Debug, Clone)]
 pub struct ExchangeInfo {
-    /// 16 characters of lower-case base32, unique.
+    /// 16 characters of lower-case base32, unique; empty where no agent asked for anything.
     pub exchange: String,
     /// The agent that asked.
     pub agent: AgentName,
@@ -117,6 +118,32 @@ pub struct ExchangeInfo {
     pub port: u16,
     /// Without the query; a placeholder in it as the agent wrote it.
     pub path: String,
+}
+
+impl ExchangeInfo {
+    /// An exchange of which nothing but its agent is told.
+    pub fn unasked(exchange: String, agent: AgentName) -> Self {
+        Self {
+            exchange,
+            agent,
+            pid: None,
+            tool: None,
+            method: String::new(),
+            scheme: "",
+            host: String::new(),
+            port: 0,
+            path: String::new(),
+        }
+    }
+}
+
+/// The time within which all that a record counts has happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CountedSpan {
+    /// When the first of them did.
+    pub first: SystemTime,
+    /// When the last did.
+    pub last: SystemTime,
 }
 
 /// The state of another file of the audit: in the first record of the file after it, in the record of its removal, and with a
@@ -151,7 +178,7 @@ impl From<String> for Operation {
 }
 
 /// A placeholder in a record.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum KeyRef {
     /// Of this key, in its usual form whichever one the agent wrote.
     Key(KeyName),
@@ -194,6 +221,10 @@ pub struct Record {
     pub event: Event,
     /// The key or host that it is about.
     pub operation: Operation,
+    /// What an operator did: `key set`.
+    pub action: Option<&'static str>,
+    /// Who did it.
+    pub by: Option<Operator>,
     /// The exchange that it belongs to.
     pub info: Option<Arc<ExchangeInfo>>,
     /// The placeholder that it is about.
@@ -202,6 +233,8 @@ pub struct Record {
     pub place: Option<Place>,
     /// How often.
     pub count: Option<u64>,
+    /// Of many that are told in one: when those were.
+    pub counted: Option<CountedSpan>,
     /// The status that the agent was answered with.
     pub status: Option<u16>,
     /// Whether it went well, where that is known.
@@ -237,10 +270,13 @@ impl Record {
             at,
             event,
             operation: operation.into(),
+            action: None,
+            by: None,
             info: None,
             key_ref: None,
             place: None,
             count: None,
+            counted: None,
             status: None,
             success: None,
             duration_ms: None,
@@ -257,6 +293,29 @@ impl Record {
         }
     }
 
+    /// The same as an operator's act, and how it ended: with a note on it, or why it failed.
+    pub fn done_by(mut self, by: Operator, action: &'static str, done: Result<Option<String>, String>) -> Self {
+        (self.action, self.by, self.success) = (Some(action), Some(by), Some(done.is_ok()));
+        match done {
+            Ok(note) => self.reason = note,
+            Err(why) => self.error = Some(why),
+        }
+        self
+    }
+
+    /// The same with no more of each text that others chose than is written: for one that has to wait.
+    pub fn bounded(mut self) -> Self {
+        if let Some(info) = &mut self.info {
+            let info = Arc::make_mut(info);
+            [&mut info.method, &mut info.path].into_iter().chain(&mut info.tool).for_each(shorten);
+        }
+        if let Some(KeyRef::Written(text)) = &mut self.key_ref {
+            shorten(text);
+        }
+        self.error.iter_mut().chain(&mut self.reason).for_each(shorten);
+        self
+    }
+
     /// Appends the members of this record's JSON object, from `"timestamp":` on and without braces.
     ///
     /// The order is fixed and strings are escaped in one way only, so readers may look for `"agent":"x"` as bytes: no
@@ -268,9 +327,14 @@ impl Record {
             Operation::Key(key) => around(out, "operation", "api.", key.as_str(), ""),
             Operation::Other(text) => word(out, "operation", Some(text)),
         }
+        word(out, "action", self.action);
+        if let Some(by) = &self.by {
+            number(out, "uid", by.uid.map(u64::from));
+            word(out, "tty", by.tty.as_deref());
+        }
         if let Some(info) = &self.info {
             word(out, "tool", info.tool.as_deref());
-            word(out, "exchange", Some(&info.exchange));
+            word(out, "exchange", known(&info.exchange));
             word(out, "agent", Some(info.agent.as_str()));
             number(out, "pid", info.pid.map(u64::from));
         }
@@ -285,6 +349,10 @@ impl Record {
             None => {}
         }
         number(out, "count", self.count);
+        if let Some(counted) = &self.counted {
+            time(out, "first", counted.first);
+            time(out, "last", counted.last);
+        }
         if let Some(info) = &self.info {
             word(out, "method", known(&info.method));
             word(out, "scheme", known(info.scheme));
@@ -313,6 +381,13 @@ impl Record {
         }
         word(out, "signature", self.signature.as_deref());
     }
+}
+
+/// Leaves a little more than what is written of a text, so that what is cut there shows.
+fn shorten(text: &mut String) {
+    let end = (MAX_TEXT + 1..=MAX_TEXT + 4).find(|at| text.is_char_boundary(*at));
+    text.truncate(end.unwrap_or(text.len()));
+    text.shrink_to_fit();
 }
 
 #[cfg(test)]

@@ -24,7 +24,7 @@ pub struct Fact<'a> {
     pub success: Option<bool>,
     /// Bytes of the response's body.
     pub bytes_in: u64,
-    /// How often, for what is counted.
+    /// How often, for what is counted; none for what happened once.
     pub count: u64,
     /// Of a key that was hidden: the request had brought no placeholder of it.
     pub unrequested: bool,

@@ -195,7 +195,7 @@ impl AgentState {
         if fact.second.abs_diff(self.last_refusal) > PROBES_WITHIN {
             self.refusals = 0;
         }
-        self.refusals += 1;
+        self.refusals += fact.count.max(1);
         self.last_refusal = fact.second;
         if self.refusals >= PROBES && self.probe_alarm.ring(fact.second) {
             tell(AnomalyKind::Probing, self.refusals, PROBES);
@@ -301,6 +301,7 @@ mod tests {
     fn an_agent_that_probes_is_refused_in_a_row() {
         assert_eq!(kinds((0..4).map(|i| refused(1000 + i))), NOTHING);
         assert_eq!(kinds((0..5).map(|i| refused(1000 + i))), [AnomalyKind::Probing]);
+        assert_eq!(kinds([refused(1000), Fact { count: 4, ..refused(1001) }]), [AnomalyKind::Probing], "many in one");
         assert_eq!(kinds((0..20).map(|i| refused(1000 + 301 * i))), NOTHING, "now and then");
         let between = (0..20).flat_map(|i| [refused(1000 + i), used(1000 + i)]);
         assert_eq!(kinds(between), NOTHING, "what works lies between");

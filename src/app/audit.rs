@@ -14,6 +14,7 @@ use crate::policy::egress::AddressPolicy;
 use crate::proxy::Recorder;
 use crate::record::{Event, Record};
 use crate::secrets::{FileSource, SecretBackends, SecretSource as _, SlotSearch, SourceError};
+use crate::system::operator::Operator;
 use crate::upstream::dial::Dialer;
 use crate::upstream::outbound::Outbound;
 use crate::upstream::post::Poster;
@@ -27,16 +28,32 @@ const SEED_ENTRY: &str = "audit/seed";
 /// How long the last head may take to reach the webhook.
 pub(super) const GOODBYE: Duration = Duration::from_secs(2);
 
-/// Begins a file of the audit.
-pub(super) fn open(settings: &Settings, backends: &SecretBackends, now: SystemTime) -> Result<Log, AppError> {
+/// Begins a file of the audit, whose first record says who begins what.
+pub(super) fn open(
+    settings: &Settings,
+    backends: &SecretBackends,
+    now: SystemTime,
+    action: &'static str,
+) -> Result<Log, AppError> {
+    begin(settings, signer(settings, backends), now, action)
+}
+
+fn begin(
+    settings: &Settings,
+    signer: Result<Option<HeadSigner>, String>,
+    now: SystemTime,
+    action: &'static str,
+) -> Result<Log, AppError> {
     let config = LogConfig {
         dir: settings.audit.dir.clone(),
         durability: settings.audit.durability,
         max_file_bytes: settings.audit.max_file,
         exchanges: settings.audit.exchanges,
         about: concat!("locum ", env!("CARGO_PKG_VERSION")).into(),
+        action,
+        by: Operator::own(),
     };
-    let signer = signer(settings, backends).unwrap_or_else(|why| {
+    let signer = signer.unwrap_or_else(|why| {
         tracing::warn!("the audit's heads are not signed, so a whole rewrite shows only against an anchor: {why}");
         None
     });
@@ -51,15 +68,38 @@ pub(super) fn open(settings: &Settings, backends: &SecretBackends, now: SystemTi
     Ok(log)
 }
 
-/// Records what a command does by itself, in a file of the audit of its own.
-///
-/// # Errors
-/// When the audit can't be written.
-pub fn note(settings: &Settings, backends: &SecretBackends, record: &Record) -> Result<(), AppError> {
-    let log = open(settings, backends, record.at)?;
-    log.append(record);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(AppError::Thread)?;
-    Ok(runtime.block_on(log.close(Record::new(SystemTime::now(), Event::Stop, "locum")))?)
+/// The audit of a command that acts by itself: a file of its own, which says what is begun before it is.
+pub struct CommandAudit {
+    log: Log,
+    runtime: tokio::runtime::Runtime,
+}
+
+impl CommandAudit {
+    /// Begins the file.
+    ///
+    /// # Errors
+    /// When it can't be begun.
+    pub fn begin(settings: &Settings, backends: &SecretBackends, action: &'static str) -> Result<Self, AppError> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(AppError::Thread)?;
+        let signer = signer_at_hand(settings, backends);
+        Ok(Self { log: begin(settings, signer, SystemTime::now(), action)?, runtime })
+    }
+
+    /// Writes what was done.
+    ///
+    /// # Errors
+    /// When it can't be written.
+    pub fn write(&self, record: Record) -> Result<(), AppError> {
+        Ok(self.runtime.block_on(self.log.commit([record]))?)
+    }
+
+    /// Writes the last record.
+    ///
+    /// # Errors
+    /// When it can't be written.
+    pub fn end(self) -> Result<(), AppError> {
+        Ok(self.runtime.block_on(self.log.close(Record::new(SystemTime::now(), Event::Stop, "locum")))?)
+    }
 }
 
 /// Signs with the key that this machine's first working store has, made where there is none yet. It is kept wherever the
@@ -69,6 +109,21 @@ fn signer(settings: &Settings, backends: &SecretBackends) -> Result<Option<HeadS
     let slot = SlotSearch::new(backends, SEED_ENTRY).anywhere().ok_or("no store of this machine can keep their key")?;
     let seed = slot.get_or_make(&authority::lock(settings), make_seed).map_err(|e| e.to_string())?;
     HeadSigner::from_seed(seed.expose()).map(Some).map_err(|e| e.to_string())
+}
+
+/// The signer of a command's file: nobody is asked for a password for that alone. Before any key was made none is: what is
+/// served next makes one, and names the files before it.
+fn signer_at_hand(settings: &Settings, backends: &SecretBackends) -> Result<Option<HeadSigner>, String> {
+    let backends = super::backends(settings, backends.environment.clone());
+    let seed = SlotSearch::new(&backends, SEED_ENTRY).holder.and_then(|slot| slot.get().transpose());
+    if let Some(seed) = seed {
+        let seed = seed.map_err(|e| e.to_string())?;
+        return HeadSigner::from_seed(seed.expose()).map(Some).map_err(|e| e.to_string());
+    }
+    if verifying_key::known(&verifying_key::path(&settings.state)).map_err(|e| e.to_string())?.is_empty() {
+        return Ok(None);
+    }
+    signer(settings, &SecretBackends { keyring: None, vault: None, ..backends })
 }
 
 fn make_seed() -> Result<Plaintext, SourceError> {

@@ -86,7 +86,7 @@ impl App {
         let ruleset = Ruleset { keys: secrets.table(), ..rules::ruleset(&settings, &active_keys, &startup_tokens)? };
         let active_keys = active_keys.into_iter().cloned().collect();
         let (listener, own) = listen_on(listen.unwrap_or(settings.proxy.listen), &ruleset)?;
-        let log = audit::open(&settings, &backends, now)?;
+        let log = audit::open(&settings, &backends, now, "start")?;
         let (alerts, webhook) = audit::alerts(&settings, &backends, &log, &tls)?;
         let shared = Shared {
             config: proxy::Config { limits: settings.limits, ca_remedy: remedy(&settings, ca_kept_in.as_deref()) },

@@ -2,6 +2,7 @@
 
 use crate::control::{AgentToken, Control, ControlError, ControlFuture, IssuedToken, ServiceStatus, TokenRequest};
 use crate::name::AgentName;
+use crate::system::operator::Operator;
 use tokio::sync::{mpsc, oneshot};
 
 /// Where the reply to a command goes.
@@ -23,14 +24,15 @@ pub(super) enum ServiceCommand {
 /// The handle by which a service is commanded. Its drivers are the operator's alone, and few, so the channel has no bound.
 #[derive(Clone)]
 pub struct ServiceHandle {
-    commands: mpsc::UnboundedSender<ServiceCommand>,
+    commands: mpsc::UnboundedSender<(Operator, ServiceCommand)>,
+    by: Operator,
 }
 
 impl ServiceHandle {
-    /// A handle, and the channel on which its commands come.
-    pub(super) fn new() -> (Self, mpsc::UnboundedReceiver<ServiceCommand>) {
+    /// A handle of nobody known, as the sender of a signal is, and the channel on which its commands come.
+    pub(super) fn new() -> (Self, mpsc::UnboundedReceiver<(Operator, ServiceCommand)>) {
         let (commands, received) = mpsc::unbounded_channel();
-        (Self { commands }, received)
+        (Self { commands, by: Operator::default() }, received)
     }
 
     /// Sends a command at once; the future is its reply.
@@ -40,7 +42,7 @@ impl ServiceHandle {
     ) -> ControlFuture<T> {
         let (reply, replied) = oneshot::channel();
         // a service that has ended drops the reply too
-        let _ = self.commands.send(command(reply));
+        let _ = self.commands.send((self.by.clone(), command(reply)));
         Box::pin(async move { replied.await.unwrap_or_else(|_| Err(ended())) })
     }
 }
@@ -50,6 +52,10 @@ fn ended() -> ControlError {
 }
 
 impl Control for ServiceHandle {
+    fn by(&self, operator: Operator) -> Box<dyn Control> {
+        Box::new(Self { commands: self.commands.clone(), by: operator })
+    }
+
     fn status(&self) -> ControlFuture<ServiceStatus> {
         self.command(ServiceCommand::Status)
     }

@@ -4,6 +4,7 @@
 use super::{AppError, control_protocol};
 use crate::control::{Control, ControlError};
 use crate::disk;
+use crate::system::operator::Operator;
 use rustix::fs::{Mode, chmod};
 use rustix::io::Errno;
 use rustix::net::{
@@ -115,7 +116,7 @@ impl ControlSocket {
             }
             match places.clone().try_acquire_owned() {
                 Ok(place) => {
-                    let (control, stopping) = (control.clone(), stopping.clone());
+                    let (control, stopping) = (control.by(operator(&stream)), stopping.clone());
                     connections.spawn(async move {
                         serve_peer(stream, &*control, stopping).await;
                         drop(place);
@@ -195,6 +196,12 @@ impl Strangers {
             next: "run it as the user that runs the service".into(),
         })
     }
+}
+
+/// Whoever is at the other end.
+fn operator(stream: &UnixStream) -> Operator {
+    let Ok(peer) = stream.peer_cred() else { return Operator::default() };
+    Operator::of(peer.uid(), peer.pid().and_then(|pid| u32::try_from(pid).ok()))
 }
 
 fn busy() -> ControlError {

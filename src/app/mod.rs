@@ -21,7 +21,7 @@ mod workers;
 
 pub use agent_tokens::{TokenList, issue_token, list_tokens, revoke_token};
 pub use agents::{MIN_TOKEN, named_agents};
-pub use audit::note;
+pub use audit::CommandAudit;
 pub use authority::{ca_misfit, export_ca, host_name, kept_ca, look_for_ca, rotate_ca};
 pub use build::{App, LaunchOptions};
 pub use commands::ServiceHandle;

@@ -11,8 +11,9 @@ use crate::config::settings::Settings;
 use crate::memory;
 use crate::name::{KeyName, Origin};
 use crate::policy::Agents;
-use crate::proxy::{RequestBody, Ruleset, Shared};
+use crate::proxy::{Recorder, RequestBody, Ruleset, Shared};
 use crate::record::{Event, PreviousFile, Record};
+use crate::system::operator::Operator;
 use crate::upstream::pool::Pool;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -85,7 +86,7 @@ impl RunningProxy {
 
     /// Takes new settings over, whole or not at all. Listener, CA and audit stay as they were at the start, and so does whom
     /// the webhook is posted to.
-    pub(super) fn reload(&mut self, settings: Settings, stored: &StoredNames) -> Result<(), AppError> {
+    pub(super) fn reload(&mut self, settings: Settings, stored: &StoredNames, by: Operator) -> Result<(), AppError> {
         let App { shared, backends, .. } = &self.app;
         let active = active_with(&settings, backends, stored);
         let mut ruleset = self.renewed(&settings, &active)?;
@@ -106,7 +107,7 @@ impl RunningProxy {
         self.pools.iter().for_each(|pool| pool.close(|_| true));
         self.app.active_keys = active.into_iter().cloned().collect();
         self.app.settings = settings;
-        self.note_reload(changed);
+        self.note(record_of_reload().done_by(by, RELOAD, Ok(Some(changed))));
         Ok(())
     }
 
@@ -150,7 +151,9 @@ impl RunningProxy {
         ruleset.keys = self.app.shared.secrets.table();
         self.app.shared.take_over(ruleset);
         self.app.tokens_read = stamp;
-        self.note_reload("the agents' tokens".into());
+        let mut record = record_of_reload();
+        (record.success, record.reason) = (Some(true), Some("the agents' tokens".into()));
+        self.note(record);
         Ok(true)
     }
 
@@ -165,21 +168,32 @@ impl RunningProxy {
         Ok(ruleset)
     }
 
-    fn note_reload(&self, changed: String) {
-        let mut record = Record::new(SystemTime::now(), Event::Config, "reload");
-        record.success = Some(true);
-        record.reason = Some(changed);
+    /// Records that an operator's reload came to nothing.
+    pub(super) fn note_failed_reload(&self, by: Operator, why: String) {
+        self.note(record_of_reload().done_by(by, RELOAD, Err(why)));
+    }
+
+    /// Records that an operator would not wait until it has drained.
+    pub(super) fn note_cut(&self, by: Operator) {
+        let at_once = Some("at once, without waiting for what is under way".into());
+        self.note(Record::new(SystemTime::now(), Event::Admin, "locum").done_by(by, "stop", Ok(at_once)));
+    }
+
+    fn note(&self, record: Record) {
         self.app.shared.recorder.append(&record);
     }
 
+    /// The way into the audit.
+    pub(super) fn recorder(&self) -> Arc<Recorder> {
+        self.app.shared.recorder.clone()
+    }
+
     /// Drops all keys from memory; nothing is replaced until the next reload. What came by the environment is gone for good.
-    pub(super) fn wipe(&self) {
+    pub(super) fn wipe(&self, by: Operator) {
         self.app.shared.secrets.wipe();
         memory::wipe_all();
         self.app.shared.note_change();
-        let mut record = Record::new(SystemTime::now(), Event::Key, "wipe");
-        record.success = Some(true);
-        self.app.shared.recorder.append(&record);
+        self.note(Record::new(SystemTime::now(), Event::Key, "wipe").done_by(by, "wipe", Ok(None)));
     }
 
     /// For whoever will not wait until it has drained.
@@ -213,9 +227,10 @@ impl RunningProxy {
     }
 
     /// Closes the audit, and tells where its chain ended. For a proxy that has drained.
-    pub(super) async fn close(self) -> Result<Option<PreviousFile>, AuditError> {
+    pub(super) async fn close(self, by: Operator) -> Result<Option<PreviousFile>, AuditError> {
         let shared = self.app.shared.clone();
-        let closed = shared.recorder.close(Record::new(SystemTime::now(), Event::Stop, "locum")).await;
+        let last = Record::new(SystemTime::now(), Event::Stop, "locum").done_by(by, "stop", Ok(None));
+        let closed = shared.recorder.close(last).await;
         if let Some(webhook) = self.webhook {
             let shared = shared.clone();
             let finished = tokio::task::spawn_blocking(move || webhook.finish(&shared.recorder));
@@ -232,10 +247,16 @@ impl RunningProxy {
     pub fn stop(mut self) -> Result<Option<PreviousFile>, AuditError> {
         self.drain()();
         match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-            Ok(runtime) => runtime.block_on(self.close()),
+            Ok(runtime) => runtime.block_on(self.close(Operator::own())),
             Err(_) => Ok(self.app.shared.recorder.head()),
         }
     }
+}
+
+const RELOAD: &str = "reload";
+
+fn record_of_reload() -> Record {
+    Record::new(SystemTime::now(), Event::Config, RELOAD)
 }
 
 /// What a reload changes in the keys, in a sentence: bindings are compared as they are written.

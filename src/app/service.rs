@@ -10,7 +10,10 @@ use super::{AppError, agent_tokens, authority, status};
 use crate::audit::AuditError;
 use crate::config::settings::Settings;
 use crate::control::{ControlError, ServicePhase, ServiceStatus};
-use crate::record::PreviousFile;
+use crate::name::AgentName;
+use crate::record::{Event, ExchangeInfo, PreviousFile, Record};
+use crate::system::operator::Operator;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinError, JoinHandle};
@@ -49,15 +52,17 @@ pub enum ServiceEvent {
 /// New settings that wait for the stores to say what they hold. A store may hang, and commands still count.
 struct PendingReload {
     settings: Settings,
+    /// Who asked for it last.
+    by: Operator,
     stored: JoinHandle<StoredNames>,
 }
 
 impl PendingReload {
     /// The one that is under way, once its stores have said so.
-    async fn ready(under_way: &mut Option<Self>) -> (Settings, Result<StoredNames, JoinError>) {
+    async fn ready(under_way: &mut Option<Self>) -> (Settings, Operator, Result<StoredNames, JoinError>) {
         let Some(reload) = under_way else { return std::future::pending().await };
         let stored = (&mut reload.stored).await;
-        (reload.settings.clone(), stored)
+        (reload.settings.clone(), reload.by.clone(), stored)
     }
 }
 
@@ -66,11 +71,12 @@ pub struct Service {
     running: RunningProxy,
     since: SystemTime,
     handle: ServiceHandle,
-    commands: mpsc::UnboundedReceiver<ServiceCommand>,
+    commands: mpsc::UnboundedReceiver<(Operator, ServiceCommand)>,
     load_settings: LoadSettings,
     observer: Observer,
     /// True once it stops.
     stopping: watch::Sender<bool>,
+    stopped_by: Operator,
     is_cut: bool,
     reload: Option<PendingReload>,
     /// Those who wait for a reload.
@@ -93,6 +99,7 @@ impl Service {
             load_settings,
             observer,
             stopping: watch::Sender::new(false),
+            stopped_by: Operator::default(),
             is_cut: false,
             reload: None,
             reload_replies: Vec::new(),
@@ -121,43 +128,49 @@ impl Service {
         second.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         while !*self.stopping.borrow() {
             tokio::select! {
-                Some(command) = self.commands.recv() => self.obey(command),
-                (settings, stored) = PendingReload::ready(&mut self.reload) => self.finish_reload(settings, stored),
+                Some((by, command)) = self.commands.recv() => self.obey(by, command),
+                (settings, by, stored) = PendingReload::ready(&mut self.reload) => self.finish_reload(settings, by, stored),
                 _ = second.tick() => self.look(),
             }
         }
         let mut drained = tokio::task::spawn_blocking(self.running.drain());
         loop {
             tokio::select! {
-                Some(command) = self.commands.recv() => self.obey(command),
+                Some((by, command)) = self.commands.recv() => self.obey(by, command),
                 _ = &mut drained => break,
             }
         }
-        self.running.close().await
+        self.running.close(self.stopped_by).await
     }
 
-    fn obey(&mut self, command: ServiceCommand) {
+    fn obey(&mut self, by: Operator, command: ServiceCommand) {
         match command {
             ServiceCommand::Status(reply) => self.status(reply),
-            ServiceCommand::Reload(reply) => self.begin_reload(reply),
+            ServiceCommand::Reload(reply) => self.begin_reload(by, reply),
             ServiceCommand::Wipe(reply) => {
-                self.wipe();
+                self.wipe(by);
                 answer(reply, Ok(()));
             }
             ServiceCommand::Stop(reply) => {
                 // on its way before what it waits for can end
                 answer(reply, Ok(()));
-                self.stop();
+                self.stop(by);
             }
             ServiceCommand::ListTokens(reply) => {
                 let listed = agent_tokens::list_tokens(self.running.app().settings());
                 answer(reply, listed.map(|list| list.tokens).map_err(|e| (&e).into()));
             }
             ServiceCommand::IssueToken(request, reply) => {
-                self.change_tokens(reply, |settings| agent_tokens::issue_token(settings, request));
+                let change = record_of_agent(request.agent.clone());
+                let change = move |done| change.done_by(by, "agent add", done);
+                self.change_tokens(reply, change, |settings| agent_tokens::issue_token(settings, request));
             }
             ServiceCommand::RevokeToken(agent, reply) => {
-                self.change_tokens(reply, move |settings| agent_tokens::revoke_token(settings, &agent).map(|_| ()));
+                let change = record_of_agent(agent.clone());
+                let change = move |done| change.done_by(by, "agent revoke", done);
+                self.change_tokens(reply, change, move |settings| {
+                    agent_tokens::revoke_token(settings, &agent).map(|_| ())
+                });
             }
             ServiceCommand::ReloadTokens(reply) => answer(reply, self.reload_tokens()),
         }
@@ -173,7 +186,7 @@ impl Service {
         tokio::spawn(async move { answer(reply, Ok(status.await)) });
     }
 
-    fn begin_reload(&mut self, reply: Reply<()>) {
+    fn begin_reload(&mut self, by: Operator, reply: Reply<()>) {
         let settings = match *self.stopping.borrow() {
             true => Err(stopping()),
             false => (self.load_settings)().map_err(|e| (&e).into()),
@@ -181,22 +194,30 @@ impl Service {
         match settings {
             Ok(settings) => {
                 let stored = tokio::task::spawn_blocking(self.running.listing());
-                self.reload = Some(PendingReload { settings, stored });
+                let before = self.reload.replace(PendingReload { settings, by, stored });
+                if let Some(PendingReload { by, .. }) = before {
+                    self.running.note_failed_reload(by, "a later one has taken its place".into());
+                }
                 self.reload_replies.retain(|waiting| !waiting.is_closed());
                 self.reload_replies.push(reply);
             }
             // one that is under way goes on
             Err(e) => {
+                self.running.note_failed_reload(by, e.what.clone());
                 self.tell(&ServiceEvent::NotReloaded(e.clone()));
                 answer(reply, Err(e));
             }
         }
     }
 
-    fn finish_reload(&mut self, settings: Settings, stored: Result<StoredNames, JoinError>) {
+    fn finish_reload(&mut self, settings: Settings, by: Operator, stored: Result<StoredNames, JoinError>) {
         self.reload = None;
-        let taken_over =
-            stored.map_err(lost).and_then(|stored| self.running.reload(settings, &stored).map_err(|e| (&e).into()));
+        let taken_over: Result<(), ControlError> = stored
+            .map_err(lost)
+            .and_then(|stored| self.running.reload(settings, &stored, by.clone()).map_err(|e| (&e).into()));
+        if let Err(e) = &taken_over {
+            self.running.note_failed_reload(by, e.what.clone());
+        }
         self.tell(&match &taken_over {
             Ok(()) => ServiceEvent::Reloaded,
             Err(e) => ServiceEvent::NotReloaded(e.clone()),
@@ -205,28 +226,32 @@ impl Service {
     }
 
     fn abandon_reload(&mut self, why: &ControlError) {
-        self.reload = None;
+        if let Some(PendingReload { by, .. }) = self.reload.take() {
+            self.running.note_failed_reload(by, why.what.clone());
+        }
         self.reload_replies.drain(..).for_each(|reply| answer(reply, Err(why.clone())));
     }
 
-    fn wipe(&mut self) {
+    fn wipe(&mut self, by: Operator) {
         // what was asked for before would load them again
         let next = "reload once more".to_owned();
         self.abandon_reload(&ControlError {
             what: "the keys were wiped before the config was taken over".into(),
             next,
         });
-        self.running.wipe();
+        self.running.wipe(by);
         self.tell(&ServiceEvent::Wiped);
     }
 
     /// The first time drains, the second time cuts.
-    fn stop(&mut self) {
+    fn stop(&mut self, by: Operator) {
         if !self.stopping.send_replace(true) {
+            self.stopped_by = by;
             self.abandon_reload(&stopping());
             return self.tell(&ServiceEvent::Draining);
         }
         if !std::mem::replace(&mut self.is_cut, true) {
+            self.running.note_cut(by);
             self.tell(&ServiceEvent::Aborting);
             self.running.abort_handle().cut();
         }
@@ -283,16 +308,26 @@ impl Service {
     fn change_tokens<T: Send + 'static>(
         &self,
         reply: Reply<T>,
+        record: impl FnOnce(Result<Option<String>, String>) -> Record + Send + 'static,
         change: impl FnOnce(&Settings) -> Result<T, AppError> + Send + 'static,
     ) {
         let (settings, handle) = (self.running.app().settings().clone(), self.handle.clone());
+        let recorder = self.running.recorder();
         tokio::spawn(async move {
             let changed = tokio::task::spawn_blocking(move || change(&settings)).await;
-            let changed = changed.map_err(lost).and_then(|changed| changed.map_err(|e| (&e).into()));
+            let changed: Result<T, ControlError> =
+                changed.map_err(lost).and_then(|changed| changed.map_err(|e| (&e).into()));
+            recorder.append(&record(changed.as_ref().map(|_| None).map_err(|e| e.what.clone())));
             let reloaded = handle.command(ServiceCommand::ReloadTokens).await;
             answer(reply, reloaded.and(changed));
         });
     }
+}
+
+fn record_of_agent(agent: AgentName) -> Record {
+    let mut record = Record::new(SystemTime::now(), Event::Agent, "agent");
+    record.info = Some(Arc::new(ExchangeInfo::unasked(String::new(), agent)));
+    record
 }
 
 fn stopping() -> ControlError {

@@ -72,6 +72,11 @@ impl SignatureChecker {
         self.keys.iter().any(|key| key.verify(&message, &bytes).is_ok())
     }
 
+    /// Whether a key was named by hand, so that every file has to be signed by one of those.
+    pub fn is_named(&self) -> bool {
+        self.since.is_none()
+    }
+
     /// Whether there was a key when the file of this name was begun.
     pub fn is_asked_of(&self, file: &str) -> bool {
         self.since.is_none_or(|since| begun(file).is_none_or(|begun| begun >= since))

@@ -1,5 +1,6 @@
 //! `locum agent`: makes, lists and revokes the tokens by which agents prove who they are.
 
+use super::administration::Administration;
 use super::context::CliContext;
 use super::term::CliError;
 use super::when;
@@ -8,6 +9,7 @@ use crate::config::settings::Settings;
 use crate::config::tokens;
 use crate::control::{AgentToken, TokenExpiry, TokenOrigin, TokenRequest};
 use crate::name::{AgentName, KeyName};
+use crate::record::Event;
 use jiff::Timestamp;
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -45,10 +47,22 @@ enum AgentCommand {
 pub fn run(args: AgentArgs, context: &CliContext) -> anyhow::Result<ExitCode> {
     let settings = context.settings()?;
     app::make_state_dir(&settings.state).map_err(CliError::from)?;
+    let begin = |action| -> anyhow::Result<Administration> {
+        let backends = app::backends(&settings, context.take_secrets(&settings)?);
+        Ok(Administration::begin(&settings, &backends, Event::Agent, action))
+    };
     match args.command {
-        AgentCommand::Add { name, keys, expires } => add(&settings, name, keys, expires.as_deref()),
+        AgentCommand::Add { name, keys, expires } => {
+            let mut admin = begin("agent add")?;
+            let done = admin.agent(&name, add(&settings, name.clone(), keys, expires.as_deref()));
+            admin.end(done)
+        }
         AgentCommand::List { json } => list(&settings, json),
-        AgentCommand::Revoke { name } => revoke(&settings, &name),
+        AgentCommand::Revoke { name } => {
+            let mut admin = begin("agent revoke")?;
+            let done = admin.agent(&name, revoke(&settings, &name));
+            admin.end(done)
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! `locum ca`: shows, exports and rotates the certificate that clients have to trust. Its key is never shown.
 
+use super::administration::Administration;
 use super::context::CliContext;
 use super::lookup::kept_ca;
 use super::term::CliError;
@@ -7,7 +8,7 @@ use super::{secret, when};
 use crate::app;
 use crate::ca::{Authorities, Authority};
 use crate::config::settings::{CaSource, Settings};
-use crate::record::{Event, Record};
+use crate::record::Event;
 use crate::secrets::SecretBackends;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -77,13 +78,11 @@ fn rotate(
     signs_from: SystemTime,
 ) -> anyhow::Result<()> {
     app::make_state_dir(&settings.state).map_err(CliError::from)?;
-    let ca = app::rotate_ca(settings, backends, now, signs_from).map_err(CliError::from)?;
-    let mut record = Record::new(now, Event::Config, "ca rotate");
-    record.success = Some(true);
-    record.reason = Some(format!("{ca}, by user {}", rustix::process::getuid().as_raw()));
-    if let Err(e) = app::note(settings, backends, &record) {
-        eprintln!("locum: warning: it is not in the audit: {e}");
-    }
+    let mut admin = Administration::begin(settings, backends, Event::Config, "ca rotate");
+    let rotated = app::rotate_ca(settings, backends, now, signs_from).map_err(CliError::from);
+    let note = rotated.as_ref().ok().map(ToString::to_string);
+    let rotated = admin.other("ca rotate", note, rotated.map_err(Into::into));
+    let ca = admin.end(rotated)?;
     match &ca.next {
         Some(next) => {
             println!("new       {}", next.authority.fingerprint());

@@ -88,7 +88,7 @@ fn exchange(id: &str, dir: &Path) -> anyhow::Result<ExitCode> {
     }
     Err(CliError::failed(
         format!("the audit in {} has no exchange '{}'", dir.display(), id.escape_debug()),
-        "the id is in the refusal, as `exchange`",
+        "the id is in the refusal, as `exchange`; one of many may only be counted: locum audit query --event refusal",
     ))
 }
 

@@ -1,5 +1,6 @@
 //! `locum key`: puts keys into a store of this machine and their bindings into the config; a value is never an argument.
 
+use super::administration::Administration;
 use super::context::CliContext;
 use super::key_strength::guessable;
 use super::stores::{self, KeyStores, StoreKind};
@@ -12,6 +13,7 @@ use crate::config::keys::KeySetting;
 use crate::config::settings::{ConfigEnvironment as Variables, Settings};
 use crate::memory::SealedEnvironment;
 use crate::name::KeyName;
+use crate::record::Event;
 use crate::secrets::{SecretBackends, Secrets, SourceSpec, Store, entry_name};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -105,19 +107,53 @@ pub fn run(args: KeyArgs, context: &CliContext) -> anyhow::Result<ExitCode> {
     app::make_state_dir(&settings.state).map_err(CliError::from)?;
     let environment = context.take_secrets(&settings)?;
     let backends = app::backends_with_prompt(&settings, environment.clone(), Arc::new(secret::MasterPrompt));
-    match args.command {
-        KeyCommand::Set(args) => set(args, &settings, &backends, &environment, context),
+    let mut admin = match args.command.action() {
+        Some(action) => Administration::begin(&settings, &backends, Event::Key, action),
+        None => Administration::nothing(),
+    };
+    let done = obey(args.command, &settings, &backends, &environment, context, &mut admin);
+    admin.end(done)
+}
+
+impl KeyCommand {
+    /// The action that the audit tells of, where the command changes something.
+    fn action(&self) -> Option<&'static str> {
+        match self {
+            Self::List { .. } | Self::Migrate { dry_run: true, .. } => None,
+            Self::Set(_) => Some("key set"),
+            Self::Rotate { .. } => Some("key rotate"),
+            Self::Remove { .. } => Some("key remove"),
+            Self::Migrate { .. } => Some("key migrate"),
+            Self::Import { .. } => Some("key import"),
+        }
+    }
+}
+
+fn obey(
+    command: KeyCommand,
+    settings: &Settings,
+    backends: &SecretBackends,
+    environment: &SealedEnvironment,
+    context: &CliContext,
+    admin: &mut Administration,
+) -> anyhow::Result<ExitCode> {
+    match command {
+        KeyCommand::Set(args) => {
+            let name = args.name.clone();
+            let done = set(args, settings, backends, environment, context);
+            admin.key(&name, None, done)
+        }
         // without names it is all of them, as the arguments see to
-        KeyCommand::Rotate { names, stdin, .. } => rotate(&names, stdin, &settings, &backends, &environment),
-        KeyCommand::List { json } => list(&settings, &backends, json),
-        KeyCommand::Remove { name } => remove(&name, &settings, &backends, context),
+        KeyCommand::Rotate { names, stdin, .. } => rotate(&names, stdin, settings, backends, environment, admin),
+        KeyCommand::List { json } => list(settings, backends, json),
+        KeyCommand::Remove { name } => admin.key(&name, None, remove(&name, settings, backends, context)),
         KeyCommand::Migrate { files, dry_run, store } => {
-            let stores = KeyStores { backends: &backends, chosen: stores::choose(store, &backends)? };
-            migrate::migrate(&files, dry_run, &settings, &stores)
+            let stores = KeyStores { backends, chosen: stores::choose(store, backends)? };
+            migrate::migrate(&files, dry_run, settings, &stores, admin)
         }
         KeyCommand::Import { from: ImportSource::Env, store } => {
-            let stores = KeyStores { backends: &backends, chosen: stores::choose(store, &backends)? };
-            migrate::import(&environment, &settings, &stores)
+            let stores = KeyStores { backends, chosen: stores::choose(store, backends)? };
+            migrate::import(environment, settings, &stores, admin)
         }
     }
 }
@@ -197,6 +233,7 @@ fn rotate(
     settings: &Settings,
     backends: &SecretBackends,
     environment: &SealedEnvironment,
+    admin: &mut Administration,
 ) -> anyhow::Result<ExitCode> {
     if stdin && names.len() != 1 {
         return Err(CliError::failed("--stdin gives one value", "name one key"));
@@ -204,8 +241,9 @@ fn rotate(
     // before the first is changed: which of them can be
     let targets = targets(names, settings, backends)?;
     for RotationTarget { name, setting, store } in targets {
-        let value = if stdin { secret::from_stdin()? } else { secret::prompt(&format!("new value of '{name}'"))? };
-        stores::put(&*store, name, value.expose())?;
+        let value = if stdin { secret::from_stdin() } else { secret::prompt(&format!("new value of '{name}'")) };
+        let done = value.and_then(|value| stores::put(&*store, name, value.expose()));
+        admin.key(name, Some(format!("in the {}", store.describe())), done)?;
         println!("{name} has a new value in the {}", store.describe());
         match setting.and_then(|k| k.revoke_url.as_deref()) {
             Some(url) => println!("  revoke the old one at {url}"),

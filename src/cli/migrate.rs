@@ -1,5 +1,6 @@
 //! `locum key migrate` and `locum key import`: keys that lie about in files or variables go into a store.
 
+use super::administration::Administration;
 use super::secret;
 use super::stores::{self, KeyStores};
 use super::term::CliError;
@@ -39,7 +40,13 @@ struct KeyMove<'a> {
 }
 
 /// Moves keys out of `files`. All that could go wrong is looked at before anything is changed.
-pub fn migrate(files: &[PathBuf], dry_run: bool, settings: &Settings, stores: &KeyStores) -> anyhow::Result<ExitCode> {
+pub fn migrate(
+    files: &[PathBuf],
+    dry_run: bool,
+    settings: &Settings,
+    stores: &KeyStores,
+    admin: &mut Administration,
+) -> anyhow::Result<ExitCode> {
     let wanted: Vec<KeyPattern> =
         settings.keys.iter().map(|k| KeyPattern { names: k.variables(), prefixes: k.prefixes.clone() }).collect();
     let mut documents: Vec<ScannedFile> =
@@ -65,13 +72,15 @@ pub fn migrate(files: &[PathBuf], dry_run: bool, settings: &Settings, stores: &K
         let name = &key.setting.name;
         if dry_run {
             println!("{name} would go into the {}", store.describe());
-        } else {
-            stores::put(&*store, name, key.value)?;
-            println!("{name} is in the {}", store.describe());
+            continue;
         }
+        let note = format!("from {} into the {}", key.first, store.describe());
+        admin.key(name, Some(note), stores::put(&*store, name, key.value))?;
+        println!("{name} is in the {}", store.describe());
     }
     for document in &documents {
-        document.rewrite(settings, dry_run)?;
+        let note = format!("placeholders in {}", document.path.display());
+        admin.other("file", Some(note), document.rewrite(settings, dry_run))?;
     }
     if !dry_run {
         println!("backups and version control may hold the old text: 'locum key rotate' makes that worthless");
@@ -198,7 +207,12 @@ impl ScannedFile {
 }
 
 /// Stores what came by the environment. All that could go wrong is looked at before anything is changed.
-pub fn import(environment: &SealedEnvironment, settings: &Settings, stores: &KeyStores) -> anyhow::Result<ExitCode> {
+pub fn import(
+    environment: &SealedEnvironment,
+    settings: &Settings,
+    stores: &KeyStores,
+    admin: &mut Administration,
+) -> anyhow::Result<ExitCode> {
     let (mut coming, mut elsewhere) = (Vec::new(), Vec::new());
     for setting in &settings.keys {
         let names = setting.source.variables(&setting.name, &setting.env);
@@ -226,7 +240,8 @@ pub fn import(environment: &SealedEnvironment, settings: &Settings, stores: &Key
         }
     }
     for (key, store) in missing {
-        stores::put(&*store, &key.setting.name, key.value)?;
+        let note = format!("from {} into the {}", key.first, store.describe());
+        admin.key(&key.setting.name, Some(note), stores::put(&*store, &key.setting.name, key.value))?;
         println!("{} is in the {}, from {}", key.setting.name, store.describe(), key.first);
     }
     for other in elsewhere {

@@ -22,6 +22,7 @@ macro_rules! eprint {
     ($($text:tt)*) => { crate::cli::term::put(std::io::stderr(), format_args!($($text)*)) };
 }
 
+mod administration;
 mod agent;
 mod audit;
 mod ca;

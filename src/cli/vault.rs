@@ -1,10 +1,12 @@
 //! `locum vault`: makes the encrypted file of keys, and changes its password.
 
+use super::administration::Administration;
 use super::context::CliContext;
 use super::secret;
 use super::term::{CliError, UNAVAILABLE};
 use crate::app;
 use crate::memory::Plaintext;
+use crate::record::Event;
 use crate::secrets::{Kdf, MIN_PASSWORD, SecretSource, SourceError, Vault};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -37,6 +39,13 @@ pub fn run(args: VaultArgs, context: &CliContext) -> anyhow::Result<ExitCode> {
         if new { Arc::new(NewPassword::default()) } else { Arc::new(secret::MasterPrompt) };
     let backends = app::backends_with_prompt(&settings, environment, prompt);
     let Some(vault) = &backends.vault else { return Ok(ExitCode::FAILURE) };
+    let action = if new { "vault init" } else { "vault passwd" };
+    let mut admin = Administration::begin(&settings, &backends, Event::Admin, action);
+    let done = admin.other("vault", None, change(&args, vault, kdf));
+    admin.end(done)
+}
+
+fn change(args: &VaultArgs, vault: &Vault, kdf: Kdf) -> anyhow::Result<ExitCode> {
     let failed =
         |e: SourceError| -> anyhow::Error { CliError { what: e.to_string(), next: e.next, code: UNAVAILABLE }.into() };
     match args.command {

@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 
 /// A file of the audit is followed by another at this size: read in a moment, and a day or so of a busy agent.
 const MAX_FILE: u64 = 64_000_000;
+/// All files together: months of a busy agent, as old ones are compressed, and an end for whoever would fill the disk.
+const KEEP_SIZE: u64 = 1 << 30;
 /// Smaller ones would be most of the folder's entries, and larger ones are read whole for a few records.
 const FILE_SIZES: std::ops::RangeInclusive<u64> = 100_000..=4_000_000_000;
 
@@ -61,7 +63,7 @@ pub(super) fn audit(r: &mut TableReader<'_>, state: &Path) -> AuditSettings {
         max_file: r.with("max_file", file_size).unwrap_or(MAX_FILE),
         retention: Retention {
             max_age: r.parsed::<RetentionAge>("keep_for").map(|age| age.0),
-            max_bytes: r.parsed::<ByteSize>("keep_size").map(|size| size.0),
+            max_bytes: Some(r.parsed::<ByteSize>("keep_size").map_or(KEEP_SIZE, |size| size.0)),
         },
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod accept;
 pub mod exchange;
+mod folding;
 pub mod health;
 pub mod limits;
 pub mod recorder;

@@ -1,6 +1,7 @@
 //! The one way into the audit, the counters and the alerts: whoever has something to record hands it over here.
 
 use super::accept::slots::TurnedAway;
+use super::folding::RefusalLog;
 use super::refusal::Refusal;
 use crate::anomaly;
 use crate::audit::AuditError;
@@ -9,7 +10,7 @@ use crate::audit::write::log::{Commit, Log};
 use crate::metrics::{Counters, Counts};
 use crate::name::{AgentName, KeyName, Origin};
 use crate::place::Place;
-use crate::record::{Event, ExchangeInfo, KeyRef, KeyUse, Operation, PreviousFile, Record};
+use crate::record::{CountedSpan, Event, ExchangeInfo, KeyRef, KeyUse, Operation, PreviousFile, Record};
 use std::future::poll_fn;
 use std::path::PathBuf;
 use std::pin::Pin;
@@ -21,6 +22,7 @@ use std::time::SystemTime;
 /// Writes records, counts them, has them watched for what is unusual, and names exchanges.
 pub struct Recorder {
     audit: Log,
+    refusals: Arc<RefusalLog>,
     alerts: Alerts,
     counters: Counters,
     ids: ExchangeIds,
@@ -32,7 +34,8 @@ impl Recorder {
     /// `random` begins the ids of this process's exchanges.
     pub fn new(audit: Log, alerts: Alerts, random: u64) -> Self {
         let (counters, ids) = (Counters::default(), ExchangeIds::new(random));
-        Self { audit, alerts, counters, ids, stopping: AtomicBool::new(false) }
+        let refusals = RefusalLog::new(audit.clone());
+        Self { audit, refusals, alerts, counters, ids, stopping: AtomicBool::new(false) }
     }
 
     /// Queues a record that nothing waits for.
@@ -55,7 +58,7 @@ impl Recorder {
         }
     }
 
-    /// Writes a refusal that belongs to no exchange with a key: nothing waits for it.
+    /// Writes a refusal that belongs to no exchange with a key, or counts it with those of its kind: nothing waits for it.
     pub fn refusal(&self, info: Arc<ExchangeInfo>, refusal: &Refusal) {
         let mut record = Record::new(SystemTime::now(), Event::Refusal, info.host.clone());
         if let Some(subject) = refusal.subject() {
@@ -69,7 +72,8 @@ impl Recorder {
         record.error = Some(refusal.word().into());
         record.reason = Some(refusal.in_full().to_owned());
         record.info = Some(info);
-        self.append(&record);
+        self.refusals.append(&record);
+        self.note(&record);
     }
 
     /// Writes that connections were closed for want of places: one record for many.
@@ -77,6 +81,7 @@ impl Recorder {
         let mut record = Record::new(turned_away.last, Event::Refusal, "connections");
         record.info = Some(Arc::new(self.exchange(AgentName::nobody(), "", None)));
         record.count = Some(turned_away.count);
+        record.counted = Some(CountedSpan { first: turned_away.first, last: turned_away.last });
         // nobody was answered; as of all that is short here it is no probing
         record.status = Some(503);
         record.success = Some(false);
@@ -88,15 +93,11 @@ impl Recorder {
     /// Describes an exchange that is just beginning, under an id of its own: what isn't known of it is empty.
     pub fn exchange(&self, agent: AgentName, method: &str, origin: Option<&Origin>) -> ExchangeInfo {
         ExchangeInfo {
-            exchange: self.ids.next(),
-            agent,
-            pid: None,
-            tool: None,
             method: method.to_owned(),
             scheme: origin.map_or("", |o| o.scheme.as_str()),
             host: origin.map_or_else(String::new, |o| o.host.to_string()),
             port: origin.map_or(0, |o| o.port),
-            path: String::new(),
+            ..ExchangeInfo::unasked(self.ids.next(), agent)
         }
     }
 
@@ -148,6 +149,7 @@ impl Recorder {
     /// # Errors
     /// The audit can't be written.
     pub async fn close(&self, last: Record) -> Result<(), AuditError> {
+        self.refusals.write_folded(last.at);
         self.audit.close(last).await
     }
 

@@ -30,6 +30,17 @@ pub(super) fn known(told: &str) -> Option<&str> {
 
 /// The member `timestamp`: RFC 3339, UTC, always 27 characters, so that timestamps compare as bytes.
 pub(crate) fn write_timestamp(out: &mut Vec<u8>, at: SystemTime) {
+    out.extend_from_slice(b"\"timestamp\":");
+    write_time(out, at);
+}
+
+/// A time in the form of `timestamp`.
+pub(super) fn time(out: &mut Vec<u8>, member: &str, at: SystemTime) {
+    name(out, member);
+    write_time(out, at);
+}
+
+fn write_time(out: &mut Vec<u8>, at: SystemTime) {
     thread_local!(static LAST: Cell<(i64, [u8; SECONDS])> = const { Cell::new((-1, [0; SECONDS])) });
     // A clock outside the years 1970 to 9999 is wrong, and its records would sort anywhere.
     let at = jiff::Timestamp::try_from(at).unwrap_or(jiff::Timestamp::UNIX_EPOCH).max(jiff::Timestamp::UNIX_EPOCH);
@@ -38,7 +49,7 @@ pub(crate) fn write_timestamp(out: &mut Vec<u8>, at: SystemTime) {
         (second, text) = (at.as_second(), to_the_second(at));
         LAST.set((second, text));
     }
-    out.extend_from_slice(b"\"timestamp\":\"");
+    out.push(b'"');
     out.extend_from_slice(&text);
     let micros = at.subsec_nanosecond().unsigned_abs() / 1000;
     out.extend_from_slice(&[b'.', digit(micros / 100_000), digit(micros / 10_000), digit(micros / 1000)]);

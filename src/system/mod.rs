@@ -1,4 +1,5 @@
-//! Facts of the operating system on others: who owns the far end of a socket, and which process began which.
+//! Facts of the operating system on others: who owns the far end of a socket, which process began which, who administers.
 
+pub mod operator;
 pub(crate) mod processes;
 pub(crate) mod socket_owner;

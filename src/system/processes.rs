@@ -23,12 +23,37 @@ pub fn is_descendant(pid: u32) -> bool {
     false
 }
 
-/// A process's state and its parent: what follows its name, which may hold anything, in `/proc/PID/stat`.
+/// A process's state and its parent.
 pub fn standing(pid: u32) -> Option<(char, u32)> {
+    let stat = stat(pid)?;
+    let mut fields = stat.split_ascii_whitespace();
+    Some((fields.next()?.chars().next()?, fields.next()?.parse().ok()?))
+}
+
+/// The terminal that a process was started from, where it has one.
+pub fn terminal(pid: u32) -> Option<String> {
+    // state, parent, group and session come before it
+    terminal_of(stat(pid)?.split_ascii_whitespace().nth(4)?.parse().ok()?)
+}
+
+/// The name of a device, numbered as `tty_nr` of proc_pid_stat(5) is; 0 is none.
+fn terminal_of(device: u32) -> Option<String> {
+    let (major, minor) = (device >> 8 & 0xfff, device & 0xff | device >> 12 & 0xf_ff00);
+    match (major, minor) {
+        (0, 0) => None,
+        (4, minor @ 0..64) => Some(format!("/dev/tty{minor}")),
+        (4, minor) => Some(format!("/dev/ttyS{}", minor - 64)),
+        // eight majors of 256 each, as devices.txt of the kernel has them
+        (136..=143, minor) => Some(format!("/dev/pts/{}", (major - 136) * 256 + minor)),
+        (major, minor) => Some(format!("device {major}:{minor}")),
+    }
+}
+
+/// What follows a process's name, which may hold anything, in `/proc/PID/stat`.
+fn stat(pid: u32) -> Option<String> {
     let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
     let rest = stat.get(memchr::memrchr(b')', &stat)? + 1..)?;
-    let mut fields = std::str::from_utf8(rest).ok()?.split_ascii_whitespace();
-    Some((fields.next()?.chars().next()?, fields.next()?.parse().ok()?))
+    String::from_utf8(rest.to_vec()).ok()
 }
 
 /// Whether a process holds the socket that links in `/proc/PID/fd` call so.
@@ -42,6 +67,21 @@ pub fn holds_socket(pid: u32, socket: &str) -> bool {
 mod tests {
     use super::*;
     use std::process::{Command, Stdio};
+
+    #[test]
+    fn a_terminal_has_its_name() {
+        let device = |major: u32, minor: u32| minor & 0xff | major << 8 | (minor & 0xf_ff00) << 12;
+        for (major, minor, name) in [
+            (136, 3, "/dev/pts/3"),
+            (137, 44, "/dev/pts/300"),
+            (4, 1, "/dev/tty1"),
+            (4, 64, "/dev/ttyS0"),
+            (5, 1, "device 5:1"),
+        ] {
+            assert_eq!(terminal_of(device(major, minor)).as_deref(), Some(name));
+        }
+        assert_eq!((terminal_of(0), terminal(u32::MAX)), (None, None));
+    }
 
     #[test]
     fn the_family_is_told_from_strangers() {

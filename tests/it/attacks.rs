@@ -76,11 +76,18 @@ impl Stage {
         let keyed = seen.iter().filter(|s| format!("{s:?}{}", s.text()).contains(TOOL_KEY)).count();
         let substitutions = records.iter().filter(|r| r["event"] == "substitution").count();
         assert_eq!(keyed, substitutions, "each key that left is in the audit: {records:#?}");
+        // many of one kind have no record each: the last ones are counted in one
+        let mut counted: u64 =
+            records.iter().filter(|r| r["event"] == "refusal").filter_map(|r| r["count"].as_u64()).sum();
         for refused in told.iter().filter(|t| t.header("locum-refused").is_some()) {
+            assert!(!refused.text().contains(TOOL_KEY), "{}", refused.text());
             let of = |r: &&Value| r["event"] == "refusal" && r["exchange"].as_str() == refused.exchange().as_deref();
-            let record = records.iter().find(of).unwrap_or_else(|| panic!("not in the audit: {}", refused.text()));
+            let Some(record) = records.iter().find(of) else {
+                counted = counted.checked_sub(1).unwrap_or_else(|| panic!("not in the audit: {}", refused.text()));
+                continue;
+            };
             assert!(record["reason"].as_str().is_some_and(|why| !why.is_empty()), "{record}");
-            assert!(!refused.text().contains(TOOL_KEY) && !record.to_string().contains(TOOL_KEY), "{record}");
+            assert!(!record.to_string().contains(TOOL_KEY), "{record}");
         }
         records
     }

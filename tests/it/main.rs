@@ -8,6 +8,7 @@
     reason = "a test fails by a panic, and its cases are a table"
 )]
 
+mod administration;
 mod agents;
 mod attacks;
 mod certificates;
@@ -22,6 +23,7 @@ mod endurance;
 mod explain;
 mod failures;
 mod file_writes;
+mod floods;
 #[path = "../floors.rs"]
 mod floors;
 mod following;

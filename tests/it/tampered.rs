@@ -167,3 +167,81 @@ fn a_file_that_can_not_be_read_hides_no_other() {
         std::fs::remove_file(damage).unwrap();
     }
 }
+
+/// The files of another machine's audit, beside the files that were written here.
+fn moved(from: &[PathBuf], to: &Home) {
+    for file in from {
+        std::fs::copy(file, to.audit_dir().join(name(file))).unwrap();
+    }
+}
+
+/// Who can't check a signature says that, and doesn't say that something was changed.
+#[test]
+fn an_audit_from_elsewhere_is_checked_as_far_as_it_can_be() {
+    let (elsewhere, files) = recorded(3);
+    let public = std::fs::read_to_string(elsewhere.state().join("audit.pub")).unwrap();
+    let (here, _) = recorded(1);
+    moved(&files, &here);
+    let own = std::fs::read_to_string(here.state().join("audit.pub")).unwrap();
+    for with_own_key in [true, false] {
+        if !with_own_key {
+            std::fs::remove_file(here.state().join("audit.pub")).unwrap();
+        }
+        let output = verify(&here, &[]);
+        let said = stdout(&output) + &stderr(&output);
+        assert_eq!(output.status.code(), Some(4), "{}", told(&output));
+        let count = if with_own_key { 3 } else { 4 };
+        assert!(said.contains(&format!("{count} of 4 files are signed by another one")), "{}", told(&output));
+        assert!(said.contains("all chains are whole") && said.contains("--signed-by KEY"), "{}", told(&output));
+        assert!(!said.contains("BROKEN") && !said.contains("was changed"), "{}", told(&output));
+        assert!(said.contains(&format!("{count} files up to ")), "{}", told(&output));
+        let verdicts = stdout(&verify(&here, &["--json"]));
+        let verdicts: Vec<Value> = verdicts.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let unproven = verdicts.iter().filter(|v| v["unproven"] == true && v["sound"] == false).count();
+        assert_eq!((verdicts.len(), unproven), (4, count), "{verdicts:#?}");
+    }
+    // with both keys beside it, or named
+    std::fs::write(here.state().join("audit.pub"), format!("{public}{own}")).unwrap();
+    let output = verify(&here, &[]);
+    assert!(output.status.success(), "{}", told(&output));
+    let keys = [&public, &own].map(|line| line.split(' ').nth(1).unwrap());
+    let output = verify(&here, &["--signed-by", keys[0], "--signed-by", keys[1]]);
+    assert!(output.status.success(), "{}", told(&output));
+    // what was changed all the same is told file by file
+    let edited = here.audit_dir().join(name(&files[1]));
+    let text = std::fs::read_to_string(&edited).unwrap();
+    std::fs::write(&edited, text.replacen("locum", "lokum", 1)).unwrap();
+    std::fs::write(here.state().join("audit.pub"), &own).unwrap();
+    let output = verify(&here, &[]);
+    assert_eq!(output.status.code(), Some(1), "{}", told(&output));
+    let line = stdout(&output).lines().find(|line| line.starts_with(name(&files[1]))).map(str::to_owned);
+    assert!(line.is_some_and(|line| line.contains("BROKEN at line 1")), "{}", told(&output));
+}
+
+/// The store that holds the signing key belongs to another machine, so what is written from now on isn't signed.
+#[test]
+fn what_is_written_without_the_signing_key_was_not_changed() {
+    let (home, _) = recorded(1);
+    let key_of_the_store = home.state().join("machine.key");
+    assert!(key_of_the_store.exists());
+    std::fs::write(&key_of_the_store, [7; 32]).unwrap();
+    let output = home.run(&["true"]);
+    assert!(stderr(&output).contains("heads are not signed"), "{}", told(&output));
+    let output = verify(&home, &[]);
+    assert_eq!(output.status.code(), Some(4), "{}", told(&output));
+    let said = stdout(&output) + &stderr(&output);
+    assert!(said.contains("1 of 2 files are not signed") && !said.contains("was changed"), "{}", told(&output));
+}
+
+#[test]
+fn runs_that_are_whole_are_one_line() {
+    let (home, files) = recorded(6);
+    let output = verify(&home, &[]);
+    assert!(output.status.success(), "{}", told(&output));
+    let rows: Vec<String> = stdout(&output).lines().filter(|line| line.contains(".jsonl")).map(str::to_owned).collect();
+    let [row] = &rows[..] else { panic!("{}", told(&output)) };
+    let head = last_record(&files[5])["hash"].as_str().unwrap().to_owned();
+    let named = format!("6 files up to {}", name(&files[5]));
+    assert!(row.starts_with(&named) && row.contains(&head) && row.ends_with("ok"), "{}", told(&output));
+    assert_eq!(stdout(&verify(&home, &["--json"])).lines().count(), 6);
+}

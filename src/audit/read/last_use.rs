@@ -1,6 +1,7 @@
 //! The last use of each key: read from the newest files on, and from older ones only while some key is still to be found.
+//! What a record `unsent` takes back was no use.
 
-use super::lines::{AuditLine, AuditLines, member, stamp};
+use super::lines::{AuditLine, AuditLines, MemberValue, member, stamp};
 use crate::audit::folder::{AuditFile, files};
 use crate::audit::stamp::{Stamp, time_stamp};
 use std::collections::HashMap;
@@ -18,32 +19,64 @@ pub fn last_uses(dir: &Path, keys: &[&str]) -> HashMap<String, Stamp> {
     let readable = |file: AuditFile| file.metadata().ok().map(|(written, length)| (written, length, file));
     let mut newest_first: Vec<_> = files(dir).unwrap_or_default().into_iter().filter_map(readable).collect();
     newest_first.sort_by(|a, b| b.cmp(a));
-    let (mut last, mut read) = (HashMap::new(), 0);
+    let (mut last, mut unsent, mut read) = (HashMap::new(), HashMap::new(), 0);
     for (written, length, file) in newest_first {
         let oldest = keys.iter().map(|key| last.get(*key).copied()).min().flatten();
         if read > MOST || oldest.is_some_and(|oldest| oldest >= time_stamp(written)) {
             break;
         }
         read += length;
-        let Ok(input) = file.open() else { continue };
-        let mut lines = AuditLines::new(input);
-        while let Ok(Some(line)) = lines.next_line() {
-            let AuditLine::Whole(line) = line else { continue };
-            let Some((key, at)) = used(line) else { continue };
-            if keys.contains(&key.as_str()) {
-                let last = last.entry(key).or_insert(at);
-                *last = at.max(*last);
+        // what takes a use back follows it, in this file or in a newer one
+        each_line(&file, |line| {
+            if let Some((_, used)) = used(line, br#""event":"unsent""#) {
+                *unsent.entry(used).or_default() += count(line);
             }
-        }
+        });
+        each_line(&file, |line| {
+            let Some((key, used)) = used(line, br#""event":"substitution""#) else { return };
+            let Some(at) = stamp(line).filter(|_| keys.contains(&key.as_str())) else { return };
+            if take_back(&mut unsent, &used, count(line)) {
+                return;
+            }
+            let last = last.entry(key).or_insert(at);
+            *last = at.max(*last);
+        });
     }
     last
 }
 
-/// The key that a record of a substitution is of, and when it was.
-fn used(line: &[u8]) -> Option<(String, Stamp)> {
-    memchr::memmem::find(line, br#""event":"substitution""#)?;
-    let operation = member(line, "operation")?.text();
-    Some((operation.strip_prefix("api.")?.to_owned(), stamp(line)?))
+/// A use of a key: its exchange, its operation, and the place in the request.
+type RecordedUse = [String; 3];
+
+/// Calls `each` with the whole lines of a file, as far as it can be read.
+fn each_line(file: &AuditFile, mut each: impl FnMut(&[u8])) {
+    let Ok(input) = file.open() else { return };
+    let mut lines = AuditLines::new(input);
+    while let Ok(Some(line)) = lines.next_line() {
+        if let AuditLine::Whole(line) = line {
+            each(line);
+        }
+    }
+}
+
+/// The key that a record of this event is of, and the use that it tells of.
+fn used(line: &[u8], event: &[u8]) -> Option<(String, RecordedUse)> {
+    memchr::memmem::find(line, event)?;
+    let text = |name| member(line, name).map(|value| value.text().into_owned()).unwrap_or_default();
+    let used = ["exchange", "operation", "where"].map(text);
+    Some((used[1].strip_prefix("api.")?.to_owned(), used))
+}
+
+fn count(line: &[u8]) -> u64 {
+    member(line, "count").and_then(MemberValue::number).unwrap_or(1)
+}
+
+/// Whether so many uses were taken back.
+fn take_back(unsent: &mut HashMap<RecordedUse, u64>, used: &RecordedUse, count: u64) -> bool {
+    let Some(left) = unsent.get_mut(used) else { return false };
+    let is_unsent = *left >= count;
+    *left = left.saturating_sub(count);
+    is_unsent
 }
 
 #[cfg(test)]
@@ -75,6 +108,11 @@ mod tests {
         let last = last_uses(dir.path(), &["a", "b", "c"]);
         assert_eq!(last, [("a".into(), time_stamp(at(20))), ("b".into(), time_stamp(at(90)))].into());
         assert_eq!(last_uses(dir.path(), &["b"]).len(), 1);
+        // one that was taken back was none, also where the file was full in between
+        let unsent = |second| (second, Event::Unsent, "api.b");
+        write("20251113T021500.000000Z-3.jsonl", &[use_of(100, "api.b"), unsent(101), use_of(102, "api.b")], 102);
+        write("20251113T021600.000000Z-4.jsonl", &[unsent(103)], 103);
+        assert_eq!(last_uses(dir.path(), &["b"]), [("b".into(), time_stamp(at(90)))].into());
         assert!(last_uses(&dir.path().join("none"), &["b"]).is_empty());
     }
 }

@@ -208,8 +208,8 @@ impl StatsGroup {
         match facts.event {
             b"substitution" => self.substitutions += facts.count.unwrap_or(1),
             b"unsent" => self.substitutions = self.substitutions.saturating_sub(facts.count.unwrap_or(1)),
-            b"refusal" if is_upstreams_fault(facts.status) => self.failed += 1,
-            b"refusal" => self.refusals += 1,
+            b"refusal" if is_upstreams_fault(facts.status) => self.failed += facts.count.unwrap_or(1),
+            b"refusal" => self.refusals += facts.count.unwrap_or(1),
             _ => {
                 self.exchanges += 1;
                 self.failed += u64::from(facts.failed || facts.status >= 400);
@@ -258,6 +258,10 @@ mod tests {
         stats.add(&line("exchange", r#","operation":"api.example","status":401,"success":true"#));
         stats.add(&line("refusal", r#","operation":"api.example","status":502,"success":false"#));
         assert_eq!((stats.total.exchanges, stats.total.refusals, stats.total.failed), (3, 1, 3));
+        // many in one
+        stats.add(&line("refusal", r#","operation":"api.example","count":70,"status":403,"success":false"#));
+        stats.add(&line("refusal", r#","operation":"api.example","count":9,"status":504,"success":false"#));
+        assert_eq!((stats.total.exchanges, stats.total.refusals, stats.total.failed), (3, 71, 12));
     }
 
     #[test]

@@ -66,6 +66,11 @@ pub struct FileVerdict {
     pub expected: Option<(String, ChainHead)>,
     /// How many of its heads are signed by a key that is known.
     pub signatures: u64,
+    /// How many are signed, by a key that isn't.
+    pub unchecked: u64,
+    /// Though its chain is whole, no key that is known has signed any of it: its process had none or another one, or somebody
+    /// has rewritten it.
+    pub unproven: bool,
     /// Where signatures are asked for: whether one is wrong, or more records come after the last than should.
     pub unsigned: bool,
     /// It was removed while others were read.
@@ -92,7 +97,12 @@ impl Claim {
 }
 
 impl FileVerdict {
-    /// Whether the file is as it was written, up to its last whole record.
+    /// Whether there is nothing to say of it but that it is whole, and whether that is proven.
+    pub fn is_ordinary(&self) -> bool {
+        self.is_sound() && !self.live && self.torn == 0
+    }
+
+    /// Whether the file is as it was written, up to its last whole record, as far as that can be checked: see `unproven`.
     pub fn is_sound(&self) -> bool {
         self.fault.is_none() && self.unreadable.is_none() && self.expected.is_none() && !self.unsigned
     }
@@ -112,10 +122,15 @@ impl fmt::Display for FileVerdict {
         if self.unsigned {
             return f.write_str("BROKEN: its last head is not signed, or not by this key");
         }
+        f.write_str(match (self.unproven, self.unchecked) {
+            (false, _) => "ok",
+            (true, 0) => "NOT PROVEN: chain ok, not signed",
+            (true, _) => "NOT PROVEN: chain ok, signed by a key that is not here",
+        })?;
         match (self.live, self.torn) {
-            (true, _) => f.write_str("ok, still written to"),
-            (false, 0) => f.write_str("ok"),
-            (false, torn) => write!(f, "ok up to its last whole record; {torn} bytes of a torn one follow"),
+            (true, _) => f.write_str(", still written to"),
+            (false, 0) => Ok(()),
+            (false, torn) => write!(f, " up to its last whole record; {torn} bytes of a torn one follow"),
         }
     }
 }
@@ -230,13 +245,27 @@ fn verify_counted(file: &AuditFile, proofs: &Proofs, progress: &ReadProgress) ->
         let signed = number.next().is_some_and(|number| number < signed_claims);
         claim.counts(file, signed, proofs.checker.as_ref())
     });
-    // A file is signed from its second record on; only a process that was killed in between leaves one without.
-    let bare = verdict.records > 1 && signed == 0 || verdict.records - signed > SIGNED_EVERY;
-    verdict.unsigned |= bare && proofs.checker.as_ref().is_some_and(|checker| checker.is_asked_of(&file.name));
+    verdict.judge_signatures(signed, proofs.checker.as_ref());
     verdict
 }
 
 impl FileVerdict {
+    /// Says whether signatures are as they should be, of which the last good one stands after `signed` records.
+    fn judge_signatures(&mut self, signed: u64, checker: Option<&SignatureChecker>) {
+        let is_asked = checker.is_some_and(|checker| checker.is_asked_of(&self.name));
+        if self.signatures > 0 {
+            // nobody has two keys, so one that signs some of a file's heads has signed all of them
+            self.unsigned |= self.unchecked > 0 || is_asked && self.records - signed > SIGNED_EVERY;
+            return;
+        }
+        // A file is signed from its second record on; only a process that was killed in between leaves one without.
+        let is_bare = self.records > 1 && (is_asked || self.unchecked > 0);
+        match checker.is_some_and(SignatureChecker::is_named) {
+            true => self.unsigned |= is_bare,
+            false => self.unproven = is_bare,
+        }
+    }
+
     /// Keeps what a good record, the `number`th, says of files; tells whether it holds a good signature of the head
     /// before it.
     fn note(&mut self, line: &[u8], before: &ChainHead, number: u64, proofs: &Proofs) -> Option<()> {
@@ -249,11 +278,12 @@ impl FileVerdict {
             self.claims.push(Claim { file, head, removed });
             return None;
         };
-        let checker = proofs.checker.as_ref()?;
-        let good =
-            stem(&file) == stem(&self.name) && head == *before && checker.is_signed(&file, &head, &signature.text());
-        self.unsigned |= !good;
+        let is_its_own = stem(&file) == stem(&self.name) && head == *before;
+        let checker = proofs.checker.as_ref();
+        let good = is_its_own && checker.is_some_and(|checker| checker.is_signed(&file, &head, &signature.text()));
+        self.unsigned |= checker.is_some() && !is_its_own;
         self.signatures += u64::from(good);
+        self.unchecked += u64::from(!good);
         good.then_some(())
     }
 }

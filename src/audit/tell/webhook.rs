@@ -196,6 +196,8 @@ pub(crate) mod tests {
             max_file_bytes: 1 << 20,
             exchanges: true,
             about: "test".into(),
+            action: "start",
+            by: crate::system::operator::Operator::default(),
         };
         Log::open(config, UNIX_EPOCH).unwrap()
     }

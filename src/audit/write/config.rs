@@ -2,6 +2,7 @@
 
 use super::tidy::Retention;
 use crate::audit::signature::HeadSigner;
+use crate::system::operator::Operator;
 use std::path::PathBuf;
 
 /// The durability of a record before its exchange goes on.
@@ -27,6 +28,10 @@ pub struct LogConfig {
     pub exchanges: bool,
     /// What the first record says of this process, such as its version.
     pub about: String,
+    /// And what it begins to do.
+    pub action: &'static str,
+    /// Whose it is.
+    pub by: Operator,
 }
 
 /// Upkeep of the audit beyond writing it.

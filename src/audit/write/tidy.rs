@@ -13,7 +13,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-/// The retention of the audit's files; nothing is removed by default.
+/// The retention of the audit's files; without bounds nothing is removed.
 #[derive(Debug, Clone, Default)]
 pub struct Retention {
     /// Since a file was last written to.

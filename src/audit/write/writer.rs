@@ -58,7 +58,7 @@ impl LogWriter {
             tidy_due: false,
             members: Vec::new(),
         };
-        writer.begin()?;
+        writer.begin(Some(writer.config.action))?;
         Ok(writer)
     }
 
@@ -165,11 +165,13 @@ impl LogWriter {
                 self.file = None;
             }
         }
-        self.begin()
+        self.begin(None)
     }
 
-    fn begin(&mut self) -> Result<(), AuditError> {
+    /// Begins a file, the first one of this process with what that does.
+    fn begin(&mut self, action: Option<&'static str>) -> Result<(), AuditError> {
         let mut first = Record::new(self.now, Event::Start, "audit");
+        (first.action, first.by) = (action, Some(self.config.by.clone()));
         first.reason = Some(format!("{}{}", self.config.about, self.follows.0));
         first.previous = self.follows.1.clone().map(Box::new);
         let file = ChainFile::begin(&self.config.dir, &first, &mut self.members)?;

@@ -9,7 +9,15 @@ use std::io::{self, Write};
 pub(super) fn sentence(line: &[u8]) -> String {
     let Some(row) = RecordRow::of(line) else { return "(no record of the audit)".into() };
     let mut out = format!("{}  {:<12} {:<10} {}", local_time(&row.timestamp), row.event, row.agent, row.operation);
-    for (label, value) in [("", &row.place), ("", &row.method), ("", &row.url), ("", &row.status)] {
+    for (label, value) in [
+        ("", &row.action),
+        ("by user ", &row.uid),
+        ("on ", &row.tty),
+        ("", &row.place),
+        ("", &row.method),
+        ("", &row.url),
+        ("", &row.status),
+    ] {
         if !value.is_empty() {
             let _ = write!(out, "  {label}{value}");
         }
@@ -26,6 +34,9 @@ pub(super) fn sentence(line: &[u8]) -> String {
         if let Some(n) = value.filter(|n| *n > 0) {
             let _ = write!(out, "  {n} {label}");
         }
+    }
+    if !row.first.is_empty() {
+        let _ = write!(out, "  {} times from {} to {}", row.count, local_time(&row.first), local_time(&row.last));
     }
     if row.signed {
         let _ = write!(out, "  signed the head of {}", row.previous);
@@ -44,7 +55,13 @@ struct RecordRow {
     event: String,
     operation: String,
     agent: String,
+    action: String,
+    uid: String,
+    tty: String,
     place: String,
+    count: String,
+    first: String,
+    last: String,
     method: String,
     url: String,
     status: String,
@@ -75,7 +92,13 @@ impl RecordRow {
             b"event" => self.event = text(),
             b"operation" => self.operation = text(),
             b"agent" => self.agent = text(),
+            b"action" => self.action = text(),
+            b"uid" => self.uid = text(),
+            b"tty" => self.tty = text(),
             b"where" => self.place = text(),
+            b"count" => self.count = text(),
+            b"first" => self.first = text(),
+            b"last" => self.last = text(),
             b"method" => self.method = text(),
             b"scheme" => self.url = text() + "://",
             b"host" => self.url += &value.text(),
@@ -119,10 +142,13 @@ pub(super) fn size(bytes: u64) -> String {
 }
 
 /// The members of a record, in the order of the contract.
-pub(super) const COLUMNS: [&str; 28] = [
+pub(super) const COLUMNS: [&str; 33] = [
     "timestamp",
     "event",
     "operation",
+    "action",
+    "uid",
+    "tty",
     "tool",
     "exchange",
     "agent",
@@ -130,6 +156,8 @@ pub(super) const COLUMNS: [&str; 28] = [
     "key_ref",
     "where",
     "count",
+    "first",
+    "last",
     "method",
     "scheme",
     "host",

@@ -1,4 +1,4 @@
-//! `locum audit verify`: whether the audit is whole, file by file.
+//! `locum audit verify`: whether the audit is whole. What is wrong is told file by file, what is right in one line.
 
 use super::args::VerifyArgs;
 use super::progress::ProgressBar;
@@ -9,7 +9,7 @@ use crate::audit::read::verify::{FileVerdict, Proofs, VerifyReport, verify_files
 use crate::audit::signature::SignatureChecker;
 use crate::audit::verifying_key::{self, VerifyingKey};
 use crate::chain::ChainHead;
-use crate::cli::term::{CliError, WRONG_USAGE};
+use crate::cli::term::{CliError, UNAVAILABLE, WRONG_USAGE};
 use crate::config::Settings;
 use std::fmt::Write as _;
 use std::io::{self, Write};
@@ -35,16 +35,12 @@ pub(super) fn verify(args: &VerifyArgs, settings: &Settings, out: &mut impl Writ
     } else if report.files.is_empty() {
         writeln!(out, "nothing is recorded in {} yet", dir.display())?;
     } else {
-        let mut table = vec![["FILE".to_string(), "RECORDS".into(), "HEAD".into(), "RESULT".into()]];
-        table.extend(
-            report.files.iter().map(|v| [v.name.clone(), v.records.to_string(), v.head.to_string(), v.to_string()]),
-        );
-        print_table(&table, out)?;
+        print_table(&table(&report.files), out)?;
         footer(&report, &keys, &settings.state, out)?;
     }
     out.flush()?;
     if report.is_sound() {
-        return Ok(ExitCode::SUCCESS);
+        return unproven(&report, &settings.state).map(|()| ExitCode::SUCCESS);
     }
     let mut what = "the audit was changed after it was written".to_owned();
     for (name, by) in &report.missing {
@@ -55,6 +51,51 @@ pub(super) fn verify(args: &VerifyArgs, settings: &Settings, out: &mut impl Writ
     }
     let keep = format!("keep the folder {} as it is, and compare it with a backup", dir.display());
     Err(CliError::failed(what, keep))
+}
+
+/// A row for each file of which there is something to say, after one for all others with the same result.
+fn table(files: &[FileVerdict]) -> Vec<[String; 4]> {
+    let row =
+        |name: String, records: u64, v: &FileVerdict| [name, records.to_string(), v.head.to_string(), v.to_string()];
+    let mut table = vec![["FILE".to_string(), "RECORDS".into(), "HEAD".into(), "RESULT".into()]];
+    let mut results: Vec<String> = Vec::new();
+    for file in files.iter().filter(|v| v.is_ordinary()) {
+        let result = file.to_string();
+        if results.contains(&result) {
+            continue;
+        }
+        let alike: Vec<_> = files.iter().filter(|v| v.is_ordinary() && v.to_string() == result).collect();
+        let newest = alike.last().copied().unwrap_or(file);
+        let name =
+            if alike.len() > 1 { format!("{} files up to {}", alike.len(), newest.name) } else { newest.name.clone() };
+        table.push(row(name, alike.iter().map(|v| v.records).sum(), newest));
+        results.push(result);
+    }
+    table.extend(files.iter().filter(|v| !v.is_ordinary()).map(|v| row(v.name.clone(), v.records, v)));
+    table
+}
+
+/// What no key here has signed may come from another machine, or be rewritten: nobody can tell.
+fn unproven(report: &VerifyReport, state: &Path) -> anyhow::Result<()> {
+    let unproven: Vec<_> = report.files.iter().filter(|v| v.unproven).collect();
+    if unproven.is_empty() {
+        return Ok(());
+    }
+    let elsewhere = unproven.iter().filter(|v| v.unchecked > 0).count();
+    let unsigned = unproven.len() - elsewhere;
+    let mut what = "all chains are whole, but the key is not here that would prove who wrote them".to_owned();
+    if elsewhere > 0 {
+        let _ = write!(what, "\n  {elsewhere} of {} files are signed by another one", report.files.len());
+    }
+    if unsigned > 0 {
+        let _ = write!(what, "\n  {unsigned} of {} files are not signed: their processes had none", report.files.len());
+    }
+    what.push_str("\n  or somebody has rewritten them: an anchor or a backup shows that");
+    let next = format!(
+        "bring {} from the machine that wrote them, or name its key: --signed-by KEY",
+        verifying_key::path(state).display()
+    );
+    Err(CliError { what, next, code: UNAVAILABLE }.into())
 }
 
 /// Where there is no file, there must never have been one.
@@ -119,9 +160,11 @@ fn as_json(verdict: &FileVerdict) -> serde_json::Value {
         "file": verdict.name,
         "records": verdict.records,
         "head": verdict.head.as_str(),
-        "sound": verdict.is_sound(),
+        "sound": verdict.is_sound() && !verdict.unproven,
         "live": verdict.live,
         "signatures": verdict.signatures,
+        "signatures_unchecked": verdict.unchecked,
+        "unproven": verdict.unproven,
         "torn_bytes": verdict.torn,
         "result": verdict.to_string(),
     })

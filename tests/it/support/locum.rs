@@ -302,8 +302,13 @@ impl Serve {
     }
 
     /// Drains it, and has it end well.
-    pub fn stop(mut self) -> Home {
+    pub fn stop(self) -> Home {
         self.signal(rustix::process::Signal::TERM);
+        self.stopped()
+    }
+
+    /// Has it end well, once it was told to stop.
+    pub fn stopped(mut self) -> Home {
         let status = await_exit(&mut self.child);
         assert!(status.success(), "{status}: {}", self.said());
         self.into_home()

@@ -29,6 +29,8 @@ fn config(dir: &Path) -> LogConfig {
         max_file_bytes: 1 << 20,
         exchanges: true,
         about: "locum test".into(),
+        action: "start",
+        by: crate::system::operator::Operator::default(),
     }
 }
 
