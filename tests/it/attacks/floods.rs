@@ -131,7 +131,7 @@ fn descriptors(stage: &Stage) -> usize {
     std::fs::read_dir(format!("/proc/{}/fd", stage.serve.pid())).expect("a process").count()
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+#[tokio::test]
 #[ignore = ".ci/full floods installs what it needs, and runs it"]
 async fn an_honest_agent_does_not_notice_what_others_do() {
     let raised = rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum;
