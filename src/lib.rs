@@ -20,7 +20,8 @@
 //!          proxy/exchange/     mod.rs is the recipe; stages/ its steps; conn.rs, serve.rs: the connection; authorization.rs:
 //!                              whether it still holds; request_body/, response_body/, websocket/; current_scrubber.rs: what
 //!                              hides keys now; outcome.rs: how it ended
-//!          proxy/              limits.rs: every bound; ruleset.rs: what a reload replaces; recorder.rs: the one way to a record;
+//!          proxy/              limits.rs: every bound; ceilings.rs: what may be under way to upstreams; ruleset.rs: what a
+//!                              reload replaces; recorder.rs: the one way to a record;
 //!                              refusal.rs: the table of answers that are our own; health.rs: the one that is no refusal;
 //!                              state.rs: what connections share
 //! 2 FAR    secrets/            sources/ and stores/ of keys; table.rs: Secrets::open(&Permit) -> Keys

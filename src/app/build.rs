@@ -2,7 +2,7 @@
 
 use super::agents::StartupTokens;
 use super::keys::{active, backends, sources};
-use super::machine::{self, make_state_dir};
+use super::machine::{self, DescriptorRoom, make_state_dir};
 use super::{AppError, audit, authority, rules};
 use crate::ca::{Authorities, Authority, Leaves};
 use crate::config::keys::KeySetting;
@@ -48,6 +48,8 @@ pub struct App {
     pub(super) settings: Settings,
     pub(super) active_keys: Vec<KeySetting>,
     pub(super) backends: SecretBackends,
+    /// What this machine has room for.
+    pub(super) room: DescriptorRoom,
     pub(super) outbound: Outbound,
     /// Until workers have it: then it is closed when they accept no more.
     pub(super) listener: Option<TcpListener>,
@@ -71,7 +73,8 @@ impl App {
         let LaunchOptions { settings, environment, listen, tokens, descendants } = options;
         let descendants = tokens.first().filter(|_| descendants).cloned();
         let now = SystemTime::now();
-        let descriptors = machine::raise_descriptor_limit();
+        let room = DescriptorRoom::of(machine::raise_descriptor_limit());
+        let limits = room.fitting(settings.limits);
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let tls = upstream_tls(&settings)?;
         make_state_dir(&settings.state)?;
@@ -89,19 +92,21 @@ impl App {
         let log = audit::open(&settings, &backends, now)?;
         let (alerts, webhook) = audit::alerts(&settings, &backends, &log, &tls)?;
         let shared = Shared {
-            config: proxy::Config { limits: settings.limits, ca_remedy: remedy(&settings, ca_kept_in.as_deref()) },
+            config: proxy::Config { limits, ca_remedy: remedy(&settings, ca_kept_in.as_deref()) },
             ruleset: ArcSwap::from_pointee(ruleset),
             changes: watch::Sender::new(()),
             secrets,
             recorder: Arc::new(Recorder::new(log, alerts, machine::random()?)),
             leaves,
-            slots: Arc::new(ConnectionSlots::new(settings.limits.connections, descriptors)),
+            slots: Arc::new(ConnectionSlots::new(limits.connections)),
+            ceilings: proxy::Ceilings::new(limits.under_way),
             meters: proxy::Meters::default(),
             decode_budget: Arc::default(),
             descendants: descendants.map(|(hash, agent)| Arc::new(Descendants::new(agent, TokenProof::of(hash)))),
         };
         Ok(Self {
             shared: Arc::new(shared),
+            room,
             outbound: Outbound { dialer: dialer(&settings, own), tls },
             settings,
             active_keys,

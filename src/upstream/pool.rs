@@ -4,6 +4,7 @@
 
 mod connection;
 mod http2;
+mod kept;
 mod lease;
 mod limits;
 mod origins;
@@ -30,6 +31,7 @@ use http2::{Http2Connection, Http2Stream};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use limits::IDLE_IN_ALL;
 use origins::{ConnectPlan, Origins};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -71,9 +73,10 @@ where
     B::Data: Send,
     B::Error: Into<BoxError>,
 {
-    /// An empty pool, whose connections are made as `outbound` says.
-    pub fn new(outbound: Outbound) -> Arc<Self> {
-        Arc::new(Self { outbound: ArcSwap::from_pointee(outbound), origins: Arc::default() })
+    /// An empty pool, whose connections are made as `outbound` says. It keeps so many that idle, and no more than 256.
+    pub fn new(outbound: Outbound, idle_in_all: usize) -> Arc<Self> {
+        let origins = Arc::new(Origins::keeping(idle_in_all.min(IDLE_IN_ALL)));
+        Arc::new(Self { outbound: ArcSwap::from_pointee(outbound), origins })
     }
 
     /// How connections are made now.
@@ -284,7 +287,7 @@ where
         tokio::spawn(async move {
             let _ = connection.await;
         });
-        let connection = Http2Connection::new(send, ip);
+        let connection = Http2Connection::new(send, ip, self.origins.keep());
         let sharing = PooledConnection::sharing(&connection);
         self.origins.share(origin, connection, &plan.epoch);
         Ok(sharing)

@@ -102,7 +102,7 @@ pub struct Poster {
 impl Poster {
     /// `outbound` as the operator's own requests go out: what agents may not reach is no limit for it.
     pub fn new(url: PostUrl, outbound: Outbound) -> Self {
-        let pool = Pool::new(url.way(outbound));
+        let pool = Pool::new(url.way(outbound), 1);
         Self { url, pool }
     }
 

@@ -10,6 +10,7 @@
 
 mod agents;
 mod attacks;
+mod ceilings;
 mod certificates;
 mod client_quirks;
 mod clients;

@@ -1,5 +1,6 @@
 //! An HTTP/2 connection that exchanges share, and one exchange's part in it.
 
+use super::kept::Kept;
 use super::limits::{CONNECTION_WINDOW, IDLE, IDLE_WITH_KEY, MAX_HEADER_LIST, MAX_STREAMS, STREAM_WINDOW};
 use hyper::client::conn::http2::{Builder, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
@@ -23,13 +24,14 @@ pub(super) struct Http2Connection<B> {
     pub send: SendRequest<B>,
     pub ip: IpAddr,
     streams: Arc<StreamCounter>,
+    _kept: Kept,
 }
 
 impl<B> Http2Connection<B> {
     /// A connection that nothing is under way on yet.
-    pub fn new(send: SendRequest<B>, ip: IpAddr) -> Self {
+    pub fn new(send: SendRequest<B>, ip: IpAddr, kept: Kept) -> Self {
         let streams = StreamCounts { under_way: 0, had_key: false, idle_since: Instant::now() };
-        Self { send, ip, streams: Arc::new(StreamCounter(Mutex::new(streams))) }
+        Self { send, ip, streams: Arc::new(StreamCounter(Mutex::new(streams))), _kept: kept }
     }
 
     /// Whether new streams can be opened.
