@@ -19,6 +19,7 @@ use crate::proxy::{self, Recorder, Ruleset, Shared};
 use crate::secrets::{SecretBackends, Secrets};
 use crate::upstream::dial::Dialer;
 use crate::upstream::outbound::Outbound;
+use crate::upstream::resolver::Resolver;
 use crate::upstream::tls::{self, Tls};
 use arc_swap::ArcSwap;
 use rustls::crypto::CryptoProvider;
@@ -90,7 +91,8 @@ impl App {
         let active_keys = active_keys.into_iter().cloned().collect();
         let (listener, own) = listen_on(listen.unwrap_or(settings.proxy.listen), &ruleset)?;
         let log = audit::open(&settings, &backends, now)?;
-        let (alerts, webhook) = audit::alerts(&settings, &backends, &log, &tls)?;
+        let outbound = Outbound { dialer: dialer(&settings, own, Resolver::new(room.lookups)), tls };
+        let (alerts, webhook) = audit::alerts(&settings, &backends, &log, &outbound)?;
         let shared = Shared {
             config: proxy::Config { limits, ca_remedy: remedy(&settings, ca_kept_in.as_deref()) },
             ruleset: ArcSwap::from_pointee(ruleset),
@@ -107,7 +109,7 @@ impl App {
         Ok(Self {
             shared: Arc::new(shared),
             room,
-            outbound: Outbound { dialer: dialer(&settings, own), tls },
+            outbound,
             settings,
             active_keys,
             backends,
@@ -198,8 +200,8 @@ fn listen_on(address: SocketAddr, ruleset: &Ruleset) -> Result<(TcpListener, Soc
 }
 
 /// How these settings would have upstreams reached by a proxy that listens on `own`. Reads the files of roots.
-pub(super) fn outbound(settings: &Settings, own: SocketAddr) -> Result<Outbound, AppError> {
-    Ok(Outbound { dialer: dialer(settings, own), tls: upstream_tls(settings)? })
+pub(super) fn outbound(settings: &Settings, own: SocketAddr, resolver: Resolver) -> Result<Outbound, AppError> {
+    Ok(Outbound { dialer: dialer(settings, own, resolver), tls: upstream_tls(settings)? })
 }
 
 fn upstream_tls(settings: &Settings) -> Result<Tls, AppError> {
@@ -207,13 +209,14 @@ fn upstream_tls(settings: &Settings) -> Result<Tls, AppError> {
     Ok(Tls::new(tls::roots(&settings.proxy.upstream_ca)?, provider)?)
 }
 
-fn dialer(settings: &Settings, own: SocketAddr) -> Dialer {
+fn dialer(settings: &Settings, own: SocketAddr, resolver: Resolver) -> Dialer {
     Dialer {
         addresses: AddressPolicy {
             private_addresses: settings.proxy.private_addresses.clone().into(),
             own: [own].into(),
         },
         proxy: settings.proxy.upstream_proxy.clone().map(Arc::new),
+        resolver,
     }
 }
 

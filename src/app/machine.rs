@@ -21,17 +21,19 @@ pub(super) struct DescriptorRoom {
     clients: usize,
     /// for what is under way to upstreams,
     under_way: usize,
-    /// and for connections to upstreams that idle.
+    /// for connections to upstreams that idle,
     pub idle: usize,
+    /// and for names that are looked up.
+    pub lookups: usize,
 }
 
 impl DescriptorRoom {
     /// Half is for clients, so that neither side can take what the other needs. Of the other half most is for what is
-    /// under way, and an eighth of all for connections that are kept.
+    /// under way; an eighth of all is for connections that are kept, and a little for lookups, of four descriptors each.
     pub fn of(descriptors: usize) -> Self {
         let room = descriptors.saturating_sub(OTHER_DESCRIPTORS).max(LEAST_FOR_CONNECTIONS);
-        let (clients, idle) = (room / 2, room / 8);
-        Self { clients, under_way: room - clients - idle, idle }
+        let (clients, idle, lookups) = (room / 2, room / 8, room / 64);
+        Self { clients, under_way: room - clients - idle - 4 * lookups, idle, lookups }
     }
 
     /// These limits, or what there is room for where that is less.

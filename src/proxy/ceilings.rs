@@ -3,22 +3,17 @@
 
 use super::limits::{AGENT_SHARE, HOST_SHARE, PLACE_TIMEOUT};
 use super::refusal::{Refusal, RefusalKind};
+use crate::held_map::HeldMap;
 use crate::name::{AgentName, Origin};
-use foldhash::fast::RandomState;
-use std::collections::HashMap;
-use std::hash::Hash;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::Semaphore;
-
-/// Below so many, ceilings that nobody is under are left where they are.
-const TIDY_FROM: usize = 1024;
 
 /// How much may be under way to upstreams at once.
 pub struct Ceilings {
     all: Arc<Ceiling>,
-    hosts: CeilingMap<Origin>,
-    agents: CeilingMap<AgentName>,
+    hosts: HeldMap<Origin, Ceiling>,
+    agents: HeldMap<AgentName, Ceiling>,
 }
 
 /// The ceilings that one agent's requests to one origin are under. Looked up once for a tunnel.
@@ -37,13 +32,14 @@ pub(crate) struct UpstreamPlace {
 impl Ceilings {
     /// `most` in all, of which one host and one agent may have a part.
     pub fn new(most: usize) -> Self {
-        let hosts = CeilingMap::new((most / HOST_SHARE).max(1));
-        Self { all: Ceiling::new(most.max(1)), hosts, agents: CeilingMap::new((most / AGENT_SHARE).max(1)) }
+        Self { all: Arc::new(Ceiling::new(most)), hosts: HeldMap::default(), agents: HeldMap::default() }
     }
 
     /// What `agent`'s requests to `origin` are under.
     pub(crate) fn path(&self, agent: &AgentName, origin: &Origin) -> PathToUpstream {
-        PathToUpstream { agent: self.agents.of(agent), host: self.hosts.of(origin), all: self.all.clone() }
+        let part = |share| move || Ceiling::new(self.all.most / share);
+        let (agent, host) = (self.agents.of(agent, part(AGENT_SHARE)), self.hosts.of(origin, part(HOST_SHARE)));
+        PathToUpstream { agent, host, all: self.all.clone() }
     }
 }
 
@@ -66,37 +62,6 @@ impl PathToUpstream {
             full.refuse(RefusalKind::UpstreamBusy, format!("{} requests are under way in all", full.most))
         })?;
         Ok(UpstreamPlace { _under: [of_agent, to_host, of_all] })
-    }
-}
-
-/// One ceiling for each of many, such as hosts; forgotten where nobody is under it.
-struct CeilingMap<K> {
-    most: usize,
-    known: Mutex<KnownCeilings<K>>,
-}
-
-struct KnownCeilings<K> {
-    by_key: HashMap<K, Arc<Ceiling>, RandomState>,
-    /// At so many it is looked which can be forgotten.
-    tidy_at: usize,
-}
-
-impl<K: Clone + Eq + Hash> CeilingMap<K> {
-    fn new(most: usize) -> Self {
-        Self { most, known: Mutex::new(KnownCeilings { by_key: HashMap::default(), tidy_at: TIDY_FROM }) }
-    }
-
-    fn of(&self, key: &K) -> Arc<Ceiling> {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(ceiling) = known.by_key.get(key) {
-            return ceiling.clone();
-        }
-        if known.by_key.len() >= known.tidy_at {
-            known.by_key.retain(|_, ceiling| Arc::strong_count(ceiling) > 1);
-            // not again for each that comes, where all of them are in use
-            known.tidy_at = (2 * known.by_key.len()).max(TIDY_FROM);
-        }
-        known.by_key.entry(key.clone()).or_insert_with(|| Ceiling::new(self.most)).clone()
     }
 }
 
@@ -140,8 +105,9 @@ impl Drop for Waiting<'_> {
 }
 
 impl Ceiling {
-    fn new(most: usize) -> Arc<Self> {
-        Arc::new(Self { most, under: AtomicUsize::new(0), waiting: AtomicUsize::new(0), left: Semaphore::new(0) })
+    fn new(most: usize) -> Self {
+        let (under, waiting, left) = (AtomicUsize::new(0), AtomicUsize::new(0), Semaphore::new(0));
+        Self { most: most.max(1), under, waiting, left }
     }
 
     async fn enter(self: Arc<Self>) -> Result<UnderCeiling, Full> {
@@ -233,17 +199,5 @@ mod tests {
         tokio::task::yield_now().await;
         let ended: Vec<bool> = waiting.iter().map(|one| one.is_finished()).collect();
         assert_eq!(ended, [true, false, false, false, true]);
-    }
-
-    #[tokio::test]
-    async fn hosts_that_nothing_goes_to_are_forgotten_and_the_others_are_not() {
-        let ceilings = Ceilings::new(1 << 20);
-        let _held = path(&ceilings, "a", "held.example").place().await.unwrap();
-        for n in 0..3 * TIDY_FROM {
-            drop(path(&ceilings, "a", &format!("h{n}.example")).place().await.unwrap());
-        }
-        let known = &ceilings.hosts.known.lock().unwrap().by_key;
-        assert!(known.len() <= TIDY_FROM, "{}", known.len());
-        assert!(known.contains_key(&Origin::parse(Scheme::Https, "held.example").unwrap()));
     }
 }

@@ -12,6 +12,7 @@ use crate::rewrite::coding::CodingError;
 use crate::rewrite::digests::DigestFault;
 use crate::upstream::UpstreamError;
 use crate::upstream::dial::DialError;
+use crate::upstream::resolver::ResolveError;
 use bytes::Bytes;
 use http::header::{
     ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, PROXY_AUTHENTICATE, RETRY_AFTER,
@@ -396,7 +397,9 @@ impl From<UpstreamError> for Refusal {
         let kind = match &e {
             e if e.is_of_cleartext() => RefusalKind::CleartextRefused,
             e if e.is_of_address() => RefusalKind::AddressRefused,
-            UpstreamError::Dial(DialError::Timeout { .. })
+            UpstreamError::Dial(
+                DialError::Timeout { .. } | DialError::Resolve { why: ResolveError::Timeout { .. }, .. },
+            )
             | UpstreamError::TlsTimeout { .. }
             | UpstreamError::Silent { .. } => RefusalKind::UpstreamTimeout,
             _ => RefusalKind::UpstreamFailed,

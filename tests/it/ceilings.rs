@@ -197,9 +197,9 @@ async fn what_hangs_leaves_descriptors_to_others() {
         }
         clients.push(client);
     }
-    // of 400 descriptors 64 are for other things; of the rest half is for clients, an eighth for what is kept; of the 126
-    // that are left one agent has a quarter, and as many wait
-    let refused = 750 - 2 * 31;
+    // of 400 descriptors 64 are for other things; of the rest half is for clients, an eighth for what is kept, and a few for
+    // lookups; of the 106 that are left one agent has a quarter, and as many wait
+    let refused = 750 - 2 * 26;
     for _ in 0..refused {
         let (status, _, text) = next(&mut answered).await;
         assert_eq!(status, 429, "{text}");

@@ -31,6 +31,7 @@ mod hidden_forms;
 mod keys;
 mod limits;
 mod matrix;
+mod names;
 mod policy_table;
 mod record;
 mod rewrite_properties;

@@ -31,8 +31,8 @@ pub(crate) async fn run(
     let dialling = async {
         let place = worker.shared.ceilings.path(&by.agent.name, &origin).place().await?;
         let dialed_by = worker.pool.outbound();
-        let upstream = dialed_by.dialer.dial(&origin, AllowedPeer::Any).await.map_err(UpstreamError::from)?;
-        Ok::<_, Refusal>((upstream, dialed_by, place))
+        let upstream = dialed_by.dialer.dial(&origin, AllowedPeer::Any, Some(&by.agent.name)).await;
+        Ok::<_, Refusal>((upstream.map_err(UpstreamError::from)?, dialed_by, place))
     };
     let dialled = tokio::select! {
         dialled = dialling => dialled,
