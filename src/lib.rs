@@ -20,15 +20,15 @@
 //!          proxy/exchange/     mod.rs is the recipe; stages/ its steps; conn.rs, serve.rs: the connection; authorization.rs:
 //!                              whether it still holds; request_body/, response_body/, websocket/; current_scrubber.rs: what
 //!                              hides keys now; outcome.rs: how it ended
-//!          proxy/              limits.rs: every bound; ruleset.rs: what a reload replaces; recorder.rs: the one way to a record;
-//!                              folding.rs: refusals that go on are one; refusal.rs: the table of answers that are our own;
-//!                              health.rs: the one that is no refusal;
-//!                              state.rs: what connections share
+//!          proxy/              limits.rs: every bound; ceilings.rs: what may be under way to upstreams; ruleset.rs: what a
+//!                              reload replaces; recorder.rs: the one way to a record; folding.rs: refusals that go on are
+//!                              one; refusal.rs: the table of answers that are our own; health.rs: the one that is no
+//!                              refusal; state.rs: what connections share
 //! 2 FAR    secrets/            sources/ and stores/ of keys; table.rs: Secrets::open(&Permit) -> Keys
 //!   SIDE   ca/                 root, intermediate and where they are kept; their name constraints and rotation; a
 //!                              certificate per host
-//!          upstream/           dial.rs: an address that we allow; tls.rs: what we demand; pool/: kept connections;
-//!                              head_injection.rs: keys enter a head on its way out
+//!          upstream/           resolver/: names become addresses; dial.rs: one that we allow; tls.rs: what we demand; pool/: kept
+//!                              connections; head_injection.rs: keys enter a head on its way out
 //!          audit/              write/ appends the chain; read/ finds, counts and verifies; tell/ sends what is unusual
 //! 1 ENGINES policy/            agent.rs, rule.rs, egress/; decide.rs -> Permit or Denial, the only maker of Permits;
 //!                              overrides.rs, body_overrides.rs: what stands for another method or path
@@ -41,6 +41,7 @@
 //!          disk.rs             files replaced whole, and the turns of those who write them
 //!          memory/             sealed secret bytes; wiping; hardening of the process
 //!          io/ system/         buffers and stream wrappers; /proc, and who owns a socket
+//!          held_map.rs         a value per key, for as long as somebody holds it
 //!          name.rs place.rs    Host, KeyName, AgentName, Origin; places in a request: below the others on this floor
 //! ```
 //!
@@ -65,6 +66,7 @@ pub mod cli;
 pub mod config;
 pub mod control;
 pub mod disk;
+pub mod held_map;
 pub mod io;
 pub mod memory;
 pub mod metrics;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 /// The rooms of each floor, from the ground up.
 const FLOORS: [&[&str]; 8] = [
-    &["name", "place", "io", "system"],
+    &["name", "place", "io", "system", "held_map"],
     &["record", "memory", "disk", "control"],
     &["policy", "rewrite", "chain", "anomaly", "metrics"],
     &["secrets", "ca", "upstream", "audit"],

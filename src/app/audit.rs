@@ -18,7 +18,6 @@ use crate::system::operator::Operator;
 use crate::upstream::dial::Dialer;
 use crate::upstream::outbound::Outbound;
 use crate::upstream::post::Poster;
-use crate::upstream::tls::Tls;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use std::sync::mpsc;
 use std::time::{Duration, SystemTime};
@@ -138,9 +137,9 @@ pub(super) fn alerts(
     settings: &Settings,
     backends: &SecretBackends,
     log: &Log,
-    tls: &Tls,
+    outbound: &Outbound,
 ) -> Result<(Alerts, Option<PendingWebhook>), AppError> {
-    let (outbox, webhook) = webhook(settings, backends, log, tls)?.unzip();
+    let (outbox, webhook) = webhook(settings, backends, log, outbound)?.unzip();
     let refuse = settings.anomaly.action == AnomalyAction::Refuse;
     Ok((Alerts::new(settings.anomaly.limits.clone(), refuse, outbox), webhook))
 }
@@ -160,21 +159,20 @@ fn webhook(
     settings: &Settings,
     backends: &SecretBackends,
     log: &Log,
-    tls: &Tls,
+    outbound: &Outbound,
 ) -> Result<Option<(Outbox, PendingWebhook)>, AppError> {
     let Some(url) = settings.anomaly.webhook.clone() else { return Ok(None) };
     let secret = secret(settings, backends)?;
     let (outbox, delivery) = Delivery::new(secret.as_ref().map(Plaintext::expose), log.clone());
-    let poster = Poster::new(url, webhook_outbound(settings, tls));
+    let poster = Poster::new(url, webhook_outbound(outbound));
     Ok(Some((outbox, PendingWebhook { delivery, poster })))
 }
 
-/// The operator named it, so it may well be in a private network.
-fn webhook_outbound(settings: &Settings, tls: &Tls) -> Outbound {
+/// As requests go out, but the operator named it, so it may well be in a private network.
+fn webhook_outbound(outbound: &Outbound) -> Outbound {
     let anywhere = ["0.0.0.0/0", "::/0"].into_iter().filter_map(|net| net.parse().ok()).collect();
-    let proxy = settings.proxy.upstream_proxy.clone().map(std::sync::Arc::new);
     let addresses = AddressPolicy { private_addresses: anywhere, ..AddressPolicy::default() };
-    Outbound { dialer: Dialer { addresses, proxy }, tls: tls.clone() }
+    Outbound { dialer: Dialer { addresses, ..outbound.dialer.clone() }, tls: outbound.tls.clone() }
 }
 
 fn secret(settings: &Settings, backends: &SecretBackends) -> Result<Option<Plaintext>, AppError> {
@@ -222,8 +220,8 @@ impl PendingWebhook {
 
 impl WebhookThread {
     /// Posts by new settings of the way out. To whom stays as it was at the start.
-    pub fn reload(&self, settings: &Settings, tls: &Tls) {
-        self.poster.reach_by(webhook_outbound(settings, tls));
+    pub fn reload(&self, outbound: &Outbound) {
+        self.poster.reach_by(webhook_outbound(outbound));
     }
 
     /// Lets what is under way arrive; a webhook that is dead keeps nobody.

@@ -2,7 +2,7 @@
 
 use super::agents::StartupTokens;
 use super::keys::{active, backends, sources};
-use super::machine::{self, make_state_dir};
+use super::machine::{self, DescriptorRoom, make_state_dir};
 use super::{AppError, audit, authority, rules};
 use crate::ca::{Authorities, Authority, Leaves};
 use crate::config::keys::KeySetting;
@@ -19,6 +19,7 @@ use crate::proxy::{self, Recorder, Ruleset, Shared};
 use crate::secrets::{SecretBackends, Secrets};
 use crate::upstream::dial::Dialer;
 use crate::upstream::outbound::Outbound;
+use crate::upstream::resolver::Resolver;
 use crate::upstream::tls::{self, Tls};
 use arc_swap::ArcSwap;
 use rustls::crypto::CryptoProvider;
@@ -48,6 +49,8 @@ pub struct App {
     pub(super) settings: Settings,
     pub(super) active_keys: Vec<KeySetting>,
     pub(super) backends: SecretBackends,
+    /// What this machine has room for.
+    pub(super) room: DescriptorRoom,
     pub(super) outbound: Outbound,
     /// Until workers have it: then it is closed when they accept no more.
     pub(super) listener: Option<TcpListener>,
@@ -71,7 +74,8 @@ impl App {
         let LaunchOptions { settings, environment, listen, tokens, descendants } = options;
         let descendants = tokens.first().filter(|_| descendants).cloned();
         let now = SystemTime::now();
-        let descriptors = machine::raise_descriptor_limit();
+        let room = DescriptorRoom::of(machine::raise_descriptor_limit());
+        let limits = room.fitting(settings.limits);
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let tls = upstream_tls(&settings)?;
         make_state_dir(&settings.state)?;
@@ -87,22 +91,25 @@ impl App {
         let active_keys = active_keys.into_iter().cloned().collect();
         let (listener, own) = listen_on(listen.unwrap_or(settings.proxy.listen), &ruleset)?;
         let log = audit::open(&settings, &backends, now, "start")?;
-        let (alerts, webhook) = audit::alerts(&settings, &backends, &log, &tls)?;
+        let outbound = Outbound { dialer: dialer(&settings, own, Resolver::new(room.lookups)), tls };
+        let (alerts, webhook) = audit::alerts(&settings, &backends, &log, &outbound)?;
         let shared = Shared {
-            config: proxy::Config { limits: settings.limits, ca_remedy: remedy(&settings, ca_kept_in.as_deref()) },
+            config: proxy::Config { limits, ca_remedy: remedy(&settings, ca_kept_in.as_deref()) },
             ruleset: ArcSwap::from_pointee(ruleset),
             changes: watch::Sender::new(()),
             secrets,
             recorder: Arc::new(Recorder::new(log, alerts, machine::random()?)),
             leaves,
-            slots: Arc::new(ConnectionSlots::new(settings.limits.connections, descriptors)),
+            slots: Arc::new(ConnectionSlots::new(limits.connections)),
+            ceilings: proxy::Ceilings::new(limits.under_way),
             meters: proxy::Meters::default(),
             decode_budget: Arc::default(),
             descendants: descendants.map(|(hash, agent)| Arc::new(Descendants::new(agent, TokenProof::of(hash)))),
         };
         Ok(Self {
             shared: Arc::new(shared),
-            outbound: Outbound { dialer: dialer(&settings, own), tls },
+            room,
+            outbound,
             settings,
             active_keys,
             backends,
@@ -193,8 +200,8 @@ fn listen_on(address: SocketAddr, ruleset: &Ruleset) -> Result<(TcpListener, Soc
 }
 
 /// How these settings would have upstreams reached by a proxy that listens on `own`. Reads the files of roots.
-pub(super) fn outbound(settings: &Settings, own: SocketAddr) -> Result<Outbound, AppError> {
-    Ok(Outbound { dialer: dialer(settings, own), tls: upstream_tls(settings)? })
+pub(super) fn outbound(settings: &Settings, own: SocketAddr, resolver: Resolver) -> Result<Outbound, AppError> {
+    Ok(Outbound { dialer: dialer(settings, own, resolver), tls: upstream_tls(settings)? })
 }
 
 fn upstream_tls(settings: &Settings) -> Result<Tls, AppError> {
@@ -202,13 +209,14 @@ fn upstream_tls(settings: &Settings) -> Result<Tls, AppError> {
     Ok(Tls::new(tls::roots(&settings.proxy.upstream_ca)?, provider)?)
 }
 
-fn dialer(settings: &Settings, own: SocketAddr) -> Dialer {
+fn dialer(settings: &Settings, own: SocketAddr, resolver: Resolver) -> Dialer {
     Dialer {
         addresses: AddressPolicy {
             private_addresses: settings.proxy.private_addresses.clone().into(),
             own: [own].into(),
         },
         proxy: settings.proxy.upstream_proxy.clone().map(Arc::new),
+        resolver,
     }
 }
 

@@ -1,12 +1,47 @@
 //! The resources of the machine that a proxy takes: a state folder, a port, descriptors, randomness.
 
 use super::AppError;
+use crate::proxy::Limits;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 4096;
+
+/// Descriptors for files, programs and what else is open besides connections.
+const OTHER_DESCRIPTORS: usize = 64;
+/// Where there are hardly more, connections are let come to what there is.
+const LEAST_FOR_CONNECTIONS: usize = 64;
+
+/// What there is room for, by the descriptors that this process may have.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct DescriptorRoom {
+    /// For connections of clients,
+    clients: usize,
+    /// for what is under way to upstreams,
+    under_way: usize,
+    /// for connections to upstreams that idle,
+    pub idle: usize,
+    /// and for names that are looked up.
+    pub lookups: usize,
+}
+
+impl DescriptorRoom {
+    /// Half is for clients, so that neither side can take what the other needs. Of the other half most is for what is
+    /// under way; an eighth of all is for connections that are kept, and a little for lookups, of four descriptors each.
+    pub fn of(descriptors: usize) -> Self {
+        let room = descriptors.saturating_sub(OTHER_DESCRIPTORS).max(LEAST_FOR_CONNECTIONS);
+        let (clients, idle, lookups) = (room / 2, room / 8, room / 64);
+        Self { clients, under_way: room - clients - idle - 4 * lookups, idle, lookups }
+    }
+
+    /// These limits, or what there is room for where that is less.
+    pub fn fitting(self, limits: Limits) -> Limits {
+        let (connections, under_way) = (limits.connections.min(self.clients), limits.under_way.min(self.under_way));
+        Limits { connections, under_way, ..limits }
+    }
+}
 
 /// Makes the state folder with mode 0700, where it is not there: what is kept there is for nobody else.
 ///

@@ -93,7 +93,7 @@ impl RunningProxy {
         if !self.app.address().ip().is_loopback() && !ruleset.agents.need_token() {
             return Err(AppError::Open { address: self.app.address() });
         }
-        let outbound = outbound(&settings, self.app.address())?;
+        let outbound = outbound(&settings, self.app.address(), self.app.outbound.dialer.resolver.clone())?;
         let changed = changes(&self.app.active_keys, &active);
         ruleset.keys = shared.secrets.reload(sources(&active, backends));
         // first: tunnels look at it as soon as they hear of new rules
@@ -101,7 +101,7 @@ impl RunningProxy {
         shared.take_over(ruleset);
         audit::reload(&shared.recorder, &settings);
         if let Some(webhook) = &self.webhook {
-            webhook.reload(&settings, &outbound.tls);
+            webhook.reload(&outbound);
         }
         // what was dialled by other rules carries nothing more, nor does what carried a key that is bound elsewhere now
         self.pools.iter().for_each(|pool| pool.close(|_| true));

@@ -28,7 +28,7 @@ impl App {
         for number in 0..count {
             let worker = Worker {
                 shared: self.shared.clone(),
-                pool: Pool::new(self.outbound.clone()),
+                pool: Pool::new(self.outbound.clone(), self.room.idle / count),
                 scrub_cache: Default::default(),
             };
             pools.push(worker.pool.clone());

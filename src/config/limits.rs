@@ -19,6 +19,7 @@ pub(super) fn limits(r: &mut TableReader<'_>) -> Limits {
     });
     Limits {
         connections: r.number("connections", 16..=1_000_000).map_or(default.connections, |n: u32| n as usize),
+        under_way: r.number("under_way", 16..=1_000_000).map_or(default.under_way, |n: u32| n as usize),
         head: r.with("head", |text| size(text, HEADS)).map_or(default.head, |n| n as usize),
         held_body: r.with("held_body", |text| size(text, HELD_BODIES)).unwrap_or(default.held_body),
         first_byte: first_byte.unwrap_or(default.first_byte),

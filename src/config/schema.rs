@@ -147,6 +147,7 @@ pub const SECTIONS: &[SectionSchema] = &[
         named: false,
         settings: &[
             known("connections", Number, "16384"),
+            known("under_way", Number, "16384"),
             known("head", Text, r#""64KiB""#),
             known("held_body", Text, r#""256KiB""#),
             known("first_byte", Text, r#""", or "10m""#),

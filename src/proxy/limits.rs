@@ -11,6 +11,9 @@ pub struct Limits {
     /// Open connections of all clients together. Beyond, the oldest that has proved nothing makes room, and where each has,
     /// the new one is closed at once. Each takes a few tens of KiB.
     pub connections: usize,
+    /// Requests and tunnels under way to all upstreams together; one host may have half of them, one agent a quarter. Each
+    /// may take a connection. Where the system gives fewer descriptors it is fewer.
+    pub under_way: usize,
     /// The head of a request, and the list of headers in HTTP/2, in bytes. Servers take 8 to 64 KiB.
     pub head: usize,
     /// A body of declared length up to this, in bytes, is held and rewritten whole, so that its length is exact.
@@ -27,6 +30,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections: 16 * 1024,
+            under_way: 16 * 1024,
             head: 64 * 1024,
             held_body: 256 * 1024,
             first_byte: None,
@@ -35,6 +39,12 @@ impl Default for Limits {
     }
 }
 
+/// One host may have this part of all that is under way to upstreams, so that one that hangs leaves room for others.
+pub const HOST_SHARE: usize = 2;
+/// One agent may have this part of it: no two of them can keep the others out.
+pub const AGENT_SHARE: usize = 4;
+/// The time that a request may wait for others to end, where as many are under way as may be.
+pub const PLACE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Strangers together have one in so many of the places for connections: they show a token at once, or have nothing to do here.
 pub const STRANGERS_PART: usize = 4;
 /// The largest head that a connection may begin with, in bytes: a CONNECT, or the first request in absolute form.

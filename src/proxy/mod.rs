@@ -1,6 +1,7 @@
 //! The proxy: from an accepted connection to an exchange with the host that the agent asked for.
 
 pub mod accept;
+pub mod ceilings;
 pub mod exchange;
 mod folding;
 pub mod health;
@@ -11,6 +12,7 @@ pub mod ruleset;
 pub mod state;
 pub mod wire;
 
+pub use ceilings::Ceilings;
 pub use exchange::request_body::RequestBody;
 pub use limits::Limits;
 pub use recorder::Recorder;

@@ -12,6 +12,7 @@ use crate::rewrite::coding::CodingError;
 use crate::rewrite::digests::DigestFault;
 use crate::upstream::UpstreamError;
 use crate::upstream::dial::DialError;
+use crate::upstream::resolver::ResolveError;
 use bytes::Bytes;
 use http::header::{
     ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, PROXY_AUTHENTICATE, RETRY_AFTER,
@@ -73,6 +74,10 @@ pub enum RefusalKind {
     Stranger,
     /// The agent asks more than its limits allow.
     RateLimited,
+    /// The agent has as much under way to upstreams as one may.
+    TooManyUnderWay,
+    /// As much is under way to an upstream, or in all, as may be.
+    UpstreamBusy,
     /// A key or an agent rests after unusual traffic.
     CoolingDown,
     /// The host inside is not the tunnel's.
@@ -160,6 +165,8 @@ impl RefusalKind {
                 Always("send Proxy-Authorization: Basic with the token as password, or Bearer")),
             Self::Stranger => row(StatusCode::PROXY_AUTHENTICATION_REQUIRED, "authentication-required", "Proxy authentication is required", 16, Agent, InFull),
             Self::RateLimited => row(StatusCode::TOO_MANY_REQUESTS, "too-many-requests", "Too many requests", 8, Agent, InFull),
+            Self::TooManyUnderWay => row(StatusCode::TOO_MANY_REQUESTS, "too-many-requests", "Too many requests", 8, Agent, InFull),
+            Self::UpstreamBusy => row(StatusCode::SERVICE_UNAVAILABLE, "upstream-busy", "Too much is under way", 14, Locum, InFull),
             Self::CoolingDown => row(StatusCode::TOO_MANY_REQUESTS, "too-many-requests", "Too many requests", 8, Agent, Wait),
             Self::Misdirected => row(StatusCode::MISDIRECTED_REQUEST, "misdirected", "The host is not the tunnel's", 3, Agent, InFull),
             Self::HeadTooLarge => row(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "too-large", "The request's head is too large", 8, Agent, InFull),
@@ -198,6 +205,11 @@ impl Refusal {
     /// `detail` goes to the audit, and to the agent as far as its kind says so.
     pub fn new(kind: RefusalKind, detail: impl Into<Cow<'static, str>>) -> Self {
         Self { kind, detail: detail.into(), subject: None, retry_after: None }
+    }
+
+    /// What may well be asked again in a moment.
+    pub fn for_now(kind: RefusalKind, why: String) -> Self {
+        Self { retry_after: Some(1), ..Self::new(kind, why) }
     }
 
     /// A request that can't be read.
@@ -413,7 +425,9 @@ impl From<UpstreamError> for Refusal {
         let kind = match &e {
             e if e.is_of_cleartext() => RefusalKind::CleartextRefused,
             e if e.is_of_address() => RefusalKind::AddressRefused,
-            UpstreamError::Dial(DialError::Timeout { .. })
+            UpstreamError::Dial(
+                DialError::Timeout { .. } | DialError::Resolve { why: ResolveError::Timeout { .. }, .. },
+            )
             | UpstreamError::TlsTimeout { .. }
             | UpstreamError::Silent { .. } => RefusalKind::UpstreamTimeout,
             _ => RefusalKind::UpstreamFailed,

@@ -2,6 +2,7 @@
 
 use super::accept::descendants::Descendants;
 use super::accept::slots::ConnectionSlots;
+use super::ceilings::Ceilings;
 use super::exchange::decode_budget::DecodeBudget;
 use super::limits::Limits;
 use super::recorder::Recorder;
@@ -41,6 +42,8 @@ pub struct Shared {
     pub leaves: Leaves,
     /// The places for connections.
     pub slots: Arc<ConnectionSlots>,
+    /// How much may be under way to upstreams.
+    pub ceilings: Ceilings,
     /// The allowances of the agents.
     pub meters: Meters,
     /// Memory for coded request bodies.

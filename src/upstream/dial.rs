@@ -1,6 +1,7 @@
 //! A name becomes a connection to an address that may be dialled: checked after resolution, at the dial.
 
-use crate::name::{Host, Origin};
+use super::resolver::{ResolveError, Resolver};
+use crate::name::{AgentName, Host, Origin};
 use crate::policy::egress::{AddressPolicy, is_loopback};
 use base64::Engine as _;
 use http::HeaderValue;
@@ -42,7 +43,7 @@ pub enum DialError {
     )]
     CleartextBeyond { origin: Origin },
     #[error("{host} can't be resolved: {why}")]
-    Resolve { host: Host, why: String },
+    Resolve { host: Host, why: ResolveError },
     #[error("{origin} can't be reached: {why}")]
     Connect { origin: Origin, why: String },
     #[error("{origin} did not answer the connection within {} s", CONNECT_TIMEOUT.as_secs())]
@@ -113,23 +114,29 @@ impl FromStr for UpstreamProxy {
     }
 }
 
-/// Which addresses may be dialled, and through what.
+/// Which addresses may be dialled, and through what; and how names become addresses.
 #[derive(Debug, Clone, Default)]
 pub struct Dialer {
     pub addresses: AddressPolicy,
     pub proxy: Option<Arc<UpstreamProxy>>,
+    pub resolver: Resolver,
 }
 
 impl Dialer {
-    /// Connects to `origin`, or to the upstream proxy and through it.
+    /// Connects to `origin`, or to the upstream proxy and through it, for an agent or, without one, for the operator.
     ///
     /// Without an upstream proxy every resolved address is judged, and the one judged is the one dialled.
-    pub async fn dial(&self, origin: &Origin, peer: AllowedPeer) -> Result<TcpStream, DialError> {
+    pub async fn dial(
+        &self,
+        origin: &Origin,
+        peer: AllowedPeer,
+        asker: Option<&AgentName>,
+    ) -> Result<TcpStream, DialError> {
         let attempt = async {
             match &self.proxy {
-                None => self.direct(origin, peer).await,
+                None => self.direct(origin, peer, asker).await,
                 Some(_) if peer == AllowedPeer::Loopback => Err(DialError::CleartextBeyond { origin: origin.clone() }),
-                Some(proxy) => self.through(proxy, origin).await,
+                Some(proxy) => self.through(proxy, origin, asker).await,
             }
         };
         match tokio::time::timeout(CONNECT_TIMEOUT, attempt).await {
@@ -150,8 +157,13 @@ impl Dialer {
         self.proxy == before.proxy && judged.is_none_or(|address| self.addresses.admit(&[address]).is_ok())
     }
 
-    async fn direct(&self, origin: &Origin, peer: AllowedPeer) -> Result<TcpStream, DialError> {
-        let addresses = resolve(&origin.host, origin.port).await?;
+    async fn direct(
+        &self,
+        origin: &Origin,
+        peer: AllowedPeer,
+        asker: Option<&AgentName>,
+    ) -> Result<TcpStream, DialError> {
+        let addresses = self.resolve(&origin.host, origin.port, asker).await?;
         self.judge(&origin.host, &addresses)?;
         if peer == AllowedPeer::Loopback {
             on_loopback(origin, &addresses)?;
@@ -174,12 +186,17 @@ impl Dialer {
         self.addresses.admit(addresses).map_err(|address| DialError::Address { host: host.clone(), address })
     }
 
-    async fn through(&self, proxy: &UpstreamProxy, origin: &Origin) -> Result<TcpStream, DialError> {
+    async fn through(
+        &self,
+        proxy: &UpstreamProxy,
+        origin: &Origin,
+        asker: Option<&AgentName>,
+    ) -> Result<TcpStream, DialError> {
         if let Some(literal) = origin.literal() {
             self.judge(&origin.host, &[literal])?;
         }
         let fail = |why: String| DialError::Proxy { origin: origin.clone(), why };
-        let addresses = resolve(&proxy.host, proxy.port).await?;
+        let addresses = self.resolve(&proxy.host, proxy.port, asker).await?;
         let mut stream = connect_first(&addresses).await.map_err(|e| fail(e.to_string()))?;
         let authority = format!("{}:{}", origin.host, origin.port);
         let mut head = format!("CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n").into_bytes();
@@ -192,6 +209,16 @@ impl Dialer {
         stream.write_all(&head).await.map_err(|e| fail(e.to_string()))?;
         let status = proxy_status(&mut stream).await.map_err(|e| fail(e.to_string()))?;
         if (200..300).contains(&status) { Ok(stream) } else { Err(fail(format!("it answered {status}"))) }
+    }
+
+    async fn resolve(&self, host: &Host, port: u16, asker: Option<&AgentName>) -> Result<Vec<SocketAddr>, DialError> {
+        let name = match host {
+            Host::Ip(ip) => return Ok(vec![SocketAddr::new(*ip, port)]),
+            Host::Dns(name) => name,
+        };
+        let found = self.resolver.resolve(name, asker).await;
+        let found = found.map_err(|why| DialError::Resolve { host: host.clone(), why })?;
+        Ok(interleave(found.into_iter().map(|ip| SocketAddr::new(ip, port)).collect()))
     }
 }
 
@@ -216,17 +243,6 @@ async fn proxy_status(stream: &mut TcpStream) -> io::Result<u16> {
     let mut response = httparse::Response::new(&mut headers);
     response.parse(&head).map_err(|e| io::Error::other(format!("its answer is malformed: {e}")))?;
     response.code.ok_or_else(|| io::Error::other("its answer has no status"))
-}
-
-async fn resolve(host: &Host, port: u16) -> Result<Vec<SocketAddr>, DialError> {
-    let name = match host {
-        Host::Ip(ip) => return Ok(vec![SocketAddr::new(*ip, port)]),
-        Host::Dns(name) => name,
-    };
-    let fail = |why: String| DialError::Resolve { host: host.clone(), why };
-    let found: Vec<SocketAddr> =
-        tokio::net::lookup_host((&**name, port)).await.map_err(|e| fail(e.to_string()))?.collect();
-    if found.is_empty() { Err(fail("it has no address".into())) } else { Ok(interleave(found)) }
 }
 
 /// Alternates the families, the resolver's first choice first (RFC 8305, section 4).

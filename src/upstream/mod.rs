@@ -7,6 +7,7 @@ pub(crate) mod outbound;
 pub(crate) mod pool;
 pub(crate) mod post;
 pub(crate) mod protocol;
+pub(crate) mod resolver;
 pub(crate) mod tls;
 
 pub use error::UpstreamError;

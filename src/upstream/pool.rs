@@ -4,6 +4,7 @@
 
 mod connection;
 mod http2;
+mod kept;
 mod lease;
 mod limits;
 mod origins;
@@ -20,7 +21,7 @@ use super::outbound::Outbound;
 use super::protocol::{AlpnOffer, ProtocolPreference};
 use super::tls::TlsFailure;
 use crate::io::read_gate::ReadGate;
-use crate::name::{Origin, Scheme};
+use crate::name::{AgentName, Origin, Scheme};
 use arc_swap::ArcSwap;
 use connection::{Http1Connection, PooledConnection};
 use http::header::{HOST, TRANSFER_ENCODING};
@@ -30,7 +31,7 @@ use http2::{Http2Connection, Http2Stream};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use limits::MAX_HEADERS;
+use limits::{IDLE_IN_ALL, MAX_HEADERS};
 use origins::{ConnectPlan, Origins};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -43,12 +44,13 @@ pub struct Pool<B> {
     origins: Arc<Origins<B>>,
 }
 
-/// The route of a request: its origin, and the connection and peer that it is for.
+/// The route of a request: its origin, the connection and peer that it is for, and the agent whose it is.
 #[derive(Clone, Copy)]
 struct Route<'a> {
     origin: &'a Origin,
     preference: ProtocolPreference,
     peer: AllowedPeer,
+    asker: Option<&'a AgentName>,
 }
 
 /// A request that got no response, and the request itself where nothing of it was sent.
@@ -72,9 +74,10 @@ where
     B::Data: Send,
     B::Error: Into<BoxError>,
 {
-    /// An empty pool, whose connections are made as `outbound` says.
-    pub fn new(outbound: Outbound) -> Arc<Self> {
-        Arc::new(Self { outbound: ArcSwap::from_pointee(outbound), origins: Arc::default() })
+    /// An empty pool, whose connections are made as `outbound` says. It keeps so many that idle, and no more than 256.
+    pub fn new(outbound: Outbound, idle_in_all: usize) -> Arc<Self> {
+        let origins = Arc::new(Origins::keeping(idle_in_all.min(IDLE_IN_ALL)));
+        Arc::new(Self { outbound: ArcSwap::from_pointee(outbound), origins })
     }
 
     /// How connections are made now.
@@ -89,7 +92,7 @@ where
 
     /// Sends one request. A kept connection that turns out to be gone is replaced once, if nothing of the request was sent.
     ///
-    /// The request's target is path and query; its `Host` is `origin`'s.
+    /// The request's target is path and query; its `Host` is `origin`'s. It is an agent's, or without one the operator's.
     ///
     /// # Errors
     /// When no connection comes about, it breaks before the response's head is there, or the request may not go any more.
@@ -98,9 +101,10 @@ where
         origin: &Origin,
         mut request: Request<B>,
         preference: ProtocolPreference,
+        asker: Option<&AgentName>,
     ) -> Result<(Response<Incoming>, Lease<B>), UpstreamError> {
         let peer = request.extensions().get::<CarriesKey>().map_or(AllowedPeer::Any, |carries| carries.peer);
-        let route = Route { origin, preference: settled(preference, origin.scheme), peer };
+        let route = Route { origin, preference: settled(preference, origin.scheme), peer, asker };
         while let Some(connection) = self.kept(route) {
             match self.send_over(connection, route, request).await {
                 Ok(sent) => return Ok(sent),
@@ -226,10 +230,10 @@ where
 
     /// A new connection.
     async fn open(&self, route: Route<'_>, plan: &ConnectPlan) -> Result<PooledConnection<B>, TlsFailure> {
-        let Route { origin, preference, peer } = route;
+        let Route { origin, preference, peer, asker } = route;
         // after the plan: one that is made by what was replaced meanwhile is of an epoch that has been closed
         let outbound = self.outbound();
-        let tcp = outbound.dialer.dial(origin, peer).await.map_err(UpstreamError::from)?;
+        let tcp = outbound.dialer.dial(origin, peer, asker).await.map_err(UpstreamError::from)?;
         let ip = tcp.peer_addr().map_or(IpAddr::from([0, 0, 0, 0]), |a| a.ip());
         if origin.scheme == Scheme::Http {
             return Ok(if preference == ProtocolPreference::Http2 {
@@ -285,7 +289,7 @@ where
     {
         let handshake = http2::builder().handshake(TokioIo::new(stream)).await;
         let (send, driver) = handshake.map_err(|e| broken(origin, &e))?;
-        let connection = Http2Connection::new(send, driver, ip);
+        let connection = Http2Connection::new(send, driver, ip, self.origins.keep());
         let sharing = PooledConnection::sharing(&connection);
         self.origins.share(origin, connection, &plan.epoch);
         Ok(sharing)

@@ -102,7 +102,7 @@ pub struct Poster {
 impl Poster {
     /// `outbound` as the operator's own requests go out: what agents may not reach is no limit for it.
     pub fn new(url: PostUrl, outbound: Outbound) -> Self {
-        let pool = Pool::new(url.way(outbound));
+        let pool = Pool::new(url.way(outbound), 1);
         Self { url, pool }
     }
 
@@ -139,7 +139,7 @@ impl Poster {
         request.headers_mut().insert(HOST, host);
         request.headers_mut().insert(USER_AGENT, HeaderValue::from_static("locum"));
         let (response, mut lease) =
-            self.pool.send(origin, request, ProtocolPreference::Http1).await.map_err(|e| e.to_string())?;
+            self.pool.send(origin, request, ProtocolPreference::Http1, None).await.map_err(|e| e.to_string())?;
         let status = response.status().as_u16();
         // an answer that is cut or too long says what it says all the same
         if Limited::new(response.into_body(), MAX_ANSWER).collect().await.is_ok() {

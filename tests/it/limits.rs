@@ -125,6 +125,7 @@ fn what_is_no_limit_is_told_with_its_place() {
         ("held_body = \"1GB\"", "'1GB' is not within 1B and 16384KiB"),
         ("first_byte = \"soon\"", "'soon' is no time to wait"),
         ("connections = 1", "connections"),
+        ("under_way = 15", "under_way"),
         ("heads = \"64KiB\"", "head"),
     ] {
         let home = Home::bare(&format!("[limits]\n{limits}\n"));

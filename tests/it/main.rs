@@ -11,6 +11,7 @@
 mod administration;
 mod agents;
 mod attacks;
+mod ceilings;
 mod certificates;
 mod client_quirks;
 mod clients;
@@ -33,6 +34,7 @@ mod injection;
 mod keys;
 mod limits;
 mod matrix;
+mod names;
 mod origins;
 mod policy_table;
 mod record;

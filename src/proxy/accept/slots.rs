@@ -81,9 +81,10 @@ impl fmt::Display for TurnedAway {
         let count = self.count;
         match self.made_room {
             true => write!(f, "{count} connections that had proved nothing were closed to make room for others")?,
-            false => {
-                write!(f, "{count} connections were closed at once: there are as many as [limits] connections allows")?
-            }
+            false => write!(
+                f,
+                "{count} connections were closed at once: there are as many as [limits] connections allows, or the system's descriptors"
+            )?,
         }
         let users: Vec<String> = self.users.iter().map(|(user, count)| format!("{count} of user {user}")).collect();
         if users.is_empty() { Ok(()) } else { write!(f, " ({})", users.join(", ")) }
@@ -91,10 +92,9 @@ impl fmt::Display for TurnedAway {
 }
 
 impl ConnectionSlots {
-    /// Places for `most` connections; with few descriptors strangers get a part of those.
-    pub fn new(most: usize, descriptors: usize) -> Self {
-        let strangers = (most.min(descriptors) / STRANGERS_PART).max(1);
-        Self { most, strangers, open: Mutex::default() }
+    /// Places for `most` connections, of which strangers get a part.
+    pub fn new(most: usize) -> Self {
+        Self { most, strangers: (most / STRANGERS_PART).max(1), open: Mutex::default() }
     }
 
     /// A place for a connection that was just accepted, where there is one or an older connection has to make room.
@@ -215,7 +215,7 @@ mod tests {
 
     #[tokio::test]
     async fn strangers_leave_room_and_the_oldest_goes_first() {
-        let slots = Arc::new(ConnectionSlots::new(16, usize::MAX));
+        let slots = Arc::new(ConnectionSlots::new(16));
         let strangers: Vec<_> = (0..6).map(|_| slots.take(Standing::Stranger, Some(7), at(1)).unwrap()).collect();
         for (i, stranger) in strangers.iter().enumerate() {
             assert_eq!(is_evicted(stranger).await, i < 2, "{i}");
@@ -243,7 +243,7 @@ mod tests {
 
     #[test]
     fn what_is_closed_is_told_once_in_a_while() {
-        let slots = Arc::new(ConnectionSlots::new(4, usize::MAX));
+        let slots = Arc::new(ConnectionSlots::new(4));
         let mut held = Vec::new();
         let mut flood =
             |second| (0..100).for_each(|_| held.extend(slots.take(Standing::Stranger, Some(7), at(second))));
@@ -258,8 +258,8 @@ mod tests {
     }
 
     #[test]
-    fn few_descriptors_leave_few_places_for_strangers() {
-        let slots = Arc::new(ConnectionSlots::new(1000, 40));
+    fn who_has_proved_nothing_makes_room_where_descriptors_are_used_up() {
+        let slots = Arc::new(ConnectionSlots::new(40));
         let held: Vec<_> = (0..20).filter_map(|_| slots.take(Standing::Stranger, None, at(1))).collect();
         assert_eq!((held.len(), slots.open().count), (20, 10));
         slots.make_room(at(1));

@@ -28,15 +28,19 @@ pub(crate) async fn run(
     origin: Origin,
     mut stop: watch::Receiver<bool>,
 ) {
-    let dialed_by = worker.pool.outbound();
+    let dialling = async {
+        let place = worker.shared.ceilings.path(&by.agent.name, &origin).place().await?;
+        let dialed_by = worker.pool.outbound();
+        let upstream = dialed_by.dialer.dial(&origin, AllowedPeer::Any, Some(&by.agent.name)).await;
+        Ok::<_, Refusal>((upstream.map_err(UpstreamError::from)?, dialed_by, place))
+    };
     let dialled = tokio::select! {
-        dialled = dialed_by.dialer.dial(&origin, AllowedPeer::Any) => dialled,
+        dialled = dialling => dialled,
         () = idle_at_stop(&mut stop, || 0) => return,
     };
-    let upstream = match dialled {
-        Ok(upstream) => upstream,
-        Err(e) => {
-            let refusal = Refusal::from(UpstreamError::from(e));
+    let (upstream, dialed_by, _place) = match dialled {
+        Ok(dialled) => dialled,
+        Err(refusal) => {
             let target = Some((&origin.host, origin.port));
             return client.refuse(&worker.shared.recorder, &refusal, by.agent.name.clone(), target, true).await;
         }

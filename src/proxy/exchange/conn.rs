@@ -9,13 +9,14 @@ use crate::policy::agent::AuthError;
 use crate::proxy::accept::admit::Admitted;
 use crate::proxy::accept::descendants::Descendant;
 use crate::proxy::accept::slots::ConnectionSlot;
+use crate::proxy::ceilings::PathToUpstream;
 use crate::proxy::refusal::{Refusal, RefusalKind};
 use crate::proxy::{Ruleset, Shared};
 use crate::record::ExchangeInfo;
 use http::header::{HOST, PROXY_AUTHORIZATION};
 use http::{HeaderValue, Method, Request, Uri, Version};
-use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
 /// The connection that requests come in on.
@@ -35,6 +36,8 @@ pub(crate) struct Conn {
     pub pid: Option<u32>,
     /// Exchanges that are not through.
     pub under_way: Arc<AtomicUsize>,
+    /// The ceilings that the requests of a tunnel are under.
+    ceilings: OnceLock<PathToUpstream>,
     /// What comes after HTTP, once a request has asked for it.
     pub switch: Switch,
 }
@@ -53,18 +56,9 @@ impl Conn {
     }
 
     fn new(worker: Arc<Worker>) -> Self {
-        let (under_way, switch) = (Arc::default(), Switch::default());
-        Self {
-            worker,
-            opener: None,
-            origin: None,
-            misdirected: None,
-            descendant: None,
-            slot: None,
-            pid: None,
-            under_way,
-            switch,
-        }
+        let (under_way, switch, ceilings) = Default::default();
+        let (opener, origin, misdirected, descendant, slot, pid) = Default::default();
+        Self { worker, opener, origin, misdirected, descendant, slot, pid, under_way, ceilings, switch }
     }
 
     pub fn set_scheme(&mut self, scheme: Scheme) {
@@ -173,6 +167,16 @@ impl Conn {
         let info = Arc::new(recorder.exchange(self.known_agent(), "", self.origin.as_ref()));
         recorder.refusal(info.clone(), refusal);
         info
+    }
+
+    /// The ceilings that a request of `agent` to `origin` is under.
+    pub fn path_to(&self, agent: &AgentName, origin: &Origin) -> PathToUpstream {
+        let look_up = || self.shared().ceilings.path(agent, origin);
+        match &self.opener {
+            // of one agent, to one host
+            Some(_) => self.ceilings.get_or_init(look_up).clone(),
+            None => look_up(),
+        }
     }
 
     /// Who asks, as far as the connection itself proves it.

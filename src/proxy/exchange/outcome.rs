@@ -4,6 +4,7 @@ use crate::anomaly::UNREQUESTED;
 use crate::name::KeyName;
 use crate::policy::agent::ConcurrencyPermit;
 use crate::proxy::Recorder;
+use crate::proxy::ceilings::UpstreamPlace;
 use crate::proxy::recorder::RecordedUses;
 use crate::proxy::refusal::{Refusal, RefusalKind};
 use crate::record::{Event, ExchangeInfo, KeyRef, Operation, Record};
@@ -11,7 +12,7 @@ use crate::rewrite::scrub::ScrubHits;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::Notify;
 
@@ -88,8 +89,9 @@ pub(crate) struct ExchangeOutcome {
     /// Bytes of the answer's body that have been passed on.
     pub bytes_in: AtomicU64,
     facts: Mutex<Facts>,
-    /// Given back when all is over.
+    /// Given back when all is over, as is the place among what is under way to upstreams.
     _permit: ConcurrencyPermit,
+    place: OnceLock<UpstreamPlace>,
 }
 
 /// What comes to be known while the exchange runs.
@@ -126,8 +128,14 @@ impl ExchangeOutcome {
         http: &'static str,
         permit: ConcurrencyPermit,
     ) -> Arc<Self> {
-        let (progress, bytes_in, facts) = Default::default();
-        Arc::new(Self { recorder, info, progress, start, http, bytes_in, facts, _permit: permit })
+        let (progress, bytes_in, facts, place) = Default::default();
+        Arc::new(Self { recorder, info, progress, start, http, bytes_in, facts, _permit: permit, place })
+    }
+
+    /// Keeps the exchange's place until all is over.
+    pub fn hold(&self, place: UpstreamPlace) {
+        // it takes one alone
+        let _ = self.place.set(place);
     }
 
     /// Notes the keys that the head and a held body have placeholders of.

@@ -41,10 +41,11 @@ async fn behind_an_upstream_proxy_nothing_is_on_loopback() {
     let address = listener.local_addr().unwrap();
     let origin = Origin::parse(crate::name::Scheme::Http, &address.to_string()).unwrap();
     assert!(
-        here.leads_to(AllowedPeer::Loopback, address.ip()) && here.dial(&origin, AllowedPeer::Loopback).await.is_ok()
+        here.leads_to(AllowedPeer::Loopback, address.ip())
+            && here.dial(&origin, AllowedPeer::Loopback, None).await.is_ok()
     );
     assert!(!beyond.leads_to(AllowedPeer::Loopback, address.ip()) && beyond.leads_to(AllowedPeer::Any, address.ip()));
-    let error = beyond.dial(&origin, AllowedPeer::Loopback).await.unwrap_err();
+    let error = beyond.dial(&origin, AllowedPeer::Loopback, None).await.unwrap_err();
     assert!(matches!(error, DialError::CleartextBeyond { .. }) && error.is_of_address(), "{error}");
 }
 
@@ -61,7 +62,7 @@ async fn whoever_is_slow_is_named() {
     let proxy = format!("http://{}", silent.local_addr().unwrap()).parse().unwrap();
     let dialer = Dialer { proxy: Some(Arc::new(proxy)), ..Dialer::default() };
     let origin = Origin::parse(crate::name::Scheme::Https, "api.tool.example").unwrap();
-    let error = dialer.dial(&origin, AllowedPeer::Any).await.unwrap_err();
+    let error = dialer.dial(&origin, AllowedPeer::Any, None).await.unwrap_err();
     assert!(matches!(error, DialError::Timeout { .. }), "{error}");
     assert_eq!(error.to_string(), "https://api.tool.example did not answer the connection within 10 s");
 }

@@ -1,5 +1,6 @@
 //! An HTTP/2 connection that exchanges share, and one exchange's part in it.
 
+use super::kept::Kept;
 use super::limits::{
     CONNECTION_WINDOW, IDLE, IDLE_WITH_KEY, MAX_HEADER_LIST, MAX_STREAMS, STREAM_WINDOW, STREAMS_AT_FIRST,
 };
@@ -32,6 +33,7 @@ pub(super) struct Http2Connection<B> {
     pub send: SendRequest<B>,
     pub ip: IpAddr,
     streams: Arc<StreamCounter>,
+    _kept: Kept,
 }
 
 impl<B> Http2Connection<B>
@@ -41,14 +43,19 @@ where
     B::Error: Into<BoxError>,
 {
     /// A connection that nothing is under way on yet. It is driven until it ends.
-    pub fn new<S>(send: SendRequest<B>, driver: Connection<TokioIo<S>, B, TokioExecutor>, ip: IpAddr) -> Self
+    pub fn new<S>(
+        send: SendRequest<B>,
+        driver: Connection<TokioIo<S>, B, TokioExecutor>,
+        ip: IpAddr,
+        kept: Kept,
+    ) -> Self
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let streams = StreamCounts { under_way: 0, had_key: false, idle_since: Instant::now() };
         let streams = Arc::new(StreamCounter { counts: Mutex::new(streams), allowed: AtomicUsize::new(MAX_STREAMS) });
         tokio::spawn(drive(driver, streams.clone()));
-        Self { send, ip, streams }
+        Self { send, ip, streams, _kept: kept }
     }
 }
 

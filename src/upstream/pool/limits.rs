@@ -8,7 +8,7 @@ pub const IDLE: Duration = Duration::from_secs(50);
 pub const IDLE_WITH_KEY: Duration = Duration::from_millis(500);
 /// Idle HTTP/1.1 connections kept to one origin.
 pub const IDLE_PER_ORIGIN: usize = 64;
-/// Idle connections kept to all origins, once a sweep has passed.
+/// Idle connections that one worker keeps to all origins, where there are descriptors enough.
 pub const IDLE_IN_ALL: usize = 256;
 /// From so many HTTP/1.1 exchanges under way at once on, an HTTP/2 client's requests share an HTTP/2 connection.
 pub const SHARE_FROM: usize = 8;

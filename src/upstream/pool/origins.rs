@@ -2,7 +2,8 @@
 
 use super::connection::{Epoch, Http1Connection, PooledConnection};
 use super::http2::Http2Connection;
-use super::limits::{IDLE, IDLE_IN_ALL, IDLE_PER_ORIGIN, SHARE_FROM};
+use super::kept::Kept;
+use super::limits::{IDLE, IDLE_PER_ORIGIN, SHARE_FROM};
 use crate::name::Origin;
 use crate::upstream::UpstreamError;
 use crate::upstream::protocol::{AlpnOffer, ProtocolPreference};
@@ -16,18 +17,28 @@ use std::time::Instant;
 pub(super) type Connecting = tokio::sync::Mutex<Option<(Instant, UpstreamError)>>;
 
 /// The connections of one worker, by origin.
-pub(super) struct Origins<B>(Mutex<HashMap<Origin, OriginPool<B>, RandomState>>);
-
-impl<B> Default for Origins<B> {
-    fn default() -> Self {
-        Self(Mutex::default())
-    }
+pub(super) struct Origins<B> {
+    by_origin: Mutex<HashMap<Origin, OriginPool<B>, RandomState>>,
+    /// Connections that may idle.
+    idle_in_all: usize,
+    /// Held by each that idles or is shared, so that it counts them.
+    kept: Kept,
 }
 
 impl<B> Origins<B> {
+    /// None yet, of which so many will be kept while they idle.
+    pub fn keeping(idle_in_all: usize) -> Self {
+        Self { by_origin: Mutex::default(), idle_in_all, kept: Kept::default() }
+    }
+
+    /// Counts a connection that is shared.
+    pub fn keep(&self) -> Kept {
+        self.kept.clone()
+    }
+
     /// Held for moments only.
     pub fn lock(&self) -> MutexGuard<'_, HashMap<Origin, OriginPool<B>, RandomState>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.by_origin.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How a request with this preference comes by a new connection.
@@ -50,8 +61,9 @@ impl<B> Origins<B> {
 
     /// Ends an HTTP/1.1 exchange; its connection comes back where it may serve again.
     pub fn end(&self, origin: &Origin, reusable: Option<Http1Connection<B>>) {
-        if let Some(pool) = self.lock().get_mut(origin) {
-            pool.end(reusable);
+        let mut origins = self.lock();
+        if origins.get_mut(origin).is_some_and(|pool| pool.end(reusable, &self.kept)) {
+            self.close_the_oldest(&mut origins);
         }
     }
 
@@ -62,17 +74,41 @@ impl<B> Origins<B> {
         if Arc::ptr_eq(&pool.epoch, epoch) {
             pool.shared.push(connection);
         }
+        self.close_the_oldest(&mut origins);
     }
 
-    /// Closes what has idled for too long, and the oldest where it is too much in all.
+    /// Closes the oldest of what idles, where that is too much in all: a sweep may be a second off, and many hosts can be
+    /// asked in that.
+    fn close_the_oldest(&self, origins: &mut HashMap<Origin, OriginPool<B>, RandomState>) {
+        if Arc::strong_count(&self.kept) - 1 <= self.idle_in_all {
+            return;
+        }
+        let Some(oldest) = self.oldest_to_stay(origins) else { return };
+        for pool in origins.values_mut() {
+            pool.idle.retain(|idle| idle.since >= oldest);
+            pool.shared.retain(|shared| shared.idle_since().is_none_or(|since| since >= oldest));
+        }
+    }
+
+    /// When the oldest began to idle of so many that may; all may where there are fewer.
+    fn oldest_to_stay(&self, origins: &HashMap<Origin, OriginPool<B>, RandomState>) -> Option<Instant> {
+        let mut since: Vec<Instant> = origins.values().flat_map(OriginPool::idle_since).collect();
+        let surplus = since.len().checked_sub(self.idle_in_all).filter(|surplus| *surplus > 0)?;
+        // where none may, the last one stays until the next
+        let last = since.len() - 1;
+        let (_, oldest, _) = since.select_nth_unstable(surplus.min(last));
+        Some(*oldest)
+    }
+
+    /// Closes what has idled for too long.
     pub fn sweep(&self, now: Instant) {
         let mut origins = self.lock();
-        let oldest = oldest_to_stay(origins.values().flat_map(OriginPool::idle_since).collect());
-        let stays = |since: Instant| oldest.is_none_or(|oldest| since >= oldest);
+        // an HTTP/2 connection that was in use when it was last looked at may idle now
+        self.close_the_oldest(&mut origins);
         origins.retain(|_, pool| {
-            let fresh = |i: &IdleConnection<B>| now.saturating_duration_since(i.since) < IDLE && stays(i.since);
+            let fresh = |i: &IdleConnection<B>| now.saturating_duration_since(i.since) < IDLE;
             pool.idle.retain(|i| !i.connection.send.is_closed() && fresh(i));
-            pool.shared.retain(|s| s.is_open() && !s.is_over(now) && s.idle_since().is_none_or(stays));
+            pool.shared.retain(|s| s.is_open() && !s.is_over(now));
             pool.is_of_use()
         });
     }
@@ -81,12 +117,6 @@ impl<B> Origins<B> {
     pub fn close(&self, which: impl Fn(&Origin) -> bool) {
         self.lock().iter_mut().filter(|(origin, _)| which(origin)).for_each(|(_, pool)| pool.close());
     }
-}
-
-/// When the oldest began to idle of so many that may; all may where there are fewer.
-fn oldest_to_stay(mut since: Vec<Instant>) -> Option<Instant> {
-    let surplus = since.len().checked_sub(IDLE_IN_ALL).filter(|surplus| *surplus > 0)?;
-    Some(*since.select_nth_unstable(surplus).1)
 }
 
 /// The connections to one origin.
@@ -104,6 +134,7 @@ pub(super) struct OriginPool<B> {
 struct IdleConnection<B> {
     connection: Http1Connection<B>,
     since: Instant,
+    _kept: Kept,
 }
 
 /// A plan for a new connection, by what is known of the origin.
@@ -175,13 +206,16 @@ impl<B> OriginPool<B> {
         ConnectPlan { speaks: self.speaks, shared: self.wants_shared(preference), connecting, epoch }
     }
 
-    fn end(&mut self, reusable: Option<Http1Connection<B>>) {
+    /// Whether one idles more than before.
+    fn end(&mut self, reusable: Option<Http1Connection<B>>, kept: &Kept) -> bool {
         self.busy = self.busy.saturating_sub(1);
-        let Some(connection) = reusable else { return };
+        let Some(connection) = reusable else { return false };
         let is_of_now = Arc::ptr_eq(&connection.epoch, &self.epoch);
-        if is_of_now && !connection.send.is_closed() && self.idle.len() < IDLE_PER_ORIGIN {
-            self.idle.push(IdleConnection { connection, since: Instant::now() });
+        let stays = is_of_now && !connection.send.is_closed() && self.idle.len() < IDLE_PER_ORIGIN;
+        if stays {
+            self.idle.push(IdleConnection { connection, since: Instant::now(), _kept: kept.clone() });
         }
+        stays
     }
 
     /// Since when each connection idles that does.

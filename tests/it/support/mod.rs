@@ -9,6 +9,7 @@ pub mod coded;
 pub mod exit;
 pub mod forged;
 pub mod locum;
+pub mod name_server;
 pub mod pattern;
 pub mod scan;
 pub mod stores;

@@ -21,13 +21,15 @@ pub(crate) struct Opened<'c> {
 }
 
 impl<'c> Judged<'c> {
-    /// Opens the keys. Whatever is waited for, a body or a source, what was decided before is decided again if the rules have
-    /// changed since.
+    /// Opens the keys, once there is a place for the request. Whatever is waited for, a place, a body or a source, what was
+    /// decided before is decided again if the rules have changed since.
     ///
     /// # Errors
-    /// A key can't be had, a body that has to be read can't be, or the rules of now say no.
+    /// There is no place, a key can't be had, a body that has to be read can't be, or the rules of now say no.
     pub async fn open(self) -> Result<Opened<'c>, Refusal> {
         let Judged { exchange, transfer, head, body, mut verdict } = self;
+        let place = exchange.conn.path_to(&exchange.info.agent, &exchange.origin).place().await?;
+        exchange.outcome.hold(place);
         let (shared, mut body) = (exchange.shared(), Came::Coming(body));
         let keys = loop {
             if !verdict.permit.body().is_empty() {

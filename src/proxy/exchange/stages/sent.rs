@@ -58,7 +58,8 @@ impl<'c> Recorded<'c> {
         }
         let sent = {
             // once in memory, however it is waited for
-            let mut sending = pin!(exchange.conn.worker.pool.send(&exchange.origin, request, transfer.protocol));
+            let (pool, asker) = (&exchange.conn.worker.pool, Some(&exchange.info.agent));
+            let mut sending = pin!(pool.send(&exchange.origin, request, transfer.protocol, asker));
             match exchange.shared().config.limits.first_byte {
                 None => sending.await,
                 Some(limit) => progress.patiently(limit, sending.as_mut()).await.unwrap_or_else(|| {
