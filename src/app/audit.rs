@@ -119,7 +119,7 @@ fn webhook_outbound(settings: &Settings, tls: &Tls) -> Outbound {
     let anywhere = ["0.0.0.0/0", "::/0"].into_iter().filter_map(|net| net.parse().ok()).collect();
     let proxy = settings.proxy.upstream_proxy.clone().map(std::sync::Arc::new);
     let addresses = AddressPolicy { private_addresses: anywhere, ..AddressPolicy::default() };
-    Outbound { dialer: Dialer { addresses, proxy }, tls: tls.clone() }
+    Outbound { dialer: Dialer { addresses, proxy, ..Dialer::default() }, tls: tls.clone() }
 }
 
 fn secret(settings: &Settings, backends: &SecretBackends) -> Result<Option<Plaintext>, AppError> {

@@ -207,8 +207,10 @@ fn dialer(settings: &Settings, own: SocketAddr) -> Dialer {
         addresses: AddressPolicy {
             private_addresses: settings.proxy.private_addresses.clone().into(),
             own: [own].into(),
+            ..AddressPolicy::default()
         },
         proxy: settings.proxy.upstream_proxy.clone().map(Arc::new),
+        ..Dialer::default()
     }
 }
 

@@ -1,5 +1,6 @@
 //! A name becomes a connection to an address that may be dialled: checked after resolution, at the dial.
 
+use super::nat64::{IPV4_ONLY, Nat64Discovery};
 use crate::name::{Host, Origin};
 use crate::policy::egress::{AddressPolicy, is_loopback};
 use base64::Engine as _;
@@ -118,6 +119,7 @@ impl FromStr for UpstreamProxy {
 pub struct Dialer {
     pub addresses: AddressPolicy,
     pub proxy: Option<Arc<UpstreamProxy>>,
+    pub nat64: Nat64Discovery,
 }
 
 impl Dialer {
@@ -152,6 +154,8 @@ impl Dialer {
 
     async fn direct(&self, origin: &Origin, peer: AllowedPeer) -> Result<TcpStream, DialError> {
         let addresses = resolve(&origin.host, origin.port).await?;
+        let ipv4_only = async { resolve(&Host::Dns(IPV4_ONLY.into()), 0).await.ok() };
+        self.nat64.refresh(&self.addresses, &addresses, ipv4_only).await;
         self.judge(&origin.host, &addresses)?;
         if peer == AllowedPeer::Loopback {
             on_loopback(origin, &addresses)?;

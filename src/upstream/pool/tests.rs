@@ -81,7 +81,7 @@ fn pool(dialer: Dialer) -> Arc<Pool<Full<Bytes>>> {
 
 fn dialer(network: &str) -> Dialer {
     let private_addresses = [network.parse().unwrap()].into();
-    Dialer { addresses: AddressPolicy { private_addresses, ..AddressPolicy::default() }, proxy: None }
+    Dialer { addresses: AddressPolicy { private_addresses, ..AddressPolicy::default() }, ..Dialer::default() }
 }
 
 fn here() -> Arc<Pool<Full<Bytes>>> {
