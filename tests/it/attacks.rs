@@ -7,6 +7,7 @@ mod doors;
 mod frames;
 mod framing;
 mod hosts;
+mod impostor;
 mod oracle;
 mod origins;
 mod overrides;

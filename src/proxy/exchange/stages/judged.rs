@@ -56,6 +56,7 @@ impl<'c> Asked<'c> {
     pub fn judge(self) -> Result<Judged<'c>, Refusal> {
         let Asked { exchange, ruleset, request, .. } = self;
         let (mut head, body) = request.into_parts();
+        refuse_to_drop_keys(&ruleset, &head.headers)?;
         let transfer = Transfer::of(&mut head, &body)?;
         ruleset.inject(&exchange.origin, &mut head.headers);
         let verdict = Verdict::of_now(&exchange, &head, transfer.has_body)?;
@@ -66,6 +67,21 @@ impl<'c> Asked<'c> {
             None => Ok(Judged { exchange, transfer, head, body, verdict }),
         }
     }
+}
+
+/// What `Connection` names is for the next hop alone, and goes no further (RFC 9110, section 7.6.1): a placeholder in it would
+/// be dropped with it, and the request go on without its key.
+fn refuse_to_drop_keys(ruleset: &Ruleset, headers: &HeaderMap) -> Result<(), Refusal> {
+    for name in headers::named_by_connection(headers) {
+        let values = headers.get_all(&name).iter().map(|value| (name.clone(), value.clone()));
+        if let Some(hit) = head::find(&ruleset.vocabulary, &Uri::default(), &values.collect()).iter().next() {
+            let written = &hit.written;
+            return Err(Refusal::malformed(format!(
+                "Connection names {name}, which would not reach the host, and {written} is in it; leave it out of Connection"
+            )));
+        }
+    }
+    Ok(())
 }
 
 impl Transfer {
