@@ -5,6 +5,7 @@ use crate::name::{KeyName, Origin};
 use crate::policy::decide::{Mention, Question};
 use crate::policy::{Agent, Denial, Permit};
 use crate::proxy::exchange::authorization::Caller;
+use crate::proxy::exchange::request_body::AgentBody;
 use crate::proxy::exchange::websocket::handshake::Handshake;
 use crate::proxy::refusal::Refusal;
 use crate::proxy::wire::headers;
@@ -16,7 +17,6 @@ use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, Uri, Version};
 use http_body::Body as _;
-use hyper::body::Incoming;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -25,7 +25,7 @@ pub(crate) struct Judged<'c> {
     pub exchange: Exchange<'c>,
     pub transfer: Transfer,
     pub head: Parts,
-    pub body: Incoming,
+    pub body: AgentBody,
     pub verdict: Verdict,
 }
 
@@ -86,7 +86,7 @@ fn refuse_to_drop_keys(ruleset: &Ruleset, headers: &HeaderMap) -> Result<(), Ref
 
 impl Transfer {
     /// Reads off a head what belongs to the client's connection, and takes it off.
-    fn of(head: &mut Parts, body: &Incoming) -> Result<Self, Refusal> {
+    fn of(head: &mut Parts, body: &AgentBody) -> Result<Self, Refusal> {
         let has_body = !body.is_end_stream();
         let handshake = Handshake::asked(head, has_body)?;
         let protocol = if handshake.is_some() { ProtocolPreference::Dedicated } else { protocol(head) };
