@@ -61,7 +61,8 @@ impl<'c> Asked<'c> {
         };
         let agent = caller.agent(&ruleset, now);
         let entered = agent.and_then(|agent| {
-            let permit = shared.meters.of(&agent.name).enter(agent.limits, Instant::now());
+            let meter = agent.meter.get_or_init(|| shared.meters.of(&agent.name));
+            let permit = meter.enter(agent.limits, Instant::now());
             Ok((agent.name.clone(), permit?))
         });
         let (agent, permit) = match entered {
