@@ -5,10 +5,11 @@ mod fact;
 mod finding;
 #[cfg(test)]
 mod ordinary;
+mod recent;
 mod watch;
 mod window;
 
 pub use config::AnomalyLimits;
 pub use fact::{Fact, HANDSHAKE_FAILED, UNREQUESTED};
 pub use finding::{AnomalyKind, Finding, Severity};
-pub use watch::AnomalyDetector;
+pub use watch::{AnomalyDetector, subject};

@@ -1,13 +1,17 @@
-//! The fold: what is known of each key and agent, and what the next record means in its light.
+//! The fold: what is known of each key and agent, and what the next record means in its light. What was not seen for longest
+//! is forgotten first, once there is too much of it.
 
 use super::config::AnomalyLimits;
 use super::fact::{Fact, seconds};
 use super::finding::{AnomalyKind, Finding};
+use super::recent::Recent;
 use super::window::{Alarm, Minute};
 use crate::name::NOBODY;
 use crate::record::Event;
 use foldhash::fast::RandomState;
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::VecDeque;
+use std::hash::BuildHasher as _;
+use std::num::NonZeroUsize;
 use std::time::SystemTime;
 
 /// A person who types a wrong name tries two or three; who goes through a list doesn't stop there.
@@ -25,15 +29,21 @@ const KNOWN: u64 = 20;
 /// Two agents that use a key within this many seconds use it at once.
 const AT_ONCE: u64 = 10;
 
-/// Names that are remembered of a kind; agents choose hosts, so there is an end to it.
-const NAMES: usize = 1024;
+/// Keys that are remembered, and agents: ten thousand of each, with room to spare.
+const NAMES: usize = 16_384;
 
-/// The state of the fold.
+/// Hosts and agents that keys have met, in all, each with its key.
+const MET: usize = 131_072;
+
+/// The state of the fold, or of its part of the names.
 #[derive(Debug)]
 pub struct AnomalyDetector {
     config: AnomalyLimits,
-    keys: HashMap<String, KeyState, RandomState>,
-    agents: HashMap<String, AgentState, RandomState>,
+    keys: Recent<String, KeyState>,
+    agents: Recent<String, AgentState>,
+    /// The hashes of what keys have met.
+    met: Recent<u64, ()>,
+    hasher: RandomState,
 }
 
 #[derive(Debug, Default)]
@@ -42,8 +52,6 @@ struct KeyState {
     errors: Minute,
     total: u64,
     last_exchange: String,
-    hosts: HashSet<String, RandomState>,
-    agents: HashSet<String, RandomState>,
     last_agent: Option<(String, u64)>,
     rate_alarm: Alarm,
     error_alarm: Alarm,
@@ -64,32 +72,55 @@ struct AgentState {
 impl AnomalyDetector {
     /// Has seen nothing yet.
     pub fn new(config: AnomalyLimits) -> Self {
-        AnomalyDetector { config, keys: HashMap::default(), agents: HashMap::default() }
+        Self::part(config, NonZeroUsize::MIN)
+    }
+
+    /// One of so many that divide the names among them, and the memory.
+    pub fn part(config: AnomalyLimits, parts: NonZeroUsize) -> Self {
+        let (names, met) = (NAMES / parts, MET / parts);
+        let (keys, agents, met) = (Recent::up_to(names), Recent::up_to(names), Recent::up_to(met));
+        AnomalyDetector { config, keys, agents, met, hasher: RandomState::default() }
     }
 
     /// Takes the next record; tells what is unusual since it.
     pub fn take(&mut self, fact: &Fact<'_>) -> Vec<Finding> {
+        let mut found = self.take_key(fact);
+        found.extend(self.take_agent(fact));
+        found
+    }
+
+    /// What the record says of its key.
+    pub fn take_key(&mut self, fact: &Fact<'_>) -> Vec<Finding> {
         let mut found = Vec::new();
-        let used = fact.key.filter(|_| matches!(fact.event, Some(Event::Substitution | Event::Exchange)));
-        if let (Some(key), Some(state)) = (used, used.and_then(|key| state(&mut self.keys, key))) {
-            let mut tell = |kind, seen, limit| found.push(finding(kind, Some(key), fact, seen, limit));
-            match fact.event {
-                Some(Event::Substitution) => state.used(fact, &self.config, &mut tell),
-                _ => state.answered(fact, &self.config, &mut tell),
+        let Some(key) = fact.key else { return found };
+        let mut tell = |kind, seen, limit| found.push(finding(kind, Some(key), fact, seen, limit));
+        match fact.event {
+            Some(Event::Substitution) => {
+                let state = self.keys.entry(key);
+                let mut is_new = |what: char, name: &str| self.met.is_new(self.hasher.hash_one((what, key, name)));
+                let new = (is_new('h', fact.host), is_new('a', fact.agent));
+                state.used(fact, new, &self.config, &mut tell);
             }
+            Some(Event::Exchange) => self.keys.entry(key).answered(fact, &self.config, &mut tell),
+            Some(Event::Scrub) if fact.unrequested => tell(AnomalyKind::Unrequested, fact.count, 0),
+            _ => {}
         }
-        if let (Some(Event::Scrub), Some(key), true) = (fact.event, fact.key, fact.unrequested) {
-            found.push(finding(AnomalyKind::Unrequested, Some(key), fact, fact.count, 0));
-        }
+        found
+    }
+
+    /// What the record says of its agent.
+    pub fn take_agent(&mut self, fact: &Fact<'_>) -> Vec<Finding> {
+        let mut found = Vec::new();
         let fact = &Fact { agent: subject(fact), ..*fact };
-        if let Some(state) = state(&mut self.agents, fact.agent).filter(|_| !fact.agent.is_empty()) {
-            let mut tell = |kind, seen, limit| found.push(finding(kind, None, fact, seen, limit));
-            match fact.event {
-                Some(Event::Refusal) if tells_of_a_wish(fact) => state.refused(fact, &mut tell),
-                Some(Event::Substitution) => state.refusals = 0,
-                Some(Event::Exchange | Event::Tunnel) => state.asked(fact, &mut tell),
-                _ => {}
-            }
+        if fact.agent.is_empty() {
+            return found;
+        }
+        let mut tell = |kind, seen, limit| found.push(finding(kind, None, fact, seen, limit));
+        match fact.event {
+            Some(Event::Refusal) if tells_of_a_wish(fact) => self.agents.entry(fact.agent).refused(fact, &mut tell),
+            Some(Event::Substitution) => self.agents.entry(fact.agent).refusals = 0,
+            Some(Event::Exchange | Event::Tunnel) => self.agents.entry(fact.agent).asked(fact, &mut tell),
+            _ => {}
         }
         found
     }
@@ -102,18 +133,23 @@ impl AnomalyDetector {
     /// For how many seconds a key should rest yet: it is above a limit, or was within the last minute.
     pub fn key_rests(&self, key: &str, now: SystemTime) -> u64 {
         let left = |state: &KeyState| state.rate_alarm.left(seconds(now)).max(state.error_alarm.left(seconds(now)));
-        self.keys.get(key).map_or(0, left)
+        self.keys.peek(key).map_or(0, left)
     }
 
     /// The same for an agent that was refused again and again.
     pub fn agent_rests(&self, agent: &str, now: SystemTime) -> u64 {
-        self.agents.get(agent).map_or(0, |state| state.probe_alarm.left(seconds(now)))
+        self.agents.peek(agent).map_or(0, |state| state.probe_alarm.left(seconds(now)))
+    }
+
+    /// Whether anything was forgotten, since there was too much: of that nothing is told any more.
+    pub fn has_forgotten(&self) -> bool {
+        self.keys.has_forgotten() || self.agents.has_forgotten() || self.met.has_forgotten()
     }
 }
 
 /// Whose doing a record is: a request that isn't authenticated says nothing about an agent, though it comes through a tunnel
 /// that was opened with a token that counted then.
-fn subject<'a>(fact: &Fact<'a>) -> &'a str {
+pub fn subject<'a>(fact: &Fact<'a>) -> &'a str {
     if fact.status == Some(407) { NOBODY } else { fact.agent }
 }
 
@@ -129,19 +165,12 @@ fn finding(kind: AnomalyKind, key: Option<&str>, fact: &Fact<'_>, seen: u64, lim
     Finding { kind, severity, key: key.map(str::to_owned), agent, host, seen, limit }
 }
 
-/// The state kept for a name; none for those that come when there are too many.
-fn state<'a, T: Default>(states: &'a mut HashMap<String, T, RandomState>, name: &str) -> Option<&'a mut T> {
-    if !states.contains_key(name) && states.len() < NAMES {
-        states.insert(name.to_owned(), T::default());
-    }
-    states.get_mut(name)
-}
-
 type Tell<'a> = dyn FnMut(AnomalyKind, u64, u64) + 'a;
 
 impl KeyState {
-    fn used(&mut self, fact: &Fact<'_>, config: &AnomalyLimits, tell: &mut Tell<'_>) {
-        self.met(fact, tell);
+    /// `new` are whether the host is, and the agent.
+    fn used(&mut self, fact: &Fact<'_>, new: (bool, bool), config: &AnomalyLimits, tell: &mut Tell<'_>) {
+        self.met(fact, new, tell);
         // A key in two places of one request is used once.
         if !fact.exchange.is_empty() && fact.exchange == self.last_exchange {
             return;
@@ -156,12 +185,12 @@ impl KeyState {
     }
 
     /// Hosts and agents that are new to a key that is known.
-    fn met(&mut self, fact: &Fact<'_>, tell: &mut Tell<'_>) {
+    fn met(&mut self, fact: &Fact<'_>, (new_host, new_agent): (bool, bool), tell: &mut Tell<'_>) {
         let known = self.total >= KNOWN;
-        if remember(&mut self.hosts, fact.host) && known {
+        if new_host && known {
             tell(AnomalyKind::NewHost, 1, 1);
         }
-        if remember(&mut self.agents, fact.agent) && known {
+        if new_agent && known {
             tell(AnomalyKind::NewAgent, 1, 1);
         }
         let other = self
@@ -217,11 +246,6 @@ impl AgentState {
             self.hosts.pop_front();
         }
     }
-}
-
-/// Whether a name is new; beyond a number nothing is.
-fn remember(names: &mut HashSet<String, RandomState>, name: &str) -> bool {
-    !names.contains(name) && names.len() < NAMES && names.insert(name.to_owned())
 }
 
 #[cfg(test)]
@@ -386,6 +410,37 @@ mod tests {
         (0..5).for_each(|_| drop(watch.take(&refused(1000))));
         let rests = [1000, 1059, 1060].map(|second| watch.agent_rests("a", at(second)));
         assert_eq!((rests, watch.agent_rests("b", at(1000))), ([60, 1, 0], 0));
+    }
+
+    #[test]
+    fn ten_thousand_agents_and_keys_are_watched_as_the_first_is() {
+        let mut watch = watch();
+        let names: Vec<String> = (0..10_000).map(|n| format!("n{n}")).collect();
+        for name in &names {
+            watch.take(&Fact { agent: name, key: Some(name), ..used(1000) });
+        }
+        for name in [&names[0], &names[5000], &names[9999]] {
+            let probing =
+                (0..5).flat_map(|i| watch.take(&Fact { agent: name, ..refused(1000 + i) })).collect::<Vec<_>>();
+            assert_eq!(probing.iter().map(|f| f.kind).collect::<Vec<_>>(), [AnomalyKind::Probing], "{name}");
+            let mut uses = (0..60).flat_map(|_| watch.take(&Fact { agent: name, key: Some(name), ..used(1010) }));
+            assert_eq!(uses.next().map(|f| f.kind), Some(AnomalyKind::Rate), "{name}");
+        }
+        assert!(!watch.has_forgotten());
+    }
+
+    #[test]
+    fn what_was_not_seen_for_longest_is_forgotten_first_and_that_can_be_told() {
+        let mut watch = watch();
+        let names: Vec<String> = (0..NAMES).map(|n| format!("n{n}")).collect();
+        for name in &names {
+            (0..4).for_each(|i| drop(watch.take(&Fact { agent: name, ..refused(1000 + i) })));
+            (0..4).for_each(|i| drop(watch.take(&Fact { agent: "always", ..refused(1000 + i) })));
+        }
+        assert!(watch.has_forgotten());
+        let mut once_more = |name: &str| watch.take(&Fact { agent: name, ..refused(1010) }).len();
+        assert_eq!((once_more("n0"), once_more("n9999")), (0, 1), "the first has begun anew");
+        assert_eq!(watch.agents.len(), NAMES);
     }
 
     proptest! {

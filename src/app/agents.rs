@@ -104,5 +104,6 @@ fn agent(setting: &AgentSetting) -> Agent {
         methods: setting.methods.clone(),
         expires: None,
         limits: AgentLimits { rate: setting.rate.map(|r| (r.count, r.per)), concurrent: setting.concurrent },
+        ..Agent::local()
     }
 }

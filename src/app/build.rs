@@ -214,9 +214,11 @@ fn dialer(settings: &Settings, own: SocketAddr, resolver: Resolver) -> Dialer {
         addresses: AddressPolicy {
             private_addresses: settings.proxy.private_addresses.clone().into(),
             own: [own].into(),
+            ..AddressPolicy::default()
         },
         proxy: settings.proxy.upstream_proxy.clone().map(Arc::new),
         resolver,
+        ..Dialer::default()
     }
 }
 

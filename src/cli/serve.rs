@@ -8,6 +8,7 @@ use crate::app::{
 use crate::audit::AuditError;
 use crate::config::settings::{ConfigEnvironment as Variables, Settings};
 use crate::control::Control;
+use crate::memory;
 use crate::proxy::health;
 use crate::record::PreviousFile;
 use std::io::{Read as _, Write as _};
@@ -34,6 +35,7 @@ pub fn run(args: ServeArgs, context: &CliContext) -> anyhow::Result<ExitCode> {
     if args.healthcheck {
         return healthcheck(settings.proxy.listen);
     }
+    memory::renounce().iter().for_each(|what| eprintln!("locum: warning: {what}"));
     let environment = context.take_secrets(&settings)?;
     context.warn_of_weaknesses();
     let options = LaunchOptions { settings, environment, listen: None, tokens: Vec::new(), descendants: false };

@@ -1,4 +1,4 @@
-//! `locum vault`: makes the encrypted file of keys, and changes its password.
+//! `locum vault`: makes the encrypted file of keys, changes its password, and takes one that was restored.
 
 use super::administration::Administration;
 use super::context::CliContext;
@@ -7,7 +7,7 @@ use super::term::{CliError, UNAVAILABLE};
 use crate::app;
 use crate::memory::Plaintext;
 use crate::record::Event;
-use crate::secrets::{Kdf, MIN_PASSWORD, SecretSource, SourceError, Vault};
+use crate::secrets::{Acceptance, Kdf, MIN_PASSWORD, PasswordAdvice, SecretSource, SourceError, Vault};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -26,6 +26,8 @@ enum VaultCommand {
     Init,
     /// Put the vault under a new password
     Passwd,
+    /// Use a vault that was restored from a backup or moved here, though it is older than one that was seen here
+    Accept,
 }
 
 /// Makes the vault, or changes its password.
@@ -39,33 +41,62 @@ pub fn run(args: VaultArgs, context: &CliContext) -> anyhow::Result<ExitCode> {
         if new { Arc::new(NewPassword::default()) } else { Arc::new(secret::MasterPrompt) };
     let backends = app::backends_with_prompt(&settings, environment, prompt);
     let Some(vault) = &backends.vault else { return Ok(ExitCode::FAILURE) };
-    let action = if new { "vault init" } else { "vault passwd" };
+    let action = match args.command {
+        VaultCommand::Init => "vault init",
+        VaultCommand::Passwd => "vault passwd",
+        VaultCommand::Accept => "vault accept",
+    };
     let mut admin = Administration::begin(&settings, &backends, Event::Admin, action);
-    let done = admin.other("vault", None, change(&args, vault, kdf));
+    let done = admin.other("vault", None, change(&args, [&Vault::machine(&settings.state), vault], kdf));
     admin.end(done)
 }
 
-fn change(args: &VaultArgs, vault: &Vault, kdf: Kdf) -> anyhow::Result<ExitCode> {
-    let failed =
-        |e: SourceError| -> anyhow::Error { CliError { what: e.to_string(), next: e.next, code: UNAVAILABLE }.into() };
+fn change(args: &VaultArgs, stores: [&Vault; 2], kdf: Kdf) -> anyhow::Result<ExitCode> {
+    let [_, vault] = stores;
     match args.command {
         VaultCommand::Init => {
-            vault.init(kdf).map_err(failed)?;
+            let advice = vault.init(kdf).map_err(failed)?;
             println!("made {}; 'locum key set NAME --store vault' puts keys into it", vault.path().display());
             println!("the password is kept nowhere: without it the keys are lost");
+            advise(advice);
         }
         VaultCommand::Passwd => {
             require(vault)?;
-            vault
+            let advice = vault
                 .passwd(chosen().map_err(|e| CliError::failed(e, "nothing has been changed"))?, kdf)
                 .map_err(failed)?;
             println!(
                 "{} has a new password; copies of the old file still open with the old one",
                 vault.path().display()
             );
+            advise(advice);
         }
+        VaultCommand::Accept => accept(stores)?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn failed(e: SourceError) -> anyhow::Error {
+    CliError { what: e.to_string(), next: e.next, code: UNAVAILABLE }.into()
+}
+
+fn advise(advice: Option<PasswordAdvice>) {
+    if let Some(advice) = advice {
+        eprintln!("locum: warning: {advice}\n  next: choose five words at random, with 'locum vault passwd'");
+    }
+}
+
+fn accept(vaults: [&Vault; 2]) -> anyhow::Result<()> {
+    let mut found = 0;
+    for vault in vaults {
+        match vault.accept().map_err(failed)? {
+            Acceptance::NoVault => continue,
+            Acceptance::Newest => println!("{} is as new as any that was seen here", vault.path().display()),
+            Acceptance::Accepted(why) => println!("{} counts from now on; it {why}", vault.path().display()),
+        }
+        found += 1;
+    }
+    if found > 0 { Ok(()) } else { require(vaults[1]) }
 }
 
 fn require(vault: &Vault) -> anyhow::Result<()> {

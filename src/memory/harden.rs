@@ -40,6 +40,33 @@ pub fn harden() -> Hardened {
     Hardened { missing: vec!["other processes of this user can read the memory (no hardening here)"], core_limit: None }
 }
 
+/// Gives up for good, for this process and all that it starts, what a service has no use for: cores beyond the hard limit,
+/// and rights that a program's file would give (setuid, setgid, capabilities). One phrase for each that was refused.
+///
+/// Call it before any thread is started. What `run` starts keeps both.
+#[cfg(unix)]
+pub fn renounce() -> Vec<&'static str> {
+    let mut missing = Vec::new();
+    let none = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: plain system calls; the only pointer is to a local.
+    unsafe {
+        if libc::setrlimit(libc::RLIMIT_CORE, &none) != 0 {
+            missing.push("core dumps could be allowed again (RLIMIT_CORE was refused)");
+        }
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        if libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 {
+            missing.push("programs that are started may gain rights (PR_SET_NO_NEW_PRIVS was refused)");
+        }
+    }
+    missing
+}
+
+/// There is nothing to give up on this system.
+#[cfg(not(unix))]
+pub fn renounce() -> Vec<&'static str> {
+    Vec::new()
+}
+
 impl Hardened {
     /// Lets a child dump core as it could without us; being dumpable comes back by itself at its exec.
     pub fn spare(&self, child: &mut Command) {

@@ -6,10 +6,11 @@ use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
 use http::{HeaderValue, Method};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
+use std::hash::{BuildHasher as _, RandomState};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 use zeroize::Zeroizing;
 
@@ -31,6 +32,8 @@ pub struct Agent {
     pub expires: Option<SystemTime>,
     /// How much it may ask.
     pub limits: AgentLimits,
+    /// How much it has asked, once that was looked up.
+    pub meter: OnceLock<Arc<AgentMeter>>,
 }
 
 /// Rate and concurrency limits of an agent. `None` means as much as it likes.
@@ -116,6 +119,7 @@ impl Agent {
             methods: Vec::new(),
             expires: None,
             limits: AgentLimits::default(),
+            meter: OnceLock::new(),
         }
     }
 
@@ -189,19 +193,46 @@ pub enum AuthError {
 /// All agents and their tokens.
 #[derive(Debug, Clone, Default)]
 pub struct Agents {
-    tokens: Vec<(TokenHash, Arc<Agent>)>,
+    tokens: TokenTable,
     anonymous: Option<Arc<Agent>>,
+}
+
+/// The agents by their tokens: found in one look, however many there are.
+#[derive(Debug, Clone, Default)]
+struct TokenTable {
+    /// By a hash under a random key of this process, so that nobody outside can choose tokens that are near each other.
+    slots: HashMap<u64, Vec<(TokenHash, Arc<Agent>)>, foldhash::fast::RandomState>,
+    key: RandomState,
+}
+
+impl TokenTable {
+    fn new(tokens: Vec<(TokenHash, Arc<Agent>)>) -> Self {
+        let mut table = Self::default();
+        for (hash, agent) in tokens {
+            let slot = table.key.hash_one(hash.0);
+            table.slots.entry(slot).or_default().push((hash, agent));
+        }
+        table
+    }
+
+    /// Each hash in the slot, of which there is one as a rule, is compared in constant time, so that time tells nothing of
+    /// which is near. Of two agents with one token the last counts.
+    fn find(&self, hash: &TokenHash) -> Option<&Arc<Agent>> {
+        let slot = self.slots.get(&self.key.hash_one(hash.0))?;
+        let is_it = |known: &TokenHash| verify_slices_are_equal(&known.0, &hash.0).is_ok();
+        slot.iter().rfind(|(known, _)| is_it(known)).map(|(_, agent)| agent)
+    }
 }
 
 impl Agents {
     /// Without tokens everyone who can reach the listener is `local`.
     pub fn open() -> Self {
-        Self { tokens: Vec::new(), anonymous: Some(Arc::new(Agent::local())) }
+        Self { tokens: TokenTable::default(), anonymous: Some(Arc::new(Agent::local())) }
     }
 
     /// Agents that each prove themselves by a token.
     pub fn with_tokens(tokens: Vec<(TokenHash, Arc<Agent>)>) -> Self {
-        Self { tokens, anonymous: None }
+        Self { tokens: TokenTable::new(tokens), anonymous: None }
     }
 
     /// Whether a client without a token is refused.
@@ -218,7 +249,7 @@ impl Agents {
         let header = header.ok_or(AuthError::Missing)?;
         let candidates = tokens(header).ok_or(AuthError::Malformed)?;
         let hashes = candidates.iter().filter(|token| !token.is_empty()).map(|token| TokenHash::of(token));
-        let mut known = hashes.filter_map(|hash| Some((self.find(&hash)?, TokenProof(Some(hash)))));
+        let mut known = hashes.filter_map(|hash| Some((self.tokens.find(&hash)?.clone(), TokenProof(Some(hash)))));
         let (agent, proof) = known.next().ok_or(AuthError::Unknown)?;
         agent.still_valid(now)?;
         Ok((agent, proof))
@@ -230,22 +261,11 @@ impl Agents {
             (Some(agent), None) => agent.clone(),
             // no token is known where none is needed: this one was revoked
             (Some(_), Some(_)) => return Err(AuthError::Unknown),
-            (None, Some(hash)) => self.find(hash).ok_or(AuthError::Unknown)?,
+            (None, Some(hash)) => self.tokens.find(hash).ok_or(AuthError::Unknown)?.clone(),
             (None, None) => return Err(AuthError::Missing),
         };
         agent.still_valid(now)?;
         Ok(agent)
-    }
-
-    /// Every stored hash is compared in constant time, and all of them, so that time tells nothing of which is near.
-    fn find(&self, hash: &TokenHash) -> Option<Arc<Agent>> {
-        let mut found = None;
-        for (known, agent) in &self.tokens {
-            if verify_slices_are_equal(&known.0, &hash.0).is_ok() {
-                found = Some(agent.clone());
-            }
-        }
-        found
     }
 }
 
@@ -326,6 +346,20 @@ mod tests {
         ] {
             let got = agents.authenticate(header.as_ref().map(|h| h.as_bytes()), now);
             assert_eq!(got.map(|(a, _)| a.name.to_string()), outcome.map(String::from), "{header:?}");
+        }
+    }
+
+    #[test]
+    fn each_of_ten_thousand_tokens_finds_its_own_agent_and_of_two_the_last() {
+        let named = |n: usize| Arc::new(Agent { name: format!("a{n}").parse().unwrap(), ..Agent::local() });
+        let token = |n: usize| format!("t0ken-{n}").into_bytes();
+        let mut tokens: Vec<_> = (0..10_000).map(|n| (TokenHash::of(&token(n)), named(n))).collect();
+        tokens.push((TokenHash::of(&token(7)), named(10_000)));
+        let agents = Agents::with_tokens(tokens);
+        for (n, agent) in [(0, Some("a0")), (7, Some("a10000")), (9_999, Some("a9999")), (10_000, None)] {
+            let header = [b"Bearer ", &token(n)[..]].concat();
+            let found = agents.authenticate(Some(&header), SystemTime::now()).ok();
+            assert_eq!(found.map(|(agent, _)| agent.name.to_string()).as_deref(), agent);
         }
     }
 

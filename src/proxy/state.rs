@@ -70,7 +70,7 @@ impl Shared {
 pub struct Meters(Mutex<HashMap<AgentName, Arc<AgentMeter>, RandomState>>);
 
 impl Meters {
-    /// The meter of one agent.
+    /// The meter of one agent. Asked once for each set of rules: the agent keeps it.
     pub fn of(&self, agent: &AgentName) -> Arc<AgentMeter> {
         let mut meters = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match meters.get(agent) {

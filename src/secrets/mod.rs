@@ -30,6 +30,6 @@ pub use sources::store::StoreSource;
 pub use spec::{SourceSpec, SpecError};
 pub use store::{Store, entry_name};
 pub use stores::keyring::Keyring;
-pub use stores::local_vault::{Kdf, MIN_PASSWORD, Vault, VaultLock};
+pub use stores::local_vault::{Acceptance, Kdf, MIN_PASSWORD, PasswordAdvice, Vault, VaultError, VaultLock};
 pub use table::{KeySurvey, KeyTable, Secrets};
 pub use value::MAX_VALUE;

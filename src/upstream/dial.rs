@@ -1,5 +1,6 @@
 //! A name becomes a connection to an address that may be dialled: checked after resolution, at the dial.
 
+use super::nat64::{IPV4_ONLY, Nat64Discovery};
 use super::resolver::{ResolveError, Resolver};
 use crate::name::{AgentName, Host, Origin};
 use crate::policy::egress::{AddressPolicy, is_loopback};
@@ -120,6 +121,7 @@ pub struct Dialer {
     pub addresses: AddressPolicy,
     pub proxy: Option<Arc<UpstreamProxy>>,
     pub resolver: Resolver,
+    pub nat64: Nat64Discovery,
 }
 
 impl Dialer {
@@ -164,6 +166,8 @@ impl Dialer {
         asker: Option<&AgentName>,
     ) -> Result<TcpStream, DialError> {
         let addresses = self.resolve(&origin.host, origin.port, asker).await?;
+        let ipv4_only = async { self.resolve(&Host::Dns(IPV4_ONLY.into()), 0, None).await.ok() };
+        self.nat64.refresh(&self.addresses, &addresses, ipv4_only).await;
         self.judge(&origin.host, &addresses)?;
         if peer == AllowedPeer::Loopback {
             on_loopback(origin, &addresses)?;

@@ -3,6 +3,7 @@
 pub(crate) mod dial;
 mod error;
 pub mod head_injection;
+mod nat64;
 pub(crate) mod outbound;
 pub(crate) mod pool;
 pub(crate) mod post;

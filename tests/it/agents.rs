@@ -1,10 +1,12 @@
 //! Who may ask, as the commands on agents have it and as the service does.
 
 use crate::support::client::none;
-use crate::support::locum::{finish, stderr, stdout, told};
+use crate::support::locum::{finish, of, stderr, stdout, told};
 use crate::support::stores::{KEY, locum, transcript};
+use crate::support::wire::exchange;
 use crate::support::{Home, Http, Upstream};
 use rustix::process::Signal;
+use std::os::unix::fs::PermissionsExt as _;
 
 #[test]
 fn revoking_a_token_that_there_never_was_locks_nobody_out() {
@@ -39,6 +41,33 @@ async fn a_reload_without_the_file_of_tokens_lets_nobody_in() {
     let mut client = serve.client(&upstream, Http::One).await;
     let answer = client.ask(client.request("GET", "/").body(none()).unwrap()).await;
     assert_eq!(answer.status, 200, "a new start does without");
+}
+
+/// More than any table of a fixed size had room for.
+const MANY: usize = 1100;
+
+#[test]
+fn the_last_of_many_agents_is_watched_as_the_first_is() {
+    let token = |n: usize| format!("a-token-of-agent-{n}");
+    let tables: String = (0..MANY).map(|n| format!("[agent.a{n}]\ntoken_file = \"token-{n}\"\n")).collect();
+    let home = Home::with("deny = [\"denied.example\"]\n", &tables);
+    for n in 0..MANY {
+        let path = home.path().join(format!("token-{n}"));
+        std::fs::write(&path, token(n)).expect("a file");
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).expect("a mode");
+    }
+    let serve = home.serve();
+    let refused = |n: usize| {
+        let head = "GET http://denied.example/ HTTP/1.1\r\nHost: denied.example\r\nConnection: close\r\n";
+        let said =
+            exchange(serve.address, format!("{head}Proxy-Authorization: Bearer {}\r\n\r\n", token(n)).as_bytes());
+        assert!(said.starts_with("HTTP/1.1 403 "), "{said}");
+    };
+    (0..MANY).for_each(refused);
+    (0..4).for_each(|_| refused(MANY - 1));
+    let records = serve.stop().audit();
+    let reasons: Vec<_> = of(&records, "anomaly").iter().map(|record| record["reason"].to_string()).collect();
+    assert!(reasons.len() == 1 && reasons[0].contains("agent a1099 was refused 5 times in a row"), "{reasons:?}");
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod floods;
 mod frames;
 mod framing;
 mod hosts;
+mod impostor;
 mod oracle;
 mod origins;
 mod overrides;

@@ -392,3 +392,26 @@ fn no_secret_variable_of_our_own_reaches_a_child() {
         assert!(shell.contains(&format!("unset {name}")), "{name}: {shell}");
     }
 }
+
+/// As the kernel has it in a file of `/proc`.
+fn line_of<'t>(text: &'t str, start: &str) -> Vec<&'t str> {
+    let line = text.lines().find_map(|line| line.strip_prefix(start)).expect("a line");
+    line.split_whitespace().collect()
+}
+
+#[test]
+fn a_service_can_dump_no_core_and_gain_no_rights_and_a_child_of_run_can() {
+    let serve = Home::with("", "").serve();
+    let of_process = |file: &str| std::fs::read_to_string(format!("/proc/{}/{file}", serve.pid())).expect("a file");
+    assert_eq!(line_of(&of_process("limits"), "Max core file size")[..2], ["0", "0"]);
+    assert_eq!(line_of(&of_process("status"), "NoNewPrivs:"), ["1"]);
+
+    let home = Home::with("", "");
+    let asked = ["sh", "-c", "cat /proc/self/limits /proc/self/status"];
+    let inside = stdout(&home.run(&asked));
+    let outside = stdout(&finish(home.command(asked[0]).args(&asked[1..])));
+    for start in ["Max core file size", "NoNewPrivs:"] {
+        assert_eq!(line_of(&inside, start), line_of(&outside, start), "{start}");
+    }
+    assert_eq!(line_of(&inside, "NoNewPrivs:"), ["0"]);
+}

@@ -78,6 +78,87 @@ fn each_fault_of_a_vault_is_told_apart() {
     );
 }
 
+#[test]
+fn an_old_copy_of_a_vault_is_found_and_counts_once_a_person_says_so() {
+    let home = with_vault("correct horse battery");
+    assert!(locum(&home, &["vault", "init"], "").status.success());
+    let set = ["key", "set", "tool", "--stdin", "--store"];
+    for (file, store, name) in [("vault", "vault", "vault"), ("machine.store", "machine", "machine-bound store")] {
+        let path = home.state().join(file);
+        let set = |value: &str| transcript(&home, &[&set[..], &[store]].concat(), value);
+        set(KEY);
+        set(KEY);
+        let old = std::fs::read(&path).expect("the file");
+        set("tk-7a3d5826b1-Yb5NcM1dJh-QRST");
+        let new = std::fs::read(&path).expect("the file");
+
+        std::fs::write(&path, &old).expect("the old copy");
+        let next = "if you restored or moved it, run 'locum vault accept'; if not, restore the newest copy, and see who can \
+                    write to its folder";
+        let said = set(KEY);
+        let (generation, rest) = (said.find("generation ").expect("which"), " so an old copy was put in its place");
+        assert!(
+            said.starts_with(&format!("error: {name} ~/state/{file} is older than one that was seen here: ")),
+            "{said}"
+        );
+        assert!(said[generation..].contains(rest) && said.ends_with(&format!("\n  next: {next}\n[4]\n")), "{said}");
+
+        // nor is what was seen set back by whoever can write there
+        let record = home.state().join(format!("{file}.seen"));
+        let seen = std::fs::read_to_string(&record).expect("a record");
+        let forged = seen.split_once(' ').expect("a number and a code").1;
+        std::fs::write(&record, format!("1 {forged}")).expect("a forged record");
+        assert!(set(KEY).contains("a record of another vault's generations, or one that was changed"));
+        std::fs::remove_file(&record).expect("no record");
+        assert!(set(KEY).contains("which was seen here last isn't known"));
+        std::fs::write(&record, &seen).expect("the record");
+        std::fs::set_permissions(&record, std::fs::Permissions::from_mode(0o600)).expect("a mode");
+
+        let said = transcript(&home, &["vault", "accept"], "");
+        let told = format!("~/state/{file} counts from now on; it is older than one that was seen here: generation ");
+        assert!(said.contains(&told) && said.ends_with("[0]\n"), "{said}");
+        assert!(transcript(&home, &["vault", "accept"], "").contains(&format!("~/state/{file} is as new as any")));
+        std::fs::write(&path, &new).expect("the copy that was newer");
+        assert!(set(KEY).contains("is older than one that was seen here"), "what was accepted is newer than all");
+        assert!(transcript(&home, &["vault", "accept"], "").ends_with("[0]\n"));
+        assert!(set(KEY).ends_with("[0]\n"));
+    }
+}
+
+#[test]
+fn an_old_vault_is_opened_and_harder_to_guess_at_once_it_is_written() {
+    let home = with_vault("correct horse battery staple ü");
+    let first: &[u8] = include_bytes!("../data/vault-v1-argon2id");
+    std::fs::create_dir_all(home.state()).expect("a folder");
+    std::fs::set_permissions(home.state(), std::fs::Permissions::from_mode(0o700)).expect("a mode");
+    std::fs::write(vault_file(&home), first).expect("a vault of the first version");
+    std::fs::set_permissions(vault_file(&home), std::fs::Permissions::from_mode(0o600)).expect("a mode");
+    let function = || std::fs::read(vault_file(&home)).expect("the vault")[9..22].to_vec();
+    let before = function();
+    let list = transcript(&home, &["key", "list"], "");
+    assert!(list.ends_with("[0]\n"), "{list}");
+    assert_eq!(function(), before, "nothing was written");
+    assert!(transcript(&home, &["key", "set", "tool", "--stdin", "--store", "vault"], KEY).ends_with("[0]\n"));
+    // RFC 9106, section 4: Argon2id with 64 MiB, three passes, four lanes
+    assert_eq!(function(), [&[2][..], &65_536_u32.to_be_bytes(), &[0, 0, 0, 3, 0, 0, 0, 4]].concat());
+    std::fs::write(vault_file(&home), first).expect("the first version again");
+    let said = transcript(&home, &["key", "set", "tool", "--stdin", "--store", "vault"], KEY);
+    assert!(said.contains("generation 0 of 1"), "it is a copy of long ago: {said}");
+}
+
+#[test]
+fn a_password_that_may_be_guessed_in_time_is_advised_against() {
+    let advice = "locum: warning: the password has under 12 characters: who gets at the file may guess it in time\n  \
+                  next: choose five words at random, with 'locum vault passwd'\n";
+    for (password, advised) in
+        [("eight888", true), ("eleven11111", true), ("twelve222222", false), ("ümläutelf11", true)]
+    {
+        let said = transcript(&with_vault(password), &["vault", "init"], "");
+        assert_eq!(said.contains(advice), advised, "{said}");
+        assert!(said.ends_with("[0]\n"), "{said}");
+    }
+}
+
 #[tokio::test]
 async fn a_service_takes_the_master_password_from_a_file() {
     let upstream = Upstream::start();

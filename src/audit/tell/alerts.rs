@@ -2,18 +2,28 @@
 //! the webhook, and where the operator wants it rest for a key or an agent. What is unusual, `anomaly` decides.
 
 use super::webhook::{Notice, Outbox};
-use crate::anomaly::{AnomalyDetector, AnomalyLimits, Fact, Finding, HANDSHAKE_FAILED, Severity, UNREQUESTED};
+use crate::anomaly::{self, AnomalyDetector, AnomalyLimits, Fact, Finding, HANDSHAKE_FAILED, Severity, UNREQUESTED};
 use crate::audit::read::lines::{MemberValue, members};
 use crate::audit::stamp::seconds;
 use crate::record::{Event, KeyRef, Record, key_of};
+use foldhash::fast::RandomState;
+use std::hash::BuildHasher as _;
+use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
+/// Parts of the watch, each with its own lock: two requests rarely have names in the same one.
+const PARTS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(15);
+
 /// Watches the records of one process.
 #[derive(Debug)]
 pub struct Alerts {
-    watch: Mutex<AnomalyDetector>,
+    /// [`PARTS`] of them, among which keys and agents are divided by their names.
+    parts: Box<[Mutex<AnomalyDetector>]>,
+    hasher: RandomState,
+    /// It was said that something had to be forgotten.
+    told_forgotten: AtomicBool,
     /// Whether what is unusual has to rest.
     refuse: AtomicBool,
     outbox: Option<Outbox>,
@@ -31,19 +41,41 @@ pub struct Cooldown {
 impl Alerts {
     /// Watches from now on; `refuse` has what is unusual rest, and `outbox` leads to the webhook.
     pub fn new(config: AnomalyLimits, refuse: bool, outbox: Option<Outbox>) -> Self {
-        Alerts { watch: Mutex::new(AnomalyDetector::new(config)), refuse: refuse.into(), outbox }
+        let part = |_| Mutex::new(AnomalyDetector::part(config.clone(), PARTS));
+        let (parts, hasher) = ((0..PARTS.get()).map(part).collect(), RandomState::default());
+        Alerts { parts, hasher, told_forgotten: false.into(), refuse: refuse.into(), outbox }
     }
 
     /// Takes other limits over; what was seen so far counts on.
     pub fn set(&self, config: AnomalyLimits, refuse: bool) {
-        self.watch().set(config);
+        self.parts.iter().for_each(|part| locked(part).set(config.clone()));
         self.refuse.store(refuse, Ordering::Relaxed);
     }
 
     /// Takes a record that goes into the audit: the records of what is unusual about it go there too.
     pub fn note(&self, record: &Record) -> Vec<Record> {
-        let found = self.watch().take(&Fact::from(record));
+        let fact = Fact::from(record);
+        let mut found = Vec::new();
+        if let Some(key) = fact.key {
+            let mut part = self.part_of(key);
+            found.extend(part.take_key(&fact));
+            self.tell_forgotten(&part);
+        }
+        let mut part = self.part_of(anomaly::subject(&fact));
+        found.extend(part.take_agent(&fact));
+        self.tell_forgotten(&part);
+        drop(part);
         found.into_iter().map(|finding| self.tell(record, finding)).collect()
+    }
+
+    /// Says once that from now on something is forgotten.
+    fn tell_forgotten(&self, part: &AnomalyDetector) {
+        if part.has_forgotten() && !self.told_forgotten.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                "more keys, agents and hosts than anomaly detection remembers: what was not seen for longest is forgotten, and \
+                 counts as new when it comes again"
+            );
+        }
     }
 
     /// Whether a request by this agent with one of these keys has to wait.
@@ -58,9 +90,9 @@ impl Alerts {
         }
         let mut keys = keys.into_iter().peekable();
         keys.peek()?;
-        let watch = self.watch();
-        let keys = keys.map(|key| (watch.key_rests(key, now), "key", key));
-        let (seconds, what, name) = keys.chain([(watch.agent_rests(agent, now), "agent", agent)]).max()?;
+        let keys = keys.map(|key| (self.part_of(key).key_rests(key, now), "key", key));
+        let agent_rests = self.part_of(agent).agent_rests(agent, now);
+        let (seconds, what, name) = keys.chain([(agent_rests, "agent", agent)]).max()?;
         (seconds > 0).then(|| Cooldown { who: format!("{what} {name}"), seconds })
     }
 
@@ -71,8 +103,10 @@ impl Alerts {
         }
     }
 
-    fn watch(&self) -> MutexGuard<'_, AnomalyDetector> {
-        self.watch.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The part that knows of a key or an agent of this name.
+    fn part_of(&self, name: &str) -> MutexGuard<'_, AnomalyDetector> {
+        let at = self.hasher.hash_one(name) as usize % PARTS;
+        locked(&self.parts[at])
     }
 
     fn tell(&self, cause: &Record, finding: Finding) -> Record {
@@ -92,6 +126,10 @@ impl Alerts {
         }
         record
     }
+}
+
+fn locked(part: &Mutex<AnomalyDetector>) -> MutexGuard<'_, AnomalyDetector> {
+    part.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What an old record says, for a watch over what has been.

@@ -1,10 +1,11 @@
 //! Addresses that may be dialled: the public ones, and those that the operator names. They are judged after a name was
 //! resolved, since DNS may answer what it likes.
 
+use super::nat64::Nat64Prefix;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 /// The rules on which addresses may be dialled. The default is the public ones alone.
 #[derive(Debug, Clone, Default)]
@@ -13,6 +14,8 @@ pub struct AddressPolicy {
     pub private_addresses: Arc<[AddressRule]>,
     /// Where this proxy itself listens: never dialled.
     pub own: Arc<[SocketAddr]>,
+    /// Where the network translates to IPv4, as far as that is known. Shared by all clones.
+    pub translated: Arc<RwLock<Vec<Nat64Prefix>>>,
 }
 
 impl AddressPolicy {
@@ -22,7 +25,7 @@ impl AddressPolicy {
     /// The first address that may not be dialled.
     pub fn admit(&self, addresses: &[SocketAddr]) -> Result<(), IpAddr> {
         let refused = addresses.iter().find(|a| {
-            self.is_own(**a) || !is_public(a.ip()) && !self.private_addresses.iter().any(|rule| rule.covers(**a))
+            self.is_own(**a) || !self.is_public(a.ip()) && !self.private_addresses.iter().any(|rule| rule.covers(**a))
         });
         refused.map_or(Ok(()), |address| Err(address.ip()))
     }
@@ -32,6 +35,15 @@ impl AddressPolicy {
     pub fn is_to_itself(&self, from: SocketAddr, to: SocketAddr) -> bool {
         let own = |own: &SocketAddr| own.ip().is_unspecified() && own.port() == to.port() && from.ip() == to.ip();
         self.own.iter().any(own)
+    }
+
+    /// Whether an address is public, and what the network makes of it is too.
+    fn is_public(&self, ip: IpAddr) -> bool {
+        let through = |v6: Ipv6Addr| {
+            let prefixes = self.translated.read().unwrap_or_else(PoisonError::into_inner);
+            prefixes.iter().filter_map(|prefix| prefix.translated(v6)).all(is_public_v4)
+        };
+        is_public(ip) && if let IpAddr::V6(v6) = ip { through(v6) } else { true }
     }
 
     fn is_own(&self, address: SocketAddr) -> bool {
@@ -118,6 +130,9 @@ pub fn is_public(ip: IpAddr) -> bool {
     }
 }
 
+/// Azure's services for the machine itself, its secrets among them: a public address that leads to the host.
+const AZURE_WIRE_SERVER: Ipv4Addr = Ipv4Addr::new(168, 63, 129, 16);
+
 fn is_public_v4(ip: Ipv4Addr) -> bool {
     let [a, b, c, _] = ip.octets();
     !(ip.is_private()
@@ -131,7 +146,8 @@ fn is_public_v4(ip: Ipv4Addr) -> bool {
         || a == 100 && (64..128).contains(&b)
         || a == 198 && (b == 18 || b == 19)
         || a == 192 && b == 0 && c == 0
-        || a == 192 && b == 88 && c == 99)
+        || a == 192 && b == 88 && c == 99
+        || ip == AZURE_WIRE_SERVER)
 }
 
 fn is_public_v6(ip: Ipv6Addr) -> bool {
@@ -176,6 +192,11 @@ mod tests {
             ("255.255.255.255", false),
             ("224.0.0.1", false),
             ("198.18.0.1", false),
+            ("168.63.129.16", false),
+            ("168.63.129.17", true),
+            ("::ffff:168.63.129.16", false),
+            ("64:ff9b::a83f:8110", false),
+            ("64:ff9b:1::808:808", false),
             ("::1", false),
             ("::", false),
             ("::ffff:127.0.0.1", false),
@@ -193,6 +214,16 @@ mod tests {
         ] {
             assert_eq!(is_public(ip.parse().unwrap()), public, "{ip}");
         }
+    }
+
+    #[test]
+    fn what_the_network_translates_is_as_public_as_what_comes_of_it() {
+        let policy = AddressPolicy::default();
+        let admitted = |address: &str| policy.admit(&[SocketAddr::new(address.parse().unwrap(), 443)]).is_ok();
+        let (inside, outside) = ("2a00:1450:64::a00:1", "2a00:1450:64::808:808");
+        assert!(admitted(inside) && admitted(outside), "nothing is known yet");
+        *policy.translated.write().unwrap() = Nat64Prefix::learnt_from(&["2a00:1450:64::c000:aa".parse().unwrap()]);
+        assert!(!admitted(inside) && admitted(outside) && admitted("2a00:1450:65::a00:1"));
     }
 
     #[test]

@@ -3,6 +3,8 @@
 
 mod addresses;
 mod hosts;
+mod nat64;
 
 pub use addresses::{AddressError, AddressPolicy, AddressRule, is_loopback, is_public};
 pub use hosts::{EgressMode, EgressPolicy};
+pub use nat64::Nat64Prefix;

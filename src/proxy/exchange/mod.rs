@@ -16,12 +16,12 @@ pub mod worker;
 use crate::proxy::refusal::{Refusal, RefusalKind};
 use conn::Conn;
 use http::{Request, Response};
-use hyper::body::Incoming;
+use request_body::AgentBody;
 use response_body::ResponseBody;
 use stages::asked::Asked;
 
 /// Answers a request: with the upstream's response, or with locum's own.
-pub(super) async fn exchange(conn: &Conn, request: Request<Incoming>) -> Response<ResponseBody> {
+pub(super) async fn exchange(conn: &Conn, request: Request<AgentBody>) -> Response<ResponseBody> {
     let asked = match Asked::by(conn, request) {
         Ok(asked) => asked,
         Err(refused) => return *refused,
@@ -54,7 +54,7 @@ async fn answer(asked: Asked<'_>) -> Result<Response<ResponseBody>, Refusal> {
 mod tests {
     use super::*;
 
-    fn size<'c, R>(_: fn(&'c Conn, Request<Incoming>) -> R) -> usize {
+    fn size<'c, R>(_: fn(&'c Conn, Request<AgentBody>) -> R) -> usize {
         size_of::<R>()
     }
 

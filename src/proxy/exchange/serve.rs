@@ -2,6 +2,7 @@
 
 use super::conn::Conn;
 use super::exchange;
+use super::request_body::AgentBody;
 use super::response_body::ResponseBody;
 use crate::io::abortive_close::AbortiveClose;
 use crate::io::read_gate::ReadGate;
@@ -170,7 +171,7 @@ fn answer(
 ) -> impl Future<Output = Result<Response<TrackedBody>, Infallible>> {
     let under_way = UnderWay::one(conn);
     async move {
-        let response = exchange(&under_way.0, request).await;
+        let response = exchange(&under_way.0, AgentBody::of(request)).await;
         Ok(response.map(|body| TrackedBody { body, _under_way: under_way }))
     }
 }

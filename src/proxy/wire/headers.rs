@@ -1,5 +1,6 @@
 //! Headers that belong to one connection come off before a message goes on (RFC 9110, section 7.6.1).
 
+use crate::proxy::refusal::REFUSED;
 use http::header::{
     CONNECTION, CONTENT_LENGTH, COOKIE, HeaderName, MAX_FORWARDS, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
     TRANSFER_ENCODING, UPGRADE,
@@ -16,18 +17,20 @@ pub const GRPC_ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
 /// What an agent says of itself.
 pub const LOCUM_TOOL: HeaderName = HeaderName::from_static("locum-tool");
 
+/// The headers that `Connection` names, and that therefore come off.
+pub fn named_by_connection(headers: &HeaderMap) -> impl Iterator<Item = HeaderName> {
+    let names = headers.get_all(CONNECTION).iter().flat_map(|v| v.as_bytes().split(|b| *b == b','));
+    names
+        .filter_map(|n| HeaderName::from_bytes(n.trim_ascii()).ok())
+        .filter(|n| n != http::header::HOST && n != GRPC_ENCODING && !n.as_str().starts_with("content-"))
+}
+
 /// Takes off what is named by `Connection`, and what is known to belong to the connection.
 ///
 /// `Host` and what says of the body how it is to be read stay even if named: without them it is another message.
 fn hop_by_hop(headers: &mut HeaderMap) {
     if headers.contains_key(CONNECTION) {
-        let named: Vec<HeaderName> = headers
-            .get_all(CONNECTION)
-            .iter()
-            .flat_map(|v| v.as_bytes().split(|b| *b == b','))
-            .filter_map(|n| HeaderName::from_bytes(n.trim_ascii()).ok())
-            .filter(|n| n != http::header::HOST && n != GRPC_ENCODING && !n.as_str().starts_with("content-"))
-            .collect();
+        let named: Vec<HeaderName> = named_by_connection(headers).collect();
         for name in named {
             headers.remove(name);
         }
@@ -48,6 +51,7 @@ fn any_of_the_connection(headers: &HeaderMap) -> bool {
             || *name == TE
             || *name == PROXY_AUTHORIZATION
             || *name == PROXY_AUTHENTICATE
+            || *name == REFUSED
             || matches!(name.as_str(), "keep-alive" | "proxy-connection" | "alt-svc")
     })
 }
@@ -96,7 +100,7 @@ pub fn count_down_forwards(method: &Method, headers: &mut HeaderMap) -> bool {
     }
 }
 
-/// Readies a response's headers. `Alt-Svc` would lead clients round the proxy.
+/// Readies a response's headers. `Alt-Svc` would lead clients round the proxy, and what refuses is ours alone to say.
 pub fn response(headers: &mut HeaderMap) {
     if !any_of_the_connection(headers) {
         return;
@@ -104,6 +108,12 @@ pub fn response(headers: &mut HeaderMap) {
     hop_by_hop(headers);
     headers.remove(TE);
     headers.remove(ALT_SVC);
+    headers.remove(REFUSED);
+}
+
+/// Readies what an upstream sends behind a body.
+pub fn response_trailers(trailers: &mut HeaderMap) {
+    trailers.remove(REFUSED);
 }
 
 /// Whether the body has a transfer coding besides `chunked` (RFC 9112, section 6.1): none was asked for, and what it hides

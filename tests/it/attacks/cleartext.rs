@@ -121,7 +121,7 @@ fn an_injected_key_is_kept_from_strangers_too() {
 }
 
 /// The service, where names mean what `hosts` says. `None` where this may not be arranged.
-fn serve_with_hosts(home: Home, hosts: &str) -> Option<Serve> {
+pub(super) fn serve_with_hosts(home: Home, hosts: &str) -> Option<Serve> {
     let file = home.path().join("hosts");
     std::fs::write(&file, hosts).expect("a file");
     let mut unshare = Command::new("unshare");

@@ -68,20 +68,30 @@ pub(super) fn preface(stage: &Stage, host: &str) -> Tunnel {
 /// The first frame that answers stream 1, or the whole connection: its kind.
 fn answer_to(mut tunnel: Tunnel, frames: &[u8]) -> u8 {
     let _ = tunnel.stream.write_all(frames).and_then(|()| tunnel.stream.flush());
+    await_frame(&mut tunnel, |kind, _| matches!(kind, HEADERS | RST_STREAM | GOAWAY)).0
+}
+
+/// The next frame that is wanted by its kind and flags: its kind and payload. At the end of all it is taken for a GOAWAY.
+fn await_frame(tunnel: &mut Tunnel, wanted: impl Fn(u8, u8) -> bool) -> (u8, Vec<u8>) {
     loop {
         let mut head = [0; 9];
         if tunnel.stream.read_exact(&mut head).is_err() {
-            return GOAWAY;
+            return (GOAWAY, Vec::new());
         }
         let length = usize::from(head[0]) << 16 | usize::from(head[1]) << 8 | usize::from(head[2]);
         let mut payload = vec![0; length];
         if tunnel.stream.read_exact(&mut payload).is_err() {
-            return GOAWAY;
+            return (GOAWAY, Vec::new());
         }
-        if matches!(head[3], HEADERS | RST_STREAM | GOAWAY) {
-            return head[3];
+        if wanted(head[3], head[4]) {
+            return (head[3], payload);
         }
     }
+}
+
+/// A stream reset as malformed.
+fn protocol_error() -> (u8, Vec<u8>) {
+    (RST_STREAM, vec![0, 0, 0, 1])
 }
 
 #[test]
@@ -145,6 +155,32 @@ fn a_body_that_is_not_as_long_as_said_is_no_request() {
     }
     assert!(stage.bound.seen().iter().all(|s| !s.whole), "{:#?}", stage.bound.seen());
     stage.strike(&[]);
+}
+
+/// What locum answers by itself it may answer before the request is whole, and that is still judged.
+#[test]
+fn what_is_malformed_behind_an_answer_is_reset_as_that() {
+    let stage = Stage::set();
+    let refused = [METHOD, SCHEME, PATH, AUTHORITY, ("x-api-key", "<<no_key>>")];
+    let mut records = 0;
+    for (what, rest) in [
+        ("longer than said", frame(DATA, END_STREAM, 1, b"hello")),
+        ("trailers that end nothing", frame(HEADERS, END_HEADERS, 1, &block(&[("x-a", "b")]))),
+    ] {
+        let mut tunnel = preface(&stage, BOUND);
+        let length = if rest[3] == DATA { &[("content-length", "3")][..] } else { &[] };
+        let head = frame(HEADERS, END_HEADERS, 1, &block(&[&refused[..], length].concat()));
+        tunnel.stream.write_all(&head).and_then(|()| tunnel.stream.flush()).expect("a head");
+        let (kind, payload) =
+            await_frame(&mut tunnel, |kind, flags| kind == RST_STREAM || kind == DATA && flags & END_STREAM != 0);
+        assert!(kind == DATA && String::from_utf8_lossy(&payload).contains("placeholder-refused"), "{what}: {kind}");
+        tunnel.stream.write_all(&rest).and_then(|()| tunnel.stream.flush()).expect("the rest");
+        let answer = await_frame(&mut tunnel, |kind, _| matches!(kind, HEADERS | RST_STREAM | GOAWAY));
+        assert_eq!(answer, protocol_error(), "{what}");
+        records += 2;
+    }
+    let refused = stage.strike(&[]).iter().filter(|r| r["event"] == "refusal").count();
+    assert_eq!(refused, records, "the refusal and the fault have a record each");
 }
 
 /// The tunnel's host, the stream's URL and headers, and the status it gets.

@@ -70,6 +70,37 @@ fn a_head_that_could_be_read_in_two_ways_is_refused_whole() {
     stage.strike(&told);
 }
 
+/// What `Connection` names goes no further than the proxy.
+#[test]
+fn a_key_is_not_dropped_with_a_header_that_is_for_the_next_hop() {
+    let stage = Stage::set();
+    let mut told = Vec::new();
+    let basic = "Authorization: Basic dXNlcjo8PHRvb2xfa2V5Pj4=";
+    for (connection, header) in [
+        ("close, x-api-key", "X-Api-Key: <<tool_key>>"),
+        ("Authorization", "Authorization: Bearer <<tool_key>>"),
+        ("keep-alive, AUTHORIZATION ,", basic),
+        ("x-api-key", "X-Api-Key: <<unknown_key>>"),
+    ] {
+        let head = format!("GET / HTTP/1.1\r\nHost: {BOUND}\r\nConnection: {connection}\r\n{header}\r\n\r\n");
+        let said = stage.say(BOUND, format!("{head}{}", plain_last(BOUND)).as_bytes());
+        assert_eq!(verdicts(&said[..1]), "400 malformed", "{connection}");
+        let name = header.split(':').next().expect("a name").to_lowercase();
+        assert!(
+            said[0].text().contains(&format!("Connection names {name}, which would not reach the host")),
+            "{said:?}"
+        );
+        told.extend(said);
+    }
+    // others are dropped as ever, and it is the next hop's close that ends a connection
+    let head = format!("GET / HTTP/1.1\r\nHost: {BOUND}\r\nConnection: x-own, close\r\nX-Own: 1\r\n\r\n");
+    let said = stage.say(BOUND, head.as_bytes());
+    assert_eq!(verdicts(&said), "200");
+    assert!(stage.bound.seen().iter().all(|seen| seen.header("x-own").is_none()));
+    told.extend(said);
+    stage.strike(&told);
+}
+
 #[test]
 fn a_request_line_is_plain_or_refused() {
     let stage = Stage::set();
@@ -296,8 +327,8 @@ fn headers_that_belong_to_one_connection_carry_no_key() {
     let stage = Stage::set();
     let mut told = Vec::new();
     for (header, wanted) in [
-        ("Connection: x-api-key\r\nX-Api-Key: <<tool_key>>", "200, 200"),
-        ("Connection: close, X-API-KEY\r\nX-Api-Key: <<tool_key>>", "200"),
+        ("Connection: x-api-key\r\nX-Api-Key: <<tool_key>>", "400 malformed, 200"),
+        ("Connection: close, X-API-KEY\r\nX-Api-Key: <<tool_key>>", "400 malformed"),
         ("Proxy-Authorization: Bearer <<tool_key>>", "200, 200"),
         ("Proxy-Connection: <<tool_key>>", "200, 200"),
         ("Keep-Alive: <<tool_key>>", "200, 200"),

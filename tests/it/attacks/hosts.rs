@@ -1,9 +1,10 @@
 //! Requests that name one host in one place and another elsewhere, and hosts that only look like the bound one.
 
+use super::cleartext::serve_with_hosts;
 use super::{BOUND, OTHER, Stage, last, verdicts};
-use crate::support::Tunnel;
 use crate::support::tunnel::answers;
 use crate::support::wire::exchange;
+use crate::support::{Home, Tunnel};
 
 const KEYED: &str = "X-Api-Key: <<tool_key>>\r\nConnection: close\r\n\r\n";
 
@@ -162,4 +163,18 @@ fn a_connect_that_names_no_single_host_is_refused() {
     }
     assert!(stage.exit.asked().is_empty(), "{:?}", stage.exit.asked());
     stage.strike(&told);
+}
+
+#[test]
+fn an_address_that_leads_inside_is_not_dialled_whatever_it_looks_like() {
+    let hosts = "127.0.0.1 localhost\n2a00:1450:64::c000:aa ipv4only.arpa\n2a00:1450:64::a00:1 inside.example\n";
+    let Some(serve) = serve_with_hosts(Home::with("", ""), hosts) else {
+        return eprintln!("nothing can be mounted here: left to the unit tests of upstream::nat64");
+    };
+    // Azure's wire server, and 10.0.0.1 and 169.254.169.254 behind the prefix of this network's NAT64
+    for host in ["168.63.129.16", "inside.example", "[2a00:1450:64::a9fe:a9fe]"] {
+        let request = format!("GET http://{host}/ HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+        let said = answers(exchange(serve.address, request.as_bytes()).as_bytes());
+        assert_eq!(verdicts(&said), "403 address-refused", "{host}");
+    }
 }

@@ -1,5 +1,6 @@
 //! A request's body as far as it has come: a short one that a key may go into is gathered before it is judged.
 
+use super::agent_body::AgentBody;
 use crate::io::body_buffer::BodyBuffer;
 use crate::proxy::limits::KEEP_ALIVE;
 use crate::proxy::refusal::{self, Refusal, RefusalKind};
@@ -9,19 +10,18 @@ use http::header::CONTENT_ENCODING;
 use http::{HeaderMap, HeaderValue};
 use http_body::Body;
 use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
 use tokio::task::coop;
 
 /// A body as far as it has come.
 pub(crate) enum Came {
     Whole(Bytes, Option<HeaderMap>),
-    Coming(Incoming),
+    Coming(AgentBody),
 }
 
 impl Came {
     /// Whether it is short enough to be held, in bytes, and has still to come.
     pub fn is_to_be_held(&self, limit: u64) -> bool {
-        let short = |inner: &Incoming| inner.size_hint().exact().is_some_and(|n| n <= limit);
+        let short = |inner: &AgentBody| inner.size_hint().exact().is_some_and(|n| n <= limit);
         matches!(self, Came::Coming(inner) if !inner.is_end_stream() && short(inner))
     }
 

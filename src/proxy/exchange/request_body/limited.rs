@@ -1,23 +1,23 @@
 //! A request's body as it comes, in which no field may stand for a method or path that its head wouldn't be let with.
 
+use super::agent_body::AgentBody;
 use crate::policy::OverrideLimits;
 use crate::policy::body_overrides::BodyOverrideScan;
 use crate::proxy::refusal::{Refusal, RefusalKind};
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 /// A body that is watched for fields which override the method or path.
 pub(crate) struct LimitedBody {
-    inner: Incoming,
+    inner: AgentBody,
     watch: Option<Box<BodyOverrideScan>>,
 }
 
 impl LimitedBody {
-    pub fn new(inner: Incoming, limits: &OverrideLimits, headers: &HeaderMap) -> Result<Self, Refusal> {
+    pub fn new(inner: AgentBody, limits: &OverrideLimits, headers: &HeaderMap) -> Result<Self, Refusal> {
         let watch = BodyOverrideScan::new(limits, headers).map_err(forbidden)?;
         Ok(Self { inner, watch: watch.map(Box::new) })
     }

@@ -9,6 +9,7 @@ use super::whole::Whole;
 use crate::io::body_buffer::BodyBuffer;
 use crate::proxy::limits::HELD_RESPONSE;
 use crate::proxy::refusal::Refusal;
+use crate::proxy::wire::headers;
 use crate::rewrite::digests;
 use crate::rewrite::scrub::{Mask, Scrubber};
 use crate::upstream::pool;
@@ -90,6 +91,7 @@ async fn whole(
     let (clean, rest) = (scrub.push(data), scrub.finish());
     let clean = if rest.is_empty() { clean } else { [&clean[..], &rest].concat().into() };
     if let Some(trailers) = &mut trailers {
+        headers::response_trailers(trailers);
         head::scrub_trailers(&scrubber, trailers);
     }
     if was_coded || scrub.has_changed() {

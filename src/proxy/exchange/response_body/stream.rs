@@ -260,6 +260,7 @@ impl Stream {
         let left = left.map_err(|e: CodingError| bad_coding(&e))?;
         let passed = self.scrub.push(left)?;
         let rest = self.scrub.finish();
+        trailers.iter_mut().for_each(headers::response_trailers);
         if let (Some(trailers), Some(scrubber)) = (&mut trailers, self.answer.scrubber.scrubber()) {
             head::scrub_trailers(&scrubber.of_error(self.is_error), trailers);
         }

@@ -4,13 +4,13 @@ use crate::name::{AgentName, Host, Origin};
 use crate::proxy::exchange::authorization::Caller;
 use crate::proxy::exchange::conn::{Conn, written_origin};
 use crate::proxy::exchange::outcome::{ExchangeOutcome, HTTP_2};
+use crate::proxy::exchange::request_body::AgentBody;
 use crate::proxy::exchange::response_body::ResponseBody;
 use crate::proxy::refusal::Refusal;
 use crate::proxy::wire::headers;
 use crate::proxy::{Recorder, Ruleset, Shared};
 use crate::record::ExchangeInfo;
 use http::{HeaderValue, Request, Response, Version};
-use hyper::body::Incoming;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
@@ -33,7 +33,7 @@ impl Exchange<'_> {
 pub(crate) struct Asked<'c> {
     pub(super) exchange: Exchange<'c>,
     pub(super) ruleset: Arc<Ruleset>,
-    pub(super) request: Request<Incoming>,
+    pub(super) request: Request<AgentBody>,
     refuser: Refuser,
 }
 
@@ -42,7 +42,7 @@ impl<'c> Asked<'c> {
     ///
     /// # Errors
     /// The answer to one that may not ask, or asks for nothing that can be found out.
-    pub fn by(conn: &'c Conn, request: Request<Incoming>) -> Result<Self, Box<Response<ResponseBody>>> {
+    pub fn by(conn: &'c Conn, request: Request<AgentBody>) -> Result<Self, Box<Response<ResponseBody>>> {
         let (start, shared, now) = (Instant::now(), conn.shared(), SystemTime::now());
         let ruleset = shared.ruleset.load_full();
         let grpc = headers::grpc(request.headers()).cloned();
@@ -61,7 +61,8 @@ impl<'c> Asked<'c> {
         };
         let agent = caller.agent(&ruleset, now);
         let entered = agent.and_then(|agent| {
-            let permit = shared.meters.of(&agent.name).enter(agent.limits, Instant::now());
+            let meter = agent.meter.get_or_init(|| shared.meters.of(&agent.name));
+            let permit = meter.enter(agent.limits, Instant::now());
             Ok((agent.name.clone(), permit?))
         });
         let (agent, permit) = match entered {
@@ -111,7 +112,7 @@ impl Refuser {
     }
 }
 
-fn info(conn: &Conn, agent: AgentName, origin: Option<&Origin>, request: &Request<Incoming>) -> Arc<ExchangeInfo> {
+fn info(conn: &Conn, agent: AgentName, origin: Option<&Origin>, request: &Request<AgentBody>) -> Arc<ExchangeInfo> {
     let tool = request.headers().get(headers::LOCUM_TOOL).map(|v| String::from_utf8_lossy(v.as_bytes()).into_owned());
     Arc::new(ExchangeInfo {
         pid: conn.pid,

@@ -6,6 +6,7 @@ use crate::policy::decide::{Mention, Question};
 use crate::policy::rule::Inject;
 use crate::policy::{Agent, Denial, Permit};
 use crate::proxy::exchange::authorization::Caller;
+use crate::proxy::exchange::request_body::AgentBody;
 use crate::proxy::exchange::websocket::handshake::Handshake;
 use crate::proxy::refusal::{Refusal, RefusalKind};
 use crate::proxy::wire::headers;
@@ -17,7 +18,6 @@ use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, Uri, Version};
 use http_body::Body as _;
-use hyper::body::Incoming;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -26,7 +26,7 @@ pub(crate) struct Judged<'c> {
     pub exchange: Exchange<'c>,
     pub transfer: Transfer,
     pub head: Parts,
-    pub body: Incoming,
+    pub body: AgentBody,
     pub verdict: Verdict,
 }
 
@@ -57,6 +57,7 @@ impl<'c> Asked<'c> {
     pub fn judge(self) -> Result<Judged<'c>, Refusal> {
         let Asked { exchange, ruleset, request, .. } = self;
         let (mut head, body) = request.into_parts();
+        refuse_to_drop_keys(&ruleset, &head.headers)?;
         let transfer = Transfer::of(&mut head, &body)?;
         if ruleset.rules.injects {
             let agent = Caller::agent(&exchange.caller, &ruleset, SystemTime::now())?;
@@ -79,9 +80,24 @@ impl<'c> Asked<'c> {
     }
 }
 
+/// What `Connection` names is for the next hop alone, and goes no further (RFC 9110, section 7.6.1): a placeholder in it would
+/// be dropped with it, and the request go on without its key.
+fn refuse_to_drop_keys(ruleset: &Ruleset, headers: &HeaderMap) -> Result<(), Refusal> {
+    for name in headers::named_by_connection(headers) {
+        let values = headers.get_all(&name).iter().map(|value| (name.clone(), value.clone()));
+        if let Some(hit) = head::find(&ruleset.vocabulary, &Uri::default(), &values.collect()).iter().next() {
+            let written = &hit.written;
+            return Err(Refusal::malformed(format!(
+                "Connection names {name}, which would not reach the host, and {written} is in it; leave it out of Connection"
+            )));
+        }
+    }
+    Ok(())
+}
+
 impl Transfer {
     /// Reads off a head what belongs to the client's connection, and takes it off.
-    fn of(head: &mut Parts, body: &Incoming) -> Result<Self, Refusal> {
+    fn of(head: &mut Parts, body: &AgentBody) -> Result<Self, Refusal> {
         let has_body = !body.is_end_stream();
         let handshake = Handshake::asked(head, has_body)?;
         let protocol = if handshake.is_some() { ProtocolPreference::Dedicated } else { protocol(head) };

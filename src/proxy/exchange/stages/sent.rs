@@ -83,6 +83,10 @@ impl Sent<'_> {
             // boxed, as it is rare, and every request would carry room for it
             return Box::pin(self.switch()).await;
         }
+        if self.response.status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED {
+            // a proxy's word (RFC 9110, section 15.5.8): clients would take it for ours, and their token for a bad one
+            return Err(Refusal::upstream_failed("the upstream answered 407, which is for a proxy to say"));
+        }
         if headers::is_coded_for_transfer(self.response.headers()) {
             return Err(Refusal::upstream_failed(
                 "the upstream's response has a transfer coding that was not asked for",

@@ -2,17 +2,19 @@
 //!
 //! ```text
 //!  0  magic "LOCUMVLT"      8
-//!  8  version               1
+//!  8  version               1   2; the first had entries alone enciphered
 //!  9  KDF and parameters   13
 //! 22  salt                 16
 //! 38  nonce                12   fresh at every write
 //! 50  check                16   tells a wrong password from altered entries
 //! 66  length of the rest    4
 //! 70  digest of the above   8   tells an altered header from a wrong password
-//! 78  entries as JSON, under AES-256-GCM with all of the above as associated data
+//! 78  generation            8   and the entries as JSON, under AES-256-GCM with all
+//!     secret of its records 32  that is before them as associated data
 //! ```
 
 use super::error::{MAX_FILE, VaultError};
+use super::generation::Generation;
 use super::kdf::{Kdf, MasterKey, Salt};
 use crate::memory::{Plaintext, wipe_stack};
 use aes_gcm::aead::inout::InOutBuf;
@@ -24,7 +26,8 @@ use std::collections::BTreeMap;
 use zeroize::Zeroizing;
 
 const MAGIC: &[u8; 8] = b"LOCUMVLT";
-const VERSION: u8 = 1;
+const FIRST_VERSION: u8 = 1;
+const VERSION: u8 = 2;
 const DIGESTED: usize = 70;
 const HEADER: usize = 78;
 const TAG: usize = 16;
@@ -36,6 +39,7 @@ pub(crate) type VaultEntries = BTreeMap<String, Plaintext>;
 pub(crate) struct LockedVault<'a> {
     pub kdf: Kdf,
     pub salt: Salt,
+    version: u8,
     header: &'a [u8; HEADER],
     nonce: [u8; 12],
     check: [u8; 16],
@@ -53,13 +57,14 @@ impl<'a> LockedVault<'a> {
         if magic.is_empty() || !MAGIC.starts_with(magic) {
             return Err(VaultError::NoVault);
         }
-        if file.get(8).is_some_and(|v| *v != VERSION) {
+        if file.get(8).is_some_and(|v| ![FIRST_VERSION, VERSION].contains(v)) {
             // Whether it is newer or its first bytes are damaged, this version can't tell.
             return Err(VaultError::Newer);
         }
         let (header, rest) = file.split_first_chunk::<HEADER>().ok_or(VaultError::Truncated)?;
         let mut fields = HeaderFields(header);
-        fields.take::<9>();
+        fields.take::<8>();
+        let [version] = fields.take();
         let (kdf, salt, nonce, check) = (fields.take(), fields.take(), fields.take(), fields.take());
         let (len, digest) = (fields.take(), fields.take());
         if digest_of(&header[..DIGESTED]) != digest {
@@ -74,42 +79,54 @@ impl<'a> LockedVault<'a> {
         if rest.len() > len {
             return Err(VaultError::Altered);
         }
-        Ok(Self { kdf, salt, header, nonce, check, text, tag: *tag })
+        Ok(Self { kdf, salt, version, header, nonce, check, text, tag: *tag })
     }
 
-    /// Deciphers the entries.
+    /// Deciphers the entries and their generation.
     ///
     /// # Errors
     /// When the key is another, or the entries were altered.
-    pub fn unlock(&self, master: &MasterKey) -> Result<VaultEntries, VaultError> {
+    pub fn unlock(&self, master: &MasterKey) -> Result<(VaultEntries, Generation), VaultError> {
         let keys = VaultKeys::expand(master);
         if constant_time::verify_slices_are_equal(&keys.check, &self.check).is_err() {
             return Err(VaultError::WrongKey);
         }
-        let mut json = Zeroizing::new(vec![0; self.text.len()]);
-        keys.decrypt(self, &mut json)?;
+        let mut text = Zeroizing::new(vec![0; self.text.len()]);
+        keys.decrypt(self, &mut text)?;
         wipe_stack();
-        read_entries(&json)
+        if self.version == FIRST_VERSION {
+            return Ok((read_entries(&text)?, Generation::default()));
+        }
+        let (generation, json) = text.split_first_chunk().ok_or(VaultError::Altered)?;
+        Ok((read_entries(json)?, Generation::decode(generation)))
     }
 }
 
 /// The bytes of a vault that holds `entries`.
-pub(crate) fn write(entries: &VaultEntries, kdf: Kdf, salt: &Salt, master: &MasterKey) -> Result<Vec<u8>, VaultError> {
+pub(crate) fn write(
+    entries: &VaultEntries,
+    generation: &Generation,
+    kdf: Kdf,
+    salt: &Salt,
+    master: &MasterKey,
+) -> Result<Vec<u8>, VaultError> {
     let keys = VaultKeys::expand(master);
-    let json = write_entries(entries);
-    let len = u32::try_from(json.len() + TAG).map_err(|_| VaultError::Full)?;
-    if HEADER + json.len() + TAG > MAX_FILE {
+    let generation = generation.encode();
+    let version = if generation.is_some() { VERSION } else { FIRST_VERSION };
+    let text = write_entries(generation.as_ref().map_or(&[], |bytes| &bytes[..]), entries);
+    let len = u32::try_from(text.len() + TAG).map_err(|_| VaultError::Full)?;
+    if HEADER + text.len() + TAG > MAX_FILE {
         return Err(VaultError::Full);
     }
     let mut nonce = [0; 12];
     getrandom::fill(&mut nonce).map_err(|_| VaultError::Random)?;
-    let mut file = Vec::with_capacity(HEADER + json.len() + TAG);
-    let parts: [&[u8]; 7] = [MAGIC, &[VERSION], &kdf.encode(), salt, &nonce, &keys.check, &len.to_be_bytes()];
+    let mut file = Vec::with_capacity(HEADER + text.len() + TAG);
+    let parts: [&[u8]; 7] = [MAGIC, &[version], &kdf.encode(), salt, &nonce, &keys.check, &len.to_be_bytes()];
     parts.into_iter().for_each(|part| file.extend_from_slice(part));
     file.extend_from_slice(&digest_of(&file));
-    file.resize(HEADER + json.len(), 0);
-    let (header, text) = file.split_at_mut(HEADER);
-    let tag = keys.encrypt(header, &nonce, &json, text)?;
+    file.resize(HEADER + text.len(), 0);
+    let (header, coded) = file.split_at_mut(HEADER);
+    let tag = keys.encrypt(header, &nonce, &text, coded)?;
     file.extend_from_slice(&tag);
     wipe_stack();
     Ok(file)
@@ -172,12 +189,13 @@ impl VaultKeys {
     }
 }
 
-/// Written by hand, into one buffer of the right size: a growing one would leave copies behind.
-fn write_entries(entries: &VaultEntries) -> Zeroizing<Vec<u8>> {
+/// After what comes before them. Written by hand, into one buffer of the right size: a growing one would leave copies behind.
+fn write_entries(before: &[u8], entries: &VaultEntries) -> Zeroizing<Vec<u8>> {
     let coded_len = |v: &Plaintext| v.expose().len().div_ceil(3) * 4;
     // A name's escapes take six bytes for one at most.
     let room: usize = entries.iter().map(|(name, value)| 6 * name.len() + coded_len(value) + 6).sum();
-    let mut json = Zeroizing::new(Vec::with_capacity(room + 2));
+    let mut json = Zeroizing::new(Vec::with_capacity(before.len() + room + 2));
+    json.extend_from_slice(before);
     json.push(b'{');
     for (i, (name, value)) in entries.iter().enumerate() {
         if i > 0 {
@@ -210,6 +228,7 @@ fn read_entries(json: &[u8]) -> Result<VaultEntries, VaultError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::secrets::stores::local_vault::generation::SeenGeneration;
     use proptest::prelude::*;
 
     const SALT: Salt = [3; 16];
@@ -228,20 +247,26 @@ mod tests {
 
     fn sample() -> Vec<u8> {
         let e = entries(&[("key/openai", b"sk-0123456789"), ("ca", &[0, 255, 10])]);
-        write(&e, Kdf::Machine, &SALT, &master(1)).unwrap()
+        write(&e, &generation(), Kdf::Machine, &SALT, &master(1)).unwrap()
+    }
+
+    fn generation() -> Generation {
+        Generation::default().next(&SeenGeneration::Nothing).unwrap()
     }
 
     fn read(file: &[u8], key: u8) -> Result<VaultEntries, VaultError> {
-        LockedVault::parse(file)?.unlock(&master(key))
+        LockedVault::parse(file)?.unlock(&master(key)).map(|(entries, _)| entries)
     }
 
     /// Written by another program (Python's cryptography and argon2-cffi) after the description above: they open for
     /// ever, and hold known answers for the whole of it.
     #[test]
-    fn vaults_of_the_first_version_open() {
+    fn vaults_of_each_version_open() {
         let argon2id: &[u8] = include_bytes!("../../../../tests/data/vault-v1-argon2id");
         let pbkdf2: &[u8] = include_bytes!("../../../../tests/data/vault-v1-pbkdf2");
-        for (file, kdf) in [(argon2id, Kdf::ARGON2ID), (pbkdf2, Kdf::PBKDF2)] {
+        let second: &[u8] = include_bytes!("../../../../tests/data/vault-v2-argon2id");
+        let owasp = Kdf::Argon2id { memory_kib: 19_456, passes: 2, lanes: 1 };
+        for (file, kdf, number) in [(argon2id, owasp, 0), (pbkdf2, Kdf::PBKDF2, 0), (second, Kdf::ARGON2ID, 7)] {
             let locked = LockedVault::parse(file).unwrap();
             assert_eq!(locked.kdf, kdf);
             let master = kdf.derive("correct horse battery staple ü".as_bytes(), &locked.salt).unwrap();
@@ -250,7 +275,8 @@ mod tests {
                 ("key/openai".to_owned(), b"sk-fixture-0123456789".to_vec()),
                 ("key/umlaut".to_owned(), "schlüssel".into()),
             ];
-            assert_eq!(plain(&locked.unlock(&master).unwrap()), expected);
+            let (entries, generation) = locked.unlock(&master).unwrap();
+            assert_eq!((plain(&entries), generation.number), (expected.into(), number));
         }
     }
 
@@ -365,7 +391,7 @@ mod tests {
         ) {
             let pairs: Vec<(&str, &[u8])> = pairs.iter().map(|(n, v)| (n.as_str(), v.as_slice())).collect();
             let before = entries(&pairs);
-            let file = write(&before, Kdf::Machine, &SALT, &master(1)).unwrap();
+            let file = write(&before, &generation(), Kdf::Machine, &SALT, &master(1)).unwrap();
             prop_assert_eq!(plain(&read(&file, 1).unwrap()), plain(&before));
         }
 

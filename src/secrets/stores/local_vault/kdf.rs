@@ -43,10 +43,25 @@ const MOST_LANES: u32 = 64;
 const MOST_ITERATIONS: u32 = 1_000_000_000;
 
 impl Kdf {
-    /// OWASP's setting of Argon2id.
-    pub const ARGON2ID: Kdf = Kdf::Argon2id { memory_kib: 19_456, passes: 2, lanes: 1 };
+    /// The second choice of RFC 9106, section 4: who steals the file may guess for as long as they like, which a server's login
+    /// doesn't allow.
+    pub const ARGON2ID: Kdf = Kdf::Argon2id { memory_kib: 65_536, passes: 3, lanes: 4 };
     /// OWASP's setting of PBKDF2, where only FIPS functions may be used.
     pub const PBKDF2: Kdf = Kdf::Pbkdf2 { iterations: PBKDF2_FLOOR };
+
+    /// The function that takes its place at the next write: vaults that were made before it may be guessed at more cheaply.
+    #[must_use]
+    pub(crate) fn renewed(self) -> Self {
+        let work = |memory_kib: u32, passes: u32| u64::from(memory_kib) * u64::from(passes);
+        match (self, Self::ARGON2ID) {
+            (Self::Argon2id { memory_kib: m, passes: p, .. }, Self::Argon2id { memory_kib, passes, .. })
+                if m < memory_kib || work(m, p) < work(memory_kib, passes) =>
+            {
+                Self::ARGON2ID
+            }
+            _ => self,
+        }
+    }
 
     /// The function and its parameters, as a header has them.
     pub(crate) fn encode(self) -> [u8; 13] {
@@ -175,6 +190,12 @@ mod tests {
                 "d2ab07b39ef7f8b806227cd86fbb11aa5393066a98e17eacacd126eb26e9276d",
             ),
             (
+                "password",
+                b"0123456789abcdef",
+                (65_536, 3, 4),
+                "b8a64b68dea6b88ca8c8862be706aac37cbecda0db7bd68b48f8fa2e7feb6f3e",
+            ),
+            (
                 "x",
                 b"saltsaltsaltsalt",
                 (12_288, 3, 4),
@@ -183,6 +204,17 @@ mod tests {
         ] {
             let master = Kdf::Argon2id { memory_kib, passes, lanes }.derive(password.as_bytes(), salt).unwrap();
             assert_eq!(hex(&*master), answer, "{password:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_cheaper_to_guess_at_than_it_need_be_is_renewed() {
+        let a = |memory_kib, passes| Kdf::Argon2id { memory_kib, passes, lanes: 4 };
+        for cheap in [a(19_456, 2), a(65_536, 2), a(47_104, 9)] {
+            assert_eq!(cheap.renewed(), Kdf::ARGON2ID, "{cheap:?}");
+        }
+        for dear in [Kdf::ARGON2ID, Kdf::PBKDF2, Kdf::Machine, a(2 * 1024 * 1024, 1), a(65_536, 4)] {
+            assert_eq!(dear.renewed(), dear);
         }
     }
 

@@ -2,8 +2,10 @@
 
 mod error;
 mod format;
+mod generation;
 mod kdf;
 mod store;
 
+pub use error::VaultError;
 pub use kdf::Kdf;
-pub use store::{MIN_PASSWORD, Vault, VaultLock};
+pub use store::{Acceptance, MIN_PASSWORD, PasswordAdvice, Vault, VaultLock};

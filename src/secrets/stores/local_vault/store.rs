@@ -1,8 +1,9 @@
 //! A vault in the file system: opened, read again when it changed, and replaced whole under a lock. Its bytes are
 //! `format`'s work.
 
-use super::error::{MAX_FILE, VaultError};
+use super::error::{MAX_FILE, MAX_RECORD, VaultError};
 use super::format::{self, LockedVault, VaultEntries};
+use super::generation::{Generation, SeenGeneration};
 use super::kdf::{Kdf, MasterKey, Salt};
 use crate::disk;
 use crate::memory::{Plaintext, Sealed};
@@ -12,11 +13,32 @@ use crate::secrets::stores::private_file::{make_folder, read_private, replace_fi
 use crate::secrets::value::MAX_VALUE;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use zeroize::Zeroizing;
 
 /// A password is hard to guess from this length on.
 pub const MIN_PASSWORD: usize = 8;
+/// Under so many characters it is advised against: who steals the file may guess for years.
+const ADVISED_PASSWORD: usize = 12;
+
+/// What to say to whoever chose a password that is allowed, and no more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PasswordAdvice(());
+
+impl PasswordAdvice {
+    fn on(password: &Plaintext) -> Option<Self> {
+        let bytes = password.expose();
+        let length = std::str::from_utf8(bytes).map_or(bytes.len(), |text| text.chars().count());
+        (length < ADVISED_PASSWORD).then_some(Self(()))
+    }
+}
+
+impl std::fmt::Display for PasswordAdvice {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "the password has under {ADVISED_PASSWORD} characters: who gets at the file may guess it in time")
+    }
+}
 
 /// The secret that opens a vault.
 pub enum VaultLock {
@@ -37,6 +59,26 @@ pub struct Vault {
     path: PathBuf,
     lock: VaultLock,
     known: Mutex<UnlockCache>,
+    /// The highest generation that this process has seen, whatever becomes of the record on disk.
+    seen: AtomicU64,
+}
+
+/// What became of a vault that was to be accepted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Acceptance {
+    /// There is none.
+    NoVault,
+    /// It is as new as any that was seen.
+    Newest,
+    /// It counts from now on, though it was refused for this reason.
+    Accepted(VaultError),
+}
+
+/// A vault in the clear, and what it has to be written with.
+struct Unlocked<'a> {
+    entries: VaultEntries,
+    generation: Generation,
+    locked: LockedVault<'a>,
 }
 
 /// The secret and the master key that opened the file last, so that nobody is asked and nothing is stretched twice.
@@ -49,7 +91,7 @@ struct UnlockCache {
 impl Vault {
     /// The vault at `path`, which needn't be there yet.
     pub fn new(path: impl Into<PathBuf>, lock: VaultLock) -> Self {
-        Self { path: path.into(), lock, known: Mutex::default() }
+        Self { path: path.into(), lock, known: Mutex::default(), seen: AtomicU64::new(0) }
     }
 
     /// The machine-bound store in the folder `state`.
@@ -69,7 +111,7 @@ impl Vault {
     }
 
     /// Makes an empty vault for the password that its source gives.
-    pub fn init(&self, kdf: Kdf) -> Result<(), SourceError> {
+    pub fn init(&self, kdf: Kdf) -> Result<Option<PasswordAdvice>, SourceError> {
         let _writing = self.write_lock()?;
         if self.exists() {
             return Err(self.wrong("exists already", "change its password with 'locum vault passwd'"));
@@ -78,45 +120,88 @@ impl Vault {
         *known = UnlockCache::default();
         let secret = self.ask()?;
         self.refuse_short(&secret)?;
+        let advice = PasswordAdvice::on(&secret);
         known.secret = Some(Sealed::seal(secret));
-        self.make(&mut known, kdf, &VaultEntries::new())
+        // what was seen of a vault that is gone is nothing to this one
+        self.make(&mut known, kdf, &VaultEntries::new(), self.next(&Generation::default(), &SeenGeneration::Nothing)?)?;
+        Ok(advice)
     }
 
     /// Puts all entries under a new password, with new salt.
-    pub fn passwd(&self, new: Plaintext, kdf: Kdf) -> Result<(), SourceError> {
+    pub fn passwd(&self, new: Plaintext, kdf: Kdf) -> Result<Option<PasswordAdvice>, SourceError> {
         self.refuse_short(&new)?;
+        let advice = PasswordAdvice::on(&new);
         let _writing = self.write_lock()?;
         let mut known = self.known();
-        let entries = self.read(&mut known)?.ok_or_else(|| self.none())?;
+        let (seen, file) = (self.seen_on_disk()?, self.bytes()?.ok_or_else(|| self.none())?);
+        let Unlocked { entries, generation, .. } = self.unlock_newest(&mut known, &seen, file.expose())?;
         let before = std::mem::take(&mut *known);
         known.secret = Some(Sealed::seal(new));
-        let made = self.make(&mut known, kdf, &entries);
+        let made = self.next(&generation, &seen).and_then(|next| self.make(&mut known, kdf, &entries, next));
         if made.is_err() {
             *known = before;
         }
-        made
+        made.map(|()| advice)
+    }
+
+    /// Takes a vault for the newest that reading refuses as older than one that was seen, or as unknown here: what a person
+    /// has restored from a backup, or moved to this machine. Written anew, it is newer than all that were seen.
+    ///
+    /// # Errors
+    /// It can't be opened or written.
+    pub fn accept(&self) -> Result<Acceptance, SourceError> {
+        let _writing = self.write_lock()?;
+        let mut known = self.known();
+        let seen = self.seen_on_disk()?;
+        let Some(file) = self.bytes()? else { return Ok(Acceptance::NoVault) };
+        let Unlocked { entries, generation, locked } = self.unlock(&mut known, file.expose())?;
+        let Err(reason) = generation.follows(&seen) else { return Ok(Acceptance::Newest) };
+        let master = self.master(&mut known, locked.kdf, &locked.salt)?;
+        self.write(&entries, &self.next(&generation, &seen)?, locked.kdf, &locked.salt, &master)?;
+        Ok(Acceptance::Accepted(reason))
     }
 
     /// A new file, for the secret that is known or that the source gives.
-    fn make(&self, known: &mut UnlockCache, kdf: Kdf, entries: &VaultEntries) -> Result<(), SourceError> {
+    fn make(
+        &self,
+        known: &mut UnlockCache,
+        kdf: Kdf,
+        entries: &VaultEntries,
+        generation: Generation,
+    ) -> Result<(), SourceError> {
         let mut salt = Salt::default();
         getrandom::fill(&mut salt).map_err(|e| self.wrong(format_args!("can't be made: {e}"), "try again"))?;
         let master = self.master(known, kdf, &salt)?;
-        self.replace(&format::write(entries, kdf, &salt, &master).map_err(|e| self.broken(e))?)
+        self.write(entries, &generation, kdf, &salt, &master)
     }
 
     /// All entries; `None` where there is no file.
     fn read(&self, known: &mut UnlockCache) -> Result<Option<VaultEntries>, SourceError> {
+        // in this order, since a writer replaces the vault first
+        let seen = self.seen_on_disk()?;
         let Some(file) = self.bytes()? else { return Ok(None) };
-        self.unlock(known, file.expose()).map(|(entries, _)| Some(entries))
+        self.unlock_newest(known, &seen, file.expose()).map(|unlocked| Some(unlocked.entries))
+    }
+
+    /// The entries, unless the file is older than what was `seen`.
+    fn unlock_newest<'a>(
+        &self,
+        known: &mut UnlockCache,
+        seen: &SeenGeneration,
+        file: &'a [u8],
+    ) -> Result<Unlocked<'a>, SourceError> {
+        let unlocked = self.unlock(known, file)?;
+        let found = unlocked.generation.number;
+        unlocked.generation.follows(seen).map_err(|e| self.broken(e))?;
+        let seen = self.seen.fetch_max(found, Ordering::Relaxed);
+        if found < seen {
+            return Err(self.broken(VaultError::RolledBack { found, seen }));
+        }
+        Ok(unlocked)
     }
 
     /// The entries, and what the file has to be written with.
-    fn unlock<'a>(
-        &self,
-        known: &mut UnlockCache,
-        file: &'a [u8],
-    ) -> Result<(VaultEntries, LockedVault<'a>), SourceError> {
+    fn unlock<'a>(&self, known: &mut UnlockCache, file: &'a [u8]) -> Result<Unlocked<'a>, SourceError> {
         let locked = LockedVault::parse(file).map_err(|e| self.broken(e))?;
         // Else a changed file could have the password taken without any stretching.
         if (locked.kdf == Kdf::Machine) != matches!(self.lock, VaultLock::Machine { .. }) {
@@ -124,7 +209,7 @@ impl Vault {
         }
         let master = self.master(known, locked.kdf, &locked.salt)?;
         match locked.unlock(&master) {
-            Ok(entries) => Ok((entries, locked)),
+            Ok((entries, generation)) => Ok(Unlocked { entries, generation, locked }),
             Err(e) => {
                 // Another password may be given next time.
                 *known = UnlockCache::default();
@@ -139,19 +224,25 @@ impl Vault {
         self.read(&mut self.known())?;
         let _writing = self.write_lock()?;
         let mut known = self.known();
+        let seen = self.seen_on_disk()?;
         let Some(file) = self.bytes()? else {
             if matches!(self.lock, VaultLock::Password(_)) {
                 return Err(self.none());
             }
             let mut entries = VaultEntries::new();
             let Some(changed) = change(&mut entries) else { return Ok(None) };
-            return self.make(&mut known, Kdf::Machine, &entries).map(|()| Some(changed));
+            let first = self.next(&Generation::default(), &SeenGeneration::Nothing)?;
+            return self.make(&mut known, Kdf::Machine, &entries, first).map(|()| Some(changed));
         };
-        let (mut entries, locked) = self.unlock(&mut known, file.expose())?;
+        let Unlocked { mut entries, generation, locked } = self.unlock_newest(&mut known, &seen, file.expose())?;
         let Some(changed) = change(&mut entries) else { return Ok(None) };
-        let master = self.master(&mut known, locked.kdf, &locked.salt)?;
-        let new = format::write(&entries, locked.kdf, &locked.salt, &master).map_err(|e| self.broken(e))?;
-        self.replace(&new).map(|()| Some(changed))
+        let next = self.next(&generation, &seen)?;
+        let kdf = locked.kdf.renewed();
+        if kdf != locked.kdf {
+            return self.make(&mut known, kdf, &entries, next).map(|()| Some(changed));
+        }
+        let master = self.master(&mut known, kdf, &locked.salt)?;
+        self.write(&entries, &next, kdf, &locked.salt, &master).map(|()| Some(changed))
     }
 
     fn master(&self, known: &mut UnlockCache, kdf: Kdf, salt: &Salt) -> Result<MasterKey, SourceError> {
@@ -236,19 +327,55 @@ impl Vault {
         Ok(())
     }
 
-    fn replace(&self, bytes: &[u8]) -> Result<(), SourceError> {
-        replace_file(&self.path, bytes).map_err(|e| unwritable(&self.path, &e))
+    /// Replaces the file, and then the record of which generation was seen: killed between the two, it has a record that
+    /// is older than it, which is right.
+    fn write(
+        &self,
+        entries: &VaultEntries,
+        generation: &Generation,
+        kdf: Kdf,
+        salt: &Salt,
+        master: &MasterKey,
+    ) -> Result<(), SourceError> {
+        let bytes = format::write(entries, generation, kdf, salt, master).map_err(|e| self.broken(e))?;
+        replace_file(&self.path, &bytes).map_err(|e| unwritable(&self.path, &e))?;
+        self.seen.fetch_max(generation.number, Ordering::Relaxed);
+        let record = generation.record().unwrap_or_default();
+        if let Err(e) = replace_file(&self.record_path(), record.as_bytes()) {
+            // what was to be stored is; the next write keeps its own
+            tracing::warn!("{}", unwritable(&self.record_path(), &e));
+        }
+        Ok(())
+    }
+
+    fn next(&self, generation: &Generation, seen: &SeenGeneration) -> Result<Generation, SourceError> {
+        generation.next(seen).map_err(|e| self.broken(e))
+    }
+
+    fn seen_on_disk(&self) -> Result<SeenGeneration, SourceError> {
+        let record = read_private(&self.record_path(), MAX_RECORD)?;
+        Ok(record.map_or(SeenGeneration::Nothing, |text| SeenGeneration::parse(text.expose())))
+    }
+
+    fn record_path(&self) -> PathBuf {
+        self.beside(".seen")
+    }
+
+    /// The path of a file of this one's.
+    fn beside(&self, ending: &str) -> PathBuf {
+        let mut path = self.path.clone().into_os_string();
+        path.push(ending);
+        path.into()
     }
 
     /// Held by whoever reads in order to write: of two, the second reads what the first wrote.
     fn write_lock(&self) -> Result<File, SourceError> {
-        let mut path = self.path.clone().into_os_string();
-        path.push(".lock");
-        let path = PathBuf::from(path);
+        let path = self.beside(".lock");
         let turn = || {
             make_folder(&path)?;
             let turn = disk::turn(&path)?;
             disk::sweep(&self.path)?;
+            disk::sweep(&self.record_path())?;
             Ok(turn)
         };
         turn().map_err(|e| unwritable(&path, &e))
@@ -275,6 +402,10 @@ impl Vault {
             }
             (VaultError::Full, _) => "remove keys that are no longer used",
             (VaultError::NoVault, _) => "see that the path is right",
+            (VaultError::RolledBack { .. } | VaultError::Unrecorded { .. } | VaultError::ForeignRecord, _) => {
+                "if you restored or moved it, run 'locum vault accept'; if not, restore the newest copy, and see who can write to \
+                 its folder"
+            }
             (VaultError::Random, _) => "this machine is not fit for it",
             _ => "restore it from a backup, and see who can write to its folder",
         };

@@ -76,13 +76,43 @@ fn each_fault_has_its_own_words_and_a_way_out() {
         (&|_| {}, "", "is locked: no master password was given"),
         (&|b| b.truncate(100), "correct horse", "is cut short"),
         (&|b| b.truncate(0), "correct horse", "is no vault"),
-        (&|b| b[8] = 2, "correct horse", "was written by a newer locum"),
+        (&|b| b[8] = 3, "correct horse", "was written by a newer locum"),
         (&|b| b[90] ^= 1, "correct horse", "was altered or damaged"),
         (&|b| b[25] ^= 1, "correct horse", "was altered or damaged"),
+        (&|b| b[8] = 1, "correct horse", "was altered or damaged"),
     ] {
         let what = after(change, with);
         assert!(what.ends_with(said), "{what}");
     }
+}
+
+#[test]
+fn a_process_that_has_read_a_newer_one_is_not_misled_by_a_record_that_is_as_old() {
+    let dir = tempfile::tempdir().unwrap();
+    let m = machine(dir.path());
+    m.set("key/a", b"one").unwrap();
+    let both = [m.path().to_owned(), m.record_path()];
+    let old = both.clone().map(|path| fs::read(path).unwrap());
+    m.set("key/a", b"two").unwrap();
+    both.iter().zip(&old).for_each(|(path, bytes)| fs::write(path, bytes).unwrap());
+    assert_eq!(get(&machine(dir.path()), "key/a"), Ok(Some("one".into())), "both are old: who is new can't know");
+    assert!(get(&m, "key/a").unwrap_err().what.contains("is older than one that was seen here: generation 1 of 2"));
+}
+
+#[test]
+fn a_writer_that_was_killed_before_its_record_has_stored_all_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    let m = machine(dir.path());
+    m.set("key/a", b"one").unwrap();
+    let first = fs::read(m.record_path()).unwrap();
+    m.set("key/a", b"two").unwrap();
+    fs::write(m.record_path(), first).unwrap();
+    assert_eq!(get(&machine(dir.path()), "key/a"), Ok(Some("two".into())));
+    fs::remove_file(m.path()).unwrap();
+    let own = machine(dir.path());
+    own.set("key/a", b"three").unwrap();
+    fs::remove_file(own.record_path()).unwrap();
+    assert_eq!(get(&machine(dir.path()), "key/a"), Ok(Some("three".into())), "the first has no record yet");
 }
 
 #[test]
