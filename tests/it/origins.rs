@@ -164,6 +164,28 @@ fn another_protocol_is_let_through_where_no_key_is_bound_and_refused_by_name_whe
     assert!(refusal[0]["reason"].as_str().is_some_and(|why| why.contains("SPDY/3.1")), "{records:#?}");
 }
 
+/// Where no key is bound slices pass; where one is the whole comes, and the audit says why.
+#[test]
+fn curl_resumes_a_download_where_no_key_is_bound() {
+    let upstream = Upstream::start();
+    let serve = in_front_of(upstream.address);
+    let resume = |host: &str| {
+        std::fs::write(serve.home.path().join("half"), "01234").expect("a file");
+        let got = serve.curl(&["-C", "-", "-o", "half", &format!("https://{host}/part")]);
+        (got.status.code(), std::fs::read_to_string(serve.home.path().join("half")).expect("a file"))
+    };
+    let part = http::Response::builder().status(206).header("content-range", "bytes 5-9/10");
+    upstream.on("/part", part).send("56789");
+    assert_eq!(resume(OTHER), (Some(0), "0123456789".to_owned()));
+    upstream.on("/part", http::Response::builder().header("accept-ranges", "bytes")).send("0123456789");
+    assert_eq!(resume(BOUND), (Some(33), "01234".to_owned()), "curl says that the server has no ranges");
+    let asked: Vec<_> = upstream.seen().iter().map(|s| s.header("range")).collect();
+    assert_eq!(asked, [Some("bytes=5-".into()), None]);
+    let records = serve.stop().audit();
+    let notes: Vec<_> = of(&records, "exchange").iter().map(|r| r["reason"].as_str()).collect();
+    assert!(notes[0].is_none() && notes[1].is_some_and(|why| why.starts_with("Range was left out")), "{notes:?}");
+}
+
 #[tokio::test]
 async fn a_coding_that_nobody_knows_passes_where_no_key_goes_into_bodies() {
     for http in BOTH {

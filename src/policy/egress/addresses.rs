@@ -188,6 +188,19 @@ mod tests {
             ("169.254.169.254", false),
             ("100.64.0.1", false),
             ("100.128.0.1", true),
+            ("100.63.0.1", true),
+            ("8.64.0.1", true),
+            ("198.19.0.1", false),
+            ("198.20.0.1", true),
+            ("8.18.0.1", true),
+            ("192.0.0.192", false),
+            ("192.0.1.1", true),
+            ("192.1.0.1", true),
+            ("8.0.0.1", true),
+            ("192.88.99.1", false),
+            ("192.88.98.1", true),
+            ("192.87.99.1", true),
+            ("8.88.99.1", true),
             ("0.0.0.0", false),
             ("255.255.255.255", false),
             ("224.0.0.1", false),
@@ -213,6 +226,27 @@ mod tests {
             ("2606:4700::1", true),
         ] {
             assert_eq!(is_public(ip.parse().unwrap()), public, "{ip}");
+        }
+    }
+
+    #[test]
+    fn the_proxy_itself_is_not_dialled_whatever_else_may_be() {
+        let admitted = |own: &str, address: &str| {
+            let own = [own.parse().unwrap()].into();
+            let private_addresses = ["0.0.0.0/0".parse().unwrap()].into();
+            let policy = AddressPolicy { own, private_addresses, ..AddressPolicy::default() };
+            policy.admit(&[address.parse().unwrap()]).is_ok()
+        };
+        for (own, address, admits) in [
+            ("127.0.0.1:8787", "127.0.0.1:8787", false),
+            ("127.0.0.1:8787", "[::ffff:127.0.0.1]:8787", false),
+            ("127.0.0.1:8787", "127.0.0.1:8788", true),
+            ("127.0.0.1:8787", "127.0.0.2:8787", true),
+            ("0.0.0.0:8787", "10.0.0.5:8787", false),
+            ("0.0.0.0:8787", "10.0.0.5:8788", true),
+            ("0.0.0.0:8787", "8.8.8.8:8787", true),
+        ] {
+            assert_eq!(admitted(own, address), admits, "{own} {address}");
         }
     }
 

@@ -105,6 +105,8 @@ struct Facts {
     head_uses: Option<RecordedUses>,
     /// How often each key was hidden in the answer.
     hits: Arc<ScrubHits>,
+    /// What was changed on the way that somebody may wonder about.
+    note: Option<&'static str>,
     end: End,
 }
 
@@ -151,6 +153,11 @@ impl ExchangeOutcome {
     /// Notes what counts the keys that are hidden in the answer.
     pub fn hide_by(&self, hits: &Arc<ScrubHits>) {
         self.facts().hits = hits.clone();
+    }
+
+    /// Says in the record what somebody may wonder about.
+    pub fn note(&self, note: &'static str) {
+        self.facts().note = Some(note);
     }
 
     /// Notes that the upstream at this address answered.
@@ -218,6 +225,7 @@ impl ExchangeOutcome {
             (End::Complete | End::Refused, _) => None,
         };
         record.success = Some(record.error.is_none());
+        record.reason = facts.note.map(str::to_owned);
         self.recorder.append(&record);
     }
 

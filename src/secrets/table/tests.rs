@@ -146,7 +146,10 @@ async fn an_old_value_is_hidden_for_a_while_and_then_forgotten() {
         change(&secrets, &fake, &i.to_string()).await;
     }
     assert_eq!(hidden(&secrets).await, ["6", "5", "4", "3", "2", "1", "0"], "however often it is rotated");
-    tokio::time::advance(SCRUBBED_FOR - Duration::from_secs(5)).await;
+    let minutes = Duration::from_secs(14 * 60);
+    tokio::time::advance(minutes).await;
+    assert_eq!(hidden(&secrets).await.len(), 7, "an agent may still ask for what was written down then");
+    tokio::time::advance(SCRUBBED_FOR - minutes - Duration::from_secs(5)).await;
     assert_eq!(hidden(&secrets).await, ["6", "5", "4", "3", "2", "1"], "each has its own time");
     tokio::time::advance(Duration::from_secs(5)).await;
     assert_eq!(hidden(&secrets).await, ["6"]);
@@ -218,6 +221,19 @@ async fn a_key_that_was_removed_and_comes_back_has_its_old_values_hidden() {
     assert!(secrets.pasts().is_empty(), "nothing is kept for longer");
     secrets.reload([key(&fake)]);
     assert_eq!(hidden(&secrets).await, ["three"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_time_of_a_value_whose_key_is_removed_begins_then() {
+    let fake = fake(Ok(Some("one")));
+    let secrets = Secrets::new([key(&fake)]);
+    tool(&secrets).await.unwrap();
+    tokio::time::advance(SCRUBBED_FOR).await;
+    secrets.reload([]);
+    tokio::time::advance(SCRUBBED_FOR - Duration::from_secs(1)).await;
+    fake.says(Ok(Some("two")));
+    secrets.reload([key(&fake)]);
+    assert_eq!(hidden(&secrets).await, ["two", "one"]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -11,9 +11,9 @@ use http::{HeaderMap, HeaderName, HeaderValue, response};
 const MARKED: &str = "W/\"locum-";
 
 /// Readies a request to a host whose answers are searched: no coding, since how well an answer can be compressed tells what
-/// is in it, and no slices, which defeat a scrubber. Tags are given back as they came.
-pub(crate) fn ask_for_identity(headers: &mut HeaderMap) {
-    headers.remove(RANGE);
+/// is in it, and no slices, which defeat a scrubber. Tags are given back as they came. Whether a slice was asked for.
+pub(crate) fn ask_for_identity(headers: &mut HeaderMap) -> bool {
+    let slice = headers.remove(RANGE).is_some();
     headers.remove(IF_RANGE);
     headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     if headers.contains_key(headers::GRPC_ACCEPT_ENCODING) {
@@ -22,6 +22,7 @@ pub(crate) fn ask_for_identity(headers: &mut HeaderMap) {
     for name in [IF_MATCH, IF_NONE_MATCH] {
         unmark(headers, name);
     }
+    slice
 }
 
 fn unmark(headers: &mut HeaderMap, name: HeaderName) {
@@ -111,7 +112,7 @@ mod tests {
             assert_eq!(answer[ETAG], shown);
             let asked = format!("{}, \"other\"", answer[ETAG].to_str().unwrap());
             let mut request = HeaderMap::from_iter([(IF_NONE_MATCH, HeaderValue::try_from(asked).unwrap())]);
-            ask_for_identity(&mut request);
+            assert!(!ask_for_identity(&mut request));
             assert_eq!(request[IF_NONE_MATCH], format!("{tag}, \"other\""));
         }
     }
@@ -122,7 +123,7 @@ mod tests {
         for (name, value) in [("range", "bytes=0-9"), ("if-range", "\"x\""), ("accept-encoding", "br, identity;q=0")] {
             request.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
         }
-        ask_for_identity(&mut request);
+        assert!(ask_for_identity(&mut request));
         assert_eq!(request.len(), 1);
         assert_eq!(request[ACCEPT_ENCODING], "identity");
     }

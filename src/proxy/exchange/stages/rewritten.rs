@@ -50,8 +50,10 @@ impl<'c> Opened<'c> {
         head::replace(&mut head.uri, &mut head.headers, &verdict.hits, |k| keys.get(k).map(|v| v.expose()))
             .map_err(|e| Refusal::key_unavailable(e.to_string()))?;
         let is_searched = !verdict.permit.scrub().is_empty();
-        if is_searched {
-            response_body::head::ask_for_identity(&mut head.headers);
+        if is_searched && response_body::head::ask_for_identity(&mut head.headers) {
+            exchange
+                .outcome
+                .note("Range was left out: keys are bound to the host, and answers of such hosts come whole");
         }
         if let Some(handshake) = &transfer.handshake {
             handshake.ask(&mut head.headers, is_searched);
