@@ -35,7 +35,11 @@ fn what_is_no_request_is_told_so() {
         ("CONNECT a.example:443 HTTP/1.1\nHost: a.example\n\n".into(), 400, "malformed"),
         ("CONNECT a.example:443 HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n".into(), 400, "malformed"),
         ("CONNECT a.example:25 HTTP/1.1\r\n\r\n".into(), 403, "host-refused"),
-        ("GET https://a.example/ HTTP/1.1\r\nHost: a.example\r\n\r\n".into(), 400, "not-forwarded"),
+        (
+            ours("GET https://a.example:PORT/ HTTP/1.1\r\nHost: b.example\r\nConnection: close\r\n\r\n"),
+            421,
+            "misdirected",
+        ),
         ("GET ftp://a.example/ HTTP/1.1\r\nHost: a.example\r\n\r\n".into(), 400, "not-forwarded"),
         (
             ours("GET http://a.example:PORT/ HTTP/1.1\r\nHost: b.example\r\nConnection: close\r\n\r\n"),

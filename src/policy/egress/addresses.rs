@@ -224,9 +224,28 @@ mod tests {
             ("2001:db8::1", false),
             ("2001::1", false),
             ("2606:4700::1", true),
+            ("2606:100::1", true),
+            ("2001:4860::8888", true),
+            ("2a00:db8::1", true),
+            ("3fff:100::1", false),
+            ("3fff:1000::1", true),
         ] {
             assert_eq!(is_public(ip.parse().unwrap()), public, "{ip}");
         }
+    }
+
+    #[test]
+    fn what_is_private_needs_a_rule_and_all_of_a_name_is_judged_together() {
+        let admitted = |rule: Option<&str>, addresses: &[&str]| {
+            let private_addresses = rule.map(|rule| rule.parse().unwrap()).into_iter().collect();
+            let policy = AddressPolicy { private_addresses, ..AddressPolicy::default() };
+            let addresses: Vec<_> = addresses.iter().map(|ip| SocketAddr::new(ip.parse().unwrap(), 443)).collect();
+            policy.admit(&addresses).map_err(|ip| ip.to_string())
+        };
+        assert_eq!(admitted(None, &["8.8.8.8"]), Ok(()));
+        assert_eq!(admitted(None, &["8.8.8.8", "10.0.0.1"]), Err("10.0.0.1".into()));
+        assert_eq!(admitted(Some("10.0.0.0/8"), &["8.8.8.8", "10.0.0.1"]), Ok(()));
+        assert_eq!(admitted(Some("10.0.0.0/8"), &["192.168.0.1"]), Err("192.168.0.1".into()));
     }
 
     #[test]

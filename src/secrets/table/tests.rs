@@ -375,6 +375,22 @@ async fn a_key_that_may_be_there_and_is_not_known_is_told_from_one_that_is_not_t
 }
 
 #[tokio::test(start_paused = true)]
+async fn while_its_source_fails_a_value_is_hidden_and_put_nowhere() {
+    let fake = fake(Ok(Some("one")));
+    let secrets = Secrets::new([key(&fake)]);
+    tool(&secrets).await.unwrap();
+    let generation = secrets.generation(&name("tool"));
+    let told = || (secrets.may_be_used(&name("tool"), generation), secrets.is_known(&name("tool"), generation));
+    assert_eq!(told(), (true, true));
+    fake.says(Err("it is locked"));
+    tokio::time::advance(Duration::from_secs(1)).await;
+    assert!(tool(&secrets).await.is_err());
+    assert_eq!(told(), (false, true));
+    secrets.wipe();
+    assert_eq!(told(), (false, false));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_reload_loads_again_at_once_and_forgets_what_is_no_longer_listed() {
     let one = fake(Ok(Some("one")));
     let secrets = Secrets::new([key(&one)]);
