@@ -13,8 +13,8 @@ pub fn start() {
         .with_target(false)
         .with_ansi(std::io::stderr().is_terminal())
         .finish();
-    // it warns of each odd message of a name server, which strangers can have sent
-    let shown = shown.with(filter_fn(|about| !about.target().starts_with("hickory")));
+    // the libraries warn of each odd message of a peer, so that a stranger could fill a disk with that
+    let shown = shown.with(filter_fn(|about| about.target().starts_with(env!("CARGO_PKG_NAME"))));
     // whoever has set one before has reasons
     let _ = tracing::subscriber::set_global_default(shown);
 }

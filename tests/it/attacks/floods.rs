@@ -7,7 +7,7 @@ use crate::support::tunnel::answers;
 use crate::support::wire::exchange;
 use crate::support::{HANGS, Tunnel};
 use std::io::Write as _;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
@@ -29,19 +29,14 @@ struct Floods {
     stop: Arc<AtomicBool>,
     rounds: Arc<AtomicUsize>,
     threads: Vec<JoinHandle<()>>,
-    slow: Vec<Child>,
 }
 
 impl Floods {
     /// Begins all of them.
     fn begin(stage: &Arc<Stage>) -> Self {
-        let slow = [&["-H"][..], &["-B"]].map(|kind| {
-            let mut tool = Command::new("slowhttptest");
-            tool.args(kind).args(["-c", SLOW_CLIENTS, "-r", SLOW_CLIENTS, "-i", "5", "-l", "3600", "-u"]);
-            tool.arg(format!("http://{}/", stage.serve.address)).stdout(Stdio::null()).stderr(Stdio::null());
-            tool.stdin(Stdio::null()).spawn().expect("slowhttptest, which .ci/full installs")
-        });
-        let mut floods = Self { stop: Arc::default(), rounds: Arc::default(), threads: Vec::new(), slow: slow.into() };
+        let mut floods = Self { stop: Arc::default(), rounds: Arc::default(), threads: Vec::new() };
+        floods.repeat(stage, |stage| slow_clients(stage, "-H"));
+        floods.repeat(stage, |stage| slow_clients(stage, "-B"));
         floods.repeat(stage, rapid_reset);
         floods.repeat(stage, continuation_flood);
         floods.repeat(stage, strangers_heads);
@@ -62,13 +57,17 @@ impl Floods {
     fn end(mut self) -> usize {
         self.stop.store(true, Ordering::Relaxed);
         self.threads.drain(..).for_each(|thread| thread.join().expect("a flood"));
-        for mut tool in self.slow.drain(..) {
-            assert!(tool.try_wait().expect("a status").is_none(), "slowhttptest gave up before its time");
-            let _ = tool.kill();
-            let _ = tool.wait();
-        }
         self.rounds.load(Ordering::Relaxed)
     }
+}
+
+/// Clients that say a head (`-H`) or a body (`-B`) a little at a time, for some seconds.
+fn slow_clients(stage: &Stage, kind: &str) {
+    let mut tool = Command::new("slowhttptest");
+    tool.args([kind, "-c", SLOW_CLIENTS, "-r", SLOW_CLIENTS, "-i", "1", "-l", "10", "-u"]);
+    tool.arg(format!("http://{}/", stage.serve.address)).stdin(Stdio::null());
+    let ended = tool.stdout(Stdio::null()).stderr(Stdio::null()).status();
+    assert!(ended.is_ok(), "slowhttptest, which .ci/full installs: {ended:?}");
 }
 
 /// Streams that are opened and reset at once (CVE-2023-44487).

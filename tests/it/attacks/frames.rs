@@ -95,6 +95,25 @@ fn protocol_error() -> (u8, Vec<u8>) {
 }
 
 #[test]
+fn streams_that_are_reset_at_once_end_the_connection_and_fill_no_log() {
+    let stage = Stage::set();
+    let mut tunnel = preface(&stage, BOUND);
+    let head = block(&good(&[]));
+    for stream in (1..2_000).step_by(2) {
+        let frames = [frame(HEADERS, END_HEADERS, stream, &head), frame(RST_STREAM, 0, stream, &[0, 0, 0, 8])].concat();
+        if tunnel.stream.write_all(&frames).is_err() {
+            break;
+        }
+    }
+    let _ = tunnel.stream.flush();
+    let _ = tunnel.stream.read_to_end(&mut Vec::new());
+    let said = stage.serve.said();
+    let warnings: Vec<_> = said.lines().filter(|line| line.contains("WARN")).collect();
+    assert!(warnings.len() < 5 && warnings.iter().all(|line| line.contains("unusual")), "{said}");
+    assert!(stage.exit.asked().len() < 100, "hardly anything of it goes on");
+}
+
+#[test]
 fn a_malformed_stream_is_reset_and_nothing_of_it_goes_on() {
     let stage = Stage::set();
     let cases: &[(&str, Vec<(&str, &str)>)] = &[
