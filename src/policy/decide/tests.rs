@@ -28,6 +28,7 @@ fn rules() -> Rules {
             rule("plain", &["http://127.0.0.1:80"], &["header"]),
             paths,
             KeyRule { methods: vec![Method::POST], ..rule("posts", &["api.c.example"], &["header"]) },
+            rule("talks", &["api.c.example"], &["ws"]),
         ],
         EgressPolicy::default(),
     )
@@ -42,7 +43,7 @@ fn decided(method: Method, url: &str, mentions: &[(&str, &str)]) -> Result<Permi
     let mentions: Vec<(KeyName, Place)> =
         mentions.iter().map(|(k, p)| (k.parse().unwrap(), p.parse().unwrap())).collect();
     let mut agent = Agent::local();
-    agent.keys = Some(["a", "both", "plain", "narrow", "posts"].map(|k| k.parse().unwrap()).into());
+    agent.keys = Some(["a", "both", "plain", "narrow", "posts", "talks"].map(|k| k.parse().unwrap()).into());
     let (path, query) = path.split_once('?').unwrap_or((&path, ""));
     let headers = HeaderMap::new();
     let question =
@@ -121,6 +122,13 @@ fn what_a_key_in_the_head_limits_its_body_may_not_get_around() {
     assert_eq!(forbids("https://api.c.example/", &key("posts")), [true, false], "methods alone are limited");
     assert_eq!(forbids("https://api.b.example/v1/x", &key("narrow")), [true, true]);
     assert_eq!(forbids("https://api.c.example/", &[]), [false, false]);
+}
+
+#[test]
+fn messages_hold_the_keys_that_are_bound_to_them() {
+    let permit = decided(Method::GET, "https://api.c.example/", &[]).unwrap();
+    let names: Vec<_> = permit.messages().iter().map(|rule| rule.name.as_str()).collect();
+    assert_eq!(names, ["talks"]);
 }
 
 #[test]

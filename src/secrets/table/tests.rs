@@ -386,6 +386,12 @@ async fn while_its_source_fails_a_value_is_hidden_and_put_nowhere() {
     tokio::time::advance(Duration::from_secs(1)).await;
     assert!(tool(&secrets).await.is_err());
     assert_eq!(told(), (false, true));
+    tokio::time::advance(CHECK_EVERY).await;
+    assert_eq!(told(), (false, true), "it is left alone for a while");
+    tokio::time::advance(CHECK_EVERY).await;
+    assert_eq!(told(), (false, false), "it is time to ask again");
+    assert!(tool(&secrets).await.is_err());
+    assert_eq!(told(), (false, true));
     secrets.wipe();
     assert_eq!(told(), (false, false));
 }
