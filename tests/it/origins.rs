@@ -59,12 +59,12 @@ fn names_are_spelled_as_the_origin_spells_them() {
 
 #[test]
 fn an_answer_may_have_as_many_headers_as_anyone_sends() {
-    let lines: String = (0..300).map(|n| format!("X-{n}: {n}\r\n")).collect();
+    let lines: String = (0..120).map(|n| format!("X-{n}: {n}\r\n")).collect();
     let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n{lines}\r\nhi");
     let origin = Raw::saying(answer.leak().as_bytes(), 1);
     let serve = in_front_of(origin.address);
     let told = said(&serve, OTHER, "GET / HTTP/1.1");
-    assert_eq!((told.status, told.header("x-299"), told.text().as_str()), (200, Some("299"), "hi"));
+    assert_eq!((told.status, told.header("x-119"), told.text().as_str()), (200, Some("119"), "hi"));
     origin.finish();
 }
 

@@ -22,7 +22,7 @@ pub const CONNECTION_WINDOW: u32 = STREAM_WINDOW * MAX_STREAMS as u32;
 /// Streams that are opened on a connection before the upstream has said how many it allows: its word comes with the end of
 /// the handshake, and what it refuses could not be sent again (RFC 9113, section 5.1.2).
 pub const STREAMS_AT_FIRST: usize = 1;
-/// Header lines of one HTTP/1.1 answer.
-pub const MAX_HEADERS: usize = 512;
+/// Header lines of one HTTP/1.1 answer. Room for all of them is made anew, and wiped, for each answer.
+pub const MAX_HEADERS: usize = 128;
 /// Bytes of one head that an upstream may send, uncompressed (RFC 9113, section 6.5.2).
 pub const MAX_HEADER_LIST: u32 = 64 * 1024;
