@@ -235,6 +235,8 @@ pub struct Record {
     pub count: Option<u64>,
     /// Of many that are told in one: when those were.
     pub counted: Option<CountedSpan>,
+    /// Which attempt at the request it belongs to, where that is not the first: 2.
+    pub attempt: Option<u8>,
     /// The status that the agent was answered with.
     pub status: Option<u16>,
     /// Whether it went well, where that is known.
@@ -277,6 +279,7 @@ impl Record {
             place: None,
             count: None,
             counted: None,
+            attempt: None,
             status: None,
             success: None,
             duration_ms: None,
@@ -353,6 +356,7 @@ impl Record {
             time(out, "first", counted.first);
             time(out, "last", counted.last);
         }
+        number(out, "attempt", self.attempt.map(u64::from));
         if let Some(info) = &self.info {
             word(out, "method", known(&info.method));
             word(out, "scheme", known(info.scheme));

@@ -127,7 +127,7 @@ pub struct Dialer {
 impl Dialer {
     /// Connects to `origin`, or to the upstream proxy and through it, for an agent or, without one, for the operator.
     ///
-    /// Without an upstream proxy every resolved address is judged, and the one judged is the one dialled.
+    /// Without an upstream proxy every resolved address is judged, and those that are admitted are the ones dialled.
     pub async fn dial(
         &self,
         origin: &Origin,
@@ -156,7 +156,7 @@ impl Dialer {
     /// address that may be dialled.
     pub fn would_dial(&self, before: &Self, origin: &Origin, address: SocketAddr) -> bool {
         let judged = if self.proxy.is_some() { origin.literal() } else { Some(address) };
-        self.proxy == before.proxy && judged.is_none_or(|address| self.addresses.admit(&[address]).is_ok())
+        self.proxy == before.proxy && judged.is_none_or(|address| self.addresses.admits(address))
     }
 
     async fn direct(
@@ -168,7 +168,7 @@ impl Dialer {
         let addresses = self.resolve(&origin.host, origin.port, asker).await?;
         let ipv4_only = async { self.resolve(&Host::Dns(IPV4_ONLY.into()), 0, None).await.ok() };
         self.nat64.refresh(&self.addresses, &addresses, ipv4_only).await;
-        self.judge(&origin.host, &addresses)?;
+        let addresses = self.admitted(&origin.host, &addresses)?;
         if peer == AllowedPeer::Loopback {
             on_loopback(origin, &addresses)?;
         }
@@ -186,8 +186,8 @@ impl Dialer {
         self.addresses.is_to_itself(from, to).then_some(to.ip())
     }
 
-    fn judge(&self, host: &Host, addresses: &[SocketAddr]) -> Result<(), DialError> {
-        self.addresses.admit(addresses).map_err(|address| DialError::Address { host: host.clone(), address })
+    fn admitted(&self, host: &Host, addresses: &[SocketAddr]) -> Result<Vec<SocketAddr>, DialError> {
+        self.addresses.admitted(addresses).map_err(|address| DialError::Address { host: host.clone(), address })
     }
 
     async fn through(
@@ -197,7 +197,7 @@ impl Dialer {
         asker: Option<&AgentName>,
     ) -> Result<TcpStream, DialError> {
         if let Some(literal) = origin.literal() {
-            self.judge(&origin.host, &[literal])?;
+            self.admitted(&origin.host, &[literal])?;
         }
         let fail = |why: String| DialError::Proxy { origin: origin.clone(), why };
         let addresses = self.resolve(&proxy.host, proxy.port, asker).await?;
@@ -226,7 +226,7 @@ impl Dialer {
     }
 }
 
-/// All addresses together here too: which of them is connected to is for the network to say.
+/// All addresses together: which of them is connected to is for the network to say.
 fn on_loopback(origin: &Origin, addresses: &[SocketAddr]) -> Result<(), DialError> {
     match addresses.iter().find(|address| !is_loopback(address.ip())) {
         Some(beyond) => Err(DialError::Cleartext { origin: origin.clone(), address: beyond.ip() }),

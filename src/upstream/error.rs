@@ -2,7 +2,9 @@
 
 use super::dial::DialError;
 use crate::name::Origin;
+use http::Method;
 use std::error::Error as StdError;
+use std::io;
 
 /// Any error of a body.
 pub type BoxError = Box<dyn StdError + Send + Sync>;
@@ -63,6 +65,49 @@ impl UpstreamError {
     pub fn is_of_cleartext(&self) -> bool {
         matches!(self, Self::Dial(error) if error.is_of_cleartext())
     }
+}
+
+/// Whether a request that got no answer may be sent once more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Retry {
+    /// The upstream may have acted on it.
+    Never,
+    /// It may have acted on it, and to do so twice is as good as once (RFC 9110, section 9.2.2).
+    Idempotent,
+    /// The upstream says that it has not (RFC 9113, sections 6.8 and 8.7).
+    Unprocessed,
+}
+
+impl Retry {
+    /// What an error allows that ended a connection before anything of the answer came.
+    pub fn after(error: &hyper::Error) -> Self {
+        let cause = error.source();
+        if let Some(error) = cause.and_then(|cause| cause.downcast_ref::<h2::Error>()) {
+            // of those that the other side's GOAWAY ends, each is above its last id: the others end with the connection
+            let unprocessed = error.is_go_away() || error.reason() == Some(h2::Reason::REFUSED_STREAM);
+            return if error.is_remote() && unprocessed { Self::Unprocessed } else { Self::Never };
+        }
+        let is_cut = cause.and_then(|cause| cause.downcast_ref::<io::Error>()).is_some_and(is_cut);
+        match is_cut || error.is_incomplete_message() || error.is_closed() || error.is_canceled() {
+            true => Self::Idempotent,
+            false => Self::Never,
+        }
+    }
+
+    /// Whether it allows that for a request of this method, over a connection that was kept.
+    pub fn allows(self, method: &Method, was_kept: bool) -> bool {
+        match self {
+            Self::Never => false,
+            Self::Idempotent => was_kept && method.is_idempotent(),
+            Self::Unprocessed => true,
+        }
+    }
+}
+
+/// The connection is gone, and it isn't its contents that were wrong.
+fn is_cut(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, NotConnected, UnexpectedEof};
+    matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | NotConnected | UnexpectedEof)
 }
 
 /// An error with its causes: hyper's own text leaves them out.

@@ -45,9 +45,15 @@ const DIGITS: usize = 4;
 /// More values than any head has: clients may mark theirs as secrets too.
 const MOST: usize = 10_000;
 
-/// The secrets that are due in the next head of one connection.
+/// The secrets that are due in the next head of one connection, and whether anything has come back since.
 #[derive(Clone)]
-pub struct PendingSecrets(Arc<Mutex<StandInTable>>);
+pub struct PendingSecrets(Arc<NextHead>);
+
+struct NextHead {
+    table: Mutex<StandInTable>,
+    /// Bytes have come since it was handed over.
+    is_heard: AtomicBool,
+}
 
 /// The stand-ins of one head, and the values that they stand for.
 struct StandInTable {
@@ -84,12 +90,14 @@ impl PendingSecrets {
         let word: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
         let first = HeaderValue::try_from(numbered(&word, 0)).map_err(io::Error::other)?;
         let finder = Finder::new(&word).into_owned();
-        Ok(Self(Arc::new(Mutex::new(StandInTable { word, first, finder, kept: Vec::new() }))))
+        let table = Mutex::new(StandInTable { word, first, finder, kept: Vec::new() });
+        Ok(Self(Arc::new(NextHead { table, is_heard: AtomicBool::new(false) })))
     }
 
     /// Takes the secrets out of a head, and leaves stand-ins.
     pub fn keep_back<B>(&self, request: &mut Request<B>) {
         let in_target = request.extensions().get::<CarriesKey>().is_some_and(|carries| carries.in_target);
+        self.0.is_heard.store(false, Ordering::Relaxed);
         let mut standing = self.lock();
         standing.kept.clear();
         if in_target {
@@ -115,8 +123,13 @@ impl PendingSecrets {
         standing.kept.clear();
     }
 
+    /// Whether anything of the answer has come.
+    pub fn is_heard(&self) -> bool {
+        self.0.is_heard.load(Ordering::Relaxed)
+    }
+
     fn lock(&self) -> MutexGuard<'_, StandInTable> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -275,7 +288,12 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for HeadInjector<S> {
 
 impl<S: AsyncRead + Unpin> AsyncRead for HeadInjector<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_read(cx, buf)
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut self.inner).poll_read(cx, buf))?;
+        if buf.filled().len() > before {
+            self.due.0.is_heard.store(true, Ordering::Relaxed);
+        }
+        Poll::Ready(Ok(()))
     }
 }
 

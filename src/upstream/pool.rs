@@ -8,14 +8,17 @@ mod kept;
 mod lease;
 mod limits;
 mod origins;
+mod retry;
 #[cfg(test)]
 mod tests;
 
 pub use super::error::{BoxError, chain};
 pub use lease::Lease;
+pub use retry::{Replay, SendError, Unanswered};
 
 use super::UpstreamError;
 use super::dial::AllowedPeer;
+use super::error::Retry;
 use super::head_injection::{CarriesKey, HeadInjector, PendingSecrets};
 use super::outbound::Outbound;
 use super::protocol::{AlpnOffer, ProtocolPreference};
@@ -31,7 +34,7 @@ use http2::{Http2Connection, Http2Stream};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use limits::{IDLE_IN_ALL, MAX_HEADERS};
+use limits::{DIALS, IDLE_IN_ALL, MAX_HEADERS};
 use origins::{ConnectPlan, Origins};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -51,17 +54,32 @@ struct Route<'a> {
     preference: ProtocolPreference,
     peer: AllowedPeer,
     asker: Option<&'a AgentName>,
+    /// Of a second attempt: only connections that were made later.
+    newer_than: Option<Instant>,
 }
 
-/// A request that got no response, and the request itself where nothing of it was sent.
+impl<'a> Route<'a> {
+    fn of<B>(
+        request: &Request<B>,
+        origin: &'a Origin,
+        preference: ProtocolPreference,
+        asker: Option<&'a AgentName>,
+    ) -> Self {
+        let peer = request.extensions().get::<CarriesKey>().map_or(AllowedPeer::Any, |carries| carries.peer);
+        Self { origin, preference: settled(preference, origin.scheme), peer, asker, newer_than: None }
+    }
+}
+
+/// A request that got no response: itself where nothing of it was sent, else whether it may be sent once more.
 struct SendFailure<B> {
     error: UpstreamError,
     unsent: Option<Request<B>>,
+    retry: Retry,
 }
 
 impl<B> From<UpstreamError> for SendFailure<B> {
     fn from(error: UpstreamError) -> Self {
-        Self { error, unsent: None }
+        Self { error, unsent: None, retry: Retry::Never }
     }
 }
 
@@ -70,7 +88,7 @@ type Sent<B> = (Response<Incoming>, Lease<B>);
 
 impl<B> Pool<B>
 where
-    B: Body + Send + Unpin + 'static,
+    B: Body + Replay + Send + Unpin + 'static,
     B::Data: Send,
     B::Error: Into<BoxError>,
 {
@@ -90,38 +108,73 @@ where
         self.outbound.store(Arc::new(outbound));
     }
 
-    /// Sends one request. A kept connection that turns out to be gone is replaced once, if nothing of the request was sent.
+    /// Sends one request. A connection that turns out to be gone is replaced, if nothing of the request was sent.
     ///
     /// The request's target is path and query; its `Host` is `origin`'s. It is an agent's, or without one the operator's.
     ///
     /// # Errors
     /// When no connection comes about, it breaks before the response's head is there, or the request may not go any more.
+    /// Where it may have left and may be sent once more, the error has it.
     pub async fn send(
         &self,
         origin: &Origin,
-        mut request: Request<B>,
+        request: Request<B>,
+        preference: ProtocolPreference,
+        asker: Option<&AgentName>,
+    ) -> Result<(Response<Incoming>, Lease<B>), SendError<B>> {
+        let route = Route::of(&request, origin, preference, asker);
+        self.send_by(route, request).await
+    }
+
+    /// Sends a request for the second time and the last, over a new connection.
+    ///
+    /// # Errors
+    /// As [`Self::send`].
+    pub async fn send_again(
+        &self,
+        origin: &Origin,
+        unanswered: Unanswered<B>,
         preference: ProtocolPreference,
         asker: Option<&AgentName>,
     ) -> Result<(Response<Incoming>, Lease<B>), UpstreamError> {
-        let peer = request.extensions().get::<CarriesKey>().map_or(AllowedPeer::Any, |carries| carries.peer);
-        let route = Route { origin, preference: settled(preference, origin.scheme), peer, asker };
-        while let Some(connection) = self.kept(route) {
+        let Unanswered { request, newer_than } = unanswered;
+        let route = Route { newer_than: Some(newer_than), ..Route::of(&request, origin, preference, asker) };
+        self.send_by(route, request).await.map_err(|failed| failed.error)
+    }
+
+    async fn send_by(&self, route: Route<'_>, mut request: Request<B>) -> Result<Sent<B>, SendError<B>> {
+        let mut dials = 0;
+        loop {
+            let kept = self.kept(route);
+            let was_kept = kept.is_some();
+            let connection = match kept {
+                Some(connection) => connection,
+                // boxed: a new connection is rare and its future large, and every request would carry room for it
+                None => Box::pin(self.connect(route)).await?,
+            };
+            dials += usize::from(!was_kept);
+            let is_http2 = matches!(connection, PooledConnection::Http2 { .. });
+            let may_be_needed =
+                route.newer_than.is_none() && (is_http2 || was_kept && request.method().is_idempotent());
+            let copy = if may_be_needed { retry::copy(&request) } else { None };
+            let newer_than = connection.newer_than();
             match self.send_over(connection, route, request).await {
                 Ok(sent) => return Ok(sent),
-                Err(SendFailure { unsent: Some(unsent), .. }) => request = unsent,
-                Err(SendFailure { error, unsent: None }) => return Err(error),
+                Err(SendFailure { unsent: Some(unsent), .. }) if was_kept || dials < DIALS => request = unsent,
+                Err(SendFailure { error, retry, .. }) => {
+                    let copy = copy.filter(|request| retry.allows(request.method(), was_kept));
+                    let unanswered = copy.map(|request| Box::new(Unanswered { request: *request, newer_than }));
+                    return Err(SendError { error, unanswered });
+                }
             }
         }
-        // boxed: a new connection is rare and its future large, and every request would carry room for it
-        let connection = Box::pin(self.connect(route)).await?;
-        self.send_over(connection, route, request).await.map_err(|failure| failure.error)
     }
 
     /// A connection that is open and leads where the request may go.
     fn kept(&self, route: Route<'_>) -> Option<PooledConnection<B>> {
         let outbound = self.outbound.load();
         let leads_there = |ip| outbound.dialer.leads_to(route.peer, ip);
-        self.origins.lock().get_mut(route.origin)?.take(route.preference, leads_there)
+        self.origins.lock().get_mut(route.origin)?.take(route.preference, route.newer_than, leads_there)
     }
 
     async fn send_over(
@@ -132,7 +185,7 @@ where
     ) -> Result<Sent<B>, SendFailure<B>> {
         match connection {
             PooledConnection::Http1(connection) => self.send_http1(connection, route, request).await,
-            PooledConnection::Http2 { send, ip, stream } => {
+            PooledConnection::Http2 { send, ip, stream, .. } => {
                 let lease = |stream| Lease::http2(self.origins.clone(), route.origin.clone(), ip, stream);
                 send_http2(send, stream, route.origin, request)
                     .await
@@ -168,7 +221,8 @@ where
                     CarriesKey::note(&request, false);
                     request
                 });
-                Err(SendFailure { error: broken(route.origin, e.error()), unsent })
+                let retry = if connection.pending.is_heard() { Retry::Never } else { Retry::after(e.error()) };
+                Err(SendFailure { error: broken(route.origin, e.error()), unsent, retry })
             }
         }
     }
@@ -230,7 +284,7 @@ where
 
     /// A new connection.
     async fn open(&self, route: Route<'_>, plan: &ConnectPlan) -> Result<PooledConnection<B>, TlsFailure> {
-        let Route { origin, preference, peer, asker } = route;
+        let Route { origin, preference, peer, asker, .. } = route;
         // after the plan: one that is made by what was replaced meanwhile is of an epoch that has been closed
         let outbound = self.outbound();
         let tcp = outbound.dialer.dial(origin, peer, asker).await.map_err(UpstreamError::from)?;
@@ -354,7 +408,7 @@ where
                 request.headers_mut().extend(host.map(|host| (HOST, host)));
                 request
             });
-            Err(SendFailure { error: broken(origin, e.error()), unsent })
+            Err(SendFailure { error: broken(origin, e.error()), unsent, retry: Retry::after(e.error()) })
         }
     }
 }

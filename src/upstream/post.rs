@@ -139,7 +139,7 @@ impl Poster {
         request.headers_mut().insert(HOST, host);
         request.headers_mut().insert(USER_AGENT, HeaderValue::from_static("locum"));
         let (response, mut lease) =
-            self.pool.send(origin, request, ProtocolPreference::Http1, None).await.map_err(|e| e.to_string())?;
+            self.pool.send(origin, request, ProtocolPreference::Http1, None).await.map_err(|e| e.error.to_string())?;
         let status = response.status().as_u16();
         // an answer that is cut or too long says what it says all the same
         if Limited::new(response.into_body(), MAX_ANSWER).collect().await.is_ok() {

@@ -38,6 +38,7 @@ mod names;
 mod origins;
 mod policy_table;
 mod record;
+mod retries;
 mod rewrite_properties;
 mod rewriting;
 mod rotation;

@@ -155,3 +155,23 @@ async fn how_the_system_is_set_up_for_names_is_followed() {
     std::fs::write(serve.home.path().join("hosts"), "127.0.7.8 listed.test\n").expect("a file");
     while !ask(&serve, &url("listed.test")).await.ends_with("at 127.0.7.8") {}
 }
+
+/// As many names have: a public address for all, and one that only those inside can use. Here the one that may be dialled is
+/// of this machine, since no other can be reached.
+#[tokio::test]
+async fn an_address_that_may_not_be_dialled_is_left_out_of_a_name() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let port = says_its_address().await;
+    let hosts = "127.0.7.1 half.test\n10.1.2.3 half.test\nfd00::7 half.test\n\
+                 10.1.2.3 other.test\nfd00::7 other.test\n169.254.169.254 other.test\n\
+                 fd00::7 first.test\n127.0.7.2 first.test\n";
+    let home = Home::with(&format!("connect_ports = [{port}]"), "");
+    let serve = with_names(home, "no such thing\n", hosts);
+    let url = |name: &str| format!("http://{name}:{port}/");
+    assert!(ask(&serve, &url("half.test")).await.ends_with("at 127.0.7.1"));
+    assert!(ask(&serve, &url("first.test")).await.ends_with("at 127.0.7.2"));
+    let refused = ask(&serve, &url("other.test")).await;
+    assert!(refused.starts_with("HTTP/1.1 403 ") && refused.contains("locum-refused: address-refused"), "{refused}");
+}

@@ -19,15 +19,22 @@ pub struct AddressPolicy {
 }
 
 impl AddressPolicy {
-    /// Judges all addresses of a name together: a name that is half private is a trap or a mistake.
+    /// Those of a name's addresses that may be dialled. Many names have a private one as well, for whoever is inside.
     ///
     /// # Errors
-    /// The first address that may not be dialled.
-    pub fn admit(&self, addresses: &[SocketAddr]) -> Result<(), IpAddr> {
-        let refused = addresses.iter().find(|a| {
-            self.is_own(**a) || !self.is_public(a.ip()) && !self.private_addresses.iter().any(|rule| rule.covers(**a))
-        });
-        refused.map_or(Ok(()), |address| Err(address.ip()))
+    /// The first of them, where none may.
+    pub fn admitted(&self, addresses: &[SocketAddr]) -> Result<Vec<SocketAddr>, IpAddr> {
+        let admitted: Vec<_> = addresses.iter().copied().filter(|address| self.admits(*address)).collect();
+        match addresses.first() {
+            Some(refused) if admitted.is_empty() => Err(refused.ip()),
+            _ => Ok(admitted),
+        }
+    }
+
+    /// Whether this address may be dialled.
+    pub fn admits(&self, address: SocketAddr) -> bool {
+        let is_named = || self.private_addresses.iter().any(|rule| rule.covers(address));
+        !self.is_own(address) && (self.is_public(address.ip()) || is_named())
     }
 
     /// Whether a connection `from` one address `to` another has come back to this proxy. Where it listens on every address
@@ -235,26 +242,12 @@ mod tests {
     }
 
     #[test]
-    fn what_is_private_needs_a_rule_and_all_of_a_name_is_judged_together() {
-        let admitted = |rule: Option<&str>, addresses: &[&str]| {
-            let private_addresses = rule.map(|rule| rule.parse().unwrap()).into_iter().collect();
-            let policy = AddressPolicy { private_addresses, ..AddressPolicy::default() };
-            let addresses: Vec<_> = addresses.iter().map(|ip| SocketAddr::new(ip.parse().unwrap(), 443)).collect();
-            policy.admit(&addresses).map_err(|ip| ip.to_string())
-        };
-        assert_eq!(admitted(None, &["8.8.8.8"]), Ok(()));
-        assert_eq!(admitted(None, &["8.8.8.8", "10.0.0.1"]), Err("10.0.0.1".into()));
-        assert_eq!(admitted(Some("10.0.0.0/8"), &["8.8.8.8", "10.0.0.1"]), Ok(()));
-        assert_eq!(admitted(Some("10.0.0.0/8"), &["192.168.0.1"]), Err("192.168.0.1".into()));
-    }
-
-    #[test]
     fn the_proxy_itself_is_not_dialled_whatever_else_may_be() {
         let admitted = |own: &str, address: &str| {
             let own = [own.parse().unwrap()].into();
             let private_addresses = ["0.0.0.0/0".parse().unwrap()].into();
             let policy = AddressPolicy { own, private_addresses, ..AddressPolicy::default() };
-            policy.admit(&[address.parse().unwrap()]).is_ok()
+            policy.admitted(&[address.parse().unwrap()]).is_ok()
         };
         for (own, address, admits) in [
             ("127.0.0.1:8787", "127.0.0.1:8787", false),
@@ -270,9 +263,28 @@ mod tests {
     }
 
     #[test]
+    fn of_a_name_that_is_half_private_the_other_half_may_be_dialled() {
+        let private_addresses = ["10.0.0.0/8".parse().unwrap()].into();
+        let own = ["8.8.8.8:8787".parse().unwrap()].into();
+        let policy = AddressPolicy { private_addresses, own, ..AddressPolicy::default() };
+        let list = |text: &[&str]| text.iter().map(|a| a.parse().unwrap()).collect::<Vec<SocketAddr>>();
+        for (addresses, admitted) in [
+            (&["1.1.1.1:443", "[fd00::1]:443"][..], Ok(&["1.1.1.1:443"][..])),
+            (&["[fe80::1]:443", "[2606:4700::1]:443", "10.1.1.1:443"], Ok(&["[2606:4700::1]:443", "10.1.1.1:443"])),
+            (&["8.8.8.8:8787", "1.1.1.1:8787"], Ok(&["1.1.1.1:8787"])),
+            (&["8.8.8.8:8787"], Err("8.8.8.8")),
+            (&["[fd00::1]:443", "127.0.0.1:443"], Err("fd00::1")),
+            (&[], Ok(&[])),
+        ] {
+            let admitted = admitted.map(list).map_err(|ip: &str| ip.parse::<IpAddr>().unwrap());
+            assert_eq!(policy.admitted(&list(addresses)), admitted, "{addresses:?}");
+        }
+    }
+
+    #[test]
     fn what_the_network_translates_is_as_public_as_what_comes_of_it() {
         let policy = AddressPolicy::default();
-        let admitted = |address: &str| policy.admit(&[SocketAddr::new(address.parse().unwrap(), 443)]).is_ok();
+        let admitted = |address: &str| policy.admits(SocketAddr::new(address.parse().unwrap(), 443));
         let (inside, outside) = ("2a00:1450:64::a00:1", "2a00:1450:64::808:808");
         assert!(admitted(inside) && admitted(outside), "nothing is known yet");
         *policy.translated.write().unwrap() = Nat64Prefix::learnt_from(&["2a00:1450:64::c000:aa".parse().unwrap()]);

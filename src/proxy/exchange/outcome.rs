@@ -74,6 +74,9 @@ impl BodyProgress {
     }
 }
 
+/// The second time that a request is sent, as records number it: the last.
+pub(crate) const SECOND_ATTEMPT: u8 = 2;
+
 /// HTTP/2, as records name it.
 pub(crate) const HTTP_2: &str = "2";
 
@@ -103,6 +106,8 @@ struct Facts {
     upstream_ip: Option<IpAddr>,
     /// The keys in the head.
     head_uses: Option<RecordedUses>,
+    /// How often the request was sent, where that is more than once.
+    attempt: Option<u8>,
     /// How often each key was hidden in the answer.
     hits: Arc<ScrubHits>,
     /// What was changed on the way that somebody may wonder about.
@@ -148,6 +153,16 @@ impl ExchangeOutcome {
     /// Takes the recorded uses of keys in the head, which are taken back where it doesn't leave.
     pub fn head_uses(&self, uses: RecordedUses) {
         self.facts().head_uses = Some(uses);
+    }
+
+    /// The request is about to be sent for the second time, with these uses of keys in its head: what was recorded for the
+    /// first attempt may have left, and stays.
+    pub fn begin_second_attempt(&self, uses: RecordedUses) {
+        let mut facts = self.facts();
+        facts.attempt = Some(SECOND_ATTEMPT);
+        facts.head_uses.take().into_iter().for_each(RecordedUses::may_have_left);
+        self.progress.head_may_have_left.store(false, Ordering::Release);
+        facts.head_uses = Some(uses);
     }
 
     /// Notes what counts the keys that are hidden in the answer.
@@ -210,6 +225,7 @@ impl ExchangeOutcome {
         record.bytes_in = Some(self.bytes_in.load(Ordering::Relaxed));
         record.upstream_ip = facts.upstream_ip;
         record.http = Some(self.http);
+        record.attempt = facts.attempt;
         let kept = self.progress.kept.load(Ordering::Relaxed);
         record.kept = (kept > 0).then_some(kept);
         record.scrubbed = (hidden > 0).then_some(hidden);

@@ -5,6 +5,7 @@ use crate::upstream::head_injection::PendingSecrets;
 use hyper::client::conn::{http1, http2};
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// Tells the connections of an origin from those that were made before all were let go of: it is another one then.
 pub(super) type Epoch = Arc<()>;
@@ -26,12 +27,23 @@ pub(super) enum PooledConnection<B> {
         send: http2::SendRequest<B>,
         ip: IpAddr,
         stream: Http2Stream,
+        made: Instant,
     },
 }
 
 impl<B> PooledConnection<B> {
     /// One stream more of a shared connection.
     pub fn sharing(connection: &Http2Connection<B>) -> Self {
-        Self::Http2 { send: connection.send.clone(), ip: connection.ip, stream: connection.stream() }
+        let (send, stream) = (connection.send.clone(), connection.stream());
+        Self::Http2 { send, ip: connection.ip, stream, made: connection.made }
+    }
+
+    /// When those were made, and all before them, that a second attempt has to stay away from.
+    pub fn newer_than(&self) -> Instant {
+        match self {
+            // one that idles is never used for that
+            Self::Http1(_) => Instant::now(),
+            Self::Http2 { made, .. } => *made,
+        }
     }
 }

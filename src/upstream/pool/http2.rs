@@ -32,6 +32,7 @@ pub(super) fn builder() -> Builder<TokioExecutor> {
 pub(super) struct Http2Connection<B> {
     pub send: SendRequest<B>,
     pub ip: IpAddr,
+    pub made: Instant,
     streams: Arc<StreamCounter>,
     _kept: Kept,
 }
@@ -52,10 +53,11 @@ where
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let streams = StreamCounts { under_way: 0, had_key: false, idle_since: Instant::now() };
+        let made = Instant::now();
+        let streams = StreamCounts { under_way: 0, had_key: false, idle_since: made };
         let streams = Arc::new(StreamCounter { counts: Mutex::new(streams), allowed: AtomicUsize::new(MAX_STREAMS) });
         tokio::spawn(drive(driver, streams.clone()));
-        Self { send, ip, streams, _kept: kept }
+        Self { send, ip, made, streams, _kept: kept }
     }
 }
 

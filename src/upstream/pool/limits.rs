@@ -13,6 +13,9 @@ pub const IDLE_IN_ALL: usize = 256;
 /// From so many HTTP/1.1 exchanges under way at once on, an HTTP/2 client's requests share an HTTP/2 connection.
 pub const SHARE_FROM: usize = 8;
 
+/// Connections that are made for one request, where each is gone before anything of the request was sent.
+pub const DIALS: usize = 3;
+
 /// Exchanges that share one HTTP/2 connection.
 pub const MAX_STREAMS: usize = 32;
 /// Bytes that an upstream may send of one body that nobody reads (RFC 9113, section 6.9).

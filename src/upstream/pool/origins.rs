@@ -154,10 +154,12 @@ impl<B> Default for OriginPool<B> {
 }
 
 impl<B> OriginPool<B> {
-    /// A connection that is open and of which `leads_there` says that it leads where the request may go.
+    /// A connection that is open and of which `leads_there` says that it leads where the request may go; for a second
+    /// attempt a shared one, newer than this.
     pub fn take(
         &mut self,
         preference: ProtocolPreference,
+        newer_than: Option<Instant>,
         leads_there: impl Fn(IpAddr) -> bool,
     ) -> Option<PooledConnection<B>> {
         self.shared.retain(Http2Connection::is_open);
@@ -165,8 +167,14 @@ impl<B> OriginPool<B> {
             return None;
         }
         if self.wants_shared(preference) {
-            let mut with_room = self.shared.iter().filter(|connection| connection.has_room());
+            // the newest first: an old one may be on its way out, and idles the sooner
+            let is_new = |connection: &Http2Connection<B>| newer_than.is_none_or(|before| connection.made > before);
+            let mut with_room =
+                self.shared.iter().rev().filter(|connection| connection.has_room() && is_new(connection));
             return with_room.find(|connection| leads_there(connection.ip)).map(PooledConnection::sharing);
+        }
+        if newer_than.is_some() {
+            return None;
         }
         let connection = self.pop_idle(leads_there)?;
         self.busy += 1;

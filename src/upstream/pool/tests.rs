@@ -136,7 +136,10 @@ async fn a_request_that_is_withdrawn_is_not_sent() {
                 may_have_left: Arc::default(),
             });
             let sent = pool.send(&server.origin(), withdrawn, wish, None).await;
-            assert!(matches!(sent, Err(UpstreamError::Withdrawn { .. })), "http2: {http2}, kept: {kept}");
+            assert!(
+                matches!(sent.map_err(|e| e.error), Err(UpstreamError::Withdrawn { .. })),
+                "http2: {http2}, kept: {kept}"
+            );
             exchange(&pool, &server.origin(), wish).await;
         }
         assert_eq!(server.served.load(Ordering::SeqCst), 2, "http2: {http2}");
@@ -205,7 +208,7 @@ async fn who_waits_for_a_connection_that_fails_does_not_try_it_again() {
         let calls = (0..5).map(|_| {
             let (pool, origin) = (pool.clone(), origin.clone());
             tokio::spawn(async move {
-                pool.send(&origin, request(), ProtocolPreference::Http2, None).await.err().map(|e| e.to_string())
+                pool.send(&origin, request(), ProtocolPreference::Http2, None).await.err().map(|e| e.error.to_string())
             })
         });
         for call in calls.collect::<Vec<_>>() {
@@ -253,7 +256,7 @@ async fn a_key_in_the_clear_takes_no_kept_connection_that_leads_beyond_this_mach
         };
         let (here, beyond) = (origin(server.address.ip()), origin(own));
         exchange(&pool, &beyond, wish).await;
-        let error = pool.send(&beyond, keyed(), wish, None).await.err().unwrap();
+        let error = pool.send(&beyond, keyed(), wish, None).await.err().unwrap().error;
         assert!(error.is_of_cleartext(), "{wish:?}: {error}");
         assert_eq!(server.came.load(Ordering::SeqCst), 1, "{wish:?}: no connection was made for it");
         exchange(&pool, &beyond, wish).await;

@@ -7,6 +7,7 @@ pub mod client;
 pub mod clients;
 pub mod coded;
 pub mod exit;
+pub mod fickle;
 pub mod forged;
 pub mod locum;
 pub mod name_server;

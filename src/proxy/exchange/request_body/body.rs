@@ -7,6 +7,7 @@ use crate::proxy::exchange::outcome::BodyProgress;
 use crate::proxy::limits::CONTINUE_TIMEOUT;
 use crate::proxy::recorder::RecordedUses;
 use crate::proxy::refusal::{Refusal, RefusalKind};
+use crate::upstream::pool::Replay;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use std::pin::Pin;
@@ -75,6 +76,15 @@ impl RequestBody {
     /// Whether it is all there.
     pub fn is_held(&self) -> bool {
         matches!(self, RequestBody::Held(_))
+    }
+}
+
+impl Replay for RequestBody {
+    fn replay(&self) -> Option<Self> {
+        match self {
+            RequestBody::Held(held) => held.replay().map(RequestBody::Held),
+            RequestBody::Passing(_) | RequestBody::Rewriting(_) | RequestBody::Expecting(_) => None,
+        }
     }
 }
 

@@ -29,6 +29,11 @@ pub(super) struct Used {
 }
 
 impl Held {
+    /// The same once more, where no key is in it: one leaves only once for each of its records.
+    pub(super) fn replay(&self) -> Option<Self> {
+        self.used.is_none().then(|| Self { data: self.data.clone(), trailers: self.trailers.clone(), used: None })
+    }
+
     pub(super) fn next(&mut self) -> Option<Result<Frame<Bytes>, Refusal>> {
         let Some(data) = self.data.take() else { return self.trailers.take().map(|t| Ok(Frame::trailers(t))) };
         let Some(used) = self.used.take() else { return Some(Ok(Frame::data(data))) };

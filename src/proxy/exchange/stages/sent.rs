@@ -8,24 +8,27 @@ use crate::place::Place;
 use crate::policy::Permit;
 use crate::proxy::exchange::authorization::{Authorization, Value};
 use crate::proxy::exchange::current_scrubber::CurrentScrubber;
-use crate::proxy::exchange::outcome::BodyProgress;
+use crate::proxy::exchange::outcome::{BodyProgress, SECOND_ATTEMPT};
 use crate::proxy::exchange::request_body::RequestBody;
 use crate::proxy::exchange::response_body::ResponseBody;
 use crate::proxy::exchange::response_body::answer::UpstreamAnswer;
 use crate::proxy::exchange::response_body::rewrite;
 use crate::proxy::exchange::websocket::terms::RelayTerms;
+use crate::proxy::recorder;
 use crate::proxy::refusal::Refusal;
 use crate::proxy::wire::headers;
+use crate::record::Record;
 use crate::rewrite::BodyKey;
 use crate::secrets::Keys;
 use crate::upstream::UpstreamError;
 use crate::upstream::dial::AllowedPeer;
 use crate::upstream::head_injection::CarriesKey;
-use crate::upstream::pool::Lease;
+use crate::upstream::pool::{Lease, SendError, Unanswered};
+use crate::upstream::protocol::ProtocolPreference;
 use http::header::EXPECT;
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 
 /// A request that has been answered.
@@ -57,20 +60,55 @@ impl<'c> Recorded<'c> {
             request = expecting(request, progress);
         }
         let sent = {
-            // once in memory, however it is waited for
             let (pool, asker) = (&exchange.conn.worker.pool, Some(&exchange.info.agent));
-            let mut sending = pin!(pool.send(&exchange.origin, request, transfer.protocol, asker));
-            match exchange.shared().config.limits.first_byte {
-                None => sending.await,
-                Some(limit) => progress.patiently(limit, sending.as_mut()).await.unwrap_or_else(|| {
-                    Err(UpstreamError::Silent { origin: exchange.origin.clone(), seconds: limit.as_secs() })
-                }),
-            }
+            let sending = pin!(pool.send(&exchange.origin, request, transfer.protocol, asker));
+            begun(&exchange, sending).await
         };
-        let (response, lease) = sent.map_err(|e| progress.fault().unwrap_or_else(|| e.into()))?;
+        let (response, lease) = match sent {
+            Ok(sent) => sent,
+            // boxed, as it is rare
+            Err(SendError { unanswered: Some(unanswered), .. }) => {
+                Box::pin(send_again(&exchange, transfer.protocol, &decided, *unanswered)).await?
+            }
+            Err(SendError { error, .. }) => return Err(progress.fault().unwrap_or_else(|| error.into())),
+        };
         exchange.outcome.answered(response.status().as_u16(), lease.ip);
         Ok(Sent { exchange, transfer, method, decided, scrubber, response, lease })
     }
+}
+
+/// Waits until an answer begins, for as long as that may take.
+async fn begun<T, E: From<UpstreamError>>(
+    exchange: &Exchange<'_>,
+    mut sending: Pin<&mut impl Future<Output = Result<T, E>>>,
+) -> Result<T, E> {
+    let Some(limit) = exchange.shared().config.limits.first_byte else { return sending.await };
+    let in_time = exchange.outcome.progress.patiently(limit, sending.as_mut()).await;
+    let silent = || UpstreamError::Silent { origin: exchange.origin.clone(), seconds: limit.as_secs() };
+    in_time.unwrap_or_else(|| Err(silent().into()))
+}
+
+/// Sends a request once more. Its keys leave a second time, so they are in the audit a second time first.
+async fn send_again(
+    exchange: &Exchange<'_>,
+    protocol: ProtocolPreference,
+    decided: &Decided,
+    unanswered: Unanswered<RequestBody>,
+) -> Result<(Response<Incoming>, Lease<RequestBody>), Refusal> {
+    decided.authorization.head_holds()?;
+    let records = decided.permit.uses().iter().map(|u| Record {
+        attempt: Some(SECOND_ATTEMPT),
+        ..recorder::substitution(&exchange.info, &u.key, &u.place, u.count)
+    });
+    let mut uses = exchange.shared().recorder.uses(records.collect());
+    if !decided.permit.uses().is_empty() {
+        uses.written().await?;
+    }
+    exchange.outcome.begin_second_attempt(uses);
+    let pool = &exchange.conn.worker.pool;
+    let sending = pin!(pool.send_again(&exchange.origin, unanswered, protocol, Some(&exchange.info.agent)));
+    let sent = begun(exchange, sending).await;
+    sent.map_err(|error| exchange.outcome.progress.fault().unwrap_or_else(|| error.into()))
 }
 
 impl Sent<'_> {
