@@ -1,6 +1,7 @@
 //! A proxy that is set up from settings: its rooms are built and joined, and it listens. It serves once it has workers.
 
 use super::agents::StartupTokens;
+use super::key_values::{self, ValueComplaint};
 use super::keys::{active, backends, sources};
 use super::machine::{self, DescriptorRoom, make_state_dir};
 use super::{AppError, audit, authority, rules};
@@ -156,6 +157,18 @@ impl App {
     /// The keys that a request could use now.
     pub fn active_keys(&self) -> &[KeySetting] {
         &self.active_keys
+    }
+
+    /// What is the matter with the values of these keys, found by whoever calls it, who may have to wait for a store; no
+    /// program is run.
+    pub fn value_complaints(&self) -> impl FnOnce() -> Vec<ValueComplaint> + Send + 'static {
+        let (keys, backends) = (self.active_keys.clone(), self.backends.clone());
+        move || key_values::value_complaints(&keys, &backends)
+    }
+
+    /// The same of those keys alone whose value is in a variable or a file. Waits for nobody.
+    pub fn value_complaints_at_hand(&self) -> Vec<ValueComplaint> {
+        key_values::value_complaints_at_hand(&self.active_keys, &self.backends)
     }
 
     /// The counts since the start.

@@ -2,7 +2,7 @@
 
 use super::context::CliContext;
 use super::key_strength::guessable;
-use crate::app::{self, MIN_TOKEN};
+use crate::app::{self, KeyLookup, MIN_TOKEN, ValueComplaint};
 use crate::ca::{Authorities, Authority};
 use crate::config::catalog::providers;
 use crate::config::keys::KeySetting;
@@ -13,7 +13,7 @@ use crate::name::{Host, Origin, Scheme};
 use crate::place::Place;
 use crate::policy::egress;
 use crate::policy::rule::Scrubbing;
-use crate::secrets::{FileSource, SecretBackends, SecretSource as _, SourceError};
+use crate::secrets::{FileSource, SecretBackends, SecretSource as _, ValueOddity};
 use crate::upstream::tls;
 use serde::Serialize;
 use std::fmt::{self, Write as _};
@@ -107,7 +107,7 @@ impl CheckReport {
         }
         if let Some(path) = &settings.anomaly.webhook_secret_file {
             match FileSource::new(path).load() {
-                Ok(Some(_)) => {}
+                Ok(Some(secret)) => self.odd(path, &secret),
                 Ok(None) => self.mistaken(path, "holds no secret", "it is what the webhook's receiver checks"),
                 Err(e) => self.mistaken(path, &e.what, &e.next),
             }
@@ -119,7 +119,7 @@ impl CheckReport {
                     let what = format!("the token has under {MIN_TOKEN} characters, so it could be guessed");
                     self.mistaken(path, &what, "`locum agent add` makes one");
                 }
-                Ok(Some(_)) => {}
+                Ok(Some(token)) => self.odd(path, &token),
                 Ok(None) => self.mistaken(path, "holds no token", "`locum agent add` makes one"),
                 Err(e) => self.mistaken(path, &e.what, &e.next),
             }
@@ -150,6 +150,13 @@ impl CheckReport {
         self.mistakes.push(Mistake::new(ConfigLocation::File(path.into()), what, hint));
     }
 
+    /// A secret of locum's own, which no agent is to write anything before.
+    fn odd(&mut self, path: &Path, secret: &Plaintext) {
+        for odd in ValueOddity::all_of(secret.expose()) {
+            self.warn(Some(&ConfigLocation::File(path.into())), format!("what it holds {odd}"), odd.next());
+        }
+    }
+
     fn warn(&mut self, at: Option<&ConfigLocation>, what: impl Into<String>, hint: impl Into<String>) {
         let warning = CheckWarning { at: at.cloned(), what: what.into(), hint: hint.into() };
         // A store that is out of reach is out of reach for every key of the catalog.
@@ -160,25 +167,23 @@ impl CheckReport {
 
     /// Asks the key's source. What a key of the catalog lacks is nobody's mistake while no table names it.
     fn value(&mut self, key: &KeySetting, backends: &SecretBackends) {
-        let source = backends.source(&key.source, &key.name, &key.env);
-        let found = match (source.load(), &key.at) {
-            (Ok(Some(value)), _) => {
-                self.suits(key, value);
-                true
+        let lookup = KeyLookup::of(key, backends);
+        if matches!((&lookup.value, &key.at), (Ok(None), None)) {
+            return;
+        }
+        for ValueComplaint { what, next } in lookup.complaints(key) {
+            match &key.at {
+                Some(at) if lookup.value.is_err() => self.mistakes.push(Mistake::new(at.clone(), what, next)),
+                at => self.warn(at.as_ref(), what, next),
             }
-            (Ok(None), Some(at)) => {
-                let what = format!("key '{}' has no value: looked in {}", key.name, source.describe());
-                self.warn(Some(at), what, format!("store it with `locum key set {}`", key.name));
-                false
-            }
-            (Err(SourceError { what, next }), Some(at)) => {
-                self.mistakes.push(Mistake::new(at.clone(), format!("key '{}': {what}", key.name), next));
-                false
-            }
-            (Ok(None), None) => return,
-            (Err(SourceError { what, next }), None) => return self.warn(None, what, next),
-        };
-        self.keys.push(KeyLine { name: key.name.to_string(), source: source.describe(), found });
+        }
+        let found = matches!(lookup.value, Ok(Some(_)));
+        if found || key.at.is_some() {
+            self.keys.push(KeyLine { name: key.name.to_string(), source: lookup.source, found });
+        }
+        if let Ok(Some(value)) = lookup.value {
+            self.suits(key, value);
+        }
     }
 
     /// What only the value shows.

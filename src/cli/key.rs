@@ -188,6 +188,7 @@ fn set(
     let value = if args.stdin { secret::from_stdin()? } else { secret::prompt(&format!("value of '{name}'"))? };
     stores::put(&*store, name, value.expose())?;
     println!("{name} is in the {}; an agent writes {}", store.describe(), name.placeholder());
+    secret::warn_of_oddities(name, &value);
     if let Some(why) = guessable(value.expose(), known.map_or(0, |k| k.secret_from(value.expose()))) {
         println!("note: it is not hidden in responses: {why}");
     }
@@ -242,7 +243,11 @@ fn rotate(
     let targets = targets(names, settings, backends)?;
     for RotationTarget { name, setting, store } in targets {
         let value = if stdin { secret::from_stdin() } else { secret::prompt(&format!("new value of '{name}'")) };
-        let done = value.and_then(|value| stores::put(&*store, name, value.expose()));
+        let done = value.and_then(|value| {
+            stores::put(&*store, name, value.expose())?;
+            secret::warn_of_oddities(name, &value);
+            Ok(())
+        });
         admin.key(name, Some(format!("in the {}", store.describe())), done)?;
         println!("{name} has a new value in the {}", store.describe());
         match setting.and_then(|k| k.revoke_url.as_deref()) {

@@ -71,6 +71,9 @@ fn proxied(args: RunArgs, context: &CliContext) -> anyhow::Result<ExitCode> {
     if let Some((what, next)) = app.ca_misfit() {
         eprintln!("locum: warning: {what}\n  next: {next}");
     }
+    for complaint in app.value_complaints_at_hand() {
+        eprintln!("locum: warning: {}\n  next: {}", complaint.what, complaint.next);
+    }
     if trust_env::bypasses_all(&was) {
         eprintln!("locum: warning: NO_PROXY is '*', so clients go past the proxy and no key will be replaced");
     }

@@ -1,7 +1,9 @@
 //! Reads a secret from a person or a pipe: never from an argument, never shown.
 
 use super::term::CliError;
+use crate::app;
 use crate::memory::{Plaintext, wipe};
+use crate::name::KeyName;
 use crate::secrets::{MAX_VALUE, SecretSource, SourceError};
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 use std::fs::{File, OpenOptions};
@@ -36,6 +38,13 @@ pub fn checked(secret: Plaintext) -> anyhow::Result<Plaintext> {
         return Err(CliError::failed("the value holds a control character", next));
     }
     Ok(secret)
+}
+
+/// Says what a value has about it that keys don't have: it is kept as it was given.
+pub fn warn_of_oddities(key: &KeyName, value: &Plaintext) {
+    for complaint in app::oddities(key, value.expose()) {
+        eprintln!("locum: warning: {}\n  next: {}", complaint.what, complaint.next);
+    }
 }
 
 /// The buffer has its full size from the start: one that grows leaves copies behind.

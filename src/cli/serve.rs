@@ -88,6 +88,7 @@ fn tell(app: &App, event: &ServiceEvent) {
         ServiceEvent::Reloaded => {
             eprintln!("locum: reloaded");
             warn_of_misfit(app);
+            warn_of_values(app);
         }
         ServiceEvent::NotReloaded(e) => eprintln!("locum: not reloaded, all is as it was: {e}"),
         ServiceEvent::Wiped => eprintln!(
@@ -147,6 +148,15 @@ fn announce(app: &App, export: Option<&Path>) {
     if let Some(path) = app.audit_path() {
         eprintln!("  audit: {}", path.display());
     }
+    warn_of_values(app);
+}
+
+/// A store may take its time, and a person's: nothing waits for it.
+fn warn_of_values(app: &App) {
+    let complaints = app.value_complaints();
+    let look = move || complaints().iter().for_each(|c| warn(&c.what, &c.next));
+    // without a thread for it the first request tells
+    let _ = std::thread::Builder::new().name("keys".into()).spawn(look);
 }
 
 /// The signals by which an operator commands a running service.

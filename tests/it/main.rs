@@ -31,6 +31,7 @@ mod following;
 mod grpc;
 mod hidden_forms;
 mod injection;
+mod key_values;
 mod keys;
 mod limits;
 mod matrix;
