@@ -2,18 +2,20 @@
 
 use super::context::CliContext;
 use super::key_strength::guessable;
-use crate::app::{self, KeyLookup, MIN_TOKEN, ValueComplaint};
+use crate::app::{self, AppError, KeyLookup, MIN_TOKEN, ValueComplaint};
 use crate::ca::{Authorities, Authority};
 use crate::config::catalog::providers;
 use crate::config::keys::KeySetting;
 use crate::config::settings::{CaSource, ConfigEnvironment};
 use crate::config::{ConfigLocation, Mistake, Settings};
+use crate::disk;
 use crate::memory::Plaintext;
+use crate::memory::own_variables::PROXY_TOKEN;
 use crate::name::{Host, Origin, Scheme};
 use crate::place::Place;
 use crate::policy::egress;
 use crate::policy::rule::Scrubbing;
-use crate::secrets::{FileSource, SecretBackends, SecretSource as _, ValueOddity};
+use crate::secrets::{FileSource, SecretBackends, SecretSource as _, SourceSpec, ValueOddity};
 use crate::upstream::tls;
 use serde::Serialize;
 use std::fmt::{self, Write as _};
@@ -84,6 +86,7 @@ fn report(settings: Settings, mistakes: Vec<Mistake>, backends: &SecretBackends)
         note: SAME_USER,
     };
     report.files(&settings);
+    report.preflight(&settings, backends);
     report.ca(&settings, backends);
     for key in &settings.keys {
         report.value(key, backends);
@@ -122,6 +125,28 @@ impl CheckReport {
                 Ok(Some(token)) => self.odd(path, &token),
                 Ok(None) => self.mistaken(path, "holds no token", "`locum agent add` makes one"),
                 Err(e) => self.mistaken(path, &e.what, &e.next),
+            }
+        }
+    }
+
+    /// What else a service would not start with. Files of tokens were told of one by one.
+    fn preflight(&mut self, settings: &Settings, backends: &SecretBackends) {
+        for e in app::preflight(settings, backends) {
+            let at = match (&e, e.path(), &settings.file) {
+                (AppError::Token { .. }, ..) => continue,
+                (AppError::ShortToken { .. } | AppError::Variable(_), ..) => {
+                    ConfigLocation::Variable(PROXY_TOKEN.into())
+                }
+                (_, Some(path), _) | (_, None, Some(path)) => ConfigLocation::File(path.into()),
+                // the only other place where an address could be set
+                (_, None, None) => ConfigLocation::Variable("LOCUM_PROXY__LISTEN".into()),
+            };
+            if !self
+                .mistakes
+                .iter()
+                .any(|known| known.at == at && matches!(at, ConfigLocation::File(_)) && e.path().is_some())
+            {
+                self.mistakes.push(Mistake::new(at, e.to_string(), e.next()));
             }
         }
     }
@@ -178,6 +203,13 @@ impl CheckReport {
             }
         }
         let found = matches!(lookup.value, Ok(Some(_)));
+        if let SourceSpec::File(path) = &key.source
+            && found
+            && readable_by_all(path)
+        {
+            let what = format!("every user of this machine can read the key '{}' in {}", key.name, path.display());
+            self.warn(key.at.as_ref(), what, format!("chmod o-r {}", disk::shell_quoted(path)));
+        }
         if found || key.at.is_some() {
             self.keys.push(KeyLine { name: key.name.to_string(), source: lookup.source, found });
         }
@@ -209,6 +241,11 @@ impl CheckReport {
             _ => {}
         }
     }
+}
+
+fn readable_by_all(path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    path.metadata().is_ok_and(|meta| meta.mode() & 0o004 != 0)
 }
 
 /// What a binding allows and its writer may not have thought of; those of the catalog are thought through.

@@ -38,6 +38,7 @@ mod matrix;
 mod names;
 mod origins;
 mod policy_table;
+mod preflight;
 mod record;
 mod rewrite_properties;
 mod rewriting;
