@@ -174,6 +174,11 @@ impl App {
         self.shared.recorder.counts()
     }
 
+    /// Why the last request was refused, in full. It may repeat what the agent wrote.
+    pub fn last_refusal(&self) -> Option<Arc<String>> {
+        self.shared.recorder.last_refusal()
+    }
+
     /// The file of the audit that is written to.
     pub fn audit_path(&self) -> Option<PathBuf> {
         self.shared.recorder.path()

@@ -132,21 +132,19 @@ impl CheckReport {
     /// What else a service would not start with. Files of tokens were told of one by one.
     fn preflight(&mut self, settings: &Settings, backends: &SecretBackends) {
         for e in app::preflight(settings, backends) {
-            let at = match (&e, e.path(), &settings.file) {
-                (AppError::Token { .. }, ..) => continue,
-                (AppError::ShortToken { .. } | AppError::Variable(_), ..) => {
+            let at = match (&e, e.path().or(settings.file.as_deref())) {
+                (AppError::Token { .. }, _) => continue,
+                (AppError::ShortToken { .. } | AppError::Variable(_), _) => {
                     ConfigLocation::Variable(PROXY_TOKEN.into())
                 }
-                (_, Some(path), _) | (_, None, Some(path)) => ConfigLocation::File(path.into()),
+                (_, Some(path)) => ConfigLocation::File(path.into()),
                 // the only other place where an address could be set
-                (_, None, None) => ConfigLocation::Variable("LOCUM_PROXY__LISTEN".into()),
+                (_, None) => ConfigLocation::Variable("LOCUM_PROXY__LISTEN".into()),
             };
-            if !self
-                .mistakes
-                .iter()
-                .any(|known| known.at == at && matches!(at, ConfigLocation::File(_)) && e.path().is_some())
-            {
-                self.mistakes.push(Mistake::new(at, e.to_string(), e.next()));
+            let mistake = Mistake::new(at, e.to_string(), e.next());
+            // a folder that is open to others may have been told of with the settings
+            if e.path().is_none() || !self.mistakes.iter().any(|known| known.at == mistake.at) {
+                self.mistakes.push(mistake);
             }
         }
     }
