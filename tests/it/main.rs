@@ -46,6 +46,7 @@ mod rotation;
 mod running_text;
 mod secrecy;
 mod service;
+mod sidecar;
 mod stopping;
 mod store_choice;
 mod stores;
