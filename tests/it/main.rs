@@ -39,6 +39,7 @@ mod names;
 mod origins;
 mod policy_table;
 mod preflight;
+mod prompts;
 mod record;
 mod rewrite_properties;
 mod rewriting;
