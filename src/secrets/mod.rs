@@ -28,6 +28,7 @@ pub use sources::auto::PassedOver;
 pub use sources::env::EnvSource;
 pub use sources::exec::ExecSource;
 pub use sources::file::FileSource;
+pub use sources::lifetime::LimitedSource;
 pub use sources::store::StoreSource;
 pub use spec::{SourceSpec, SpecError};
 pub use store::{Store, entry_name};
