@@ -1,9 +1,13 @@
 # syntax=docker/dockerfile:1
-# locum as a sidecar. The agent's container shares the volume with the CA's certificate, and sets HTTPS_PROXY to this one:
+# locum as a sidecar. The agent's container shares the volume with the CA's certificate, and sets HTTPS_PROXY to
+# http://agent:$LOCUM_PROXY_TOKEN@locum:8787. With OPENAI_API_KEY set:
 #
 #   docker build -t locum .
-#   docker run -v ./locum.toml:/etc/locum/locum.toml:ro -v locum-state:/var/lib/locum -v locum-ca:/ca \
-#       -e OPENAI_API_KEY -e LOCUM_PROXY_TOKEN locum
+#   export LOCUM_PROXY_TOKEN=$(openssl rand -hex 32)
+#   docker run --name locum -v locum-state:/var/lib/locum -v locum-ca:/ca -e OPENAI_API_KEY -e LOCUM_PROXY_TOKEN locum
+#
+# A config of your own, by -v ./locum.toml:/etc/locum/locum.toml:ro, has to be readable by user 10001 and writable by its
+# owner alone (chmod 644). So have files with keys, which only that user should read (chown 10001, chmod 400).
 
 FROM rust:1-slim-bookworm AS build
 # C for aws-lc and zstd
@@ -23,10 +27,12 @@ RUN apt-get update && apt-get install -y --no-install-recommends ca-certificates
     && install -d -o locum -g locum -m 0755 /ca \
     && install -d -m 0755 /etc/locum
 COPY --from=build /src/target/release/locum /usr/local/bin/locum
-COPY config/locum.toml /etc/locum/locum.toml
+# a checkout may be writable by its group, which locum refuses of a config
+COPY --chmod=0644 config/locum.toml /etc/locum/locum.toml
 COPY certs /etc/locum/certs
 
-USER locum
+# by number, which Kubernetes and Compose know without looking into the image
+USER 10001:10001
 # Beyond the container's loopback only with agents: give it LOCUM_PROXY_TOKEN or [agent.*], else it does not start.
 ENV LOCUM_CONFIG=/etc/locum/locum.toml \
     XDG_STATE_HOME=/var/lib \

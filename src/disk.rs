@@ -162,6 +162,19 @@ pub fn folder(path: &Path) -> &Path {
     path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
+/// Whether files could be made in this folder, or it in one above it where it isn't there yet. Changes nothing.
+///
+/// # Errors
+/// Why they couldn't.
+pub fn writable(dir: &Path) -> io::Result<()> {
+    use rustix::fs::{Access, access};
+    let there = dir.ancestors().find(|above| above.symlink_metadata().is_ok()).unwrap_or(Path::new("."));
+    if !there.is_dir() {
+        return Err(io::ErrorKind::NotADirectory.into());
+    }
+    Ok(access(there, Access::WRITE_OK | Access::EXEC_OK)?)
+}
+
 /// As one word of a shell line that the user can paste.
 pub fn shell_quoted(path: &Path) -> String {
     let path = path.to_string_lossy();

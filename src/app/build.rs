@@ -1,6 +1,7 @@
 //! A proxy that is set up from settings: its rooms are built and joined, and it listens. It serves once it has workers.
 
 use super::agents::StartupTokens;
+use super::key_values::{self, ValueComplaint};
 use super::keys::{active, backends, sources};
 use super::machine::{self, DescriptorRoom, make_state_dir};
 use super::{AppError, audit, authority, rules};
@@ -12,12 +13,10 @@ use crate::memory::SealedEnvironment;
 use crate::metrics::Counts;
 use crate::policy::Agent;
 use crate::policy::agent::{TokenHash, TokenProof};
-use crate::policy::egress::AddressPolicy;
 use crate::proxy::accept::descendants::Descendants;
 use crate::proxy::accept::slots::ConnectionSlots;
 use crate::proxy::{self, Recorder, Ruleset, Shared};
 use crate::secrets::{SecretBackends, Secrets};
-use crate::upstream::dial::Dialer;
 use crate::upstream::outbound::Outbound;
 use crate::upstream::resolver::Resolver;
 use crate::upstream::tls::{self, Tls};
@@ -91,7 +90,7 @@ impl App {
         let active_keys = active_keys.into_iter().cloned().collect();
         let (listener, own) = listen_on(listen.unwrap_or(settings.proxy.listen), &ruleset)?;
         let log = audit::open(&settings, &backends, now, "start")?;
-        let outbound = Outbound { dialer: dialer(&settings, own, Resolver::new(room.lookups)), tls };
+        let outbound = Outbound { dialer: rules::dialer(&settings, own, Resolver::new(room.lookups)), tls };
         let (alerts, webhook) = audit::alerts(&settings, &backends, &log, &outbound)?;
         let shared = Shared {
             config: proxy::Config { limits, ca_remedy: remedy(&settings, ca_kept_in.as_deref()) },
@@ -158,9 +157,26 @@ impl App {
         &self.active_keys
     }
 
+    /// What is the matter with the values of these keys, found by whoever calls it, who may have to wait for a store; no
+    /// program is run.
+    pub fn value_complaints(&self) -> impl FnOnce() -> Vec<ValueComplaint> + Send + 'static {
+        let (keys, backends) = (self.active_keys.clone(), self.backends.clone());
+        move || key_values::value_complaints(&keys, &backends)
+    }
+
+    /// The same of those keys alone whose value is in a variable or a file. Waits for nobody.
+    pub fn value_complaints_at_hand(&self) -> Vec<ValueComplaint> {
+        key_values::value_complaints_at_hand(&self.active_keys, &self.backends)
+    }
+
     /// The counts since the start.
     pub fn counts(&self) -> Counts {
         self.shared.recorder.counts()
+    }
+
+    /// Why the last request was refused, in full. It may repeat what the agent wrote.
+    pub fn last_refusal(&self) -> Option<Arc<String>> {
+        self.shared.recorder.last_refusal()
     }
 
     /// The file of the audit that is written to.
@@ -189,11 +205,9 @@ fn leaves(ca: &Authorities, provider: Arc<CryptoProvider>) -> Result<Leaves, App
     Ok(leaves)
 }
 
-/// The listener and the address that it came to have. Beyond loopback it takes agents with tokens.
+/// The listener and the address that it came to have.
 fn listen_on(address: SocketAddr, ruleset: &Ruleset) -> Result<(TcpListener, SocketAddr), AppError> {
-    if !address.ip().is_loopback() && !ruleset.agents.need_token() {
-        return Err(AppError::Open { address });
-    }
+    machine::permit_listening(address, &ruleset.agents)?;
     let listener = machine::bind(address).map_err(|source| AppError::Listen { address, source })?;
     let own = listener.local_addr().map_err(|source| AppError::Listen { address, source })?;
     Ok((listener, own))
@@ -201,25 +215,12 @@ fn listen_on(address: SocketAddr, ruleset: &Ruleset) -> Result<(TcpListener, Soc
 
 /// How these settings would have upstreams reached by a proxy that listens on `own`. Reads the files of roots.
 pub(super) fn outbound(settings: &Settings, own: SocketAddr, resolver: Resolver) -> Result<Outbound, AppError> {
-    Ok(Outbound { dialer: dialer(settings, own, resolver), tls: upstream_tls(settings)? })
+    Ok(Outbound { dialer: rules::dialer(settings, own, resolver), tls: upstream_tls(settings)? })
 }
 
 fn upstream_tls(settings: &Settings) -> Result<Tls, AppError> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     Ok(Tls::new(tls::roots(&settings.proxy.upstream_ca)?, provider)?)
-}
-
-fn dialer(settings: &Settings, own: SocketAddr, resolver: Resolver) -> Dialer {
-    Dialer {
-        addresses: AddressPolicy {
-            private_addresses: settings.proxy.private_addresses.clone().into(),
-            own: [own].into(),
-            ..AddressPolicy::default()
-        },
-        proxy: settings.proxy.upstream_proxy.clone().map(Arc::new),
-        resolver,
-        ..Dialer::default()
-    }
 }
 
 /// The time at which the file of tokens was last changed, where there is one.

@@ -13,7 +13,7 @@ use crate::secrets::SourceError;
 use crate::upstream::tls;
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The error of a proxy that can't be set up, or can't do what it is told.
 #[derive(Debug, thiserror::Error)]
@@ -97,6 +97,15 @@ pub enum AppError {
 }
 
 impl AppError {
+    /// The file or folder that the error is about, where it is about one.
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            Self::State { path, .. } | Self::Export { path, .. } | Self::Token { path, .. } => Some(path),
+            Self::Audit(AuditError::Io { path, .. } | AuditError::Open { path, .. }) => Some(path),
+            _ => None,
+        }
+    }
+
     /// One line for the operator: what to do next.
     pub fn next(&self) -> String {
         match self {

@@ -4,7 +4,7 @@ use crate::config::keys::KeySetting;
 use crate::config::settings::Settings;
 use crate::memory::SealedEnvironment;
 use crate::memory::own_variables::OWN_SECRETS;
-use crate::secrets::{KeySource, SecretBackends, SecretSource, SecretsConfig, Store, entry_name};
+use crate::secrets::{KeySource, LimitedSource, SecretBackends, SecretSource, SecretsConfig, Store, entry_name};
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -69,9 +69,13 @@ pub(super) fn active_with<'s>(
 
 /// The sources of these keys.
 pub fn sources(active: &[&KeySetting], backends: &SecretBackends) -> Vec<KeySource> {
-    let source = |key: &&KeySetting| KeySource {
-        name: key.name.clone(),
-        source: backends.source(&key.source, &key.name, &key.env),
+    let source = |key: &&KeySetting| {
+        let source = backends.source(&key.source, &key.name, &key.env);
+        let source: Arc<dyn SecretSource> = match key.lifetime {
+            Some(lifetime) => Arc::new(LimitedSource::new(source, lifetime)),
+            None => source,
+        };
+        KeySource { name: key.name.clone(), source }
     };
     active.iter().map(source).collect()
 }

@@ -1,6 +1,7 @@
 //! The resources of the machine that a proxy takes: a state folder, a port, descriptors, randomness.
 
 use super::AppError;
+use crate::policy::Agents;
 use crate::proxy::Limits;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -56,6 +57,11 @@ pub fn make_state_dir(dir: &Path) -> Result<(), AppError> {
         return Ok(());
     }
     Err(fail(format!("others can look into it; run: chmod 700 {}", dir.display())))
+}
+
+/// Whether these agents may be listened for there: beyond loopback only those with tokens.
+pub(super) fn permit_listening(address: SocketAddr, agents: &Agents) -> Result<(), AppError> {
+    if address.ip().is_loopback() || agents.need_token() { Ok(()) } else { Err(AppError::Open { address }) }
 }
 
 /// Listens on a TCP address.

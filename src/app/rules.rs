@@ -5,11 +5,15 @@ use super::agents::{self, StartupTokens};
 use super::keys::active;
 use crate::config::keys::KeySetting;
 use crate::config::settings::{Intercept, Settings};
+use crate::name::Origin;
 use crate::policy::Rules;
-use crate::policy::egress::EgressPolicy;
+use crate::policy::egress::{AddressPolicy, EgressPolicy};
 use crate::proxy::Ruleset;
 use crate::rewrite::Vocabulary;
 use crate::secrets::{KeyTable, SecretBackends};
+use crate::upstream::dial::{AllowedPeer, DialError, Dialer};
+use crate::upstream::resolver::Resolver;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 /// The rules that a service with these settings would follow, without anything being opened or bound.
@@ -18,6 +22,30 @@ use std::sync::Arc;
 /// When tokens or look-alikes can't be used.
 pub fn rules(settings: &Settings, backends: &SecretBackends) -> Result<Ruleset, AppError> {
     ruleset(settings, &active(settings, backends), &StartupTokens::at_start(Vec::new(), &backends.environment)?)
+}
+
+/// Whether a service with these settings would not even dial: what is known of that before a name is looked up. `secret`
+/// is whether a key would go along unencrypted, for which only loopback will do.
+///
+/// # Errors
+/// Why it wouldn't.
+pub fn judge_unasked(settings: &Settings, origin: &Origin, secret: bool) -> Result<(), DialError> {
+    let peer = if secret { AllowedPeer::Loopback } else { AllowedPeer::Any };
+    dialer(settings, settings.proxy.listen, Resolver::default()).judge_unasked(origin, peer)
+}
+
+/// How a service with these settings that listens on `own` reaches upstreams.
+pub(super) fn dialer(settings: &Settings, own: SocketAddr, resolver: Resolver) -> Dialer {
+    Dialer {
+        addresses: AddressPolicy {
+            private_addresses: settings.proxy.private_addresses.clone().into(),
+            own: [own].into(),
+            ..AddressPolicy::default()
+        },
+        proxy: settings.proxy.upstream_proxy.clone().map(Arc::new),
+        resolver,
+        ..Dialer::default()
+    }
 }
 
 /// The rules by these settings, keys and tokens. Whoever serves by it adds the table of keys: until then none can be had.

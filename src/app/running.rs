@@ -3,7 +3,7 @@
 use super::build::{App, outbound, token_stamp};
 use super::keys::sources;
 use super::keys::{StoredNames, active_with};
-use super::{AppError, audit, rules};
+use super::{AppError, audit, machine, rules};
 use crate::audit::AuditError;
 use crate::ca::Authorities;
 use crate::config::keys::KeySetting;
@@ -90,9 +90,7 @@ impl RunningProxy {
         let App { shared, backends, .. } = &self.app;
         let active = active_with(&settings, backends, stored);
         let mut ruleset = self.renewed(&settings, &active)?;
-        if !self.app.address().ip().is_loopback() && !ruleset.agents.need_token() {
-            return Err(AppError::Open { address: self.app.address() });
-        }
+        machine::permit_listening(self.app.address(), &ruleset.agents)?;
         let outbound = outbound(&settings, self.app.address(), self.app.outbound.dialer.resolver.clone())?;
         let changed = changes(&self.app.active_keys, &active);
         ruleset.keys = shared.secrets.reload(sources(&active, backends));

@@ -16,4 +16,5 @@ pub use error::AuditError;
 pub(crate) use folder::files;
 pub(crate) use read::last_use::last_uses;
 pub use write::config::{Durability, LogConfig, LogUpkeep};
+pub(crate) use write::file::preflight;
 pub use write::log::{Commit, Log};

@@ -54,7 +54,7 @@ enum CaCommand {
 pub fn run(args: CaArgs, context: &CliContext) -> anyhow::Result<ExitCode> {
     let settings = context.settings()?;
     let environment = context.take_secrets(&settings)?;
-    let backends = app::backends_with_prompt(&settings, environment, Arc::new(secret::MasterPrompt));
+    let backends = app::backends_with_prompt(&settings, environment, Arc::new(secret::MasterPrompt::default()));
     match args.command {
         CaCommand::Show { json } => show(&kept_ca(&settings, &backends)?, &settings, json),
         CaCommand::Export { out: Some(path) } => {

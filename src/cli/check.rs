@@ -2,18 +2,20 @@
 
 use super::context::CliContext;
 use super::key_strength::guessable;
-use crate::app::{self, MIN_TOKEN};
+use crate::app::{self, AppError, KeyLookup, MIN_TOKEN, ValueComplaint};
 use crate::ca::{Authorities, Authority};
 use crate::config::catalog::providers;
 use crate::config::keys::KeySetting;
 use crate::config::settings::{CaSource, ConfigEnvironment};
 use crate::config::{ConfigLocation, Mistake, Settings};
+use crate::disk;
 use crate::memory::Plaintext;
+use crate::memory::own_variables::PROXY_TOKEN;
 use crate::name::{Host, Origin, Scheme};
 use crate::place::Place;
 use crate::policy::egress;
 use crate::policy::rule::Scrubbing;
-use crate::secrets::{FileSource, SecretBackends, SecretSource as _, SourceError};
+use crate::secrets::{FileSource, SecretBackends, SecretSource as _, SourceSpec, ValueOddity};
 use crate::upstream::tls;
 use serde::Serialize;
 use std::fmt::{self, Write as _};
@@ -84,6 +86,7 @@ fn report(settings: Settings, mistakes: Vec<Mistake>, backends: &SecretBackends)
         note: SAME_USER,
     };
     report.files(&settings);
+    report.preflight(&settings, backends);
     report.ca(&settings, backends);
     for key in &settings.keys {
         report.value(key, backends);
@@ -107,7 +110,7 @@ impl CheckReport {
         }
         if let Some(path) = &settings.anomaly.webhook_secret_file {
             match FileSource::new(path).load() {
-                Ok(Some(_)) => {}
+                Ok(Some(secret)) => self.odd(path, &secret),
                 Ok(None) => self.mistaken(path, "holds no secret", "it is what the webhook's receiver checks"),
                 Err(e) => self.mistaken(path, &e.what, &e.next),
             }
@@ -119,9 +122,29 @@ impl CheckReport {
                     let what = format!("the token has under {MIN_TOKEN} characters, so it could be guessed");
                     self.mistaken(path, &what, "`locum agent add` makes one");
                 }
-                Ok(Some(_)) => {}
+                Ok(Some(token)) => self.odd(path, &token),
                 Ok(None) => self.mistaken(path, "holds no token", "`locum agent add` makes one"),
                 Err(e) => self.mistaken(path, &e.what, &e.next),
+            }
+        }
+    }
+
+    /// What else a service would not start with. Files of tokens were told of one by one.
+    fn preflight(&mut self, settings: &Settings, backends: &SecretBackends) {
+        for e in app::preflight(settings, backends) {
+            let at = match (&e, e.path().or(settings.file.as_deref())) {
+                (AppError::Token { .. }, _) => continue,
+                (AppError::ShortToken { .. } | AppError::Variable(_), _) => {
+                    ConfigLocation::Variable(PROXY_TOKEN.into())
+                }
+                (_, Some(path)) => ConfigLocation::File(path.into()),
+                // the only other place where an address could be set
+                (_, None) => ConfigLocation::Variable("LOCUM_PROXY__LISTEN".into()),
+            };
+            let mistake = Mistake::new(at, e.to_string(), e.next());
+            // a folder that is open to others may have been told of with the settings
+            if e.path().is_none() || !self.mistakes.iter().any(|known| known.at == mistake.at) {
+                self.mistakes.push(mistake);
             }
         }
     }
@@ -150,6 +173,13 @@ impl CheckReport {
         self.mistakes.push(Mistake::new(ConfigLocation::File(path.into()), what, hint));
     }
 
+    /// A secret of locum's own, which no agent is to write anything before.
+    fn odd(&mut self, path: &Path, secret: &Plaintext) {
+        for odd in ValueOddity::all_of(secret.expose()) {
+            self.warn(Some(&ConfigLocation::File(path.into())), format!("what it holds {odd}"), odd.next());
+        }
+    }
+
     fn warn(&mut self, at: Option<&ConfigLocation>, what: impl Into<String>, hint: impl Into<String>) {
         let warning = CheckWarning { at: at.cloned(), what: what.into(), hint: hint.into() };
         // A store that is out of reach is out of reach for every key of the catalog.
@@ -160,25 +190,30 @@ impl CheckReport {
 
     /// Asks the key's source. What a key of the catalog lacks is nobody's mistake while no table names it.
     fn value(&mut self, key: &KeySetting, backends: &SecretBackends) {
-        let source = backends.source(&key.source, &key.name, &key.env);
-        let found = match (source.load(), &key.at) {
-            (Ok(Some(value)), _) => {
-                self.suits(key, value);
-                true
+        let lookup = KeyLookup::of(key, backends);
+        if matches!((&lookup.value, &key.at), (Ok(None), None)) {
+            return;
+        }
+        for ValueComplaint { what, next } in lookup.complaints(key) {
+            match &key.at {
+                Some(at) if lookup.value.is_err() => self.mistakes.push(Mistake::new(at.clone(), what, next)),
+                at => self.warn(at.as_ref(), what, next),
             }
-            (Ok(None), Some(at)) => {
-                let what = format!("key '{}' has no value: looked in {}", key.name, source.describe());
-                self.warn(Some(at), what, format!("store it with `locum key set {}`", key.name));
-                false
-            }
-            (Err(SourceError { what, next }), Some(at)) => {
-                self.mistakes.push(Mistake::new(at.clone(), format!("key '{}': {what}", key.name), next));
-                false
-            }
-            (Ok(None), None) => return,
-            (Err(SourceError { what, next }), None) => return self.warn(None, what, next),
-        };
-        self.keys.push(KeyLine { name: key.name.to_string(), source: source.describe(), found });
+        }
+        let found = matches!(lookup.value, Ok(Some(_)));
+        if let SourceSpec::File(path) = &key.source
+            && found
+            && readable_by_all(path)
+        {
+            let what = format!("every user of this machine can read the key '{}' in {}", key.name, path.display());
+            self.warn(key.at.as_ref(), what, format!("chmod o-r {}", disk::shell_quoted(path)));
+        }
+        if found || key.at.is_some() {
+            self.keys.push(KeyLine { name: key.name.to_string(), source: lookup.source, found });
+        }
+        if let Ok(Some(value)) = lookup.value {
+            self.suits(key, value);
+        }
     }
 
     /// What only the value shows.
@@ -204,6 +239,11 @@ impl CheckReport {
             _ => {}
         }
     }
+}
+
+fn readable_by_all(path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    path.metadata().is_ok_and(|meta| meta.mode() & 0o004 != 0)
 }
 
 /// What a binding allows and its writer may not have thought of; those of the catalog are thought through.

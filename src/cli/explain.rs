@@ -15,6 +15,7 @@ use crate::policy::body_overrides::BodyOverrideScan;
 use crate::policy::decide::{Mention, Permit, Question};
 use crate::rewrite::body::BodyRewriter;
 use crate::rewrite::{BodyFault, BodyKey, head};
+use crate::upstream::dial::DialError;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use std::path::Path;
@@ -139,7 +140,14 @@ fn request(
         || hits.iter().map(|h| Mention { written: &h.written, key: h.key.as_ref(), place: h.place.as_ref() });
     let admitted = live.rules.admit(&agent, &origin.host, origin.port);
     match admitted.and_then(|()| live.rules.decide(question, mentions())) {
-        Ok(permit) => permitted(args, &permit, &live, &headers, settings.limits.held_body),
+        Ok(permit) => {
+            let secret = permit.on_loopback_only() && (!permit.uses().is_empty() || !permit.body().is_empty());
+            if let Err(e) = app::judge_unasked(settings, &origin, secret) {
+                undialled(&e);
+                return Ok(ExitCode::from(term::REFUSED));
+            }
+            permitted(args, &permit, &live, &headers, settings.limits.held_body)
+        }
         Err(denial) => {
             denied(&denial);
             Ok(ExitCode::from(term::REFUSED))
@@ -220,6 +228,16 @@ fn denied(denial: &Denial) {
     println!("  refused   {denial}");
     if let Some(key) = denial.key() {
         println!("  change    [key.{key}] in the config, if this is meant to be allowed");
+    }
+}
+
+fn undialled(error: &DialError) {
+    println!("  refused   {error}");
+    match error {
+        DialError::Address { address, .. } => {
+            println!("  change    \"{address}\" in private_addresses under [proxy], if this is meant to be allowed");
+        }
+        _ => println!("  change    the binding to https, if the host speaks it"),
     }
 }
 

@@ -106,7 +106,7 @@ pub fn run(args: KeyArgs, context: &CliContext) -> anyhow::Result<ExitCode> {
     let settings = context.settings()?;
     app::make_state_dir(&settings.state).map_err(CliError::from)?;
     let environment = context.take_secrets(&settings)?;
-    let backends = app::backends_with_prompt(&settings, environment.clone(), Arc::new(secret::MasterPrompt));
+    let backends = app::backends_with_prompt(&settings, environment.clone(), Arc::new(secret::MasterPrompt::default()));
     let mut admin = match args.command.action() {
         Some(action) => Administration::begin(&settings, &backends, Event::Key, action),
         None => Administration::nothing(),
@@ -185,9 +185,13 @@ fn set(
     if !binding.is_empty() {
         edit::check(context.paths(), &variables, name, &binding).map_err(|e| edit_failed(&e))?;
     }
-    let value = if args.stdin { secret::from_stdin()? } else { secret::prompt(&format!("value of '{name}'"))? };
+    // nor must a store that can't be opened
+    store.probe().map_err(|e| stores::unavailable(&e))?;
+    let question = format!("value of '{name}'");
+    let value = if args.stdin { secret::from_stdin()? } else { secret::prompt(&question, secret::BY_STDIN)? };
     stores::put(&*store, name, value.expose())?;
     println!("{name} is in the {}; an agent writes {}", store.describe(), name.placeholder());
+    secret::warn_of_oddities(name, &value);
     if let Some(why) = guessable(value.expose(), known.map_or(0, |k| k.secret_from(value.expose()))) {
         println!("note: it is not hidden in responses: {why}");
     }
@@ -240,9 +244,18 @@ fn rotate(
     }
     // before the first is changed: which of them can be
     let targets = targets(names, settings, backends)?;
+    let otherwise = match targets.as_slice() {
+        [_] if !names.is_empty() => secret::BY_STDIN,
+        _ => "give them one by one on standard input: 'locum key rotate NAME --stdin'",
+    };
     for RotationTarget { name, setting, store } in targets {
-        let value = if stdin { secret::from_stdin() } else { secret::prompt(&format!("new value of '{name}'")) };
-        let done = value.and_then(|value| stores::put(&*store, name, value.expose()));
+        let question = format!("new value of '{name}'");
+        let value = if stdin { secret::from_stdin() } else { secret::prompt(&question, otherwise) };
+        let done = value.and_then(|value| {
+            stores::put(&*store, name, value.expose())?;
+            secret::warn_of_oddities(name, &value);
+            Ok(())
+        });
         admin.key(name, Some(format!("in the {}", store.describe())), done)?;
         println!("{name} has a new value in the {}", store.describe());
         match setting.and_then(|k| k.revoke_url.as_deref()) {

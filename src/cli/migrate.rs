@@ -219,7 +219,9 @@ pub fn import(
         let set = names.into_iter().find_map(|name| Some((environment.get(&name).ok()??, name)));
         let Some((value, variable)) = set.filter(|(value, _)| !is_placeholder(value, settings)) else { continue };
         if stores::is_kept(&setting.source) {
-            coming.push((setting, secret::checked(value)?, variable));
+            let value = secret::checked(value)?;
+            secret::warn_of_oddities(&setting.name, &value);
+            coming.push((setting, value, variable));
         } else {
             elsewhere.push(stores::elsewhere(setting));
         }

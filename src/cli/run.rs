@@ -71,6 +71,9 @@ fn proxied(args: RunArgs, context: &CliContext) -> anyhow::Result<ExitCode> {
     if let Some((what, next)) = app.ca_misfit() {
         eprintln!("locum: warning: {what}\n  next: {next}");
     }
+    for complaint in app.value_complaints_at_hand() {
+        eprintln!("locum: warning: {}\n  next: {}", complaint.what, complaint.next);
+    }
     if trust_env::bypasses_all(&was) {
         eprintln!("locum: warning: NO_PROXY is '*', so clients go past the proxy and no key will be replaced");
     }
@@ -85,11 +88,11 @@ fn proxied(args: RunArgs, context: &CliContext) -> anyhow::Result<ExitCode> {
     let audit = app.audit_path();
     let running = app.spawn().map_err(CliError::from)?;
     let status = tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(child(command));
-    let counts = running.app().counts();
+    let (counts, last_refusal) = (running.app().counts(), running.app().last_refusal());
     let closed = running.stop();
     let status = status.map_err(|e| not_started(&args.command[0], &e))?;
     if !args.quiet {
-        tell_summary(counts, audit);
+        tell_summary(counts, last_refusal.as_deref(), audit);
     }
     closed?;
     Ok(exit_code(status))
@@ -125,16 +128,27 @@ fn command(words: &[OsString], changes: &trust_env::EnvironmentChanges) -> Comma
     command
 }
 
-fn tell_summary(counts: Counts, audit: Option<PathBuf>) {
+/// A reason repeats what the agent wrote: it is cut here, and no terminal obeys it.
+const MOST_OF_A_REASON: usize = 400;
+
+fn tell_summary(counts: Counts, last_refusal: Option<&String>, audit: Option<PathBuf>) {
     let audit = audit.map_or_else(String::new, |p| format!("; audit: {}", p.display()));
     let failures = counts.upstream_failures;
     let failed = if failures > 0 { format!(", {}", counted(failures, "upstream failure")) } else { String::new() };
+    let why = last_refusal.map_or_else(String::new, |reason| format!("; last refusal: {}", shown(reason)));
     eprintln!(
-        "locum: {}, {}, {}{failed}{audit}",
+        "locum: {}, {}, {}{failed}{why}{audit}",
         counted(counts.substitutions, "substitution"),
         counted(counts.refusals, "refusal"),
         counted(counts.scrubs, "scrub"),
     );
+}
+
+/// One line of text, whatever an agent has put into it.
+fn shown(reason: &str) -> String {
+    let escape = |c: char| if c.is_control() { c.escape_debug().to_string() } else { c.to_string() };
+    let cut = if reason.chars().nth(MOST_OF_A_REASON).is_some() { "…" } else { "" };
+    reason.chars().take(MOST_OF_A_REASON).map(escape).collect::<String>() + cut
 }
 
 /// Whether a variable is one of locum's settings, such as `LOCUM_PROXY__LISTEN`.

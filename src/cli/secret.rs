@@ -1,28 +1,32 @@
 //! Reads a secret from a person or a pipe: never from an argument, never shown.
 
 use super::term::CliError;
+use crate::app;
 use crate::memory::{Plaintext, wipe};
+use crate::name::KeyName;
 use crate::secrets::{MAX_VALUE, SecretSource, SourceError};
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
+use std::sync::{Mutex, PoisonError};
 
 /// Linux keeps this much of a line that is typed or pasted, and drops the rest without a word.
 const TERMINAL_LINE: usize = 4095;
+
+/// What to do where no value can be typed.
+pub const BY_STDIN: &str = "give the value on standard input, with --stdin";
 
 /// From standard input to its end, without the line feed that `echo` adds.
 pub fn from_stdin() -> anyhow::Result<Plaintext> {
     checked(read_to_end(&mut io::stdin().lock())?)
 }
 
-/// From the terminal, without echo.
-pub fn prompt(question: &str) -> anyhow::Result<Plaintext> {
-    let asked = ask(question).map_err(|_| {
-        CliError::failed("there is no terminal to ask on", "give the value on standard input, with --stdin")
-    })?;
+/// From the terminal, without echo. `otherwise` is how the value can be given where that is no way.
+pub fn prompt(question: &str, otherwise: &str) -> anyhow::Result<Plaintext> {
+    let asked = ask(question).map_err(|_| CliError::failed("there is no terminal to ask on", otherwise))?;
     if asked.expose().len() >= TERMINAL_LINE {
         let what = format!("a terminal's line ends at {TERMINAL_LINE} bytes, and the value may go on");
-        return Err(CliError::failed(what, "give the value on standard input, with --stdin"));
+        return Err(CliError::failed(what, otherwise));
     }
     checked(asked)
 }
@@ -36,6 +40,13 @@ pub fn checked(secret: Plaintext) -> anyhow::Result<Plaintext> {
         return Err(CliError::failed("the value holds a control character", next));
     }
     Ok(secret)
+}
+
+/// Says what a value has about it that keys don't have: it is kept as it was given.
+pub fn warn_of_oddities(key: &KeyName, value: &Plaintext) {
+    for complaint in app::oddities(key, value.expose()) {
+        eprintln!("locum: warning: {}\n  next: {}", complaint.what, complaint.next);
+    }
 }
 
 /// The buffer has its full size from the start: one that grows leaves copies behind.
@@ -111,8 +122,17 @@ fn ask(question: &str) -> io::Result<Plaintext> {
     Ok(trimmed(buffer, len))
 }
 
-/// Asks a person for the vault's password, once the other places for it have none.
-pub struct MasterPrompt;
+/// Asks a person for the vault's password, once the other places for it have none, and never twice: a command asks the vault
+/// for several things, and each would ask again for a password that was wrong.
+#[derive(Default)]
+pub struct MasterPrompt(Mutex<Option<MasterAnswer>>);
+
+/// The answer that was given to the question for the master password.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum MasterAnswer {
+    Password,
+    Nothing,
+}
 
 impl SecretSource for MasterPrompt {
     fn describe(&self) -> String {
@@ -120,7 +140,18 @@ impl SecretSource for MasterPrompt {
     }
 
     fn load(&self) -> Result<Option<Plaintext>, SourceError> {
-        Ok(ask("master password of the vault").ok().filter(|secret| !secret.expose().is_empty()))
+        let mut answer = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match *answer {
+            Some(MasterAnswer::Nothing) => return Ok(None),
+            // the vault keeps one that was right
+            Some(MasterAnswer::Password) => {
+                return Err(SourceError::new("the master password was wrong", "run the command again"));
+            }
+            None => {}
+        }
+        let given = ask("master password of the vault").ok().filter(|secret| !secret.expose().is_empty());
+        *answer = Some(if given.is_some() { MasterAnswer::Password } else { MasterAnswer::Nothing });
+        Ok(given)
     }
 }
 

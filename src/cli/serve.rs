@@ -11,12 +11,10 @@ use crate::control::Control;
 use crate::memory;
 use crate::proxy::health;
 use crate::record::PreviousFile;
-use std::io::{Read as _, Write as _};
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 #[derive(Debug, clap::Args)]
@@ -25,9 +23,6 @@ pub struct ServeArgs {
     #[arg(long)]
     healthcheck: bool,
 }
-
-/// How long a healthy service may take to answer.
-const HEALTHY: Duration = Duration::from_secs(3);
 
 /// Serves until it is told to stop, and has drained; with `--healthcheck`, asks a service that runs.
 pub fn run(args: ServeArgs, context: &CliContext) -> anyhow::Result<ExitCode> {
@@ -88,6 +83,7 @@ fn tell(app: &App, event: &ServiceEvent) {
         ServiceEvent::Reloaded => {
             eprintln!("locum: reloaded");
             warn_of_misfit(app);
+            warn_of_values(app);
         }
         ServiceEvent::NotReloaded(e) => eprintln!("locum: not reloaded, all is as it was: {e}"),
         ServiceEvent::Wiped => eprintln!(
@@ -147,6 +143,15 @@ fn announce(app: &App, export: Option<&Path>) {
     if let Some(path) = app.audit_path() {
         eprintln!("  audit: {}", path.display());
     }
+    warn_of_values(app);
+}
+
+/// A store may take its time, and a person's: nothing waits for it.
+fn warn_of_values(app: &App) {
+    let complaints = app.value_complaints();
+    let look = move || complaints().iter().for_each(|c| warn(&c.what, &c.next));
+    // without a thread for it the first request tells
+    let _ = std::thread::Builder::new().name("keys".into()).spawn(look);
 }
 
 /// The signals by which an operator commands a running service.
@@ -187,19 +192,8 @@ impl Signals {
 }
 
 /// Asks at the address that is reserved for it, where nothing is recorded.
-fn healthcheck(mut address: SocketAddr) -> anyhow::Result<ExitCode> {
-    if address.ip().is_unspecified() {
-        address.set_ip(if address.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() });
-    }
-    let ask = || -> std::io::Result<bool> {
-        let mut stream = TcpStream::connect_timeout(&address, HEALTHY)?;
-        stream.set_read_timeout(Some(HEALTHY))?;
-        stream.write_all(health::QUESTION)?;
-        let mut answer = Vec::new();
-        stream.take(4096).read_to_end(&mut answer)?;
-        Ok(answer == health::ANSWER)
-    };
-    match ask() {
+fn healthcheck(address: SocketAddr) -> anyhow::Result<ExitCode> {
+    match health::ask(address) {
         Ok(true) => Ok(ExitCode::SUCCESS),
         Ok(false) => Err(CliError::failed(format!("what answers on {address} is not locum"), "see [proxy] listen")),
         Err(e) => Err(CliError::failed(format!("nothing answers on {address}: {e}"), "start it with 'locum serve'")),

@@ -7,7 +7,7 @@ use super::term::{CliError, UNAVAILABLE};
 use crate::app;
 use crate::memory::Plaintext;
 use crate::record::Event;
-use crate::secrets::{Acceptance, Kdf, MIN_PASSWORD, PasswordAdvice, SecretSource, SourceError, Vault};
+use crate::secrets::{Acceptance, Kdf, MIN_PASSWORD, PasswordAdvice, SecretSource, SourceError, Store as _, Vault};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -38,7 +38,7 @@ pub fn run(args: VaultArgs, context: &CliContext) -> anyhow::Result<ExitCode> {
     let kdf = if args.pbkdf2 { Kdf::PBKDF2 } else { Kdf::ARGON2ID };
     let new = matches!(args.command, VaultCommand::Init);
     let prompt: Arc<dyn SecretSource> =
-        if new { Arc::new(NewPassword::default()) } else { Arc::new(secret::MasterPrompt) };
+        if new { Arc::new(NewPassword::default()) } else { Arc::new(secret::MasterPrompt::default()) };
     let backends = app::backends_with_prompt(&settings, environment, prompt);
     let Some(vault) = &backends.vault else { return Ok(ExitCode::FAILURE) };
     let action = match args.command {
@@ -62,6 +62,8 @@ fn change(args: &VaultArgs, stores: [&Vault; 2], kdf: Kdf) -> anyhow::Result<Exi
         }
         VaultCommand::Passwd => {
             require(vault)?;
+            // the old password before the new one, which would be typed for nothing
+            vault.list().map_err(failed)?;
             let advice = vault
                 .passwd(chosen().map_err(|e| CliError::failed(e, "nothing has been changed"))?, kdf)
                 .map_err(failed)?;
@@ -109,11 +111,11 @@ fn require(vault: &Vault) -> anyhow::Result<()> {
 
 /// Asked twice, since nobody sees what is typed.
 fn chosen() -> Result<Plaintext, String> {
-    let first = secret::prompt("new master password").map_err(|e| e.to_string())?;
+    let first = secret::prompt("new master password", "").map_err(|e| e.to_string())?;
     if first.expose().len() < MIN_PASSWORD {
         return Err(format!("a password has {MIN_PASSWORD} characters at least"));
     }
-    let second = secret::prompt("once more").map_err(|e| e.to_string())?;
+    let second = secret::prompt("once more", "").map_err(|e| e.to_string())?;
     if first.expose() == second.expose() { Ok(first) } else { Err("the two are not the same".into()) }
 }
 

@@ -4,6 +4,7 @@ use super::catalog::{Provider, provider, providers};
 use super::file::ConfigTable;
 use super::mistake::{ConfigLocation, Mistake, nearest};
 use super::reader::TableReader;
+use super::units::Timeout;
 use crate::name::{AgentName, KeyName};
 use crate::place::Place;
 use crate::policy;
@@ -31,6 +32,8 @@ pub struct KeySetting {
     /// The page on which it is revoked, where the catalog knows one.
     pub revoke_url: Option<String>,
     pub rule: KeyRule,
+    /// How long a value counts once its program or file was asked; none leaves it to the source.
+    pub lifetime: Option<Duration>,
     /// Where its table stands; none for a catalog key without one, which is silently inactive while it has no value.
     pub at: Option<ConfigLocation>,
 }
@@ -146,6 +149,7 @@ fn of_catalog(provider: &Provider) -> KeySetting {
             inject: None,
             scrub: Scrubbing::Auto,
         },
+        lifetime: None,
         at: None,
     }
 }
@@ -164,7 +168,16 @@ fn of_user(name: KeyName) -> KeySetting {
         inject: None,
         scrub: Scrubbing::Auto,
     };
-    KeySetting { name, source: SourceSpec::Auto, env, prefixes: Vec::new(), revoke_url: None, rule, at: None }
+    KeySetting {
+        name,
+        source: SourceSpec::Auto,
+        env,
+        prefixes: Vec::new(),
+        revoke_url: None,
+        rule,
+        lifetime: None,
+        at: None,
+    }
 }
 
 fn key(r: &mut TableReader<'_>, name: KeyName, cleartext: bool) -> KeySetting {
@@ -196,10 +209,28 @@ fn key(r: &mut TableReader<'_>, name: KeyName, cleartext: bool) -> KeySetting {
     if let Some(scrub) = r.choice("scrub", &scrubbing) {
         key.rule.scrub = scrub;
     }
+    key.lifetime = lifetime(r, &key.source);
     key.rule.placeholder = r.with("placeholder", |text| check_lookalike(text).map(|()| text.to_owned()));
     let inject = r.with("inject", |text| inject(text, &key.rule));
     key.rule.inject = inject;
     key
+}
+
+/// How long a value counts, of a program or a file: all other sources say themselves when theirs has changed.
+fn lifetime(r: &mut TableReader<'_>, source: &SourceSpec) -> Option<Duration> {
+    let at = r.at("lifetime");
+    let lifetime = r.with("lifetime", |text| match text {
+        "" => Ok(None),
+        text => text.parse::<Timeout>().map(|time| Some(time.0)),
+    })??;
+    match source {
+        SourceSpec::Exec(_) | SourceSpec::File(_) => Some(lifetime),
+        _ => {
+            let hint = "leave it out: a variable never changes, and a store tells when it does".to_owned();
+            r.wrong(at?, format!("lifetime: it is for a source that is exec or file, and not '{source}'"), hint);
+            None
+        }
+    }
 }
 
 /// The hosts that the table names; none where it leaves them to the catalog.

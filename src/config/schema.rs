@@ -99,6 +99,7 @@ pub const SECTIONS: &[SectionSchema] = &[
             known("inject", Text, r#""Authorization: Bearer <<tool_key>>""#),
             known("max_uses", Number, "4"),
             known("scrub", TextOrFlag, r#""auto""#),
+            known("lifetime", Text, r#""1h""#),
         ],
     },
     SectionSchema {

@@ -10,7 +10,10 @@ use crate::audit::write::log::{Commit, Log};
 use crate::metrics::{Counters, Counts};
 use crate::name::{AgentName, KeyName, Origin};
 use crate::place::Place;
-use crate::record::{CountedSpan, Event, ExchangeInfo, KeyRef, KeyUse, Operation, PreviousFile, Record};
+use crate::record::{
+    CountedSpan, Event, ExchangeInfo, KeyRef, KeyUse, Operation, PreviousFile, Record, is_upstreams_fault,
+};
+use arc_swap::ArcSwapOption;
 use std::future::poll_fn;
 use std::path::PathBuf;
 use std::pin::Pin;
@@ -26,6 +29,8 @@ pub struct Recorder {
     alerts: Alerts,
     counters: Counters,
     ids: ExchangeIds,
+    /// Why the last request was refused, for whoever watches and not for agents.
+    last_refusal: ArcSwapOption<String>,
     /// Exchanges are cut because the process ends.
     stopping: AtomicBool,
 }
@@ -35,7 +40,8 @@ impl Recorder {
     pub fn new(audit: Log, alerts: Alerts, random: u64) -> Self {
         let (counters, ids) = (Counters::default(), ExchangeIds::new(random));
         let refusals = RefusalLog::new(audit.clone());
-        Self { audit, refusals, alerts, counters, ids, stopping: AtomicBool::new(false) }
+        let (last_refusal, stopping) = (ArcSwapOption::empty(), AtomicBool::new(false));
+        Self { audit, refusals, alerts, counters, ids, last_refusal, stopping }
     }
 
     /// Queues a record that nothing waits for.
@@ -53,6 +59,9 @@ impl Recorder {
     /// Counts a record, and records what is unusual about it.
     fn note(&self, record: &Record) {
         self.counters.note(record);
+        if record.event == Event::Refusal && !record.status.is_some_and(is_upstreams_fault) {
+            self.last_refusal.store(record.reason.clone().map(Arc::new));
+        }
         for finding in self.alerts.note(record) {
             self.audit.append(&finding);
         }
@@ -114,6 +123,11 @@ impl Recorder {
     /// What has been recorded since the start.
     pub fn counts(&self) -> Counts {
         self.counters.read()
+    }
+
+    /// Why the last request was refused, in full. It may repeat what the agent wrote.
+    pub fn last_refusal(&self) -> Option<Arc<String>> {
+        self.last_refusal.load_full()
     }
 
     /// Records of exchanges that end from now on say that locum was stopped.

@@ -16,13 +16,20 @@ pub(super) fn clean(mut value: Plaintext, place: &str) -> Result<Option<Plaintex
     }
     // It would end a header or a JSON string early.
     if let Some(at) = bytes.iter().position(u8::is_ascii_control) {
-        return Err(SourceError::new(
-            format!("the value in {place} has a control character at byte {}", at + 1),
-            "store the key alone: one line, nothing before or after it",
-        ));
+        let what = format!("the value in {place} has a control character at byte {}", at + 1);
+        return Err(SourceError::new(what, remedy(bytes, at)));
     }
     value.truncate(len);
     Ok((len > 0).then_some(value))
+}
+
+/// What most likely brought the control character that is at this byte, and what to do about it.
+fn remedy(bytes: &[u8], at: usize) -> &'static str {
+    match bytes.get(at) {
+        Some(0) => "it looks like UTF-16, as PowerShell's '>' writes it: save it as UTF-8 (Out-File -Encoding ascii)",
+        Some(b'\r') => "it has line ends as Windows writes them (CRLF): \"tr -d '\\r'\" takes them off",
+        _ => "store the key alone: one line, nothing before or after it",
+    }
 }
 
 /// The error of a value over [`MAX_VALUE`].
@@ -60,6 +67,14 @@ mod tests {
         for (raw, at) in [("sk\n\n", 3), ("sk\r", 3), ("a\tb", 2), ("\0", 1), ("ab\x7f", 3), ("k1\nk2\n", 3)] {
             let e = cleaned(raw.as_bytes()).unwrap_err();
             assert_eq!(e, format!("the value in here has a control character at byte {at}"), "{raw:?}");
+        }
+    }
+
+    #[test]
+    fn what_brings_control_characters_is_told_by_kind() {
+        for (raw, said) in [("sk\r", "CRLF"), ("sk\r\n\r\n", "CRLF"), ("s\0k\0", "UTF-16"), ("sk\n\n", "one line")] {
+            let e = clean(Plaintext::new(raw.as_bytes().to_vec()), "here").err().unwrap();
+            assert!(e.next.contains(said), "{raw:?}: {e:?}");
         }
     }
 

@@ -135,9 +135,9 @@ impl Dialer {
         asker: Option<&AgentName>,
     ) -> Result<TcpStream, DialError> {
         let attempt = async {
+            self.judge_unasked(origin, peer)?;
             match &self.proxy {
                 None => self.direct(origin, peer, asker).await,
-                Some(_) if peer == AllowedPeer::Loopback => Err(DialError::CleartextBeyond { origin: origin.clone() }),
                 Some(proxy) => self.through(proxy, origin, asker).await,
             }
         };
@@ -145,6 +145,20 @@ impl Dialer {
             Ok(result) => result,
             Err(_) => Err(DialError::Timeout { origin: origin.clone() }),
         }
+    }
+
+    /// What can be said of a dial before anything is asked or sent: an address that is written out is judged as one that a
+    /// name leads to.
+    ///
+    /// # Errors
+    /// [`Self::dial`] would fail for this reason.
+    pub fn judge_unasked(&self, origin: &Origin, peer: AllowedPeer) -> Result<(), DialError> {
+        if self.proxy.is_some() && peer == AllowedPeer::Loopback {
+            return Err(DialError::CleartextBeyond { origin: origin.clone() });
+        }
+        let Some(literal) = origin.literal() else { return Ok(()) };
+        self.admitted(&origin.host, &[literal])?;
+        if peer == AllowedPeer::Loopback { on_loopback(origin, &[literal]) } else { Ok(()) }
     }
 
     /// Whether a connection to this address leads to `peer`: not where it is the upstream proxy's, whoever is behind that.
@@ -196,9 +210,6 @@ impl Dialer {
         origin: &Origin,
         asker: Option<&AgentName>,
     ) -> Result<TcpStream, DialError> {
-        if let Some(literal) = origin.literal() {
-            self.admitted(&origin.host, &[literal])?;
-        }
         let fail = |why: String| DialError::Proxy { origin: origin.clone(), why };
         let addresses = self.resolve(&proxy.host, proxy.port, asker).await?;
         let mut stream = connect_first(&addresses).await.map_err(|e| fail(e.to_string()))?;

@@ -34,6 +34,31 @@ fn run_ends_as_its_child_does() {
     assert_eq!(output.status.code(), Some(2), "{}", told(&output));
 }
 
+/// The summary says why, so that nobody has to look for it; of several refusals the last.
+#[test]
+fn run_tells_at_its_end_why_it_refused() {
+    let upstream = Upstream::start();
+    let home = Home::bound(&[&upstream]);
+    let (url, elsewhere) = (upstream.url("/"), format!("https://10.0.0.1:{}/", upstream.port()));
+    let script = format!(
+        "curl -q -s --noproxy '' -o /dev/null -H 'x: <<openai_key>>' {url}; curl -q -s --noproxy '' -k -o /dev/null {elsewhere}; \
+         curl -q -s --noproxy '' -o /dev/null -H 'x: <<nobody_key>>' {url}"
+    );
+    let output = home.run(&["sh", "-c", &script]);
+    let summary = stderr(&output).lines().last().unwrap_or_default().to_owned();
+    let (counts, why) = summary.split_once("; last refusal: ").unwrap_or_else(|| panic!("{}", told(&output)));
+    assert_eq!(counts, "locum: 0 substitutions, 3 refusals, 0 scrubs");
+    assert!(why.contains("<<nobody_key>>") && why.contains("; audit: ") && !why.contains("10.0.0.1"), "{summary}");
+    let output = home.run(&["sh", "-c", &format!("curl -q -s --noproxy '' -k -o /dev/null {elsewhere}")]);
+    assert!(stderr(&output).contains("10.0.0.1, which is not public; audit: "), "{}", told(&output));
+    let output = home.run(&["true"]);
+    assert!(!stderr(&output).contains("last refusal"), "{}", told(&output));
+    // what an agent wrote does nothing to a terminal
+    let output =
+        home.run(&["curl", "-q", "-s", "--noproxy", "", "-o", "/dev/null", "-H", "x: <<openai_key>>\u{9b}31m", &url]);
+    assert!(!stderr(&output).contains('\u{9b}'), "{}", told(&output));
+}
+
 #[test]
 fn a_child_of_run_holds_placeholders_and_no_key() {
     let home =

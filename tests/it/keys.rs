@@ -2,7 +2,7 @@
 
 use crate::support::client::{BOTH, full, none, whole};
 use crate::support::locum::{OPENAI_KEY, TOOL_KEY, finish, of};
-use crate::support::{Client, Home, Http, Upstream};
+use crate::support::{Client, HANGS, Home, Http, Upstream};
 use base64::Engine as _;
 use serde_json::json;
 
@@ -190,4 +190,32 @@ async fn a_new_value_never_goes_where_only_the_old_one_might() {
     let mut client = Client::open(serve.address, &serve.ca, &elsewhere, Http::Two).await;
     client.ask(client.request("GET", "/echo").header("x-tool", "<<tool_key>>").body(none()).unwrap()).await;
     assert_eq!(second.only().header("x-tool").as_deref(), Some("value-of-the-new-binding"));
+}
+
+/// A token that lives for less than the five minutes that a program's answer counts for otherwise.
+#[tokio::test]
+async fn a_program_is_asked_again_once_its_answer_has_had_its_lifetime() {
+    let upstream = Upstream::start();
+    let ports = format!("connect_ports = [{}]\n", upstream.port());
+    let home = Home::with(&ports, "");
+    let runs = home.path().join("runs").display().to_string();
+    let script = format!("echo run >> {runs}; echo tk-5f0c2d9be1a84763-$(wc -l < {runs})");
+    let top = std::fs::read_to_string(home.config()).unwrap();
+    home.write_config(&format!(
+        "{top}[key.tool]\nhosts = [\"{}\"]\nsource = 'exec:[\"/bin/sh\", \"-c\", \"{script}\"]'\nlifetime = \"1s\"\n",
+        upstream.authority()
+    ));
+    let serve = home.serve();
+    let mut client = serve.client(&upstream, Http::Two).await;
+    let until = std::time::Instant::now() + HANGS;
+    for run in 0_usize.. {
+        let request = client.request("GET", "/echo").header("x-tool", "<<tool_key>>").body(none()).unwrap();
+        assert_eq!(client.ask(request).await.status, 200);
+        let seen = upstream.await_seen(run + 1)[run].header("x-tool");
+        if seen.as_deref() == Some("tk-5f0c2d9be1a84763-2") {
+            break;
+        }
+        assert_eq!(seen.as_deref(), Some("tk-5f0c2d9be1a84763-1"));
+        assert!(std::time::Instant::now() < until, "it is never asked again");
+    }
 }

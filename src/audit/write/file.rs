@@ -4,6 +4,7 @@
 use crate::audit::error::AuditError;
 use crate::audit::file_name::{EXTENSION, file_name};
 use crate::chain::{self, ChainHead};
+use crate::disk;
 use crate::record::{PreviousFile, Record};
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
@@ -134,12 +135,22 @@ impl ChainFile {
 /// Makes the audit's folder, or sees that one that is there belongs to nobody else.
 pub fn make_dir(dir: &Path) -> Result<(), AuditError> {
     DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(AuditError::io("make the folder", dir))?;
+    refuse_open(dir)
+}
+
+/// Whether a file could be begun in the folder, or the folder be made. Changes nothing.
+///
+/// # Errors
+/// Why it couldn't.
+pub fn preflight(dir: &Path) -> Result<(), AuditError> {
+    disk::writable(dir).map_err(AuditError::io("begin a file in", dir))?;
+    if dir.exists() { refuse_open(dir) } else { Ok(()) }
+}
+
+fn refuse_open(dir: &Path) -> Result<(), AuditError> {
     let meta = std::fs::metadata(dir).map_err(AuditError::io("read", dir))?;
     let mode = meta.permissions().mode() & 0o777;
-    if mode & 0o077 != 0 {
-        return Err(AuditError::Open { path: dir.to_owned(), mode });
-    }
-    Ok(())
+    if mode & 0o077 == 0 { Ok(()) } else { Err(AuditError::Open { path: dir.to_owned(), mode }) }
 }
 
 fn create(dir: &Path, at: SystemTime) -> Result<(File, PathBuf), AuditError> {

@@ -2,7 +2,7 @@
 
 mod batch;
 pub mod config;
-mod file;
+pub mod file;
 pub mod log;
 pub mod tidy;
 mod writer;

@@ -102,6 +102,8 @@ fn every_value_is_read_or_named() {
         ("[key.openai]\nmethods = [\"TRACE\"]", "is refused"),
         ("[key.openai]\npaths = [\"/a/../b\"]", "two ways"),
         ("[key.openai]\nmax_uses = 0", "0 is not within 1"),
+        ("[key.openai]\nlifetime = \"1h\"", "it is for a source that is exec or file, and not 'auto'"),
+        ("[key.openai]\nsource = \"file:x\"\nlifetime = \"soon\"", "'soon' is no time to wait"),
         ("[key.openai]\nsource = \"env:A B\"", "the name of a variable"),
         ("[key.openai]\nsource = 'exec:[\"op\"]'", "absolute program"),
         ("[key.openai]\nplaceholder = \"sk-0\"", "16 at least"),

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 /// How long a program may take: long enough for a person to touch a token or give a fingerprint.
 const TIME_LIMIT: Duration = Duration::from_secs(30);
-/// How long its answer is used before it is run again.
+/// How long its answer is used before it is run again, where the config says nothing else.
 const GOOD_FOR: Duration = Duration::from_secs(300);
 
 /// A program that prints the value.

@@ -4,4 +4,5 @@ pub mod auto;
 pub mod env;
 pub mod exec;
 pub mod file;
+pub mod lifetime;
 pub mod store;

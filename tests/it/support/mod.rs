@@ -14,6 +14,7 @@ pub mod name_server;
 pub mod pattern;
 pub mod scan;
 pub mod stores;
+pub mod terminal;
 pub mod tunnel;
 pub mod upstream;
 pub mod websocket;
