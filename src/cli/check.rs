@@ -1,5 +1,6 @@
 //! `locum check`: every mistake in the config and in what it names, at once; changes nothing.
 
+use super::child_env;
 use super::context::CliContext;
 use super::key_strength::guessable;
 use crate::app::{self, AppError, KeyLookup, MIN_TOKEN, ValueComplaint};
@@ -86,6 +87,9 @@ fn report(settings: Settings, mistakes: Vec<Mistake>, backends: &SecretBackends)
         note: SAME_USER,
     };
     report.files(&settings);
+    for variable in child_env::holding_placeholders(&settings) {
+        report.warn(None, child_env::no_key_there(&variable), child_env::PUT_A_KEY_THERE);
+    }
     report.preflight(&settings, backends);
     report.ca(&settings, backends);
     for key in &settings.keys {

@@ -1,5 +1,7 @@
 //! The context of a command: where its files are, how its process is hardened, and its settings once they are needed.
 
+use super::child_env::{self, TakenEnvironment};
+use super::copies::ManagedValues;
 use super::term::CliError;
 use crate::app::{self, AppError};
 use crate::config::settings::{CliPaths, ConfigEnvironment as Variables, Settings};
@@ -47,9 +49,21 @@ impl CliContext {
         Ok(settings.map_err(AppError::from).map_err(CliError::from)?)
     }
 
-    /// Takes everything secret out of the environment. Only before any thread is started.
+    /// Takes everything secret out of the environment, and what holds a copy of it. Only before any thread is started.
     pub fn take_secrets(&self, settings: &Settings) -> anyhow::Result<Arc<SealedEnvironment>> {
+        Ok(self.take_environment(settings)?.secrets)
+    }
+
+    /// As [`Self::take_secrets`], for a command that gives a child an environment.
+    pub fn take_environment(&self, settings: &Settings) -> anyhow::Result<TakenEnvironment> {
+        // what stands for a key is no secret, and no key
+        let stand_ins = child_env::holding_placeholders(settings);
         let names = app::secret_variables(settings);
-        Ok(Arc::new(SealedEnvironment::take(names.iter().map(String::as_str))?))
+        let names = names.iter().filter(|name| !stand_ins.contains(name));
+        let secrets = SealedEnvironment::take(names.map(String::as_str))?;
+        let copies = ManagedValues::of(settings, &secrets)?.copies();
+        // what it seals here is wiped at once: the key itself is at hand
+        drop(SealedEnvironment::take(copies.keys().map(String::as_str))?);
+        Ok(TakenEnvironment { secrets: Arc::new(secrets), copies })
     }
 }

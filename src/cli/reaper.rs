@@ -42,13 +42,13 @@ impl Reaper {
     }
 
     /// Reaps what had ended the last time and still waits to be. `own` is the command, which is waited for elsewhere.
-    pub fn reap(&mut self, own: Option<u32>) {
+    pub fn reap(&mut self, own: u32) {
         self.reap_among(processes::processes(), own);
     }
 
-    fn reap_among(&mut self, processes: impl Iterator<Item = u32>, own: Option<u32>) {
+    fn reap_among(&mut self, processes: impl Iterator<Item = u32>, own: u32) {
         let ours = std::process::id();
-        let zombie = |pid: &u32| Some(*pid) != own && processes::standing(*pid) == Some(('Z', ours));
+        let zombie = |pid: &u32| *pid != own && processes::standing(*pid) == Some(('Z', ours));
         let now: HashSet<u32> = processes.filter(zombie).collect();
         for pid in now.intersection(&self.ended) {
             let pid = i32::try_from(*pid).ok().and_then(Pid::from_raw);
@@ -79,10 +79,10 @@ mod tests {
         let these = [left.id(), own.id()];
         orphans.expect();
         orphans.due().await;
-        orphans.reap_among(these.into_iter(), Some(own.id()));
+        orphans.reap_among(these.into_iter(), own.id());
         assert!(is_zombie(left.id()) && orphans.ended.contains(&left.id()));
         orphans.due().await;
-        orphans.reap_among(these.into_iter(), Some(own.id()));
+        orphans.reap_among(these.into_iter(), own.id());
         assert!(!is_zombie(left.id()) && is_zombie(own.id()));
         assert!(!orphans.ended.contains(&left.id()));
         assert!(left.wait().is_err() && own.wait().is_ok());

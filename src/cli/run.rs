@@ -2,15 +2,19 @@
 
 use super::context::CliContext;
 use super::reaper::Reaper;
+use super::run_dir::RunDir;
+use super::signals::{self, CaughtSignals};
 use super::term::{self, CliError};
 use super::{child_env, lookup};
 use crate::app::{App, AppError, LaunchOptions};
 use crate::config::keys::KeySetting;
 use crate::config::settings::{CaSource, Settings};
+use crate::memory;
 use crate::metrics::Counts;
 use crate::name::AgentName;
 use crate::policy::Agent;
 use crate::policy::agent::TokenHash;
+use crate::telemetry;
 use crate::trust_env::{self, ProxyAccess, TrustFiles};
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -26,7 +30,7 @@ pub struct RunArgs {
     /// Which agent the command is [default: one that may use every key]
     #[arg(long, value_name = "NAME")]
     agent: Option<AgentName>,
-    /// No line of summary at the end
+    /// Only what has to be known: no line of summary at the end, and of what is unusual only what is grave
     #[arg(long, short)]
     quiet: bool,
     /// The command and its arguments
@@ -53,16 +57,21 @@ fn proxied(args: RunArgs, context: &CliContext) -> anyhow::Result<ExitCode> {
     let mut settings = context.settings()?;
     respect_own(&mut settings)?;
     let agent = Arc::new(lookup::agent_named(args.agent.as_ref(), &settings)?);
-    let environment = context.take_secrets(&settings)?;
+    let taken = context.take_environment(&settings)?;
     context.warn_of_weaknesses();
-    let was = child_env::before(&environment);
+    child_env::warn_of_withheld(&taken);
+    child_env::warn_of_placeholders(&settings);
+    if !args.quiet {
+        child_env::warn_of_unmanaged();
+    }
+    let was = child_env::before(&taken);
     let token = token()?;
     if !matches!(settings.ca.source, CaSource::File(_)) {
         settings.ca.source = CaSource::Memory;
     }
     let options = LaunchOptions {
         settings,
-        environment,
+        environment: taken.secrets.clone(),
         listen: Some(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0)),
         tokens: vec![(TokenHash::of(token.as_bytes()), agent.clone())],
         descendants: true,
@@ -77,17 +86,25 @@ fn proxied(args: RunArgs, context: &CliContext) -> anyhow::Result<ExitCode> {
     if trust_env::bypasses_all(&was) {
         eprintln!("locum: warning: NO_PROXY is '*', so clients go past the proxy and no key will be replaced");
     }
-    let dir = term::private_tempdir("locum-")?;
+    let dir = RunDir::make()?;
     let files = TrustFiles::write(dir.path(), &app.ca().bundle(), &was)?;
     let access =
         ProxyAccess { address: app.address(), agent: agent.name.as_str(), token: Some(&token), confined: false };
     let changes = trust_env::changes(&access, &files, &child_env::stands(&placeholders(&app, &agent, &was)), &was);
+    let changes = child_env::with_copies(changes, &taken);
     let mut command = command(&args.command, &changes);
     context.hardened().spare(&mut command);
+    memory::end_with_us(&mut command);
 
     let audit = app.audit_path();
+    if args.quiet {
+        telemetry::show_only_errors();
+    }
     let running = app.spawn().map_err(CliError::from)?;
+    // the screen is the command's until it has ended
+    let held = telemetry::hold();
     let status = tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(child(command));
+    drop(held);
     let (counts, last_refusal) = (running.app().counts(), running.app().last_refusal());
     let closed = running.stop();
     let status = status.map_err(|e| not_started(&args.command[0], &e))?;
@@ -185,40 +202,20 @@ fn token() -> anyhow::Result<String> {
     Ok(bytes.iter().map(|b| format!("{b:02x}")).collect())
 }
 
-/// Runs the child to its end. What the terminal sends reaches it by itself; what is sent to us is handed on.
+/// Runs the child to its end, and hands on to it what is sent to us.
 async fn child(command: Command) -> io::Result<ExitStatus> {
-    let mut int = signal(SignalKind::interrupt())?;
-    let mut quit = signal(SignalKind::quit())?;
-    let mut term = signal(SignalKind::terminate())?;
-    let mut hup = signal(SignalKind::hangup())?;
-    let mut usr1 = signal(SignalKind::user_defined1())?;
-    let mut usr2 = signal(SignalKind::user_defined2())?;
+    let mut signals = CaughtSignals::catch()?;
     let mut ended = signal(SignalKind::child())?;
     let mut orphans = Reaper::adopt();
     let mut child = tokio::process::Command::from(command).spawn()?;
-    let pid = child.id();
+    // it has one until it was waited for
+    let pid = child.id().unwrap_or_default();
     loop {
-        let sent = tokio::select! {
+        tokio::select! {
             status = child.wait() => return status,
-            _ = ended.recv() => {
-                orphans.expect();
-                continue;
-            }
-            () = orphans.due() => {
-                orphans.reap(pid);
-                continue;
-            }
-            _ = int.recv() => continue,
-            _ = quit.recv() => continue,
-            _ = term.recv() => rustix::process::Signal::TERM,
-            _ = hup.recv() => rustix::process::Signal::HUP,
-            _ = usr1.recv() => rustix::process::Signal::USR1,
-            _ = usr2.recv() => rustix::process::Signal::USR2,
-        };
-        let pid = pid.and_then(|p| i32::try_from(p).ok()).and_then(rustix::process::Pid::from_raw);
-        if let Some(pid) = pid {
-            // it may have ended in this moment; then wait tells
-            let _ = rustix::process::kill_process(pid, sent);
+            _ = ended.recv() => orphans.expect(),
+            () = orphans.due() => orphans.reap(pid),
+            sent = signals.next(pid) => signals::hand_on(sent, pid),
         }
     }
 }

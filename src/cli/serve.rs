@@ -1,5 +1,6 @@
 //! `locum serve`: the proxy as a service, until it is told to stop. Signals become commands, and what happens is told here.
 
+use super::child_env;
 use super::context::CliContext;
 use super::term::CliError;
 use crate::app::{
@@ -33,6 +34,7 @@ pub fn run(args: ServeArgs, context: &CliContext) -> anyhow::Result<ExitCode> {
     memory::renounce().iter().for_each(|what| eprintln!("locum: warning: {what}"));
     let environment = context.take_secrets(&settings)?;
     context.warn_of_weaknesses();
+    child_env::warn_of_placeholders(&settings);
     let options = LaunchOptions { settings, environment, listen: None, tokens: Vec::new(), descendants: false };
     let app = App::build(options).map_err(CliError::from)?;
     let export = app.settings().ca.export.clone();
@@ -192,7 +194,10 @@ impl Signals {
 }
 
 /// Asks at the address that is reserved for it, where nothing is recorded.
-fn healthcheck(address: SocketAddr) -> anyhow::Result<ExitCode> {
+///
+/// # Errors
+/// When nothing answers there, or something else than locum.
+pub fn healthcheck(address: SocketAddr) -> anyhow::Result<ExitCode> {
     match health::ask(address) {
         Ok(true) => Ok(ExitCode::SUCCESS),
         Ok(false) => Err(CliError::failed(format!("what answers on {address} is not locum"), "see [proxy] listen")),

@@ -90,6 +90,30 @@ impl Hardened {
     }
 }
 
+/// Has the system send a child SIGTERM when the thread that starts it is gone, as after SIGKILL, which no handler sees: without
+/// its proxy the child could reach nothing. A child that is setuid or setgid is not sent it, nor are children of the child.
+pub fn end_with_us(child: &mut Command) {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    {
+        use std::os::unix::process::CommandExt;
+        let parent = std::process::id();
+        // SAFETY: between fork and exec only async-signal-safe system calls are made.
+        unsafe {
+            child.pre_exec(move || {
+                let refused = libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM, 0, 0, 0) != 0;
+                // who has gone before the call was made sends nothing any more
+                let is_alone = u32::try_from(libc::getppid()) != Ok(parent);
+                if !refused && is_alone {
+                    libc::raise(libc::SIGTERM);
+                }
+                Ok(())
+            });
+        }
+    }
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    let _ = child;
+}
+
 #[cfg(target_os = "linux")]
 #[cfg(test)]
 mod tests {

@@ -12,7 +12,7 @@ mod trim;
 mod wiping;
 
 pub use environ::{EnvironmentError, SealedEnvironment};
-pub use harden::{Hardened, harden, renounce};
+pub use harden::{Hardened, end_with_us, harden, renounce};
 pub use pages::Protection;
 pub use plaintext::Plaintext;
 pub use sealed::{Sealed, UnsealError, WipeAtEnd, protection, wipe_all, wipe_stack};

@@ -2,4 +2,5 @@
 
 pub mod operator;
 pub(crate) mod processes;
+pub(crate) mod roots;
 pub(crate) mod socket_owner;

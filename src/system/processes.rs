@@ -49,6 +49,15 @@ fn terminal_of(device: u32) -> Option<String> {
     }
 }
 
+/// Whether this process ignores a signal: it was started so.
+pub fn is_ignored(signal: i32) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
+    // the lowest bit is signal 1
+    signal.checked_sub(1).is_some_and(|bit| mask.checked_shr(bit.unsigned_abs()).is_some_and(|rest| rest & 1 == 1))
+}
+
 /// What follows a process's name, which may hold anything, in `/proc/PID/stat`.
 fn stat(pid: u32) -> Option<String> {
     let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;

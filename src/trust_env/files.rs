@@ -4,6 +4,7 @@
 use super::names::CA_FILE;
 use super::pkcs12;
 use crate::disk::{self, Rights};
+use crate::system::roots;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use rustls::pki_types::CertificateDer;
@@ -62,7 +63,10 @@ impl TrustFiles {
     pub fn write(dir: &Path, ours: &str, now: &dyn Fn(&str) -> Option<String>) -> Result<Self, TrustFilesError> {
         let files = Self::below(dir);
         let own = own_ca_files(now);
-        let certificates = certificates(rustls_native_certs::load_native_certs().certs, &own, &files.bundle, ours);
+        let mut others = roots::of_system();
+        let is_stale = |c: &CertificateDer<'_>| own.contains(&files.bundle) && is_of_locum(c);
+        others.extend(roots::of_variables().into_iter().filter(|certificate| !is_stale(certificate)));
+        let certificates = certificates(others, &own, &files.bundle, ours);
         put(&files.bundle, pem(&certificates).as_bytes())?;
         put(&files.trust_store, &pkcs12::trust_store(&certificates))?;
         put(&files.wgetrc, wgetrc(&own_wgetrc(now), &files.bundle).as_bytes())?;

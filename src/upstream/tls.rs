@@ -4,6 +4,7 @@ use super::UpstreamError;
 use super::protocol::AlpnOffer;
 use crate::io::read_ahead::ReadAhead;
 use crate::name::{Host, Origin};
+use crate::system::roots;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -129,16 +130,17 @@ fn explain(error: &rustls::Error) -> String {
     }
 }
 
-/// The system's roots, or Mozilla's where the system has none, and those of `extra`.
+/// The system's roots, or Mozilla's where the system has none, those that the environment names, and those of `extra`.
 ///
 /// # Errors
 /// An extra file that can't be read or holds no certificate.
 pub fn roots(extra: &[PathBuf]) -> Result<RootCertStore, RootsError> {
     let mut store = RootCertStore::empty();
-    store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    store.add_parsable_certificates(roots::of_system());
     if store.is_empty() {
         store.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
     }
+    store.add_parsable_certificates(roots::of_variables());
     for path in extra {
         add(&mut store, path)?;
     }

@@ -451,3 +451,41 @@ async fn a_session_is_not_taken_up_at_its_own_host_either() {
         }
     }
 }
+
+/// A company's CA alone in `SSL_CERT_FILE` or `SSL_CERT_DIR` adds to what the system trusts, for us and for our clients.
+#[test]
+fn what_the_environment_trusts_adds_to_what_the_system_does() {
+    let upstream = Upstream::start();
+    let home = Home::with(&format!("connect_ports = [{}]\n", upstream.port()), "");
+    let folder = home.path().join("company");
+    std::fs::create_dir(&folder).unwrap();
+    // trusted by the variable alone
+    let file = folder.join("company.pem");
+    std::fs::rename(home.path().join("upstreams.pem"), &file).unwrap();
+    let config = std::fs::read_to_string(home.config()).unwrap();
+    home.write_config(&config.replace("upstream_ca = [\"upstreams.pem\"]\n", ""));
+    let script = format!(
+        "curl --silent --fail --noproxy '' https://{}/ >answer || exit; cat \"$SSL_CERT_FILE\"",
+        upstream.authority()
+    );
+    let bundle = |variable: Option<(&str, &Path)>| {
+        let mut command = home.locum(&["run", "--", "sh", "-c"]);
+        match variable {
+            Some((name, value)) => command.env(name, value).arg(&script),
+            None => command.arg("cat \"$SSL_CERT_FILE\""),
+        };
+        let output = finish(&mut command);
+        assert!(output.status.success(), "{variable:?}: {}", told(&output));
+        let pem = stdout(&output);
+        pem.split("-----END CERTIFICATE-----").map(|c| c.trim().to_owned()).collect::<std::collections::HashSet<_>>()
+    };
+    let ordinary = bundle(None);
+    let company = std::fs::read_to_string(&file).unwrap();
+    let company: String = company.lines().filter(|l| !l.starts_with("-----")).collect();
+    for variable in [("SSL_CERT_FILE", file.as_path()), ("SSL_CERT_DIR", &folder)] {
+        let with = bundle(Some(variable));
+        // the CA of each run is its own
+        assert!(ordinary.difference(&with).count() <= 1, "{variable:?}: {} of {}", with.len(), ordinary.len());
+        assert!(with.iter().any(|c| c.lines().skip(1).collect::<String>() == company), "{variable:?}");
+    }
+}

@@ -1,7 +1,7 @@
 //! The command line, as a user and a script have it: exit codes, texts, and what other programs make of what it prints.
 
 use crate::support::locum::{TOOL_KEY, finish, stderr, stdout, told};
-use crate::support::{Home, Serve, Upstream};
+use crate::support::{Home, Serve, Terminal, Upstream};
 use rustix::process::Signal;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::ExitStatusExt as _;
@@ -78,6 +78,47 @@ fn a_child_of_run_holds_placeholders_and_no_key() {
     assert!(!std::path::Path::new(vars["SSL_CERT_FILE"]).exists(), "{}", vars["SSL_CERT_FILE"]);
 }
 
+/// Wherever a key stands in the environment. What is no key of ours is named, and stays.
+#[test]
+fn no_copy_of_a_key_reaches_a_child_of_run() {
+    use base64::Engine as _;
+    let basic =
+        |key: &str| format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(format!("user:{key}")));
+    let url = |key: &str| format!("https://user:{key}@api.tool.example/?key={key}");
+    let hex: String = TOOL_KEY.bytes().map(|b| format!("{b:02x}")).collect();
+    let other = "wJalrXUtnFEMIK7MDENGbPxRfiCYzq1f83aC0De9";
+    let home = Home::with("", "[key.tool]\nhosts = [\"api.tool.example\"]\n")
+        .set("COPY", TOOL_KEY)
+        .set("AUTH", &format!("Bearer {TOOL_KEY}"))
+        .set("URL", &url(TOOL_KEY))
+        .set("BASIC", &basic(TOOL_KEY))
+        .set("IN_HEX", &hex)
+        .set("JAVA_TOOL_OPTIONS", &format!("-Dkey={TOOL_KEY}"))
+        .set("ACME_API_KEY", other)
+        .set("LOCUM_WEBHOOK_SECRET", "the webhook's own secret");
+    let output = home.run(&["env", "-0"]);
+    assert!(output.status.success(), "{}", told(&output));
+    let env = stdout(&output);
+    let vars: std::collections::HashMap<&str, &str> = env.split('\0').filter_map(|v| v.split_once('=')).collect();
+    let placeholder = "<<tool_key>>";
+    for (name, value) in [
+        ("COPY", placeholder.to_owned()),
+        ("AUTH", format!("Bearer {placeholder}")),
+        ("URL", url(placeholder)),
+        ("BASIC", basic(placeholder)),
+        ("ACME_API_KEY", other.to_owned()),
+    ] {
+        assert_eq!(vars[name], value, "{name}");
+    }
+    assert!(vars["JAVA_TOOL_OPTIONS"].starts_with("-Dkey=<<tool_key>> -D"), "{}", vars["JAVA_TOOL_OPTIONS"]);
+    assert!(!vars.contains_key("IN_HEX") && !vars.contains_key("LOCUM_WEBHOOK_SECRET"));
+    assert!(!env.contains(TOOL_KEY), "{env}");
+    let said = stderr(&output);
+    assert!(said.contains("withheld, since a key is encoded there: IN_HEX\n"), "{said}");
+    assert!(said.contains("given what looks like a secret: ACME_API_KEY\n"), "{said}");
+    assert!(!said.contains(TOOL_KEY) && !said.contains(other), "{said}");
+}
+
 /// The files that a child is given hold the user's settings too, passwords among them.
 #[test]
 fn the_folder_of_a_child_of_run_is_closed_to_others() {
@@ -90,25 +131,137 @@ fn the_folder_of_a_child_of_run_is_closed_to_others() {
     assert_eq!(stdout(&output), "700\n", "{}", told(&output));
 }
 
+/// `run` with signals as they are by default, whatever who runs the tests ignores, once its child has said `ready`.
+fn ready(home: &Home, script: &str) -> std::process::Child {
+    let mut command = home.command("env");
+    command.args(["--default-signal", env!("CARGO_BIN_EXE_locum"), "--config"]).arg(home.config());
+    command.arg("--state").arg(home.state()).args(["run", "--", "bash", "-c", script]);
+    command.env("TMPDIR", home.path());
+    let mut run = command.stdout(Stdio::piped()).stdin(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut ready = [0; 6];
+    std::io::Read::read_exact(run.stdout.as_mut().unwrap(), &mut ready).unwrap();
+    assert_eq!(&ready, b"ready\n");
+    run
+}
+
+/// All that is still said, by whoever has the pipe.
+fn rest(run: &mut std::process::Child) -> String {
+    let mut rest = String::new();
+    std::io::Read::read_to_string(run.stdout.as_mut().unwrap(), &mut rest).unwrap();
+    rest
+}
+
+fn send(run: &std::process::Child, signal: Signal) {
+    let pid = rustix::process::Pid::from_raw(i32::try_from(run.id()).unwrap()).unwrap();
+    rustix::process::kill_process(pid, signal).unwrap();
+}
+
 #[test]
 fn run_hands_signals_on_to_its_child() {
     let home = Home::with("", "");
-    for (signal, number) in [(Signal::TERM, 15), (Signal::HUP, 1), (Signal::USR1, 10), (Signal::USR2, 12)] {
+    let all = [
+        (Signal::INT, 2),
+        (Signal::QUIT, 3),
+        (Signal::TERM, 15),
+        (Signal::HUP, 1),
+        (Signal::USR1, 10),
+        (Signal::USR2, 12),
+    ];
+    for (signal, number) in all {
         let script =
             format!("tail -f /dev/null >/dev/null & trap 'kill $!; echo got it; exit 40' {number}; echo ready; wait");
-        let mut command = home.locum(&["run", "--", "bash", "-c", &script]);
-        let mut child = command.stdout(Stdio::piped()).stdin(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-        let mut out = child.stdout.take().unwrap();
-        let mut ready = [0; 6];
-        std::io::Read::read_exact(&mut out, &mut ready).unwrap();
-        assert_eq!(&ready, b"ready\n");
-        let pid = rustix::process::Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
-        rustix::process::kill_process(pid, signal).unwrap();
-        let mut rest = String::new();
-        std::io::Read::read_to_string(&mut out, &mut rest).unwrap();
-        let status = child.wait().unwrap();
+        let mut run = ready(&home, &script);
+        send(&run, signal);
+        let rest = rest(&mut run);
+        let status = run.wait().unwrap();
         assert_eq!((rest.as_str(), status.code(), status.signal()), ("got it\n", Some(40), None), "{signal:?}");
     }
+}
+
+/// In a terminal the child is in the foreground too: Ctrl-C reaches it by itself, and is not sent again.
+#[test]
+fn what_the_terminal_sends_reaches_the_child_once() {
+    let home = Home::with("", "");
+    std::fs::write(
+        home.path().join("child.sh"),
+        "trap 'echo interrupted' INT; trap 'echo told to quit' QUIT; trap 'echo over; exit 5' TERM\n\
+         echo \"run is $PPID.\"; while :; do read -r line; done\n",
+    )
+    .unwrap();
+    let mut terminal = Terminal::locum(&home, "run --quiet -- bash child.sh");
+    let shown = terminal.await_shown(".\n");
+    let run = shown.split("run is ").nth(1).unwrap().split('.').next().unwrap().parse().unwrap();
+    terminal.press("\u{3}");
+    terminal.await_shown("interrupted");
+    terminal.press("\u{1c}");
+    terminal.await_shown("told to quit");
+    // whatever `run` hands on it does in turn, so that this comes last
+    rustix::process::kill_process(rustix::process::Pid::from_raw(run).unwrap(), Signal::TERM).unwrap();
+    let (status, shown) = terminal.ended();
+    assert_eq!(status.code(), Some(5), "{shown}");
+    assert_eq!((shown.matches("interrupted").count(), shown.matches("told to quit").count()), (1, 1), "{shown}");
+}
+
+/// A full-screen program's picture would be broken by them; what is grave is shown even in quiet, and afterwards.
+#[test]
+fn warnings_wait_until_the_terminal_is_free() {
+    let home = Home::with("", "[anomaly]\nerrors = 2\n[key.tool]\nhosts = [\"api.tool.example\"]\n");
+    // refused again and again, which is unusual
+    std::fs::write(
+        home.path().join("child.sh"),
+        "for i in 1 2 3 4 5 6 7 8; do curl -so answer -H 'x: <<no_such_key>>' http://api.invalid/; done; echo done\n",
+    )
+    .unwrap();
+    for quiet in ["", "--quiet"] {
+        let (status, shown) = Terminal::locum(&home, &format!("run {quiet} -- bash child.sh")).ended();
+        assert_eq!(status.code(), Some(0), "{shown}");
+        let (before, after) = shown.split_once("done\n").unwrap();
+        assert_eq!(before, "", "{shown}");
+        assert!(after.contains("unusual: agent local was refused"), "{shown}");
+        assert_eq!(after.contains("8 refusals"), quiet.is_empty(), "{shown}");
+    }
+}
+
+/// `nohup locum run …`, or a job in the background of a script.
+#[test]
+fn what_was_ignored_before_run_is_ignored_by_its_child() {
+    let home = Home::with("", "");
+    let mut command = home.command("env");
+    command.args(["--default-signal", "--ignore-signal=HUP,INT", env!("CARGO_BIN_EXE_locum"), "--config"]);
+    command.arg(home.config()).arg("--state").arg(home.state()).args([
+        "run",
+        "--",
+        "grep",
+        "SigIgn",
+        "/proc/self/status",
+    ]);
+    let output = finish(&mut command);
+    // the lowest bit is signal 1; what the C library ignores for itself is higher up
+    assert!(stdout(&output).trim_end().ends_with("03"), "{}", told(&output));
+}
+
+/// No handler sees SIGKILL: the system tells the child, and the next `run` tidies up.
+#[test]
+fn a_run_that_is_killed_leaves_neither_child_nor_folder() {
+    let home = Home::with("", "");
+    let folders = || {
+        let entries = std::fs::read_dir(home.path()).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
+        entries.filter(|name| name.starts_with("locum-run-")).collect::<Vec<_>>()
+    };
+    let script = "tail -f /dev/null >/dev/null & trap 'kill $!; echo got it; exit' TERM; echo ready; wait";
+    let mut other = ready(&home, "echo ready; read -r line");
+    let in_use = folders();
+    let mut run = ready(&home, script);
+    send(&run, Signal::KILL);
+    assert_eq!(rest(&mut run), "got it\n");
+    run.wait().unwrap();
+    assert_eq!(folders().len(), 2);
+    let mut next = ready(&home, "echo ready");
+    assert!(next.wait().unwrap().success());
+    assert_eq!(folders(), in_use);
+    drop(other.stdin.take());
+    other.wait().unwrap();
+    assert!(folders().is_empty());
 }
 
 #[test]
@@ -148,7 +301,8 @@ fn help_names_every_command_and_wrong_usage_is_told() {
 fn env_is_what_a_shell_can_evaluate() {
     let awkward = "it's \"$HOME\" `x` \\ \u{e9}";
     let home = Home::with("", "[key.tool]\nhosts = [\"api.tool.example\"]\n").set("PHP_INI_SCAN_DIR", awkward);
-    home.write_config("[proxy]\nlisten = \"127.0.0.1:18787\"\n[key.tool]\nhosts = [\"api.tool.example\"]\n");
+    let serve = home.serve();
+    let home = &serve.home;
     let locum = format!(
         "'{}' --config '{}' --state '{}'",
         env!("CARGO_BIN_EXE_locum"),
@@ -169,12 +323,57 @@ fn env_is_what_a_shell_can_evaluate() {
         assert!(output.status.success(), "{shell}: {}", told(&output));
         let env = stdout(&output);
         let vars: std::collections::HashMap<&str, &str> = env.split('\0').filter_map(|v| v.split_once('=')).collect();
-        assert_eq!(vars.get("HTTPS_PROXY"), Some(&"http://127.0.0.1:18787"), "{shell}: {}", told(&output));
+        assert_eq!(vars.get("HTTPS_PROXY"), Some(&serve.proxy_url().as_str()), "{shell}: {}", told(&output));
         assert_eq!(vars["TOOL_API_KEY"], "<<tool_key>>", "{shell}");
         assert!(vars["PHP_INI_SCAN_DIR"].starts_with(awkward), "{shell}: {}", vars["PHP_INI_SCAN_DIR"]);
         let bundle = std::fs::read_to_string(vars["SSL_CERT_FILE"]).unwrap();
         assert!(bundle.contains("-----BEGIN CERTIFICATE-----"), "{shell}");
     }
+}
+
+/// A shell that has been set up is put back as it was, but for keys; what it holds meanwhile is no key to anybody.
+#[test]
+fn a_shell_that_env_has_set_up_is_put_back_and_its_placeholders_are_no_keys() {
+    let home = Home::with("", "").set("HTTPS_PROXY", "http://proxy.example:1").set("NO_PROXY", "it's.example");
+    let serve = home.serve();
+    let locum = |serve: &Serve| {
+        let (config, state) = (serve.home.config(), serve.home.state());
+        format!("'{}' --config '{}' --state '{}'", env!("CARGO_BIN_EXE_locum"), config.display(), state.display())
+    };
+    let script = format!(
+        "env | grep -v _API_KEY >before; eval \"$({0} env)\"; eval \"$({0} env)\"; {0} check; echo $OPENAI_API_KEY; \
+         eval \"$({0} env --unset)\"; env | grep -v _API_KEY >after; cmp before after; echo \"<$OPENAI_API_KEY>\"",
+        locum(&serve)
+    );
+    let output = finish(serve.home.command("dash").args(["-c", &script]));
+    let said = stdout(&output);
+    assert!(said.contains("OPENAI_API_KEY holds a placeholder, which is no key"), "{}", told(&output));
+    assert!(said.ends_with("<<openai_key>>\n<>\n"), "{}", told(&output));
+
+    // a service of that shell has none
+    let serve = serve.stop().set("OPENAI_API_KEY", "<<openai_key>>").serve();
+    let said = serve.said();
+    assert!(said.contains("OPENAI_API_KEY holds a placeholder, which is no key"), "{said}");
+    serve.await_said(|line| line.trim_start().starts_with("keys: ") && !line.contains("openai"));
+    // and where none runs there is nothing to set up
+    let home = serve.stop();
+    let output = finish(&mut home.locum(&["env"]));
+    assert_eq!((output.status.code(), stdout(&output).as_str()), (Some(1), ""), "{}", told(&output));
+    let output = finish(&mut home.locum(&["env", "--unset"]));
+    assert_eq!(output.status.code(), Some(1), "{}", told(&output));
+}
+
+/// A shell without a token would get 407 for everything.
+#[test]
+fn env_gives_a_token_or_a_word() {
+    let serve = Home::with("", "").set("LOCUM_PROXY_TOKEN", "a-token-of-this-test-0123456789abcdef").serve();
+    let output = finish(&mut serve.home.locum(&["env", "--shell", "json"]));
+    let set: serde_json::Value = serde_json::from_str(&stdout(&output)).unwrap();
+    let with_token = format!("http://local:a-token-of-this-test-0123456789abcdef@{}", serve.address);
+    assert_eq!(set["HTTPS_PROXY"], with_token, "{}", told(&output));
+    let output = finish(serve.home.locum(&["env"]).env_remove("LOCUM_PROXY_TOKEN"));
+    assert!(output.status.success(), "{}", told(&output));
+    assert!(stderr(&output).contains("the service answers nobody without a token"), "{}", told(&output));
 }
 
 #[test]

@@ -290,6 +290,7 @@ fn while_a_child_runs_nothing_but_sealed_memory_holds_its_keys() {
     let (key, password) = (random(44), random(44));
     let home = Home::with("", "[key.tool]\nhosts = [\"api.tool.example\"]\n");
     let home = home.set("TOOL_API_KEY", &key).set("LOCUM_MASTER_PASSWORD", &password);
+    let home = home.set("COPY", &key).set("AUTH", &format!("Bearer {key}"));
     let mut command = home.locum(&["run", "--", "sh", "-c", "echo up; read _ || true"]);
     let mut run = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("locum");
     let mut up = String::new();

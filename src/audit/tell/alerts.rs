@@ -113,7 +113,8 @@ impl Alerts {
         let severity = finding.severity.as_str();
         match finding.severity {
             Severity::Low => tracing::info!(severity, "unusual: {finding}"),
-            Severity::Medium | Severity::High => tracing::warn!(severity, "unusual: {finding}"),
+            Severity::Medium => tracing::warn!(severity, "unusual: {finding}"),
+            Severity::High => tracing::error!(severity, "unusual: {finding}"),
         }
         let mut record = Record::new(cause.at, Event::Anomaly, cause.operation.clone());
         record.info = cause.info.clone();

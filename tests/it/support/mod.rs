@@ -22,6 +22,7 @@ pub mod wire;
 
 pub use client::{Client, Http};
 pub use locum::{Home, Serve};
+pub use terminal::Terminal;
 pub use tunnel::Tunnel;
 pub use upstream::Upstream;
 

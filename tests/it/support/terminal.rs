@@ -1,8 +1,63 @@
-//! A command on a terminal of its own, and a person who answers what it asks.
+//! A command on a terminal of its own: what is typed into it, and all that is shown on it.
 
 use super::{HANGS, Home};
 use std::io::{Read as _, Write as _};
-use std::process::Stdio;
+use std::process::{Child, ChildStdout, ExitStatus, Stdio};
+
+/// A command that runs in a terminal, as its session's leader and in its foreground.
+pub struct Terminal {
+    script: Child,
+    screen: ChildStdout,
+    shown: Vec<u8>,
+}
+
+impl Terminal {
+    /// `locum` with these arguments, as a shell splits them.
+    pub fn locum(home: &Home, arguments: &str) -> Self {
+        let locum = env!("CARGO_BIN_EXE_locum");
+        let (config, state) = (home.config(), home.state());
+        let line = format!("exec '{locum}' --config '{}' --state '{}' {arguments}", config.display(), state.display());
+        // signals that who runs the tests ignores can't be caught by any program below
+        let mut command = home.command("env");
+        command.args(["--default-signal", "script", "--quiet", "--return", "--command", &line, "/dev/null"]);
+        let mut script = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("a terminal");
+        let screen = script.stdout.take().expect("a pipe");
+        Self { script, screen, shown: Vec::new() }
+    }
+
+    /// All that was shown so far, once `text` was.
+    pub fn await_shown(&mut self, text: &str) -> String {
+        let mut some = [0; 1024];
+        while !self.so_far().contains(text) {
+            let n = self.screen.read(&mut some).expect("a screen");
+            assert!(n > 0, "it ended without {text:?}: {}", self.so_far());
+            self.shown.extend_from_slice(&some[..n]);
+        }
+        self.so_far()
+    }
+
+    pub fn press(&mut self, keys: &str) {
+        let keyboard = self.script.stdin.as_mut().expect("a pipe");
+        keyboard.write_all(keys.as_bytes()).and_then(|()| keyboard.flush()).expect("a keyboard");
+    }
+
+    /// How the command ended, and all that was shown.
+    pub fn ended(mut self) -> (ExitStatus, String) {
+        self.screen.read_to_end(&mut self.shown).expect("a screen");
+        (self.script.wait().expect("a status"), self.so_far())
+    }
+
+    fn so_far(&self) -> String {
+        String::from_utf8_lossy(&self.shown).replace("\r\n", "\n")
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        let _ = self.script.kill();
+        let _ = self.script.wait();
+    }
+}
 
 /// Runs `locum` there to its end. `answers` are parts of questions, in the order in which they are to come, with what is
 /// typed then; gives all that it showed, and its exit code.

@@ -198,7 +198,7 @@ impl Drop for WriteTurn {
         let due = self.retry && (left || behind) && !std::mem::replace(&mut queue.due, true);
         drop(queue);
         match change {
-            Some(Err(error)) => tracing::warn!("{error}, so no key is used until it can; {}", error.hint()),
+            Some(Err(error)) => tracing::error!("{error}, so no key is used until it can; {}", error.hint()),
             Some(Ok(())) => tracing::warn!("the audit is written again"),
             None => {}
         }

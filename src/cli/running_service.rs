@@ -1,0 +1,58 @@
+//! The service that runs with these settings, as a command beside it finds it: by its control socket, else at the address that
+//! the config gives.
+
+use super::serve;
+use crate::config::settings::Settings;
+use serde_json::Value;
+use std::io::{self, BufRead as _, BufReader, Write as _};
+use std::net::SocketAddr;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// How long one may take to start, as in `locum serve & eval "$(locum env)"`.
+const STARTS: Duration = Duration::from_secs(3);
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// What has to be known of it to use it.
+pub struct RunningService {
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// Whether it refuses who has no token; not known where it has no socket.
+    pub needs_token: bool,
+}
+
+impl RunningService {
+    /// Waits until one answers, as long as one may take to start.
+    ///
+    /// # Errors
+    /// When none does.
+    pub fn find(settings: &Settings) -> anyhow::Result<Self> {
+        let until = Instant::now() + STARTS;
+        loop {
+            if let Some(service) = Self::by_socket(&settings.state) {
+                return Ok(service);
+            }
+            match serve::healthcheck(settings.proxy.listen) {
+                Ok(_) => return Ok(Self { listen: settings.proxy.listen, needs_token: false }),
+                Err(e) if Instant::now() > until => return Err(e),
+                Err(_) => std::thread::sleep(PAUSE),
+            }
+        }
+    }
+
+    fn by_socket(state: &Path) -> Option<Self> {
+        let status = ask(state, "{\"command\":\"status\"}\n").ok()?;
+        let listen = status["listen"].as_str()?.parse().ok()?;
+        Some(Self { listen, needs_token: status["agents"]["token_needed"].as_bool()? })
+    }
+}
+
+fn ask(state: &Path, command: &str) -> io::Result<Value> {
+    let mut socket = UnixStream::connect(state.join("control.sock"))?;
+    socket.set_read_timeout(Some(STARTS))?;
+    socket.write_all(command.as_bytes())?;
+    let mut line = String::new();
+    BufReader::new(socket).read_line(&mut line)?;
+    Ok(serde_json::from_str(&line)?)
+}
