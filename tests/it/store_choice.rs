@@ -169,12 +169,13 @@ fn a_value_that_is_none_changes_nothing() {
 
 #[test]
 fn env_sets_what_run_sets() {
-    let home = Home::bare("");
+    let serve = Home::bare("[proxy]\nlisten = \"127.0.0.1:0\"\n").serve();
+    let home = &serve.home;
     let env = |home: &Home| stdout(&locum(home, &["env", "--shell", "sh"], ""));
-    assert!(!env(&home).contains("OPENAI_API_KEY"));
-    let output = locum(&home, &["key", "set", "openai", "--stdin"], "sk-proj-0123456789abcdefghij");
+    assert!(!env(home).contains("OPENAI_API_KEY") && env(home).contains("HTTPS_PROXY"), "{}", env(home));
+    let output = locum(home, &["key", "set", "openai", "--stdin"], "sk-proj-0123456789abcdefghij");
     assert!(output.status.success(), "{}", told(&output));
-    assert!(env(&home).contains("OPENAI_API_KEY='<<openai_key>>'"), "{}", env(&home));
+    assert!(env(home).contains("OPENAI_API_KEY='<<openai_key>>'"), "{}", env(home));
     let run = stdout(&home.run(&["env"]));
     assert!(run.contains("OPENAI_API_KEY=<<openai_key>>"), "{run}");
 }

@@ -94,6 +94,35 @@ fn protocol_error() -> (u8, Vec<u8>) {
     (RST_STREAM, vec![0, 0, 0, 1])
 }
 
+/// How many streams a client may have at once on a connection is said at its beginning, and what is beyond is refused.
+#[test]
+fn a_connection_has_so_many_streams_at_once_and_no_more() {
+    const MOST: u32 = 256;
+    let stage = Stage::set();
+    let mut tunnel = preface(&stage, BOUND);
+    let head = block(&good(&[("content-length", "5")]));
+    // none of them ends, so that each is under way
+    let streams = (0..=MOST).map(|n| frame(HEADERS, END_HEADERS, 2 * n + 1, &head));
+    tunnel.stream.write_all(&streams.collect::<Vec<_>>().concat()).expect("a connection");
+    tunnel.stream.flush().expect("a connection");
+    let mut refused = None;
+    while refused.is_none() {
+        let mut head = [0; 9];
+        tunnel.stream.read_exact(&mut head).expect("a frame");
+        let mut payload = vec![0; usize::from(head[1]) << 8 | usize::from(head[2])];
+        tunnel.stream.read_exact(&mut payload).expect("a frame");
+        if head[3] == SETTINGS && !payload.is_empty() {
+            let most = [0, 3].into_iter().chain(MOST.to_be_bytes()).collect::<Vec<u8>>();
+            assert!(payload.chunks(6).any(|setting| setting == most), "{payload:?}");
+        }
+        if head[3] == RST_STREAM {
+            refused = Some((u32::from_be_bytes([head[5], head[6], head[7], head[8]]), payload));
+        }
+    }
+    // REFUSED_STREAM (RFC 9113, section 7): nothing of it was done, so that a client may ask again
+    assert_eq!(refused, Some((2 * MOST + 1, vec![0, 0, 0, 7])));
+}
+
 #[test]
 fn streams_that_are_reset_at_once_end_the_connection_and_fill_no_log() {
     let stage = Stage::set();
