@@ -156,8 +156,11 @@ mod tests {
         for padding in ["u", "us", "use"] {
             let (was, is) = (format!("{padding}:{KEY}"), format!("{padding}:<<tool_key>>"));
             for engine in [&STANDARD, &URL_SAFE] {
-                let text = |plain: &str| format!("a=Basic {}, b", engine.encode(plain));
-                assert_eq!(without(&text(&was)), Some(Some(text(&is))));
+                let word = engine.encode(&was);
+                // of a word that is the same in both alphabets nobody can tell which it is
+                let engine = if word.contains(['-', '_']) { &URL_SAFE } else { &STANDARD };
+                let expected = format!("a=Basic {}, b", engine.encode(&is));
+                assert_eq!(without(&format!("a=Basic {word}, b")), Some(Some(expected)));
             }
             let replaced = without(&format!("token={}", STANDARD_NO_PAD.encode(&was))).unwrap().unwrap();
             let word = replaced.strip_prefix("token=").unwrap().trim_end_matches('=');
