@@ -16,7 +16,8 @@
 //! 3 DOORS  proxy/accept/       listen.rs, first_head.rs, admit.rs: which agent, which local user; slots.rs: places for
 //!                              connections, with little for strangers; descendants.rs: who was started
 //!                              by `run`; connect.rs, intercept.rs, tunnel.rs: TLS, plain HTTP, or passed on unread
-//!          proxy/wire/         HTTP/1.1 read more strictly than servers must, HTTP/2's faults, WebSocket frames, headers
+//!          proxy/wire/         HTTP/1.1 read more strictly than servers must, HTTP/2 as the library can serve it, WebSocket
+//!                              frames, headers
 //!          proxy/exchange/     mod.rs is the recipe; stages/ its steps; conn.rs, serve.rs: the connection; authorization.rs:
 //!                              whether it still holds; request_body/, response_body/, websocket/; current_scrubber.rs: what
 //!                              hides keys now; outcome.rs: how it ended

@@ -11,12 +11,11 @@ use crate::proxy::refusal::{Refusal, RefusalKind};
 use crate::proxy::wire::framed_stream::FramedStream;
 use crate::proxy::wire::hang_up::{cut_off, hang_up};
 use crate::proxy::wire::http1_framing::FramingFault;
-use crate::proxy::wire::http2_faults::{FaultWatch, Outflow};
+use crate::proxy::wire::http2::{Http2Stream, Outflow};
 use crate::upstream::pool::BoxError;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use std::convert::Infallible;
@@ -87,7 +86,10 @@ where
         .timer(TokioTimer::new())
         .header_read_timeout(KEEP_ALIVE)
         .preserve_header_case(true)
-        .serve_connection(TokioIo::new(strict), service_fn(|request| answer(conn.clone(), request)));
+        .serve_connection(
+            TokioIo::new(strict),
+            service_fn(|request| answer(conn.clone(), request.map(AgentBody::of_http1))),
+        );
     // hyper takes a fault between two requests for a good end: only `why` tells
     let served = until_stopped(&mut serving, &mut stop).await;
     let draining = served.is_none();
@@ -133,7 +135,9 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let (told, of) = (conn.clone(), conn.clone());
-    let (stream, outflow) = FaultWatch::new(stream, move |fault: &'static str| told.record_malformed(fault.into()));
+    let stream =
+        Http2Stream::new(stream, max_head(&conn), move |fault: &'static str| told.record_malformed(fault.into()));
+    let (outflow, interims) = (stream.outflow(), stream.interims());
     let serving = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
         .initial_stream_window_size(STREAM_WINDOW)
@@ -141,7 +145,10 @@ where
         .max_concurrent_streams(CONCURRENT_STREAMS)
         .max_header_list_size(u32::try_from(max_head(&conn)).unwrap_or(u32::MAX))
         .keep_alive_interval(KEEP_ALIVE)
-        .serve_connection(TokioIo::new(stream), service_fn(move |request| answer(of.clone(), request)));
+        .serve_connection(
+            TokioIo::new(stream),
+            service_fn(move |request| answer(of.clone(), AgentBody::of_http2(request, &interims))),
+        );
     let mut serving = std::pin::pin!(serving);
     tokio::select! {
         _ = serving.as_mut() => return,
@@ -167,11 +174,11 @@ async fn answered(under_way: &AtomicUsize, outflow: &Outflow) {
 
 fn answer(
     conn: Arc<Conn>,
-    request: Request<Incoming>,
+    request: Request<AgentBody>,
 ) -> impl Future<Output = Result<Response<TrackedBody>, Infallible>> {
     let under_way = UnderWay::one(conn);
     async move {
-        let response = exchange(&under_way.0, AgentBody::of(request)).await;
+        let response = exchange(&under_way.0, request).await;
         Ok(response.map(|body| TrackedBody { body, _under_way: under_way }))
     }
 }
@@ -222,7 +229,8 @@ mod tests {
     async fn what_has_been_answered_leaves_before_a_client_is_left() {
         const PATIENCE: Duration = Duration::from_secs(20);
         let (client, mut far) = tokio::io::duplex(64);
-        let (mut stream, outflow) = FaultWatch::new(client, |_: &'static str| {});
+        let mut stream = Http2Stream::new(client, 0, |_: &'static str| {});
+        let outflow = stream.outflow();
         let idle = AtomicUsize::new(0);
         let is_left = || async { tokio::time::timeout(PATIENCE, answered(&idle, &outflow)).await.is_ok() };
         assert!(is_left().await, "one that was told nothing");

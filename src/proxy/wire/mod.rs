@@ -4,5 +4,5 @@ pub mod framed_stream;
 pub mod hang_up;
 pub mod headers;
 pub mod http1_framing;
-pub mod http2_faults;
+pub mod http2;
 pub mod ws_frames;

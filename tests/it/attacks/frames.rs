@@ -3,6 +3,7 @@
 use super::{BOUND, OTHER, Stage};
 use crate::support::Tunnel;
 use crate::support::client::{Client, Http, full, none, pieces};
+use crate::support::locum::TOOL_KEY;
 use std::io::{Read as _, Write as _};
 
 pub(super) const END_STREAM: u8 = 1;
@@ -214,6 +215,7 @@ fn what_is_malformed_behind_an_answer_is_reset_as_that() {
     for (what, rest) in [
         ("longer than said", frame(DATA, END_STREAM, 1, b"hello")),
         ("trailers that end nothing", frame(HEADERS, END_HEADERS, 1, &block(&[("x-a", "b")]))),
+        ("a pseudo-header in trailers", frame(HEADERS, END_HEADERS | END_STREAM, 1, &block(&[METHOD]))),
     ] {
         let mut tunnel = preface(&stage, BOUND);
         let length = if rest[3] == DATA { &[("content-length", "3")][..] } else { &[] };
@@ -229,6 +231,90 @@ fn what_is_malformed_behind_an_answer_is_reset_as_that() {
     }
     let refused = stage.strike(&[]).iter().filter(|r| r["event"] == "refusal").count();
     assert_eq!(refused, records, "the refusal and the fault have a record each");
+}
+
+#[test]
+fn trailers_with_a_pseudo_header_are_malformed() {
+    let stage = Stage::set();
+    let kept = |name: &str, value: &str| [&[0x40][..], &block(&[(name, value)])[1..]].concat();
+    for (what, fields, reset) in [
+        ("a field", block(&[("x-a", "b")]), false),
+        ("a path", block(&[PATH]), true),
+        ("a field before it", block(&[("x-a", "b"), PATH]), true),
+        ("one of the static table", vec![0x82], true),
+        // the authority of the request's head, which is the newest but for the path
+        ("one of the request's own", vec![0xbf], true),
+        ("a path of it", vec![0xbe], true),
+    ] {
+        let head = [block(&[METHOD, SCHEME]), kept(":authority", BOUND), kept(":path", "/")].concat();
+        let stream = [
+            frame(HEADERS, END_HEADERS, 1, &head),
+            frame(DATA, 0, 1, b"hello"),
+            frame(HEADERS, END_STREAM, 1, &[]),
+            frame(CONTINUATION, END_HEADERS, 1, &fields),
+        ];
+        let mut tunnel = preface(&stage, BOUND);
+        tunnel.stream.write_all(&stream.concat()).and_then(|()| tunnel.stream.flush()).expect("a request");
+        let answer = await_frame(&mut tunnel, |kind, _| matches!(kind, HEADERS | RST_STREAM | GOAWAY));
+        if reset {
+            assert_eq!(answer, protocol_error(), "{what}");
+        } else {
+            assert_eq!(answer.0, HEADERS, "{what}");
+        }
+    }
+    assert_eq!(stage.bound.seen().iter().filter(|seen| seen.whole).count(), 1, "the one with a field");
+    let records = stage.serve.stop().audit();
+    assert_eq!(records.iter().filter(|r| r["event"] == "refusal" && r["error"] == "malformed").count(), 5);
+}
+
+/// `<` and `>` are no part of a URI, but the first thing that people write.
+#[test]
+fn a_placeholder_in_a_path_is_found_however_the_path_is_packed() {
+    const QUERY: (&str, &str) = (":path", "/v1?key=<<tool_key>>");
+    let stage = Stage::with(|_| {}, "where = [\"query:key\"]\n");
+    let named = [METHOD, SCHEME, AUTHORITY];
+    let kept = [&[0x44][..], &block(&[QUERY])[7..]].concat();
+    let mut tunnel = preface(&stage, BOUND);
+    for (stream, path) in [(1, block(&[QUERY])), (3, kept), (5, vec![0xbe]), (7, vec![0xbe])] {
+        let head = frame(HEADERS, END_HEADERS | END_STREAM, stream, &[block(&named), path].concat());
+        tunnel.stream.write_all(&head).and_then(|()| tunnel.stream.flush()).expect("a request");
+        let (kind, fields) = await_frame(&mut tunnel, |kind, _| matches!(kind, HEADERS | RST_STREAM | GOAWAY));
+        assert_eq!((kind, fields.first()), (HEADERS, Some(&0x88)), "{stream}: 200");
+    }
+    let seen = stage.bound.seen();
+    assert_eq!(seen.len(), 4);
+    assert!(seen.iter().all(|seen| seen.target == format!("/v1?key={TOOL_KEY}")), "{seen:#?}");
+    stage.serve.stop();
+}
+
+/// Java's client waits for ever, and curl for a second (RFC 9110, section 10.1.1).
+#[test]
+fn a_client_that_waits_to_be_asked_for_its_body_is_asked_where_it_is_wanted() {
+    let stage = Stage::set();
+    let mut tunnel = preface(&stage, BOUND);
+    let expects = ("expect", "100-continue");
+    let refused = [METHOD, SCHEME, PATH, AUTHORITY, ("x-api-key", "<<no_key>>"), expects];
+    let own = ("locum-awaits-continue", "1");
+    for (stream, fields, is_asked) in [
+        (1, good(&[expects]), true),
+        (3, refused.to_vec(), false),
+        (5, good(&[own]), false),
+        (7, good(&[expects]), true),
+    ] {
+        tunnel.stream.write_all(&frame(HEADERS, END_HEADERS, stream, &block(&fields))).expect("a head");
+        tunnel.stream.flush().expect("a head");
+        if is_asked {
+            let (kind, fields) = await_frame(&mut tunnel, |kind, _| matches!(kind, HEADERS | RST_STREAM | GOAWAY));
+            assert_eq!((kind, &fields[..]), (HEADERS, &b"\0\x07:status\x03100"[..]), "{stream}");
+        }
+        tunnel.stream.write_all(&frame(DATA, END_STREAM, stream, b"hello")).expect("a body");
+        tunnel.stream.flush().expect("a body");
+        let (kind, fields) = await_frame(&mut tunnel, |kind, _| matches!(kind, HEADERS | RST_STREAM | GOAWAY));
+        assert_eq!((kind, fields.first() == Some(&0x88)), (HEADERS, stream != 3), "{stream}: {fields:?}");
+    }
+    let seen = stage.bound.seen();
+    assert_eq!(seen.len(), 3);
+    assert!(seen.iter().all(|seen| seen.text() == "hello" && seen.header("locum-awaits-continue").is_none()));
 }
 
 /// The tunnel's host, the stream's URL and headers, and the status it gets.

@@ -3,12 +3,14 @@
 
 use crate::proxy::limits::{LINGER, STREAM_WINDOW};
 use crate::proxy::refusal::Refusal;
+use crate::proxy::wire::http2::{AWAITS_CONTINUE, Interims};
 use bytes::Bytes;
-use http::{Request, Version};
+use http::Request;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 /// A request's body as it comes.
@@ -16,13 +18,28 @@ pub(crate) struct AgentBody {
     /// `None` once it has been given away.
     inner: Option<Incoming>,
     is_http2: bool,
+    /// A client that waits to be asked for it. Over HTTP/1.1 the library does that.
+    awaits: Option<AwaitsContinue>,
+}
+
+/// A client's stream that waits for `100 Continue` (RFC 9110, section 10.1.1).
+struct AwaitsContinue {
+    stream: u32,
+    interims: Arc<Interims>,
 }
 
 impl AgentBody {
-    /// The request, with its body.
-    pub fn of(request: Request<Incoming>) -> Request<Self> {
-        let is_http2 = request.version() == Version::HTTP_2;
-        request.map(|inner| Self { inner: Some(inner), is_http2 })
+    /// The body of a request over HTTP/1.1.
+    pub fn of_http1(inner: Incoming) -> Self {
+        Self { inner: Some(inner), is_http2: false, awaits: None }
+    }
+
+    /// A request over HTTP/2, with its body.
+    pub fn of_http2(mut request: Request<Incoming>, interims: &Arc<Interims>) -> Request<Self> {
+        let stream = request.headers_mut().remove(AWAITS_CONTINUE);
+        let stream = stream.and_then(|stream| stream.to_str().ok()?.parse().ok());
+        let awaits = stream.map(|stream| AwaitsContinue { stream, interims: interims.clone() });
+        request.map(|inner| Self { inner: Some(inner), is_http2: true, awaits })
     }
 }
 
@@ -32,7 +49,11 @@ impl Body for AgentBody {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Refusal>>> {
         let Some(inner) = &mut self.inner else { return Poll::Ready(None) };
-        Poll::Ready(ready!(Pin::new(inner).poll_frame(cx)).map(|frame| Ok(frame?)))
+        let polled = Pin::new(inner).poll_frame(cx);
+        if let Some(AwaitsContinue { stream, interims }) = self.awaits.take() {
+            interims.go_on(stream);
+        }
+        Poll::Ready(ready!(polled).map(|frame| Ok(frame?)))
     }
 
     fn is_end_stream(&self) -> bool {

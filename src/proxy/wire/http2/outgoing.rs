@@ -1,26 +1,9 @@
-//! What HTTP/2 answers by itself: a stream reset, or the connection ended, for a client's fault. The library tells
-//! nobody, so the frames that leave are watched for it (RFC 9113, sections 4.1, 6.4 and 6.8). Nothing is changed.
+//! The frames that go to a client. What HTTP/2 answers by itself for a client's fault, a stream reset or the connection ended, the
+//! library tells nobody, so that is watched for here (RFC 9113, sections 4.1, 6.4 and 6.8). Nothing is changed.
 
-use crate::io::delegate::delegate_async_write;
-use std::io;
-use std::pin::Pin;
-use std::sync::Arc;
+use super::frame::{CONTINUATION, FrameHead, GOAWAY, HEAD, HEADERS, RST_STREAM};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::task::{Context, Poll, ready};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-
-/// Length of a frame's head, in bytes.
-const HEAD: usize = 9;
-const RST_STREAM: u8 = 3;
-const GOAWAY: u8 = 7;
-
-/// A client's stream whose outgoing frames are watched: `tell` is called for each fault that they answer.
-pub(crate) struct FaultWatch<S, F> {
-    inner: S,
-    frames: Frames,
-    tell: F,
-    outflow: Arc<Outflow>,
-}
+use std::task::Poll;
 
 /// How what is written to a client leaves.
 #[derive(Debug, Default)]
@@ -39,119 +22,88 @@ impl Outflow {
         self.stuck.load(Ordering::Relaxed)
     }
 
-    fn note<T>(&self, polled: &Poll<T>) {
+    pub(super) fn count(&self, bytes: usize) {
+        self.written.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    pub(super) fn note<T>(&self, polled: &Poll<T>) {
         self.stuck.store(polled.is_pending(), Ordering::Relaxed);
-    }
-}
-
-impl<S, F> FaultWatch<S, F> {
-    pub fn new(inner: S, tell: F) -> (Self, Arc<Outflow>) {
-        let outflow: Arc<Outflow> = Arc::default();
-        (Self { inner, frames: Frames::default(), tell, outflow: outflow.clone() }, outflow)
-    }
-}
-
-impl<S, F: FnMut(&'static str)> FaultWatch<S, F> {
-    fn pass(&mut self, bytes: &[u8]) {
-        self.outflow.written.fetch_add(bytes.len() as u64, Ordering::Relaxed);
-        self.frames.pass(bytes, &mut self.tell);
-    }
-}
-
-impl<S: AsyncRead + Unpin, F: Unpin> AsyncRead for FaultWatch<S, F> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_read(cx, buf)
-    }
-}
-
-impl<S: AsyncWrite + Unpin, F: FnMut(&'static str) + Unpin> AsyncWrite for FaultWatch<S, F> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let this = &mut *self;
-        let polled = Pin::new(&mut this.inner).poll_write(cx, buf);
-        this.outflow.note(&polled);
-        let written = ready!(polled)?;
-        this.pass(buf.get(..written).unwrap_or(buf));
-        Poll::Ready(Ok(written))
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let this = &mut *self;
-        let polled = Pin::new(&mut this.inner).poll_write_vectored(cx, bufs);
-        this.outflow.note(&polled);
-        let written = ready!(polled)?;
-        let mut left = written;
-        for buf in bufs {
-            let passed = left.min(buf.len());
-            this.pass(buf.get(..passed).unwrap_or(buf));
-            left -= passed;
-        }
-        Poll::Ready(Ok(written))
-    }
-
-    delegate_async_write!(inner: is_write_vectored, poll_shutdown);
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let polled = Pin::new(&mut self.inner).poll_flush(cx);
-        self.outflow.note(&polled);
-        polled
     }
 }
 
 /// Follows frames through a stream that is cut anywhere.
 #[derive(Debug, Default)]
-struct Frames {
+pub(super) struct OutgoingFrames {
     /// The head of a frame, and of those that tell a fault all that comes before and with its code.
     start: [u8; HEAD + 8],
     have: usize,
     /// What is left of a frame whose beginning was read.
     rest: usize,
+    /// The fields of a message have begun and not ended: no other frame may come in between (RFC 9113, section 6.2).
+    in_fields: bool,
 }
 
-impl Frames {
-    fn pass(&mut self, mut bytes: &[u8], tell: &mut impl FnMut(&'static str)) {
+impl OutgoingFrames {
+    /// Takes what is sent: `tell` is called for each fault that it answers, `answered` with each stream that has fields or is reset.
+    pub fn pass(&mut self, mut bytes: &[u8], tell: &mut impl FnMut(&'static str), answered: impl Fn(u32)) {
         while !bytes.is_empty() {
+            let (now, later) = bytes.split_at(self.to_next_step(bytes.len()));
+            bytes = later;
             if self.rest > 0 {
-                let skipped = self.rest.min(bytes.len());
-                self.rest -= skipped;
-                bytes = bytes.get(skipped..).unwrap_or_default();
+                self.rest -= now.len();
                 continue;
             }
             let wanted = self.wanted();
-            let taken = (wanted - self.have).min(bytes.len());
-            let (now, later) = bytes.split_at(taken);
-            self.start[self.have..self.have + taken].copy_from_slice(now);
-            self.have += taken;
-            bytes = later;
+            self.start[self.have..self.have + now.len()].copy_from_slice(now);
+            self.have += now.len();
+            if self.have == HEAD && wanted == HEAD {
+                let head = self.head();
+                if head.has_fields() {
+                    self.in_fields = !head.ends_fields();
+                }
+                if matches!(head.kind, HEADERS | CONTINUATION | RST_STREAM) {
+                    answered(head.stream);
+                }
+            }
             // a head that is whole may ask for more
             if self.have == wanted && wanted == self.wanted() {
                 self.fault().into_iter().for_each(&mut *tell);
-                self.rest = self.length().saturating_sub(self.have - HEAD);
+                self.rest = self.head().length.saturating_sub(self.have - HEAD);
                 self.have = 0;
             }
         }
     }
 
-    fn length(&self) -> usize {
-        let [a, b, c, ..] = self.start;
-        usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c)
+    /// Whether another frame may come now.
+    pub fn is_between_messages(&self) -> bool {
+        self.rest == 0 && self.have == 0 && !self.in_fields
+    }
+
+    /// How many of so many bytes lead no further than to the end of what is at hand.
+    pub fn to_next_step(&self, bytes: usize) -> usize {
+        if self.rest > 0 { self.rest.min(bytes) } else { (self.wanted() - self.have).min(bytes) }
+    }
+
+    fn head(&self) -> FrameHead {
+        FrameHead::read(self.start.first_chunk().unwrap_or(&[0; HEAD]))
     }
 
     /// How much of the frame at hand has to be read.
     fn wanted(&self) -> usize {
-        let code_ends_at = match self.start[3] {
+        if self.have < HEAD {
+            return HEAD;
+        }
+        let head = self.head();
+        let code_ends_at = match head.kind {
             RST_STREAM => 4,
             GOAWAY => 8,
             _ => 0,
         };
-        if self.have < HEAD { HEAD } else { HEAD + self.length().min(code_ends_at) }
+        HEAD + head.length.min(code_ends_at)
     }
 
     fn fault(&self) -> Option<&'static str> {
-        let code = match (self.start[3], self.have) {
+        let code = match (self.head().kind, self.have) {
             (RST_STREAM, 13) => self.start.get(9..13)?,
             (GOAWAY, 17) => self.start.get(13..17)?,
             _ => return None,
@@ -188,8 +140,8 @@ mod tests {
     }
 
     fn told(stream: &[u8], cut: usize) -> Vec<&'static str> {
-        let (mut frames, mut told) = (Frames::default(), Vec::new());
-        stream.chunks(cut).for_each(|piece| frames.pass(piece, &mut |fault| told.push(fault)));
+        let (mut frames, mut told) = (OutgoingFrames::default(), Vec::new());
+        stream.chunks(cut).for_each(|piece| frames.pass(piece, &mut |fault| told.push(fault), |_| {}));
         told
     }
 
