@@ -2,6 +2,8 @@
 //!
 //! `tests/matrix` installs them and runs this; it is too much for every change.
 
+mod particular;
+
 use crate::support::exit::Exit;
 use crate::support::locum::{OPENAI_KEY, TOOL_KEY, finish, of, stdout, told};
 use crate::support::upstream::{Kind, Seen};
