@@ -28,8 +28,9 @@
 //! 2 FAR    secrets/            sources/ and stores/ of keys; table.rs: Secrets::open(&Permit) -> Keys
 //!   SIDE   ca/                 root, intermediate and where they are kept; their name constraints and rotation; a
 //!                              certificate per host
-//!          upstream/           resolver/: names become addresses; dial.rs: one that we allow; tls.rs: what we demand; pool/: kept
-//!                              connections; head_injection.rs: keys enter a head on its way out
+//!          upstream/           resolver/: names become addresses; dial.rs: one that we allow; proxy.rs, through.rs: a proxy that
+//!                              leads there; tls.rs: what we demand; pool/: kept connections; head_injection.rs: keys
+//!                              enter a head on its way out
 //!          audit/              write/ appends the chain; read/ finds, counts and verifies; tell/ sends what is unusual
 //! 1 ENGINES policy/            agent.rs, rule.rs, egress/; decide.rs -> Permit or Denial, the only maker of Permits;
 //!                              overrides.rs, body_overrides.rs: what stands for another method or path

@@ -17,7 +17,9 @@ use crate::proxy::accept::descendants::Descendants;
 use crate::proxy::accept::slots::ConnectionSlots;
 use crate::proxy::{self, Recorder, Ruleset, Shared};
 use crate::secrets::{SecretBackends, Secrets};
+use crate::upstream::dial::Dialer;
 use crate::upstream::outbound::Outbound;
+use crate::upstream::proxy::ProxyProtocol;
 use crate::upstream::resolver::Resolver;
 use crate::upstream::tls::{self, Tls};
 use arc_swap::ArcSwap;
@@ -76,7 +78,7 @@ impl App {
         let room = DescriptorRoom::of(machine::raise_descriptor_limit());
         let limits = room.fitting(settings.limits);
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let tls = upstream_tls(&settings)?;
+        let (tls, proxy_tls) = (trusting(&settings.proxy.upstream_ca)?, proxy_tls(&settings)?);
         make_state_dir(&settings.state)?;
         let backends = backends(&settings, environment);
         let active_keys = active(&settings, &backends);
@@ -90,7 +92,8 @@ impl App {
         let active_keys = active_keys.into_iter().cloned().collect();
         let (listener, own) = listen_on(listen.unwrap_or(settings.proxy.listen), &ruleset)?;
         let log = audit::open(&settings, &backends, now, "start")?;
-        let outbound = Outbound { dialer: rules::dialer(&settings, own, Resolver::new(room.lookups)), tls };
+        let dialer = Dialer { proxy_tls, ..rules::dialer(&settings, own, Resolver::new(room.lookups)) };
+        let outbound = Outbound { dialer, tls };
         let (alerts, webhook) = audit::alerts(&settings, &backends, &log, &outbound)?;
         let shared = Shared {
             config: proxy::Config { limits, ca_remedy: remedy(&settings, ca_kept_in.as_deref()) },
@@ -215,12 +218,22 @@ fn listen_on(address: SocketAddr, ruleset: &Ruleset) -> Result<(TcpListener, Soc
 
 /// How these settings would have upstreams reached by a proxy that listens on `own`. Reads the files of roots.
 pub(super) fn outbound(settings: &Settings, own: SocketAddr, resolver: Resolver) -> Result<Outbound, AppError> {
-    Ok(Outbound { dialer: rules::dialer(settings, own, resolver), tls: upstream_tls(settings)? })
+    let dialer = Dialer { proxy_tls: proxy_tls(settings)?, ..rules::dialer(settings, own, resolver) };
+    Ok(Outbound { dialer, tls: trusting(&settings.proxy.upstream_ca)? })
 }
 
-fn upstream_tls(settings: &Settings) -> Result<Tls, AppError> {
+/// What a proxy on the way out is verified by, where it speaks TLS.
+fn proxy_tls(settings: &Settings) -> Result<Option<Tls>, AppError> {
+    let proxy = &settings.proxy;
+    if proxy.upstream_proxy.as_ref().is_none_or(|known| known.protocol != ProxyProtocol::Https) {
+        return Ok(None);
+    }
+    trusting(&[&proxy.upstream_ca[..], &proxy.upstream_proxy_ca].concat()).map(Some)
+}
+
+fn trusting(roots: &[PathBuf]) -> Result<Tls, AppError> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    Ok(Tls::new(tls::roots(&settings.proxy.upstream_ca)?, provider)?)
+    Ok(Tls::new(tls::roots(roots)?, provider)?)
 }
 
 /// The time at which the file of tokens was last changed, where there is one.

@@ -125,7 +125,7 @@ impl AppError {
                 "'locum vault init' makes one; a service without any makes a new CA at each start".into()
             }
             AppError::Audit(e) => e.hint(),
-            AppError::Roots(_) => "see [proxy] upstream_ca in the config".into(),
+            AppError::Roots(_) => "see [proxy] upstream_ca and upstream_proxy_ca in the config".into(),
             AppError::Lookalike(_) => "see `placeholder` in the config".into(),
             AppError::Tls(_) | AppError::Variable(_) | AppError::Random | AppError::Thread(_) => {
                 "this machine is not fit for it".into()

@@ -11,7 +11,8 @@ use crate::policy::egress::{AddressPolicy, EgressPolicy};
 use crate::proxy::Ruleset;
 use crate::rewrite::Vocabulary;
 use crate::secrets::{KeyTable, SecretBackends};
-use crate::upstream::dial::{AllowedPeer, DialError, Dialer};
+use crate::upstream::DialError;
+use crate::upstream::dial::{AllowedPeer, Dialer};
 use crate::upstream::resolver::Resolver;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -34,7 +35,7 @@ pub fn judge_unasked(settings: &Settings, origin: &Origin, secret: bool) -> Resu
     dialer(settings, settings.proxy.listen, Resolver::default()).judge_unasked(origin, peer)
 }
 
-/// How a service with these settings that listens on `own` reaches upstreams.
+/// How a service with these settings that listens on `own` reaches upstreams, short of what a proxy there is verified by.
 pub(super) fn dialer(settings: &Settings, own: SocketAddr, resolver: Resolver) -> Dialer {
     Dialer {
         addresses: AddressPolicy {
@@ -43,6 +44,7 @@ pub(super) fn dialer(settings: &Settings, own: SocketAddr, resolver: Resolver) -
             ..AddressPolicy::default()
         },
         proxy: settings.proxy.upstream_proxy.clone().map(Arc::new),
+        bypass: settings.proxy.upstream_proxy_bypass.clone().into(),
         resolver,
         ..Dialer::default()
     }

@@ -107,9 +107,9 @@ fn report(settings: Settings, mistakes: Vec<Mistake>, backends: &SecretBackends)
 impl CheckReport {
     /// The files that settings name, beyond those of keys.
     fn files(&mut self, settings: &Settings) {
-        for path in &settings.proxy.upstream_ca {
+        for path in settings.proxy.upstream_ca.iter().chain(&settings.proxy.upstream_proxy_ca) {
             if let Err(e) = tls::roots(std::slice::from_ref(path)) {
-                self.mistaken(path, &e.why, "upstream_ca holds PEM certificates");
+                self.mistaken(path, &e.why, "upstream_ca and upstream_proxy_ca hold PEM certificates");
             }
         }
         if let Some(path) = &settings.anomaly.webhook_secret_file {

@@ -15,7 +15,7 @@ use crate::policy::body_overrides::BodyOverrideScan;
 use crate::policy::decide::{Mention, Permit, Question};
 use crate::rewrite::body::BodyRewriter;
 use crate::rewrite::{BodyFault, BodyKey, head};
-use crate::upstream::dial::DialError;
+use crate::upstream::DialError;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use std::path::Path;

@@ -16,6 +16,7 @@ use crate::policy::Agent;
 use crate::policy::agent::TokenHash;
 use crate::telemetry;
 use crate::trust_env::{self, ProxyAccess, TrustFiles};
+use crate::upstream::bypass::BypassRule;
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -189,6 +190,7 @@ fn respect_own(settings: &mut Settings) -> anyhow::Result<()> {
             )
         })?;
         settings.proxy.upstream_proxy = Some(proxy);
+        settings.proxy.upstream_proxy_bypass.extend(BypassRule::all_of(&trust_env::own_no_proxy(&child_env::now)));
     }
     let own = trust_env::files::own_ca_files(&child_env::now);
     settings.proxy.upstream_ca.extend(own.into_iter().filter(|path| path.is_file()));

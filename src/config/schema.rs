@@ -76,6 +76,8 @@ pub const SECTIONS: &[SectionSchema] = &[
             known("uids", Numbers, "[1001]"),
             known("upstream_ca", Texts, r#"["/etc/ssl/company.pem"]"#),
             known("upstream_proxy", Text, r#""http://proxy.example:3128""#),
+            known("upstream_proxy_ca", Texts, r#"["/etc/ssl/proxy.pem"]"#),
+            known("upstream_proxy_bypass", Texts, r#"["corp.example", "10.0.0.0/8"]"#),
         ],
     },
     SectionSchema {

@@ -10,7 +10,8 @@ use crate::disk;
 use crate::policy::egress::{AddressRule, EgressMode};
 use crate::policy::rule::HostPattern;
 use crate::proxy::Limits;
-use crate::upstream::dial::UpstreamProxy;
+use crate::upstream::bypass::BypassRule;
+use crate::upstream::proxy::UpstreamProxy;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::File;
@@ -75,6 +76,10 @@ pub struct ProxySettings {
     pub upstream_ca: Vec<PathBuf>,
     /// The proxy that upstreams are reached through.
     pub upstream_proxy: Option<UpstreamProxy>,
+    /// Files of roots that this proxy alone is trusted by, besides those of upstreams.
+    pub upstream_proxy_ca: Vec<PathBuf>,
+    /// The hosts that are reached without it.
+    pub upstream_proxy_bypass: Vec<BypassRule>,
 }
 
 impl Default for ProxySettings {
@@ -93,6 +98,8 @@ impl Default for ProxySettings {
             uids: Vec::new(),
             upstream_ca: Vec::new(),
             upstream_proxy: None,
+            upstream_proxy_ca: Vec::new(),
+            upstream_proxy_bypass: Vec::new(),
         }
     }
 }
@@ -340,6 +347,8 @@ fn build(
     Settings { file, state, proxy, ca, keys, agents, vault, audit, anomaly, limits }
 }
 
+const NO_PROXY_URL: &str = "no http://, https:// or socks5h:// URL of a proxy";
+
 fn proxy(r: &mut TableReader<'_>) -> ProxySettings {
     let default = ProxySettings::default();
     let intercept = [("all", Intercept::All), ("bound", Intercept::Bound)];
@@ -358,7 +367,9 @@ fn proxy(r: &mut TableReader<'_>) -> ProxySettings {
         uids: r.numbers("uids", 0..=u32::MAX).unwrap_or_default(),
         upstream_ca: r.paths("upstream_ca").unwrap_or_default(),
         // Its text may hold a password, so no message repeats it.
-        upstream_proxy: r.with("upstream_proxy", |t| t.parse().map_err(|_| "no http:// URL of a proxy")),
+        upstream_proxy: r.with("upstream_proxy", |t| t.parse().map_err(|_| NO_PROXY_URL)),
+        upstream_proxy_ca: r.paths("upstream_proxy_ca").unwrap_or_default(),
+        upstream_proxy_bypass: r.list("upstream_proxy_bypass").unwrap_or_default(),
     }
 }
 

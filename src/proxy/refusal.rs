@@ -10,9 +10,8 @@ use crate::policy::agent::{AuthError, Throttled};
 use crate::rewrite::BodyFault;
 use crate::rewrite::coding::CodingError;
 use crate::rewrite::digests::DigestFault;
-use crate::upstream::UpstreamError;
-use crate::upstream::dial::DialError;
 use crate::upstream::resolver::ResolveError;
+use crate::upstream::{DialError, UpstreamError};
 use bytes::Bytes;
 use http::header::{
     ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, PROXY_AUTHENTICATE, RETRY_AFTER,

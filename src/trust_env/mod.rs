@@ -10,4 +10,4 @@ mod variables;
 pub(crate) use files::TrustFiles;
 pub(crate) use names::EnvironmentChanges;
 pub(crate) use shell::Shell;
-pub(crate) use variables::{PlaceholderVariables, ProxyAccess, bypasses_all, changes, own_proxy};
+pub(crate) use variables::{PlaceholderVariables, ProxyAccess, bypasses_all, changes, own_no_proxy, own_proxy};

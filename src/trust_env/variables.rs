@@ -190,6 +190,11 @@ pub fn own_proxy(now: &dyn Fn(&str) -> Option<String>) -> Option<String> {
     Some(if url.contains("://") { url } else { format!("http://{url}") })
 }
 
+/// What the user's NO_PROXY says, in either case of its name: hosts that go without that proxy.
+pub fn own_no_proxy(now: &dyn Fn(&str) -> Option<String>) -> String {
+    ["no_proxy", "NO_PROXY"].map(|name| now(name).unwrap_or_default()).join(",")
+}
+
 /// Whether the user's NO_PROXY sends everything past the proxy, so that no placeholder would ever be replaced.
 pub fn bypasses_all(now: &dyn Fn(&str) -> Option<String>) -> bool {
     no_proxy(false, now).iter().any(|entry| entry == "*")
@@ -338,6 +343,7 @@ mod tests {
         ] {
             assert_eq!(own_proxy(&env(&set)).as_deref(), found);
         }
+        assert_eq!(own_no_proxy(&env(&[("NO_PROXY", "a, b"), ("no_proxy", ".c")])), ".c,a, b");
         assert!(bypasses_all(&env(&[("no_proxy", "a,*")])) && !bypasses_all(&env(&[("no_proxy", "*.a")])));
     }
 }

@@ -1,20 +1,22 @@
 //! A name becomes a connection to an address that may be dialled: checked after resolution, at the dial.
 
+use super::bypass::BypassRule;
+use super::error::DialError;
+use super::link::Link;
 use super::nat64::{IPV4_ONLY, Nat64Discovery};
-use super::resolver::{ResolveError, Resolver};
-use crate::name::{AgentName, Host, Origin};
+use super::protocol::AlpnOffer;
+use super::proxy::{ProxyProtocol, UpstreamProxy};
+use super::resolver::Resolver;
+use super::through;
+use super::tls::Tls;
+use crate::name::{AgentName, Host, Origin, Scheme};
 use crate::policy::egress::{AddressPolicy, is_loopback};
-use base64::Engine as _;
-use http::HeaderValue;
 use rustix::net::sockopt;
-use std::fmt;
 use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 /// How long the next address waits for the one before it (RFC 8305, section 5).
@@ -28,42 +30,6 @@ const PROBE: Duration = Duration::from_secs(15);
 /// long, hence the patience.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 const GONE_MS: u32 = 120_000;
-/// The largest head that an upstream proxy may answer CONNECT with.
-const MAX_PROXY_HEAD: usize = 16 * 1024;
-
-/// Why no connection came about.
-#[derive(Debug, Clone, thiserror::Error)]
-pub enum DialError {
-    #[error("{host} is at {address}, which is not public")]
-    Address { host: Host, address: IpAddr },
-    #[error("{origin} is at {address}, not on loopback: nothing secret goes there unencrypted ([proxy] cleartext)")]
-    Cleartext { origin: Origin, address: IpAddr },
-    #[error(
-        "{origin} is asked through the upstream proxy, so it is not known to be on loopback: nothing secret goes there \
-         unencrypted ([proxy] cleartext)"
-    )]
-    CleartextBeyond { origin: Origin },
-    #[error("{host} can't be resolved: {why}")]
-    Resolve { host: Host, why: ResolveError },
-    #[error("{origin} can't be reached: {why}")]
-    Connect { origin: Origin, why: String },
-    #[error("{origin} did not answer the connection within {} s", CONNECT_TIMEOUT.as_secs())]
-    Timeout { origin: Origin },
-    #[error("the upstream proxy refused {origin}: {why}")]
-    Proxy { origin: Origin, why: String },
-}
-
-impl DialError {
-    /// It is for its address that the host is not dialled.
-    pub fn is_of_address(&self) -> bool {
-        matches!(self, Self::Address { .. }) || self.is_of_cleartext()
-    }
-
-    /// Who has no key to send may be let where this one wasn't.
-    pub fn is_of_cleartext(&self) -> bool {
-        matches!(self, Self::Cleartext { .. } | Self::CleartextBeyond { .. })
-    }
-}
 
 /// Whom a connection may lead to, of those that may be dialled at all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -74,76 +40,70 @@ pub enum AllowedPeer {
     Loopback,
 }
 
-/// The proxy on the way out (`upstream_proxy`): `http://[user:password@]host:port`.
-#[derive(Clone, PartialEq, Eq)]
-pub struct UpstreamProxy {
-    pub host: Host,
-    pub port: u16,
-    pub authorization: Option<HeaderValue>,
-}
-
-/// A text that is no URL of an upstream proxy. It is not repeated, since it may hold a password.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("an upstream proxy is http://[user:password@]host:port")]
-pub struct ProxyUrlError;
-
-impl fmt::Debug for UpstreamProxy {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "http://{}:{}", self.host, self.port)
-    }
-}
-
-impl FromStr for UpstreamProxy {
-    type Err = ProxyUrlError;
-
-    fn from_str(s: &str) -> Result<Self, ProxyUrlError> {
-        let url = url::Url::parse(s).map_err(|_| ProxyUrlError)?;
-        if url.scheme() != "http" {
-            return Err(ProxyUrlError);
-        }
-        let decode = |s: &str| percent_encoding::percent_decode_str(s).decode_utf8_lossy().into_owned();
-        let authorization = (!url.username().is_empty()).then(|| {
-            let pair = format!("{}:{}", decode(url.username()), decode(url.password().unwrap_or_default()));
-            HeaderValue::from_str(&format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(pair)))
-        });
-        let authorization = authorization.transpose().map_err(|_| ProxyUrlError)?.map(|mut v| {
-            v.set_sensitive(true);
-            v
-        });
-        let host = url.host_str().ok_or(ProxyUrlError)?.parse().map_err(|_| ProxyUrlError)?;
-        Ok(Self { host, port: url.port().unwrap_or(80), authorization })
-    }
-}
-
 /// Which addresses may be dialled, and through what; and how names become addresses.
 #[derive(Debug, Clone, Default)]
 pub struct Dialer {
     pub addresses: AddressPolicy,
     pub proxy: Option<Arc<UpstreamProxy>>,
+    /// Which hosts go without it.
+    pub bypass: Arc<[BypassRule]>,
+    /// What it is verified by, where it speaks TLS.
+    pub proxy_tls: Option<Tls>,
     pub resolver: Resolver,
     pub nat64: Nat64Discovery,
+}
+
+/// What a connection is for.
+#[derive(Clone, Copy)]
+struct Destination<'a> {
+    origin: &'a Origin,
+    peer: AllowedPeer,
+    asker: Option<&'a AgentName>,
+    /// Where a proxy is gone through, that is asked for each request.
+    forwarded: bool,
 }
 
 impl Dialer {
     /// Connects to `origin`, or to the upstream proxy and through it, for an agent or, without one, for the operator.
     ///
     /// Without an upstream proxy every resolved address is judged, and those that are admitted are the ones dialled.
-    pub async fn dial(
+    pub async fn dial(&self, origin: &Origin, peer: AllowedPeer, asker: Option<&AgentName>) -> Result<Link, DialError> {
+        self.dial_to(Destination { origin, peer, asker, forwarded: false }).await
+    }
+
+    /// Connects as [`Self::dial`] does, but for [`Self::forwarder`] to the upstream proxy alone.
+    pub async fn dial_forwarder(
         &self,
         origin: &Origin,
         peer: AllowedPeer,
         asker: Option<&AgentName>,
-    ) -> Result<TcpStream, DialError> {
+    ) -> Result<Link, DialError> {
+        self.dial_to(Destination { origin, peer, asker, forwarded: true }).await
+    }
+
+    /// The proxy that takes requests for `origin` whole, in absolute form (RFC 9112, section 3.2.2): many that lead to other
+    /// ports by CONNECT don't to port 80.
+    pub fn forwarder(&self, origin: &Origin) -> Option<&Arc<UpstreamProxy>> {
+        self.proxy_for(origin).filter(|proxy| origin.scheme == Scheme::Http && proxy.protocol != ProxyProtocol::Socks5)
+    }
+
+    /// The upstream proxy, where it is gone through for `origin`.
+    fn proxy_for(&self, origin: &Origin) -> Option<&Arc<UpstreamProxy>> {
+        self.proxy.as_ref().filter(|_| !self.bypass.iter().any(|rule| rule.covers(origin)))
+    }
+
+    async fn dial_to(&self, destination: Destination<'_>) -> Result<Link, DialError> {
+        let origin = destination.origin;
         let attempt = async {
-            self.judge_unasked(origin, peer)?;
-            match &self.proxy {
-                None => self.direct(origin, peer, asker).await,
-                Some(proxy) => self.through(proxy, origin, asker).await,
+            self.judge_unasked(origin, destination.peer)?;
+            match self.proxy_for(origin) {
+                None => self.direct(destination).await.map(Link::Left),
+                Some(proxy) => self.through(proxy, destination).await,
             }
         };
         match tokio::time::timeout(CONNECT_TIMEOUT, attempt).await {
             Ok(result) => result,
-            Err(_) => Err(DialError::Timeout { origin: origin.clone() }),
+            Err(_) => Err(DialError::Timeout { origin: origin.clone(), seconds: CONNECT_TIMEOUT.as_secs() }),
         }
     }
 
@@ -153,7 +113,7 @@ impl Dialer {
     /// # Errors
     /// [`Self::dial`] would fail for this reason.
     pub fn judge_unasked(&self, origin: &Origin, peer: AllowedPeer) -> Result<(), DialError> {
-        if self.proxy.is_some() && peer == AllowedPeer::Loopback {
+        if self.proxy_for(origin).is_some() && peer == AllowedPeer::Loopback {
             return Err(DialError::CleartextBeyond { origin: origin.clone() });
         }
         let Some(literal) = origin.literal() else { return Ok(()) };
@@ -161,24 +121,21 @@ impl Dialer {
         if peer == AllowedPeer::Loopback { on_loopback(origin, &[literal]) } else { Ok(()) }
     }
 
-    /// Whether a connection to this address leads to `peer`: not where it is the upstream proxy's, whoever is behind that.
-    pub fn leads_to(&self, peer: AllowedPeer, address: IpAddr) -> bool {
-        peer == AllowedPeer::Any || self.proxy.is_none() && is_loopback(address)
+    /// Whether a connection for `origin` to this address leads to `peer`: not where it is the upstream proxy's, whoever is
+    /// behind that.
+    pub fn leads_to(&self, origin: &Origin, peer: AllowedPeer, address: IpAddr) -> bool {
+        peer == AllowedPeer::Any || self.proxy_for(origin).is_none() && is_loopback(address)
     }
 
     /// Whether the connection to `address` that `before` made for `origin` could be made now: in the same way, and to an
     /// address that may be dialled.
     pub fn would_dial(&self, before: &Self, origin: &Origin, address: SocketAddr) -> bool {
-        let judged = if self.proxy.is_some() { origin.literal() } else { Some(address) };
-        self.proxy == before.proxy && judged.is_none_or(|address| self.addresses.admits(address))
+        let proxy = self.proxy_for(origin);
+        let judged = if proxy.is_some() { origin.literal() } else { Some(address) };
+        proxy == before.proxy_for(origin) && judged.is_none_or(|address| self.addresses.admits(address))
     }
 
-    async fn direct(
-        &self,
-        origin: &Origin,
-        peer: AllowedPeer,
-        asker: Option<&AgentName>,
-    ) -> Result<TcpStream, DialError> {
+    async fn direct(&self, Destination { origin, peer, asker, .. }: Destination<'_>) -> Result<TcpStream, DialError> {
         let addresses = self.resolve(&origin.host, origin.port, asker).await?;
         let ipv4_only = async { self.resolve(&Host::Dns(IPV4_ONLY.into()), 0, None).await.ok() };
         self.nat64.refresh(&self.addresses, &addresses, ipv4_only).await;
@@ -204,26 +161,25 @@ impl Dialer {
         self.addresses.admitted(addresses).map_err(|address| DialError::Address { host: host.clone(), address })
     }
 
+    /// Through the proxy, or only to it where it is to be asked for each request itself.
     async fn through(
         &self,
         proxy: &UpstreamProxy,
-        origin: &Origin,
-        asker: Option<&AgentName>,
-    ) -> Result<TcpStream, DialError> {
+        Destination { origin, asker, forwarded, .. }: Destination<'_>,
+    ) -> Result<Link, DialError> {
         let fail = |why: String| DialError::Proxy { origin: origin.clone(), why };
         let addresses = self.resolve(&proxy.host, proxy.port, asker).await?;
-        let mut stream = connect_first(&addresses).await.map_err(|e| fail(e.to_string()))?;
-        let authority = format!("{}:{}", origin.host, origin.port);
-        let mut head = format!("CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n").into_bytes();
-        if let Some(value) = &proxy.authorization {
-            head.extend_from_slice(b"Proxy-Authorization: ");
-            head.extend_from_slice(value.as_bytes());
-            head.extend_from_slice(b"\r\n");
-        }
-        head.extend_from_slice(b"\r\n");
-        stream.write_all(&head).await.map_err(|e| fail(e.to_string()))?;
-        let status = proxy_status(&mut stream).await.map_err(|e| fail(e.to_string()))?;
-        if (200..300).contains(&status) { Ok(stream) } else { Err(fail(format!("it answered {status}"))) }
+        let tcp = connect_first(&addresses).await.map_err(|e| fail(e.to_string()))?;
+        let link = match (proxy.protocol, &self.proxy_tls) {
+            (ProxyProtocol::Http | ProxyProtocol::Socks5, _) => Link::Left(tcp),
+            (ProxyProtocol::Https, None) => return Err(fail("there is no TLS to verify it by".into())),
+            (ProxyProtocol::Https, Some(tls)) => {
+                let itself = Origin { scheme: Scheme::Https, host: proxy.host.clone(), port: proxy.port };
+                let verified = tls.connect(&itself, tcp, AlpnOffer::Http1).await;
+                Link::Right(Box::new(verified.map_err(|failed| fail(failed.error.to_string()))?))
+            }
+        };
+        if forwarded { Ok(link) } else { through::lead(proxy, link, origin).await.map_err(fail) }
     }
 
     async fn resolve(&self, host: &Host, port: u16, asker: Option<&AgentName>) -> Result<Vec<SocketAddr>, DialError> {
@@ -243,21 +199,6 @@ fn on_loopback(origin: &Origin, addresses: &[SocketAddr]) -> Result<(), DialErro
         Some(beyond) => Err(DialError::Cleartext { origin: origin.clone(), address: beyond.ip() }),
         None => Ok(()),
     }
-}
-
-/// Reads the answer to CONNECT byte by byte, so that nothing of the tunnel is taken with it.
-async fn proxy_status(stream: &mut TcpStream) -> io::Result<u16> {
-    let mut head = Vec::with_capacity(256);
-    while !head.ends_with(b"\r\n\r\n") {
-        if head.len() >= MAX_PROXY_HEAD {
-            return Err(io::Error::other("its answer is too long"));
-        }
-        head.push(stream.read_u8().await?);
-    }
-    let mut headers = [httparse::EMPTY_HEADER; 64];
-    let mut response = httparse::Response::new(&mut headers);
-    response.parse(&head).map_err(|e| io::Error::other(format!("its answer is malformed: {e}")))?;
-    response.code.ok_or_else(|| io::Error::other("its answer has no status"))
 }
 
 /// Alternates the families, the resolver's first choice first (RFC 8305, section 4).

@@ -1,13 +1,48 @@
 //! The upstream side's error: why there was no response; and errors in words with all their causes.
 
-use super::dial::DialError;
-use crate::name::Origin;
+use super::resolver::ResolveError;
+use crate::name::{Host, Origin};
 use http::Method;
 use std::error::Error as StdError;
 use std::io;
+use std::net::IpAddr;
 
 /// Any error of a body.
 pub type BoxError = Box<dyn StdError + Send + Sync>;
+
+/// Why no connection came about.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum DialError {
+    #[error("{host} is at {address}, which is not public")]
+    Address { host: Host, address: IpAddr },
+    #[error("{origin} is at {address}, not on loopback: nothing secret goes there unencrypted ([proxy] cleartext)")]
+    Cleartext { origin: Origin, address: IpAddr },
+    #[error(
+        "{origin} is asked through the upstream proxy, so it is not known to be on loopback: nothing secret goes there \
+         unencrypted ([proxy] cleartext)"
+    )]
+    CleartextBeyond { origin: Origin },
+    #[error("{host} can't be resolved: {why}")]
+    Resolve { host: Host, why: ResolveError },
+    #[error("{origin} can't be reached: {why}")]
+    Connect { origin: Origin, why: String },
+    #[error("{origin} did not answer the connection within {seconds} s")]
+    Timeout { origin: Origin, seconds: u64 },
+    #[error("the upstream proxy refused {origin}: {why}")]
+    Proxy { origin: Origin, why: String },
+}
+
+impl DialError {
+    /// It is for its address that the host is not dialled.
+    pub fn is_of_address(&self) -> bool {
+        matches!(self, Self::Address { .. }) || self.is_of_cleartext()
+    }
+
+    /// Who has no key to send may be let where this one wasn't.
+    pub fn is_of_cleartext(&self) -> bool {
+        matches!(self, Self::Cleartext { .. } | Self::CleartextBeyond { .. })
+    }
+}
 
 /// An error of the upstream side: why there was no response, and whose fault that is.
 #[derive(Debug, Clone, thiserror::Error)]

@@ -3,6 +3,7 @@
 //! Never coalesced: a connection carries requests for exactly the origin that it was verified for.
 
 mod connection;
+mod forwarded;
 mod http2;
 mod kept;
 mod lease;
@@ -16,19 +17,21 @@ pub use super::error::{BoxError, chain};
 pub use lease::Lease;
 pub use retry::{Replay, SendError, Unanswered};
 
-use super::UpstreamError;
 use super::dial::AllowedPeer;
 use super::error::Retry;
 use super::head_injection::{CarriesKey, HeadInjector, PendingSecrets};
+use super::link::peer_addr;
 use super::outbound::Outbound;
 use super::protocol::{AlpnOffer, ProtocolPreference};
+use super::proxy::UpstreamProxy;
 use super::tls::TlsFailure;
+use super::{DialError, UpstreamError};
 use crate::io::read_gate::ReadGate;
 use crate::name::{AgentName, Origin, Scheme};
 use arc_swap::ArcSwap;
 use connection::{Http1Connection, PooledConnection};
 use http::header::{HOST, TRANSFER_ENCODING};
-use http::{Request, Response, Uri, Version};
+use http::{Request, Response, Version};
 use http_body::Body;
 use http2::{Http2Connection, Http2Stream};
 use hyper::body::Incoming;
@@ -173,7 +176,7 @@ where
     /// A connection that is open and leads where the request may go.
     fn kept(&self, route: Route<'_>) -> Option<PooledConnection<B>> {
         let outbound = self.outbound.load();
-        let leads_there = |ip| outbound.dialer.leads_to(route.peer, ip);
+        let leads_there = |ip| outbound.dialer.leads_to(route.origin, route.peer, ip);
         self.origins.lock().get_mut(route.origin)?.take(route.preference, route.newer_than, leads_there)
     }
 
@@ -208,16 +211,26 @@ where
             return Err(withdrawn.into());
         }
         *request.version_mut() = Version::HTTP_11;
+        if let Some(proxy) = &connection.forwarder {
+            forwarded::address(&mut request, route.origin, proxy);
+        }
         connection.pending.keep_back(&mut request);
         CarriesKey::note(&request, true);
         match connection.send.try_send_request(request).await {
             Ok(response) => {
+                let refused = connection.forwarder.as_ref().and_then(|proxy| forwarded::refused(&response, proxy));
                 lease.hold(connection);
-                Ok((response, lease))
+                match refused {
+                    Some(why) => {
+                        Err(UpstreamError::from(DialError::Proxy { origin: route.origin.clone(), why }).into())
+                    }
+                    None => Ok((response, lease)),
+                }
             }
             Err(mut e) => {
                 let unsent = e.take_message().map(|mut request| {
                     connection.pending.give_back(&mut request);
+                    forwarded::take_back(&mut request);
                     CarriesKey::note(&request, false);
                     request
                 });
@@ -287,31 +300,37 @@ where
         let Route { origin, preference, peer, asker, .. } = route;
         // after the plan: one that is made by what was replaced meanwhile is of an epoch that has been closed
         let outbound = self.outbound();
-        let tcp = outbound.dialer.dial(origin, peer, asker).await.map_err(UpstreamError::from)?;
-        let ip = tcp.peer_addr().map_or(IpAddr::from([0, 0, 0, 0]), |a| a.ip());
+        // only of HTTP/1.1 can a proxy be asked for a whole request, and what comes to speak something else needs a tunnel
+        let forwarder = outbound.dialer.forwarder(origin).filter(|_| preference == ProtocolPreference::Http1).cloned();
+        let dialled = match &forwarder {
+            Some(_) => outbound.dialer.dial_forwarder(origin, peer, asker).await,
+            None => outbound.dialer.dial(origin, peer, asker).await,
+        };
+        let link = dialled.map_err(UpstreamError::from)?;
+        let ip = peer_addr(&link).map_or(IpAddr::from([0, 0, 0, 0]), |a| a.ip());
         if origin.scheme == Scheme::Http {
             return Ok(if preference == ProtocolPreference::Http2 {
-                self.open_http2(origin, tcp, ip, plan).await?
+                self.open_http2(origin, link, ip, plan).await?
             } else {
-                self.open_http1(origin, tcp, ip, plan).await?
+                self.open_http1(origin, link, (ip, forwarder), plan).await?
             });
         }
         let offer = offer(preference, plan);
-        let stream = outbound.tls.connect(origin, tcp, offer).await?;
+        let stream = outbound.tls.connect(origin, link, offer).await?;
         if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
             return Ok(self.open_http2(origin, stream, ip, plan).await?);
         }
         if offer == AlpnOffer::Both {
             self.learn(route, AlpnOffer::Http1);
         }
-        Ok(self.open_http1(origin, stream, ip, plan).await?)
+        Ok(self.open_http1(origin, stream, (ip, None), plan).await?)
     }
 
     async fn open_http1<S>(
         &self,
         origin: &Origin,
         stream: S,
-        ip: IpAddr,
+        (ip, forwarder): (IpAddr, Option<Arc<UpstreamProxy>>),
         plan: &ConnectPlan,
     ) -> Result<PooledConnection<B>, UpstreamError>
     where
@@ -328,7 +347,7 @@ where
             let _ = connection.with_upgrades().await;
         });
         self.origins.begin(origin);
-        Ok(PooledConnection::Http1(Http1Connection { send, pending, ip, epoch: plan.epoch.clone() }))
+        Ok(PooledConnection::Http1(Http1Connection { send, pending, ip, forwarder, epoch: plan.epoch.clone() }))
     }
 
     async fn open_http2<S>(
@@ -390,7 +409,7 @@ where
     B::Error: Into<BoxError>,
 {
     may_go(&request, origin).inspect_err(|_| stream.end_well())?;
-    let target = absolute(origin, request.uri());
+    let target = forwarded::absolute(origin, request.uri());
     let path = std::mem::replace(request.uri_mut(), target);
     let host = request.headers_mut().remove(HOST);
     request.headers_mut().remove(TRANSFER_ENCODING);
@@ -423,13 +442,4 @@ fn may_go<B>(request: &Request<B>, origin: &Origin) -> Result<(), UpstreamError>
 
 fn broken(origin: &Origin, error: &dyn std::error::Error) -> UpstreamError {
     UpstreamError::Exchange { origin: origin.clone(), why: chain(error) }
-}
-
-/// The parts of a target that HTTP/2 sends apart (RFC 9113, section 8.3.1).
-fn absolute(origin: &Origin, path: &Uri) -> Uri {
-    let mut parts = http::uri::Parts::default();
-    parts.scheme = http::uri::Scheme::try_from(origin.scheme.as_str()).ok();
-    parts.authority = origin.authority().parse().ok();
-    parts.path_and_query = path.path_and_query().cloned();
-    Uri::from_parts(parts).unwrap_or_default()
 }

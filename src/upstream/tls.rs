@@ -12,7 +12,7 @@ use rustls::{AlertDescription, CertificateError, ClientConfig, RootCertStore};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
@@ -35,6 +35,12 @@ pub struct Tls {
     both: TlsConnector,
 }
 
+impl std::fmt::Debug for Tls {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Tls")
+    }
+}
+
 impl Tls {
     /// TLS 1.2 and 1.3 only.
     pub fn new(roots: RootCertStore, provider: Arc<CryptoProvider>) -> Result<Self, rustls::Error> {
@@ -50,23 +56,23 @@ impl Tls {
         Ok(Self { http1: with(&[b"http/1.1"]), http2: with(&[b"h2"]), both: with(&[b"h2", b"http/1.1"]) })
     }
 
-    /// A TLS connection over `tcp` to exactly `origin`'s host.
+    /// A TLS connection over `stream` to exactly `origin`'s host.
     ///
     /// # Errors
     /// Whatever is wrong with the certificate, in words; and a handshake that takes over ten seconds.
-    pub async fn connect(
+    pub async fn connect<S: AsyncRead + AsyncWrite + Unpin>(
         &self,
         origin: &Origin,
-        tcp: TcpStream,
+        stream: S,
         offer: AlpnOffer,
-    ) -> Result<TlsStream<ReadAhead<TcpStream>>, TlsFailure> {
+    ) -> Result<TlsStream<ReadAhead<S>>, TlsFailure> {
         let connector = match offer {
             AlpnOffer::Http1 => &self.http1,
             AlpnOffer::Http2 => &self.http2,
             AlpnOffer::Both => &self.both,
         };
         let name = server_name(&origin.host).map_err(|why| fail(origin, why))?;
-        let handshake = connector.connect(name, ReadAhead::new(tcp));
+        let handshake = connector.connect(name, ReadAhead::new(stream));
         match tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake).await {
             Ok(Ok(stream)) => Ok(stream),
             Ok(Err(e)) => {
@@ -162,6 +168,7 @@ fn add(store: &mut RootCertStore, path: &Path) -> Result<(), RootsError> {
 mod tests {
     use super::*;
     use crate::name::Scheme;
+    use tokio::net::TcpStream;
 
     /// Time stands still but where all wait, so the limit is reached at once.
     #[tokio::test(start_paused = true)]

@@ -40,6 +40,7 @@ mod origins;
 mod policy_table;
 mod preflight;
 mod prompts;
+mod proxies;
 mod record;
 mod retries;
 mod rewrite_properties;

@@ -2,15 +2,18 @@
 //!
 //! `tests/matrix` installs them and runs this; it is too much for every change.
 
+mod particular;
+
 use crate::support::exit::Exit;
 use crate::support::locum::{OPENAI_KEY, TOOL_KEY, finish, of, stdout, told};
-use crate::support::upstream::Seen;
-use crate::support::{Home, Upstream, authority, clients, pattern};
+use crate::support::upstream::{Kind, Seen};
+use crate::support::{Home, Upstream, authority, clients, pattern, wire};
 use base64::Engine as _;
 use serde_json::Value;
 use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
@@ -297,4 +300,76 @@ fn go_refuses_what_is_outside_of_the_cas_constraints() {
 #[ignore = "tests/matrix installs what it needs, and runs it"]
 fn chromium_refuses_what_is_outside_of_the_cas_constraints() {
     crate::certificates::refuses_what_is_outside(&["bash", &program("chromium_tls.sh")]);
+}
+
+/// Debian's own Squid, which leads CONNECT nowhere but to port 443 (here the upstream's), and wants a login.
+struct Squid {
+    address: SocketAddr,
+    child: Child,
+    folder: Home,
+}
+
+impl Squid {
+    fn start(tls: &Upstream) -> Self {
+        let folder = Home::bare("");
+        let (path, address) = (folder.path().display(), SocketAddr::from(([127, 0, 0, 1], wire::closed_port())));
+        let config = format!(
+            "http_port {address}\nhosts_file {path}/hosts\npid_filename none\ncache deny all\npinger_enable off\n\
+             access_log stdio:{path}/access.log\ncache_log {path}/cache.log\ncoredump_dir {path}\n\
+             auth_param basic program /usr/lib/squid/basic_fake_auth\nacl known proxy_auth REQUIRED\n\
+             acl SSL_ports port {}\nacl CONNECT method CONNECT\nhttp_access deny CONNECT !SSL_ports\n\
+             http_access allow known\nhttp_access deny all\n",
+            tls.port()
+        );
+        std::fs::write(folder.path().join("squid.conf"), config).expect("a file");
+        std::fs::write(folder.path().join("hosts"), "127.0.0.1 api.tool.example plain.example\n").expect("a file");
+        // started by root it becomes another user
+        std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o777)).expect("its mode");
+        let mut command = folder.command("squid");
+        command.args(["-N", "-f", "squid.conf"]).env("PATH", "/usr/sbin:/usr/bin:/bin");
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("squid");
+        while std::net::TcpStream::connect(address).is_err() {
+            let status = child.try_wait().expect("a status");
+            assert!(status.is_none(), "{status:?}: {:?}", std::fs::read_to_string(folder.path().join("cache.log")));
+            std::thread::yield_now();
+        }
+        Self { address, child, folder }
+    }
+}
+
+impl Drop for Squid {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+#[ignore = "tests/matrix installs what it needs, and runs it"]
+fn through_squid() {
+    let tls = Upstream::start();
+    let plain = Upstream::of(Kind { tls: false, ..Kind::default() });
+    let squid = Squid::start(&tls);
+    let urls = [tls.port(), plain.port()];
+    let urls = [format!("https://api.tool.example:{}/echo", urls[0]), format!("http://plain.example:{}/echo", urls[1])];
+    for (login, status) in [("me:secret@", "200"), ("", "502")] {
+        let proxy = format!(
+            "upstream_proxy = \"http://{login}{}\"\nconnect_ports = [{}, {}]\n",
+            squid.address,
+            tls.port(),
+            plain.port()
+        );
+        let key = format!("[key.tool]\nhosts = [\"api.tool.example:{}\"]\n", tls.port());
+        let serve = Home::with(&proxy, &key).serve();
+        for url in &urls {
+            let key = if url.starts_with("https:") { "x-api-key: <<tool_key>>" } else { "x-no: key" };
+            let answer = serve.curl(&["-w", "%{http_code}", "-H", key, url]);
+            assert!(stdout(&answer).ends_with(status), "{login} {url}: {}", told(&answer));
+            assert!(!login.is_empty() || stdout(&answer).contains("user and password"), "{}", told(&answer));
+        }
+    }
+    assert_eq!(tls.only().header("x-api-key").as_deref(), Some(TOOL_KEY));
+    assert!(plain.only().header("via").is_some_and(|via| via.contains("squid")));
+    let log = std::fs::read_to_string(squid.folder.path().join("access.log")).expect("its log");
+    assert!(log.contains("TCP_MISS/200") && log.contains("TCP_DENIED/407"), "{log}");
 }

@@ -1,6 +1,8 @@
 //! The way out to upstreams: which addresses, roots and proxy count, also once a reload has changed them.
 
+use crate::support::authority::PROXY_OWN;
 use crate::support::client::BOTH;
+use crate::support::company::{Company, Speaks};
 use crate::support::exit::Exit;
 use crate::support::{Home, Serve, Upstream};
 use rustix::process::Signal;
@@ -63,6 +65,32 @@ async fn a_reload_changes_the_proxy_that_requests_go_out_by() {
             reload(&serve, &before, &after, "locum: reloaded");
             assert_eq!(client.get("/").await.status, 200);
             assert_eq!([&one, &another].map(|exit| exit.asked().len()), exits, "{http:?} {after}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_reload_changes_who_goes_without_the_proxy_and_what_it_is_verified_by() {
+    const ROOTS: &str = "upstream_proxy_ca = [\"proxy.pem\"]\n";
+    const BYPASS: &str = "upstream_proxy_bypass = [\"localhost\"]\n";
+    let upstream = Upstream::start();
+    for http in BOTH {
+        for (before, after, statuses, asked) in [
+            ("", ROOTS, [502, 200], 1),
+            ("", BYPASS, [502, 200], 0),
+            (ROOTS, "", [200, 502], 1),
+            (BYPASS, ROOTS, [200, 200], 1),
+        ] {
+            let company = Company::start(Speaks::Https, [(&*upstream.authority(), upstream.address)]);
+            let proxy = format!("upstream_proxy = \"https://localhost:{}\"\n", company.address.port());
+            let home = Home::with(&format!("connect_ports = [{}]\n{proxy}{before}", upstream.port()), "");
+            std::fs::write(home.path().join("proxy.pem"), &PROXY_OWN.pem).expect("a file");
+            let serve = home.serve();
+            let mut client = serve.client(&upstream, http).await;
+            assert_eq!(client.get("/").await.status, statuses[0], "{http:?} {before}");
+            reload(&serve, &format!("{proxy}{before}"), &format!("{proxy}{after}"), "locum: reloaded");
+            assert_eq!(client.get("/").await.status, statuses[1], "{http:?} {before}{after}");
+            assert_eq!(company.asked().len(), asked, "{http:?} {before}{after}");
         }
     }
 }

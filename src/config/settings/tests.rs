@@ -78,7 +78,7 @@ fn every_value_is_read_or_named() {
         ("[proxy]\nconnect_ports = [80, 70000]", "70000 is not within"),
         ("[proxy]\nuids = [-1]", "-1 is not within"),
         ("[proxy]\nprivate_addresses = [\"10.0.0.0/33\"]", "is no address"),
-        ("[proxy]\nupstream_proxy = \"socks://me:hunter2@p\"", "no http:// URL of a proxy"),
+        ("[proxy]\nupstream_proxy = \"socks://me:hunter2@p\"", "no http://, https:// or socks5h:// URL of a proxy"),
         ("[ca]\nsource = \"vualt\"", "there is no such source"),
         ("[audit]\ndurability = \"sync\"", "did you mean 'fsync'?"),
         ("[audit]\nmax_file = \"1kB\"", "is not within 100kB and 4GB"),

@@ -13,10 +13,11 @@ use crate::proxy::{Recorder, Ruleset};
 use crate::record::{Event, Record};
 use crate::upstream::UpstreamError;
 use crate::upstream::dial::AllowedPeer;
+use crate::upstream::link::peer_addr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Instant, SystemTime};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::sync::watch;
 use tokio_util::io::InspectReader;
 
@@ -48,7 +49,7 @@ pub(crate) async fn run(
     let mut record = Record::new(SystemTime::now(), Event::Tunnel, origin.host.to_string());
     let recorder = worker.shared.recorder.clone();
     record.info = Some(Arc::new(recorder.exchange(by.agent.name.clone(), "CONNECT", Some(&origin))));
-    let address = upstream.peer_addr().ok();
+    let address = peer_addr(&upstream).ok();
     record.upstream_ip = address.map(|a| a.ip());
     (record.error, record.success) = (Some("locum was stopped".into()), Some(false));
     let mut closing = Closing { recorder, record, start: Instant::now() };
@@ -60,7 +61,7 @@ pub(crate) async fn run(
     let mut from_upstream = InspectReader::new(upstream, |read| count(&down, read));
     let copied = async {
         from_client.write_all(b"HTTP/1.1 200 Connection Established\r\n\r\n").await?;
-        from_upstream.write_all(&client.read).await?;
+        write_out(&mut from_upstream, &client.read).await?;
         tokio::io::copy_bidirectional_with_sizes(&mut from_client, &mut from_upstream, TUNNEL_BUFFER, TUNNEL_BUFFER)
             .await
     };
@@ -87,6 +88,12 @@ pub(crate) async fn run(
         Ok(_) => (record.error, record.success) = (None, Some(true)),
         Err(e) => record.error = Some(e.to_string()),
     }
+}
+
+/// Writes all of it, also through the TLS of a proxy on the way, which may hold it back.
+async fn write_out(to: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) -> std::io::Result<()> {
+    to.write_all(bytes).await?;
+    to.flush().await
 }
 
 /// Writes the record when it is dropped, be it at the tunnel's end or at ours.

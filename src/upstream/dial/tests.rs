@@ -41,11 +41,12 @@ async fn behind_an_upstream_proxy_nothing_is_on_loopback() {
     let address = listener.local_addr().unwrap();
     let origin = Origin::parse(crate::name::Scheme::Http, &address.to_string()).unwrap();
     assert!(
-        here.leads_to(AllowedPeer::Loopback, address.ip())
+        here.leads_to(&origin, AllowedPeer::Loopback, address.ip())
             && here.dial(&origin, AllowedPeer::Loopback, None).await.is_ok()
     );
-    assert!(!beyond.leads_to(AllowedPeer::Loopback, address.ip()) && beyond.leads_to(AllowedPeer::Any, address.ip()));
-    let error = beyond.dial(&origin, AllowedPeer::Loopback, None).await.unwrap_err();
+    let leads = |peer| beyond.leads_to(&origin, peer, address.ip());
+    assert!(!leads(AllowedPeer::Loopback) && leads(AllowedPeer::Any));
+    let error = beyond.dial(&origin, AllowedPeer::Loopback, None).await.map(drop).unwrap_err();
     assert!(matches!(error, DialError::CleartextBeyond { .. }) && error.is_of_address(), "{error}");
 }
 
@@ -62,7 +63,7 @@ async fn whoever_is_slow_is_named() {
     let proxy = format!("http://{}", silent.local_addr().unwrap()).parse().unwrap();
     let dialer = Dialer { proxy: Some(Arc::new(proxy)), ..Dialer::default() };
     let origin = Origin::parse(crate::name::Scheme::Https, "api.tool.example").unwrap();
-    let error = dialer.dial(&origin, AllowedPeer::Any, None).await.unwrap_err();
+    let error = dialer.dial(&origin, AllowedPeer::Any, None).await.map(drop).unwrap_err();
     assert!(matches!(error, DialError::Timeout { .. }), "{error}");
     assert_eq!(error.to_string(), "https://api.tool.example did not answer the connection within 10 s");
 }

@@ -2,6 +2,7 @@
 
 use super::http2::{Http2Connection, Http2Stream};
 use crate::upstream::head_injection::PendingSecrets;
+use crate::upstream::proxy::UpstreamProxy;
 use hyper::client::conn::{http1, http2};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -16,6 +17,8 @@ pub(super) struct Http1Connection<B> {
     /// The secrets of the head that is about to be written.
     pub pending: PendingSecrets,
     pub ip: IpAddr,
+    /// The proxy that it leads to, which is asked for each request whole.
+    pub forwarder: Option<Arc<UpstreamProxy>>,
     pub epoch: Epoch,
 }
 

@@ -33,6 +33,9 @@ pub struct Authority {
 /// The one that locum is told to trust.
 pub static TRUSTED: LazyLock<Authority> = LazyLock::new(|| Authority::new("the tests' own"));
 
+/// The one that a company's proxy has its certificate from.
+pub static PROXY_OWN: LazyLock<Authority> = LazyLock::new(|| Authority::new("a company's"));
+
 /// What an upstream shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Certificate {
@@ -41,6 +44,8 @@ pub enum Certificate {
     NotYetValid,
     WrongHost,
     SelfSigned,
+    /// From the authority of a company's proxy.
+    OfProxy,
     /// From an authority that nobody trusts.
     Untrusted,
 }
@@ -100,6 +105,7 @@ fn issue(certificate: Certificate) -> (rcgen::Certificate, KeyPair) {
     let key = KeyPair::generate().expect("a key");
     let signed = match certificate {
         Certificate::SelfSigned => params.self_signed(&key),
+        Certificate::OfProxy => params.signed_by(&key, &PROXY_OWN.issuer),
         Certificate::Untrusted => params.signed_by(&key, &Authority::new("a stranger's").issuer),
         _ => params.signed_by(&key, &TRUSTED.issuer),
     };

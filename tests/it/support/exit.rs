@@ -45,15 +45,33 @@ async fn lead(mut client: TcpStream, ways: Ways, noted: Arc<Mutex<Vec<String>>>)
         head.push(client.read_u8().await?);
     }
     let head = String::from_utf8_lossy(&head).into_owned();
-    let target = head.strip_prefix("CONNECT ").and_then(|rest| rest.split(' ').next()).unwrap_or_default();
-    noted.lock().expect("the list").push(target.to_owned());
-    let Some(address) = ways.get(target) else {
+    let (target, whole) = match head.strip_prefix("CONNECT ") {
+        Some(rest) => (rest.split(' ').next().unwrap_or_default().to_owned(), None),
+        None => absolute(&head).map(|(target, request)| (target, Some(request))).unwrap_or_default(),
+    };
+    noted.lock().expect("the list").push(target.clone());
+    let Some(address) = ways.get(&target) else {
         return client.write_all(b"HTTP/1.1 404 No Such Way\r\ncontent-length: 0\r\n\r\n").await;
     };
     let mut upstream = TcpStream::connect(address).await?;
     client.set_nodelay(true)?;
     upstream.set_nodelay(true)?;
-    client.write_all(b"HTTP/1.1 200 Connected\r\n\r\n").await?;
+    match whole {
+        Some(request) => upstream.write_all(request.as_bytes()).await?,
+        None => client.write_all(b"HTTP/1.1 200 Connected\r\n\r\n").await?,
+    }
     tokio::io::copy_bidirectional(&mut client, &mut upstream).await?;
     Ok(())
+}
+
+/// Where a request in absolute form leads (RFC 9112, section 3.2.2), as `host:port`, and its head as it goes on: alone on its
+/// connection, since no other is read.
+pub fn absolute(head: &str) -> Option<(String, String)> {
+    let (first, fields) = head.split_once("\r\n")?;
+    let (method, target) = first.strip_suffix(" HTTP/1.1")?.split_once(' ')?;
+    let url: http::Uri = target.parse().ok()?;
+    let authority = format!("{}:{}", url.host()?, url.port_u16().unwrap_or(80));
+    let fields = fields.split_inclusive("\r\n").filter(|field| !field.to_ascii_lowercase().starts_with("proxy-"));
+    let path = url.path_and_query().map_or("/", |path| path.as_str());
+    Some((authority, format!("{method} {path} HTTP/1.1\r\nConnection: close\r\n{}", fields.collect::<String>())))
 }

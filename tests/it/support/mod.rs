@@ -6,6 +6,7 @@ pub mod chopper;
 pub mod client;
 pub mod clients;
 pub mod coded;
+pub mod company;
 pub mod exit;
 pub mod fickle;
 pub mod forged;
