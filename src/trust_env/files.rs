@@ -1,5 +1,5 @@
-//! The files that the variables name: a bundle of all roots, Java's trust store, and the settings of wget and PHP,
-//! which take theirs from nowhere else.
+//! The files that the variables name: a bundle of all roots, Java's trust store, the settings of wget and PHP, which take
+//! theirs from nowhere else, and what Node loads, since before version 24 it knows of no proxy.
 
 use super::names::CA_FILE;
 use super::pkcs12;
@@ -31,6 +31,8 @@ pub struct TrustFiles {
     pub wgetrc: PathBuf,
     /// A folder of settings for PHP.
     pub php_ini_dir: PathBuf,
+    /// What Node loads before a program.
+    pub node_preload: PathBuf,
 }
 
 /// An error of a file that could not be written.
@@ -51,6 +53,7 @@ impl TrustFiles {
             trust_store: dir.join("truststore.p12"),
             wgetrc: dir.join("wgetrc"),
             php_ini_dir: dir.join("php"),
+            node_preload: dir.join("node_preload.cjs"),
         }
     }
 
@@ -73,6 +76,7 @@ impl TrustFiles {
         fs::create_dir_all(&files.php_ini_dir)
             .map_err(|error| TrustFilesError { path: files.php_ini_dir.clone(), error })?;
         put(&files.php_ini_dir.join("locum.ini"), php_ini(&files.bundle).as_bytes())?;
+        put(&files.node_preload, include_bytes!("node_preload.cjs"))?;
         Ok(files)
     }
 }
@@ -231,7 +235,7 @@ mod tests {
             let mut names: Vec<_> =
                 fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
             names.sort();
-            assert_eq!(names, ["ca-bundle.pem", "php", "truststore.p12", "wgetrc"]);
+            assert_eq!(names, ["ca-bundle.pem", "node_preload.cjs", "php", "truststore.p12", "wgetrc"]);
             #[cfg(unix)]
             {
                 use std::os::unix::fs::MetadataExt;

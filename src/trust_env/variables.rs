@@ -77,6 +77,7 @@ pub fn changes(
         set(name, past.join(","));
     }
     set("NODE_USE_ENV_PROXY", "1".into());
+    set("NODE_OPTIONS", node_options(&files.node_preload.to_string_lossy(), now));
     set("WGETRC", files.wgetrc.to_string_lossy().into());
     set("PHP_INI_SCAN_DIR", php_scan_dir(&files.php_ini_dir.to_string_lossy(), now));
     set("JAVA_TOOL_OPTIONS", java_options(access, &files.trust_store.to_string_lossy(), &past, now));
@@ -121,6 +122,17 @@ fn no_proxy(confined: bool, now: &dyn Fn(&str) -> Option<String>) -> Vec<String>
 fn php_scan_dir(ours: &str, now: &dyn Fn(&str) -> Option<String>) -> String {
     let separator = if cfg!(windows) { ';' } else { ':' };
     format!("{}{separator}{ours}", now("PHP_INI_SCAN_DIR").unwrap_or_default())
+}
+
+/// What the user set, then ours, each once: in a shell that `locum env` has set up ours is there already. Node splits the variable
+/// at spaces and keeps what stands in quotes, in which a backslash hides the next letter.
+fn node_options(preload: &str, now: &dyn Fn(&str) -> Option<String>) -> String {
+    let ours = format!("--require \"{}\"", preload.replace('\\', r"\\").replace('"', "\\\""));
+    match now("NODE_OPTIONS").filter(|said| !said.trim().is_empty()) {
+        Some(said) if said.contains(&ours) => said,
+        Some(said) => format!("{said} {ours}"),
+        None => ours,
+    }
 }
 
 /// One more setting of git's (since 2.31), behind those that are there: a gitconfig's `http.proxy` outranks HTTPS_PROXY.
@@ -259,6 +271,12 @@ mod tests {
             let set = of(ProxyAccess { confined, ..ACCESS }, &said);
             assert_eq!((set["NO_PROXY"].as_str(), set["no_proxy"].as_str()), (result, result), "{said:?}");
         }
+        let ours = "--require \"/t/node_preload.cjs\"";
+        let with_ours = format!("--no-warnings {ours}");
+        for (said, result) in [("", ours), ("--no-warnings", &with_ours), (&with_ours, &with_ours)] {
+            assert_eq!(of(ACCESS, &[("NODE_OPTIONS", said)])["NODE_OPTIONS"], result);
+        }
+        assert_eq!(node_options(r#"/my "t"/\x"#, &env(&[])), r#"--require "/my \"t\"/\\x""#);
         let set = of(ACCESS, &[("PHP_INI_SCAN_DIR", "/etc/php.d"), ("JAVA_TOOL_OPTIONS", "-Xmx1g")]);
         assert!(set["PHP_INI_SCAN_DIR"].starts_with("/etc/php.d") && set["PHP_INI_SCAN_DIR"].ends_with("/t/php"));
         assert!(set["JAVA_TOOL_OPTIONS"].starts_with("-Xmx1g -D"));
