@@ -77,20 +77,18 @@ fn proxied(args: RunArgs, context: &CliContext) -> anyhow::Result<ExitCode> {
         descendants: true,
     };
     let app = App::build(options).map_err(CliError::from)?;
-    if let Some((what, next)) = app.ca_misfit() {
-        eprintln!("locum: warning: {what}\n  next: {next}");
-    }
-    for complaint in app.value_complaints_at_hand() {
-        eprintln!("locum: warning: {}\n  next: {}", complaint.what, complaint.next);
-    }
-    if trust_env::bypasses_all(&was) {
-        eprintln!("locum: warning: NO_PROXY is '*', so clients go past the proxy and no key will be replaced");
-    }
+    warn(&app, &was);
     let dir = RunDir::make()?;
-    let files = TrustFiles::write(dir.path(), &app.ca().bundle(), &was)?;
+    let files = TrustFiles::write(dir.path(), &app.ca().bundle(), dir.shared(), &was)?;
     let access =
         ProxyAccess { address: app.address(), agent: agent.name.as_str(), token: Some(&token), confined: false };
-    let changes = trust_env::changes(&access, &files, &child_env::stands(&placeholders(&app, &agent, &was)), &was);
+    let changes = trust_env::changes(
+        &access,
+        &files,
+        &child_env::stands(&placeholders(&app, &agent, &was)),
+        &trust_env::outranking_settings(),
+        &was,
+    );
     let changes = child_env::with_copies(changes, &taken);
     let mut command = command(&args.command, &changes);
     context.hardened().spare(&mut command);
@@ -113,6 +111,17 @@ fn proxied(args: RunArgs, context: &CliContext) -> anyhow::Result<ExitCode> {
     }
     closed?;
     Ok(exit_code(status))
+}
+
+/// Says what would keep keys from working.
+fn warn(app: &App, was: &impl Fn(&str) -> Option<String>) {
+    if let Some((what, next)) = app.ca_misfit() {
+        eprintln!("locum: warning: {what}\n  next: {next}");
+    }
+    for complaint in app.value_complaints_at_hand() {
+        eprintln!("locum: warning: {}\n  next: {}", complaint.what, complaint.next);
+    }
+    child_env::warn_of_bypassed(app.active_keys().iter().flat_map(|key| &key.rule.hosts), was);
 }
 
 /// The variables of all keys that the child could find a value in, and what stands there instead.

@@ -245,10 +245,11 @@ fn what_was_ignored_before_run_is_ignored_by_its_child() {
 #[test]
 fn a_run_that_is_killed_leaves_neither_child_nor_folder() {
     let home = Home::with("", "");
-    let folders = || {
+    let left = |prefix: &str| {
         let entries = std::fs::read_dir(home.path()).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
-        entries.filter(|name| name.starts_with("locum-run-")).collect::<Vec<_>>()
+        entries.filter(|name| name.starts_with(prefix)).collect::<Vec<_>>()
     };
+    let folders = || left("locum-run-");
     let script = "tail -f /dev/null >/dev/null & trap 'kill $!; echo got it; exit' TERM; echo ready; wait";
     let mut other = ready(&home, "echo ready; read -r line");
     let in_use = folders();
@@ -262,7 +263,7 @@ fn a_run_that_is_killed_leaves_neither_child_nor_folder() {
     assert_eq!(folders(), in_use);
     drop(other.stdin.take());
     other.wait().unwrap();
-    assert!(folders().is_empty());
+    assert!(folders().is_empty() && left("locum-ca-").is_empty());
 }
 
 #[test]
@@ -336,13 +337,15 @@ fn env_is_what_a_shell_can_evaluate() {
 #[test]
 fn a_shell_that_env_has_set_up_is_put_back_and_its_placeholders_are_no_keys() {
     let home = Home::with("", "").set("HTTPS_PROXY", "http://proxy.example:1").set("NO_PROXY", "it's.example");
+    let home = home.set("NODE_OPTIONS", "--no-warnings").set("GIT_CONFIG_COUNT", "0");
     let serve = home.serve();
     let locum = |serve: &Serve| {
         let (config, state) = (serve.home.config(), serve.home.state());
         format!("'{}' --config '{}' --state '{}'", env!("CARGO_BIN_EXE_locum"), config.display(), state.display())
     };
     let script = format!(
-        "env | grep -v _API_KEY >before; eval \"$({0} env)\"; eval \"$({0} env)\"; {0} check; echo $OPENAI_API_KEY; \
+        "env | grep -v _API_KEY >before; eval \"$({0} env)\"; env >once; \
+         eval \"$({0} env)\"; env >twice; cmp once twice; {0} check; echo $OPENAI_API_KEY; \
          eval \"$({0} env --unset)\"; env | grep -v _API_KEY >after; cmp before after; echo \"<$OPENAI_API_KEY>\"",
         locum(&serve)
     );

@@ -37,6 +37,7 @@ mod limits;
 mod matrix;
 mod names;
 mod origins;
+mod outranked;
 mod policy_table;
 mod preflight;
 mod prompts;
