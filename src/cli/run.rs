@@ -103,11 +103,12 @@ fn proxied(args: RunArgs, context: &CliContext) -> anyhow::Result<ExitCode> {
     let held = telemetry::hold();
     let status = tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(child(command));
     drop(held);
-    let (counts, last_refusal) = (running.app().counts(), running.app().last_refusal());
+    let counts = running.app().counts();
+    let (last_refusal, advice) = (running.app().last_refusal(), running.app().last_advice());
     let closed = running.stop();
     let status = status.map_err(|e| not_started(&args.command[0], &e))?;
     if !args.quiet {
-        tell_summary(counts, last_refusal.as_deref(), audit);
+        tell_summary(counts, last_refusal.as_deref(), advice.as_deref(), audit);
     }
     closed?;
     Ok(exit_code(status))
@@ -157,13 +158,14 @@ fn command(words: &[OsString], changes: &trust_env::EnvironmentChanges) -> Comma
 /// A reason repeats what the agent wrote: it is cut here, and no terminal obeys it.
 const MOST_OF_A_REASON: usize = 400;
 
-fn tell_summary(counts: Counts, last_refusal: Option<&String>, audit: Option<PathBuf>) {
+fn tell_summary(counts: Counts, last_refusal: Option<&String>, advice: Option<&String>, audit: Option<PathBuf>) {
     let audit = audit.map_or_else(String::new, |p| format!("; audit: {}", p.display()));
     let failures = counts.upstream_failures;
     let failed = if failures > 0 { format!(", {}", counted(failures, "upstream failure")) } else { String::new() };
     let why = last_refusal.map_or_else(String::new, |reason| format!("; last refusal: {}", shown(reason)));
+    let advice = advice.map_or_else(String::new, |advice| format!("; {}", shown(advice)));
     eprintln!(
-        "locum: {}, {}, {}{failed}{why}{audit}",
+        "locum: {}, {}, {}{failed}{why}{advice}{audit}",
         counted(counts.substitutions, "substitution"),
         counted(counts.refusals, "refusal"),
         counted(counts.scrubs, "scrub"),

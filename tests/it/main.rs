@@ -14,6 +14,7 @@ mod attacks;
 mod ceilings;
 mod certificates;
 mod client_quirks;
+mod client_signatures;
 mod clients;
 mod codings;
 mod commands;
