@@ -7,6 +7,12 @@ use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt as _;
 
+/// Unless the user or the terminal wants none (<https://no-color.org>).
+pub fn wants_colour() -> bool {
+    let none = std::env::var_os("NO_COLOR").is_some_and(|set| !set.is_empty());
+    !none && std::env::var_os("TERM").is_none_or(|terminal| terminal != "dumb")
+}
+
 /// Lines that are kept while somebody else has the screen; what comes then is counted.
 const MOST_HELD: usize = 100;
 
@@ -18,7 +24,7 @@ pub fn start() {
         .with_writer(&SCREEN)
         .with_max_level(Level::WARN)
         .with_target(false)
-        .with_ansi(io::stderr().is_terminal())
+        .with_ansi(io::stderr().is_terminal() && wants_colour())
         .finish();
     // the libraries warn of each odd message of a peer, so that a stranger could fill a disk with that
     let shown = shown.with(filter_fn(|about| about.target().starts_with(env!("CARGO_PKG_NAME"))));

@@ -105,7 +105,8 @@ impl CommandAudit {
 /// CA is: a new key for each start would vouch for nothing.
 fn signer(settings: &Settings, backends: &SecretBackends) -> Result<Option<HeadSigner>, String> {
     // a second seed does no harm, as its public key is noted too; without any, files would look as if they were cut
-    let slot = SlotSearch::new(backends, SEED_ENTRY).anywhere().ok_or("no store of this machine can keep their key")?;
+    let slot = SlotSearch::new(backends, SEED_ENTRY).anywhere("the key that signs the audit");
+    let slot = slot.ok_or("no store of this machine can keep their key")?;
     let seed = slot.get_or_make(&authority::lock(settings), make_seed).map_err(|e| e.to_string())?;
     HeadSigner::from_seed(seed.expose()).map(Some).map_err(|e| e.to_string())
 }

@@ -44,7 +44,7 @@ pub fn kept_ca(settings: &Settings, backends: &SecretBackends) -> Result<Option<
         CaSource::File(path) => return Ok(Some((Authority::from_file(path)?.into(), path.display().to_string()))),
         CaSource::Auto => {}
     }
-    let Some(entry) = SlotSearch::new(backends, CA_ENTRY).for_sure().map_err(AppError::Unasked)? else {
+    let Some(entry) = SlotSearch::new(backends, CA_ENTRY).for_sure("the CA").map_err(AppError::Unasked)? else {
         return Ok(None);
     };
     let now = SystemTime::now();
@@ -71,7 +71,7 @@ pub fn rotate_ca(
     if settings.ca.source != CaSource::Auto {
         return Err(AppError::NotOurs(settings.ca.source.clone()));
     }
-    let entry = SlotSearch::new(backends, CA_ENTRY).for_sure().map_err(AppError::Unasked)?;
+    let entry = SlotSearch::new(backends, CA_ENTRY).for_sure("the CA").map_err(AppError::Unasked)?;
     let entry = entry.ok_or(AppError::NoStore)?;
     let make = || new_ca(settings, backends, now);
     let rotated = keystore::rotate(&entry, &lock(settings), now, signs_from, make)?;

@@ -177,6 +177,11 @@ impl App {
         self.shared.recorder.counts()
     }
 
+    /// What was last said of requests that can't succeed as they are.
+    pub fn last_advice(&self) -> Option<Arc<String>> {
+        self.shared.recorder.last_advice()
+    }
+
     /// Why the last request was refused, in full. It may repeat what the agent wrote.
     pub fn last_refusal(&self) -> Option<Arc<String>> {
         self.shared.recorder.last_refusal()

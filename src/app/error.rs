@@ -114,6 +114,10 @@ impl AppError {
                 "another program has port {}: stop it, or choose a port with [proxy] listen or LOCUM_PROXY__LISTEN",
                 address.port()
             ),
+            AppError::Listen { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+                "this user may not listen there: choose a port from 1024 on with [proxy] listen or LOCUM_PROXY__LISTEN"
+                    .into()
+            }
             AppError::Listen { .. } => "set [proxy] listen to an address of this machine".into(),
             AppError::Ca(_) => "see [ca] source in the config, and 'locum ca --help'".into(),
             AppError::Unasked(e) => format!("{}; or keep it elsewhere, by [ca] source", e.next),
@@ -175,6 +179,24 @@ fn not_ours(source: &CaSource) -> &'static str {
         CaSource::File(_) => "the CA is a file of your own ([ca] source), which is yours to change",
         _ => {
             "the CA is in the memory of the service that uses it ([ca] source = \"memory\"), so there is nothing to rotate"
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_to_do_next_depends_on_why_a_port_can_not_be_had() {
+        let address = "127.0.0.1:80".parse().unwrap();
+        for (kind, said) in [
+            (io::ErrorKind::PermissionDenied, "choose a port from 1024 on"),
+            (io::ErrorKind::AddrInUse, "another program has port 80"),
+            (io::ErrorKind::AddrNotAvailable, "an address of this machine"),
+        ] {
+            let next = AppError::Listen { address, source: kind.into() }.next();
+            assert!(next.contains(said), "{kind}: {next}");
         }
     }
 }

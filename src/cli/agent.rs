@@ -2,6 +2,7 @@
 
 use super::administration::Administration;
 use super::context::CliContext;
+use super::table;
 use super::term::CliError;
 use super::when;
 use crate::app;
@@ -25,6 +26,7 @@ pub struct AgentArgs {
 enum AgentCommand {
     /// Make a token for an agent, and show it this once; an older one of that agent stops counting, and its keys and its end stay
     Add {
+        /// What the agent is called: letters, digits, '-' and '_'
         name: AgentName,
         /// Only these keys, separated by commas
         #[arg(long, value_delimiter = ',', value_name = "KEY")]
@@ -40,7 +42,10 @@ enum AgentCommand {
         json: bool,
     },
     /// Let an agent's token no longer count, and end what it has under way
-    Revoke { name: AgentName },
+    Revoke {
+        /// The agent, as 'locum agent list' shows it
+        name: AgentName,
+    },
 }
 
 /// Makes, lists or revokes tokens.
@@ -138,12 +143,13 @@ fn list(settings: &Settings, json: bool) -> anyhow::Result<ExitCode> {
         println!("{}", nobody(settings, list.ever_made));
         return Ok(ExitCode::SUCCESS);
     }
-    println!("{:<24} {:<17} {:<25} {:<12} KEYS", "AGENT", "MADE", "EXPIRES", "BY");
+    let mut table = vec![["AGENT", "MADE", "EXPIRES", "BY", "KEYS"].map(str::to_owned)];
     for TokenRow { name, keys, made, expires, expired, by } in rows {
         let (made, expires) = (made.unwrap_or_default(), expires.unwrap_or_else(|| "never".into()));
         let expires = if expired { format!("expired {expires}") } else { expires };
-        println!("{name:<24} {made:<17} {expires:<25} {:<12} {keys}", by.as_str());
+        table.push([name, made, expires, by.as_str().to_owned(), keys]);
     }
+    print!("{}", table::shown(&table));
     Ok(ExitCode::SUCCESS)
 }
 

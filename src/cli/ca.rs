@@ -58,7 +58,8 @@ pub fn run(args: CaArgs, context: &CliContext) -> anyhow::Result<ExitCode> {
     match args.command {
         CaCommand::Show { json } => show(&kept_ca(&settings, &backends)?, &settings, json),
         CaCommand::Export { out: Some(path) } => {
-            app::export_ca(&kept_ca(&settings, &backends)?, &path).map_err(CliError::from)?;
+            let next = "name a file in a folder that is there and can be written to";
+            app::export_ca(&kept_ca(&settings, &backends)?, &path).map_err(|e| CliError::failed(e, next))?;
             eprintln!("wrote {}", path.display());
         }
         CaCommand::Export { out: None } => print!("{}", kept_ca(&settings, &backends)?.bundle()),

@@ -115,7 +115,7 @@ impl CheckReport {
         if let Some(path) = &settings.anomaly.webhook_secret_file {
             match FileSource::new(path).load() {
                 Ok(Some(secret)) => self.odd(path, &secret),
-                Ok(None) => self.mistaken(path, "holds no secret", "it is what the webhook's receiver checks"),
+                Ok(None) => self.mistaken(path, nothing_in(path), "it is what the webhook's receiver checks"),
                 Err(e) => self.mistaken(path, &e.what, &e.next),
             }
         }
@@ -127,7 +127,7 @@ impl CheckReport {
                     self.mistaken(path, &what, "`locum agent add` makes one");
                 }
                 Ok(Some(token)) => self.odd(path, &token),
-                Ok(None) => self.mistaken(path, "holds no token", "`locum agent add` makes one"),
+                Ok(None) => self.mistaken(path, nothing_in(path), "`locum agent add` makes one"),
                 Err(e) => self.mistaken(path, &e.what, &e.next),
             }
         }
@@ -243,6 +243,10 @@ impl CheckReport {
             _ => {}
         }
     }
+}
+
+fn nothing_in(path: &Path) -> &'static str {
+    if path.exists() { "is empty" } else { "there is no such file" }
 }
 
 fn readable_by_all(path: &Path) -> bool {

@@ -5,7 +5,8 @@ use crate::config::keys::KeySetting;
 use crate::config::settings::Settings;
 use crate::memory::SealedEnvironment;
 use crate::name::KeyName;
-use crate::trust_env::{EnvironmentChanges, PlaceholderVariables};
+use crate::policy::rule::HostPattern;
+use crate::trust_env::{self, EnvironmentChanges, PlaceholderVariables};
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::sync::Arc;
@@ -74,6 +75,19 @@ pub fn warn_of_unmanaged() {
             "locum: warning: the command is given what looks like a secret: {}\n  \
              next: bind it (locum key set NAME --host HOST), or unset it",
             names.join(", ")
+        );
+    }
+}
+
+/// Says which hosts of keys the user's NO_PROXY sends past the proxy.
+pub fn warn_of_bypassed<'h>(hosts: impl IntoIterator<Item = &'h HostPattern>, was: &dyn Fn(&str) -> Option<String>) {
+    let bypassed = trust_env::bypassed(hosts, was);
+    if let Some((_, entry)) = bypassed.first() {
+        let hosts: Vec<&str> = bypassed.iter().map(|(host, _)| host.as_str()).collect();
+        eprintln!(
+            "locum: warning: NO_PROXY ('{entry}') leads clients past the proxy to {}, where no key is put in\n  \
+             next: take it out of NO_PROXY",
+            hosts.join(", ")
         );
     }
 }

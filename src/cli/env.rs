@@ -1,6 +1,8 @@
 //! `locum env`: the variables that make clients use and trust a running service, for a shell to evaluate.
 
-use super::child_env::{self, TakenEnvironment, before, placeholders, stands, warn_of_withheld, with_copies};
+use super::child_env::{
+    self, TakenEnvironment, before, placeholders, stands, warn_of_bypassed, warn_of_withheld, with_copies,
+};
 use super::context::CliContext;
 use super::lookup;
 use super::running_service::RunningService;
@@ -43,7 +45,8 @@ pub fn run(args: EnvArgs, context: &CliContext) -> anyhow::Result<ExitCode> {
     let settings = context.settings()?;
     let taken = context.take_environment(&settings)?;
     warn_of_withheld(&taken);
-    let was = before(&taken);
+    let now = before(&taken);
+    let was = before_all(&now, &taken);
     let backends = app::backends(&settings, taken.secrets.clone());
     let pem = match &settings.ca.export {
         Some(path) if path.exists() => std::fs::read_to_string(path)?,
@@ -59,12 +62,15 @@ pub fn run(args: EnvArgs, context: &CliContext) -> anyhow::Result<ExitCode> {
     }
     let dir = settings.state.join("env");
     app::make_state_dir(&dir).map_err(CliError::from)?;
-    let files = TrustFiles::write(&dir, &pem, &was)?;
+    let files = TrustFiles::write(&dir, &pem, None, &was)?;
     let access = ProxyAccess { address: service.listen, agent: &args.agent, token: token.as_deref(), confined: false };
     let active: Vec<&KeyName> = app::active(&settings, &backends).into_iter().map(|k| &k.name).collect();
     let placeholders = placeholders(&settings, |k| active.contains(&&k.name));
-    let changes = with_copies(trust_env::changes(&access, &files, &stands(&placeholders), &was), &taken);
-    let changes = with_way_back(changes, &was, &taken)?;
+    let bound = settings.keys.iter().filter(|key| active.contains(&&key.name));
+    warn_of_bypassed(bound.flat_map(|key| &key.rule.hosts), &was);
+    let git = trust_env::outranking_settings();
+    let changes = with_copies(trust_env::changes(&access, &files, &stands(&placeholders), &git, &was), &taken);
+    let changes = with_way_back(changes, &now, &taken)?;
     print!("{}", shell.write(&changes));
     Ok(ExitCode::SUCCESS)
 }
@@ -81,6 +87,23 @@ fn token(args: &EnvArgs, taken: &TakenEnvironment) -> anyhow::Result<Option<Stri
     Ok(Some(text.trim().to_owned()))
 }
 
+/// What variables said before this shell was set up the first time: what is added to them is added once. What is secret and set
+/// now is as it is.
+fn before_all<'t, F: Fn(&str) -> Option<String>>(
+    now: &'t F,
+    taken: &'t TakenEnvironment,
+) -> impl Fn(&str) -> Option<String> + use<'t, F> {
+    let known = known_before(now);
+    move |name| match known.get(name) {
+        Some(said) if !taken.secrets.names().any(|t| t == name) => said.clone(),
+        _ => now(name),
+    }
+}
+
+fn known_before(now: &impl Fn(&str) -> Option<String>) -> EnvironmentChanges {
+    now(BEFORE).and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default()
+}
+
 /// Besides the changes what undoes them: of a shell that was set up before, what was there before that. What was secret is not
 /// kept.
 fn with_way_back(
@@ -88,7 +111,7 @@ fn with_way_back(
     was: &impl Fn(&str) -> Option<String>,
     taken: &TakenEnvironment,
 ) -> anyhow::Result<EnvironmentChanges> {
-    let known = was(BEFORE).and_then(|text| serde_json::from_str::<EnvironmentChanges>(&text).ok()).unwrap_or_default();
+    let known = known_before(was);
     let is_secret = |name: &str| taken.secrets.names().any(|t| t == name) || taken.copies.contains_key(name);
     let stands_in = |value: &String| KeyName::is_placeholder(value.as_bytes());
     let now = |name: &String| (name.clone(), was(name).filter(|v| !is_secret(name) && !stands_in(v)));

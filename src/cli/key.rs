@@ -5,7 +5,7 @@ use super::context::CliContext;
 use super::key_strength::guessable;
 use super::stores::{self, KeyStores, StoreKind};
 use super::term::CliError;
-use super::{migrate, secret};
+use super::{migrate, secret, table};
 use crate::app;
 use crate::audit;
 use crate::config::edit::{self, Binding, EditError};
@@ -31,7 +31,8 @@ enum KeyCommand {
     Set(SetArgs),
     /// Give keys new values; a running proxy uses them within a second
     Rotate {
-        #[arg(required_unless_present = "all")]
+        /// The keys, as 'locum key list' shows them
+        #[arg(required_unless_present = "all", value_name = "NAME")]
         names: Vec<KeyName>,
         /// Each key that a store of this machine holds
         #[arg(long, conflicts_with = "names")]
@@ -47,9 +48,13 @@ enum KeyCommand {
         json: bool,
     },
     /// Take a key out of the stores of this machine and out of the config
-    Remove { name: KeyName },
+    Remove {
+        /// The key, as 'locum key list' shows it
+        name: KeyName,
+    },
     /// Move the keys in files (.env, JSON, TOML, YAML) into a store, and leave placeholders in their places
     Migrate {
+        /// What to look through
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
         /// Change nothing, and say what would be changed
@@ -72,6 +77,7 @@ enum KeyCommand {
 
 #[derive(Debug, clap::Args)]
 struct SetArgs {
+    /// A provider that locum knows, such as openai, or a name of your own: its placeholder is <<NAME_key>>
     name: KeyName,
     /// The value from standard input instead of a prompt
     #[arg(long)]
@@ -98,6 +104,7 @@ struct SetArgs {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum ImportSource {
+    /// The environment of this command
     Env,
 }
 
@@ -355,11 +362,12 @@ fn list(settings: &Settings, backends: &SecretBackends, json: bool) -> anyhow::R
         println!("no key can be used yet: set a variable such as OPENAI_API_KEY, or 'locum key set NAME'");
         return Ok(ExitCode::SUCCESS);
     }
-    println!("{:<16} {:<26} {:<9} {:<28} HOSTS", "KEY", "PLACEHOLDER", "VALUE", "FROM");
+    let mut table = vec![["KEY", "PLACEHOLDER", "VALUE", "FROM", "HOSTS"].map(str::to_owned)];
     for (name, placeholder, _, store, masked, hosts, _) in rows {
         let masked = masked.unwrap_or_else(|| "none".into());
-        println!("{name:<16} {placeholder:<26} {masked:<9} {:<28} {}", store.unwrap_or_default(), hosts.join(", "));
+        table.push([name, placeholder, masked, store.unwrap_or_default(), hosts.join(", ")]);
     }
+    print!("{}", table::shown(&table));
     Ok(ExitCode::SUCCESS)
 }
 

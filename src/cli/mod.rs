@@ -32,10 +32,12 @@ mod context;
 mod copies;
 mod demo;
 mod env;
+mod examples;
 mod explain;
 mod key;
 mod key_strength;
 mod lookup;
+mod manual;
 mod migrate;
 mod reaper;
 mod run;
@@ -45,26 +47,30 @@ mod secret;
 mod serve;
 mod signals;
 mod stores;
+mod table;
 mod term;
 mod vault;
 mod when;
 
 use crate::config::settings::CliPaths;
 use crate::memory;
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches as _, Parser, Subcommand};
 use context::CliContext;
 use std::path::PathBuf;
 use std::process::ExitCode;
+
+/// Where options that every command has stand in its help.
+const BELOW_THE_COMMANDS_OWN: usize = 900;
 
 /// Lets AI agents use API keys that they never hold: a placeholder becomes the key on the way out, and the key a placeholder on the way back
 #[derive(Debug, Parser)]
 #[command(name = "locum", version, arg_required_else_help = true, propagate_version = true)]
 pub(crate) struct Cli {
     /// The config file [default: $LOCUM_CONFIG, else $XDG_CONFIG_HOME/locum/locum.toml]
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, global = true, value_name = "FILE", display_order = BELOW_THE_COMMANDS_OWN)]
     config: Option<PathBuf>,
     /// Where the CA and the audit are kept [default: $XDG_STATE_HOME/locum]
-    #[arg(long, global = true, value_name = "DIR")]
+    #[arg(long, global = true, value_name = "DIR", display_order = BELOW_THE_COMMANDS_OWN)]
     state: Option<PathBuf>,
     #[command(subcommand)]
     command: CliCommand,
@@ -95,14 +101,23 @@ enum CliCommand {
     /// What has happened, and whether the record of it is whole
     Audit(audit::AuditArgs),
     /// Completions for a shell, to be sourced by it
-    Completions { shell: clap_complete::Shell },
+    Completions {
+        /// Whose syntax
+        shell: clap_complete::Shell,
+    },
     /// This manual as a man page
     Man,
 }
 
+/// The commands and their arguments, with examples in their help.
+fn command_line() -> clap::Command {
+    examples::add(Cli::command().max_term_width(100))
+}
+
 /// Runs the command that the arguments ask for.
 pub fn run() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let parsed = command_line().try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches));
+    let cli = match parsed {
         Ok(cli) => cli,
         Err(e) => {
             let _ = e.print();
@@ -132,11 +147,11 @@ fn dispatch(command: CliCommand, context: &CliContext) -> anyhow::Result<ExitCod
         CliCommand::Explain(args) => explain::run(args, context),
         CliCommand::Audit(args) => audit::run(args, &context.settings()?),
         CliCommand::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "locum", &mut std::io::stdout());
+            clap_complete::generate(shell, &mut command_line(), "locum", &mut std::io::stdout());
             Ok(ExitCode::SUCCESS)
         }
         CliCommand::Man => {
-            clap_mangen::Man::new(Cli::command()).render(&mut std::io::stdout())?;
+            manual::write(&command_line(), &mut std::io::stdout())?;
             Ok(ExitCode::SUCCESS)
         }
     }

@@ -78,20 +78,18 @@ fn proxied(args: RunArgs, context: &CliContext) -> anyhow::Result<ExitCode> {
         descendants: true,
     };
     let app = App::build(options).map_err(CliError::from)?;
-    if let Some((what, next)) = app.ca_misfit() {
-        eprintln!("locum: warning: {what}\n  next: {next}");
-    }
-    for complaint in app.value_complaints_at_hand() {
-        eprintln!("locum: warning: {}\n  next: {}", complaint.what, complaint.next);
-    }
-    if trust_env::bypasses_all(&was) {
-        eprintln!("locum: warning: NO_PROXY is '*', so clients go past the proxy and no key will be replaced");
-    }
+    warn(&app, &was);
     let dir = RunDir::make()?;
-    let files = TrustFiles::write(dir.path(), &app.ca().bundle(), &was)?;
+    let files = TrustFiles::write(dir.path(), &app.ca().bundle(), dir.shared(), &was)?;
     let access =
         ProxyAccess { address: app.address(), agent: agent.name.as_str(), token: Some(&token), confined: false };
-    let changes = trust_env::changes(&access, &files, &child_env::stands(&placeholders(&app, &agent, &was)), &was);
+    let changes = trust_env::changes(
+        &access,
+        &files,
+        &child_env::stands(&placeholders(&app, &agent, &was)),
+        &trust_env::outranking_settings(),
+        &was,
+    );
     let changes = child_env::with_copies(changes, &taken);
     let mut command = command(&args.command, &changes);
     context.hardened().spare(&mut command);
@@ -106,14 +104,26 @@ fn proxied(args: RunArgs, context: &CliContext) -> anyhow::Result<ExitCode> {
     let held = telemetry::hold();
     let status = tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(child(command));
     drop(held);
-    let (counts, last_refusal) = (running.app().counts(), running.app().last_refusal());
+    let counts = running.app().counts();
+    let (last_refusal, advice) = (running.app().last_refusal(), running.app().last_advice());
     let closed = running.stop();
     let status = status.map_err(|e| not_started(&args.command[0], &e))?;
     if !args.quiet {
-        tell_summary(counts, last_refusal.as_deref(), audit);
+        tell_summary(counts, last_refusal.as_deref(), advice.as_deref(), audit);
     }
     closed?;
     Ok(exit_code(status))
+}
+
+/// Says what would keep keys from working.
+fn warn(app: &App, was: &impl Fn(&str) -> Option<String>) {
+    if let Some((what, next)) = app.ca_misfit() {
+        eprintln!("locum: warning: {what}\n  next: {next}");
+    }
+    for complaint in app.value_complaints_at_hand() {
+        eprintln!("locum: warning: {}\n  next: {}", complaint.what, complaint.next);
+    }
+    child_env::warn_of_bypassed(app.active_keys().iter().flat_map(|key| &key.rule.hosts), was);
 }
 
 /// The variables of all keys that the child could find a value in, and what stands there instead.
@@ -149,13 +159,14 @@ fn command(words: &[OsString], changes: &trust_env::EnvironmentChanges) -> Comma
 /// A reason repeats what the agent wrote: it is cut here, and no terminal obeys it.
 const MOST_OF_A_REASON: usize = 400;
 
-fn tell_summary(counts: Counts, last_refusal: Option<&String>, audit: Option<PathBuf>) {
+fn tell_summary(counts: Counts, last_refusal: Option<&String>, advice: Option<&String>, audit: Option<PathBuf>) {
     let audit = audit.map_or_else(String::new, |p| format!("; audit: {}", p.display()));
     let failures = counts.upstream_failures;
     let failed = if failures > 0 { format!(", {}", counted(failures, "upstream failure")) } else { String::new() };
     let why = last_refusal.map_or_else(String::new, |reason| format!("; last refusal: {}", shown(reason)));
+    let advice = advice.map_or_else(String::new, |advice| format!("; {}", shown(advice)));
     eprintln!(
-        "locum: {}, {}, {}{failed}{why}{audit}",
+        "locum: {}, {}, {}{failed}{why}{advice}{audit}",
         counted(counts.substitutions, "substitution"),
         counted(counts.refusals, "refusal"),
         counted(counts.scrubs, "scrub"),

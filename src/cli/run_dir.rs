@@ -1,12 +1,15 @@
 //! The folder of what a command of `run` is given: gone when `run` ends, and where that was killed, when the next one starts.
 
 use super::term;
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
 use std::io;
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
+use tempfile::NamedTempFile;
 
 const PREFIX: &str = "locum-run-";
+/// That of the file that everybody may read.
+const SHARED_PREFIX: &str = "locum-ca-";
 /// Locked for as long as its folder is in use: the system takes the lock away from whoever is gone.
 const LOCK: &str = "in-use";
 
@@ -14,6 +17,8 @@ const LOCK: &str = "in-use";
 pub struct RunDir {
     dir: tempfile::TempDir,
     _lock: File,
+    /// A file that everybody may read, locked as well: root's apt reads certificates as a user of its own.
+    shared: Option<NamedTempFile>,
 }
 
 impl RunDir {
@@ -26,7 +31,13 @@ impl RunDir {
         let dir = term::private_tempdir(PREFIX)?;
         let lock = File::create_new(dir.path().join(LOCK))?;
         lock.lock()?;
-        Ok(Self { dir, _lock: lock })
+        let shared = rustix::process::geteuid().is_root().then(shared_file).transpose()?;
+        Ok(Self { dir, _lock: lock, shared })
+    }
+
+    /// Where certificates may be put for others to read, where that is of use.
+    pub fn shared(&self) -> Option<&Path> {
+        self.shared.as_ref().map(NamedTempFile::path)
     }
 
     /// Where it is.
@@ -35,19 +46,30 @@ impl RunDir {
     }
 }
 
-/// A folder without a lock file is left alone: it is being made in this moment.
+fn shared_file() -> io::Result<NamedTempFile> {
+    let file = tempfile::Builder::new().prefix(SHARED_PREFIX).suffix(".pem").tempfile()?;
+    file.as_file().lock()?;
+    fs::set_permissions(file.path(), Permissions::from_mode(0o644))?;
+    Ok(file)
+}
+
+/// A folder without a lock file is left alone, and an empty file: it is being made in this moment.
 fn tidy(among: &Path) {
     let own = rustix::process::geteuid().as_raw();
     for entry in fs::read_dir(among).into_iter().flatten().flatten() {
-        let is_of_a_run = entry.file_name().as_encoded_bytes().starts_with(PREFIX.as_bytes());
+        let name = entry.file_name();
+        let is_of_a_run = [PREFIX, SHARED_PREFIX].iter().any(|p| name.as_encoded_bytes().starts_with(p.as_bytes()));
         // not followed: a link of this name may lead anywhere
-        let is_ours = || entry.metadata().is_ok_and(|m| m.is_dir() && m.uid() == own);
-        if is_of_a_run && is_ours() && is_left(&entry.path()) {
-            let _ = fs::remove_dir_all(entry.path());
+        let Some(metadata) = entry.metadata().ok().filter(|m| is_of_a_run && m.uid() == own) else { continue };
+        let path = entry.path();
+        if metadata.is_dir() && is_left(&path.join(LOCK)) {
+            let _ = fs::remove_dir_all(path);
+        } else if metadata.is_file() && metadata.len() > 0 && is_left(&path) {
+            let _ = fs::remove_file(path);
         }
     }
 }
 
-fn is_left(dir: &Path) -> bool {
-    File::open(dir.join(LOCK)).is_ok_and(|lock| lock.try_lock().is_ok())
+fn is_left(lock: &Path) -> bool {
+    File::open(lock).is_ok_and(|lock| lock.try_lock().is_ok())
 }

@@ -9,8 +9,11 @@ use std::sync::Arc;
 /// The kinds of store that a key can be put into.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum StoreKind {
+    /// That of the desktop's session
     Keyring,
+    /// The encrypted file for a master password
     Vault,
+    /// The encrypted file that is bound to this machine
     Machine,
 }
 

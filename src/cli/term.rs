@@ -1,6 +1,7 @@
 //! How locum speaks to a person: errors with a next step, and the exit codes. It decides nothing.
 
 use crate::app::AppError;
+use crate::telemetry;
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
@@ -84,11 +85,23 @@ pub fn private_tempdir(prefix: &str) -> std::io::Result<tempfile::TempDir> {
     tempfile::Builder::new().prefix(prefix).permissions(closed).tempdir()
 }
 
+/// The columns of the terminal that standard output goes to; `None` where it goes elsewhere, and lines may be as long as they
+/// are.
+pub fn columns() -> Option<usize> {
+    let stdout = io::stdout();
+    if !stdout.is_terminal() {
+        return None;
+    }
+    let size = rustix::termios::tcgetwinsize(&stdout).ok().map(|size| usize::from(size.ws_col)).filter(|n| *n > 0);
+    let said = || std::env::var("COLUMNS").ok()?.parse().ok().filter(|n| *n > 0);
+    Some(size.or_else(said).unwrap_or(80))
+}
+
 /// Prints an error in two lines, and gives the exit code.
 pub fn report(error: &anyhow::Error) -> ExitCode {
     let told = error.downcast_ref::<CliError>();
     let mut stderr = std::io::stderr().lock();
-    let label = if stderr.is_terminal() { "\x1b[31merror\x1b[0m" } else { "error" };
+    let label = if stderr.is_terminal() && telemetry::wants_colour() { "\x1b[31merror\x1b[0m" } else { "error" };
     let what = told.map_or_else(|| format!("{error:#}"), |t| t.what.clone());
     // nobody is left to tell where this fails
     let _ = writeln!(stderr, "{label}: {what}");

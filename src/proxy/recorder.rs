@@ -31,6 +31,8 @@ pub struct Recorder {
     ids: ExchangeIds,
     /// Why the last request was refused, for whoever watches and not for agents.
     last_refusal: ArcSwapOption<String>,
+    /// What was last said of requests that can't succeed as they are.
+    last_advice: ArcSwapOption<String>,
     /// Exchanges are cut because the process ends.
     stopping: AtomicBool,
 }
@@ -40,8 +42,8 @@ impl Recorder {
     pub fn new(audit: Log, alerts: Alerts, random: u64) -> Self {
         let (counters, ids) = (Counters::default(), ExchangeIds::new(random));
         let refusals = RefusalLog::new(audit.clone());
-        let (last_refusal, stopping) = (ArcSwapOption::empty(), AtomicBool::new(false));
-        Self { audit, refusals, alerts, counters, ids, last_refusal, stopping }
+        let (last_refusal, last_advice, stopping) = Default::default();
+        Self { audit, refusals, alerts, counters, ids, last_refusal, last_advice, stopping }
     }
 
     /// Queues a record that nothing waits for.
@@ -128,6 +130,19 @@ impl Recorder {
     /// Why the last request was refused, in full. It may repeat what the agent wrote.
     pub fn last_refusal(&self) -> Option<Arc<String>> {
         self.last_refusal.load_full()
+    }
+
+    /// Says what to do about requests that can't succeed as they are, once for as long as nothing else is said.
+    pub fn advise(&self, advice: String) {
+        if self.last_advice.load().as_deref() != Some(&advice) {
+            tracing::warn!("{advice}");
+            self.last_advice.store(Some(Arc::new(advice)));
+        }
+    }
+
+    /// What was last advised.
+    pub fn last_advice(&self) -> Option<Arc<String>> {
+        self.last_advice.load_full()
     }
 
     /// Records of exchanges that end from now on say that locum was stopped.

@@ -85,12 +85,12 @@ impl SlotSearch {
         search
     }
 
-    /// Where it is, or is to be; `None` where no store works. Only for what there may be two of, since one that can't be
-    /// asked may have another.
-    pub fn anywhere(self) -> Option<SecretSlot> {
+    /// Where it is, or is to be; `None` where no store works. `what` it is, for a warning. Only for what there may be two of,
+    /// since one that can't be asked may have another.
+    pub fn anywhere(self, what: &str) -> Option<SecretSlot> {
         let used = self.holder.or(self.free)?;
         if let Some(why) = &self.unasked {
-            tracing::warn!("{why}, so the {} is used for {}", used.describe(), used.name);
+            tracing::warn!("{why}, so the {} is used for {what}", used.describe());
         }
         Some(used)
     }
@@ -99,10 +99,10 @@ impl SlotSearch {
     ///
     /// # Errors
     /// Why such a store can't be asked.
-    pub fn for_sure(self) -> Result<Option<SecretSlot>, SourceError> {
+    pub fn for_sure(self, what: &str) -> Result<Option<SecretSlot>, SourceError> {
         match (&self.holder, self.unasked) {
             (None, Some(why)) => Err(why),
-            (_, unasked) => Ok(Self { unasked, ..self }.anywhere()),
+            (_, unasked) => Ok(Self { unasked, ..self }.anywhere(what)),
         }
     }
 }

@@ -1,8 +1,10 @@
-//! The files that the variables name: a bundle of all roots, Java's trust store, and the settings of wget and PHP,
-//! which take theirs from nowhere else.
+//! The files that the variables name: a bundle of all roots, Java's trust store, the settings of wget, PHP and apt, which take
+//! theirs from nowhere else, those of curl, which outrank variables, and what Node loads, since before version 24 it knows of no
+//! proxy.
 
 use super::names::CA_FILE;
 use super::pkcs12;
+use super::settings_files::{apt_first, apt_last, curlrc, php_ini, wgetrc};
 use crate::disk::{self, Rights};
 use crate::system::roots;
 use base64::Engine as _;
@@ -17,8 +19,8 @@ use std::path::{Path, PathBuf};
 /// The largest file of the user's that is read.
 const MAX_FILE: u64 = 16 * 1024 * 1024;
 
-/// Settings of a wgetrc that would lead past the proxy or distrust it.
-const WGET_OURS: [&str; 5] = ["cacertificate", "httpproxy", "httpsproxy", "useproxy", "noproxy"];
+/// Where apt looks for the file that it reads behind all others.
+const APT_MAIN: &str = "/etc/apt/apt.conf";
 
 /// Paths of the files by which clients trust the proxy.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,6 +33,12 @@ pub struct TrustFiles {
     pub wgetrc: PathBuf,
     /// A folder of settings for PHP.
     pub php_ini_dir: PathBuf,
+    /// The folder of curl's settings.
+    pub curl_home: PathBuf,
+    /// The settings that apt reads first.
+    pub apt_conf: PathBuf,
+    /// What Node loads before a program.
+    pub node_preload: PathBuf,
 }
 
 /// An error of a file that could not be written.
@@ -51,29 +59,59 @@ impl TrustFiles {
             trust_store: dir.join("truststore.p12"),
             wgetrc: dir.join("wgetrc"),
             php_ini_dir: dir.join("php"),
+            curl_home: dir.join("curl"),
+            apt_conf: dir.join("apt").join("first.conf"),
+            node_preload: dir.join("node_preload.cjs"),
         }
     }
 
     /// Writes them into `dir`, which has to be there and closed to others. `ours` is PEM, and may hold more than one
-    /// certificate while the CA is being changed; `now` is what a variable says.
+    /// certificate while the CA is being changed; `shared` is a file that is there for those who can't look into `dir`; `now` is
+    /// what a variable says.
     ///
     /// # Errors
     /// A file that can't be written. One of the user's that can't be read is left out: clients that trusted it
     /// complain by themselves.
-    pub fn write(dir: &Path, ours: &str, now: &dyn Fn(&str) -> Option<String>) -> Result<Self, TrustFilesError> {
+    pub fn write(
+        dir: &Path,
+        ours: &str,
+        shared: Option<&Path>,
+        now: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Self, TrustFilesError> {
         let files = Self::below(dir);
         let own = own_ca_files(now);
         let mut others = roots::of_system();
         let is_stale = |c: &CertificateDer<'_>| own.contains(&files.bundle) && is_of_locum(c);
         others.extend(roots::of_variables().into_iter().filter(|certificate| !is_stale(certificate)));
         let certificates = certificates(others, &own, &files.bundle, ours);
-        put(&files.bundle, pem(&certificates).as_bytes())?;
+        let bundle = pem(&certificates);
+        put(&files.bundle, bundle.as_bytes())?;
+        if let Some(path) = shared {
+            fs::write(path, &bundle).map_err(|error| TrustFilesError { path: path.into(), error })?;
+        }
         put(&files.trust_store, &pkcs12::trust_store(&certificates))?;
-        put(&files.wgetrc, wgetrc(&own_wgetrc(now), &files.bundle).as_bytes())?;
-        fs::create_dir_all(&files.php_ini_dir)
-            .map_err(|error| TrustFilesError { path: files.php_ini_dir.clone(), error })?;
-        put(&files.php_ini_dir.join("locum.ini"), php_ini(&files.bundle).as_bytes())?;
+        put(&files.node_preload, include_bytes!("node_preload.cjs"))?;
+        files.write_settings(shared.unwrap_or(&files.bundle), now)?;
         Ok(files)
+    }
+}
+
+impl TrustFiles {
+    /// Those of single clients, which can hold the user's passwords. `of_apt` is its bundle.
+    fn write_settings(&self, of_apt: &Path, now: &dyn Fn(&str) -> Option<String>) -> Result<(), TrustFilesError> {
+        let in_folder = |path: &Path, text: String| {
+            let folder = path.parent().unwrap_or(path);
+            fs::create_dir_all(folder).map_err(|error| TrustFilesError { path: folder.into(), error })?;
+            put(path, text.as_bytes())
+        };
+        in_folder(&self.wgetrc, wgetrc(&own_wgetrc(now), &self.bundle))?;
+        in_folder(&self.php_ini_dir.join("locum.ini"), php_ini(&self.bundle))?;
+        in_folder(&self.curl_home.join(".curlrc"), curlrc(&own_curlrc(now)))?;
+        let last = self.apt_conf.with_file_name("last.conf");
+        let there = |path: PathBuf| path.is_file().then_some(path);
+        let own = now("APT_CONFIG").filter(|v| !v.is_empty()).map(PathBuf::from).and_then(there);
+        in_folder(&self.apt_conf, apt_first(own.as_deref(), &last))?;
+        in_folder(&last, apt_last(there(APT_MAIN.into()).as_deref(), of_apt))
     }
 }
 
@@ -142,18 +180,19 @@ fn own_wgetrc(now: &dyn Fn(&str) -> Option<String>) -> String {
     path.and_then(|p| read(&p).ok()).map(|b| String::from_utf8_lossy(&b).into_owned()).unwrap_or_default()
 }
 
-/// The user's settings, except those that ours replace. wget tells names apart by neither case, `-` nor `_`.
-fn wgetrc(own: &str, bundle: &Path) -> String {
-    let name = |line: &str| line.split('=').next().unwrap_or("").trim().to_lowercase().replace(['-', '_'], "");
-    let mut out: String =
-        own.lines().filter(|l| !WGET_OURS.contains(&name(l).as_str())).flat_map(|l| [l, "\n"]).collect();
-    out.push_str(&format!("ca_certificate = {}\n", bundle.display()));
-    out
-}
-
-fn php_ini(bundle: &Path) -> String {
-    let path = bundle.display();
-    format!("curl.cainfo = \"{path}\"\nopenssl.cafile = \"{path}\"\n")
+/// The settings that curl would have read had `CURL_HOME` not been changed: the first file that is there.
+fn own_curlrc(now: &dyn Fn(&str) -> Option<String>) -> String {
+    let places = [
+        ("CURL_HOME", ".curlrc"),
+        ("XDG_CONFIG_HOME", "curlrc"),
+        ("XDG_CONFIG_HOME", ".curlrc"),
+        ("HOME", ".curlrc"),
+        ("HOME", ".config/curlrc"),
+    ];
+    let folders =
+        places.iter().filter_map(|(name, file)| Some(Path::new(&now(name).filter(|v| !v.is_empty())?).join(file)));
+    let text = folders.filter_map(|path| read(&path).ok()).next();
+    text.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
 }
 
 fn read(path: &Path) -> io::Result<Vec<u8>> {
@@ -202,7 +241,7 @@ mod tests {
         let (old, next) = (new(), new());
         fs::write(&bundle, pem(&[certificate(1)])).unwrap();
         let trusted = |ours: &str| {
-            TrustFiles::write(dir.path(), ours, &now).unwrap();
+            TrustFiles::write(dir.path(), ours, None, &now).unwrap();
             let held = in_pem(&fs::read(&bundle).unwrap());
             [old.certificate(), next.certificate(), &certificate(1)].map(|c| held.contains(c))
         };
@@ -212,26 +251,18 @@ mod tests {
     }
 
     #[test]
-    fn wget_keeps_the_users_settings_but_those_that_lead_past_us() {
-        let own = "tries = 3\nHTTPS-Proxy = http://old:1\n# ca_certificate = x\ncaCertificate=/old.pem\nno_proxy = a";
-        let ours = wgetrc(own, Path::new("/t/b.pem"));
-        assert_eq!(ours, "tries = 3\n# ca_certificate = x\nca_certificate = /t/b.pem\n");
-        assert_eq!(wgetrc("", Path::new("/b")), "ca_certificate = /b\n");
-    }
-
-    #[test]
     fn the_files_are_written_for_us_alone_and_again() {
         let dir = tempfile::tempdir().unwrap();
         let home = dir.path().display().to_string();
         let now = |name: &str| (name == "HOME").then(|| home.clone());
         for fill in [1, 2] {
-            let files = TrustFiles::write(dir.path(), &pem(&[certificate(fill)]), &now).unwrap();
+            let files = TrustFiles::write(dir.path(), &pem(&[certificate(fill)]), None, &now).unwrap();
             let first = CertificateDer::from_pem_file(&files.bundle).unwrap();
             assert_eq!(first, certificate(fill));
             let mut names: Vec<_> =
                 fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
             names.sort();
-            assert_eq!(names, ["ca-bundle.pem", "php", "truststore.p12", "wgetrc"]);
+            assert_eq!(names, ["apt", "ca-bundle.pem", "curl", "node_preload.cjs", "php", "truststore.p12", "wgetrc"]);
             #[cfg(unix)]
             {
                 use std::os::unix::fs::MetadataExt;

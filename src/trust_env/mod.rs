@@ -2,12 +2,17 @@
 //! that they name are made in `files`.
 
 pub(crate) mod files;
+mod git;
 mod names;
+mod no_proxy;
 mod pkcs12;
+mod settings_files;
 pub(crate) mod shell;
 mod variables;
 
 pub(crate) use files::TrustFiles;
+pub(crate) use git::outranking_settings;
 pub(crate) use names::EnvironmentChanges;
+pub(crate) use no_proxy::bypassed;
 pub(crate) use shell::Shell;
-pub(crate) use variables::{PlaceholderVariables, ProxyAccess, bypasses_all, changes, own_no_proxy, own_proxy};
+pub(crate) use variables::{PlaceholderVariables, ProxyAccess, changes, own_no_proxy, own_proxy};

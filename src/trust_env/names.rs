@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 /// Every variable for a proxy's URL; clients differ in which they read and in which case.
-pub(super) const PROXY: [&str; 17] = [
+pub(super) const PROXY: [&str; 18] = [
     "HTTP_PROXY",
     "http_proxy",
     "HTTPS_PROXY",
@@ -18,6 +18,7 @@ pub(super) const PROXY: [&str; 17] = [
     "grpc_proxy",
     "NPM_CONFIG_PROXY", // an npmrc outranks HTTPS_PROXY
     "NPM_CONFIG_HTTPS_PROXY",
+    "PIP_PROXY",        // a pip.conf does
     "CARGO_HTTP_PROXY", // as does cargo's config
     "YARN_HTTP_PROXY",  // yarn berry reads no other
     "YARN_HTTPS_PROXY",

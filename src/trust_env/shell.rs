@@ -9,7 +9,9 @@ pub enum Shell {
     /// sh, bash, zsh, dash, ksh
     #[value(aliases = ["bash", "zsh", "dash", "ksh"])]
     Sh,
+    /// fish
     Fish,
+    /// PowerShell
     #[value(alias = "pwsh")]
     Powershell,
     /// One object; null where a variable is taken away

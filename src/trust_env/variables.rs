@@ -2,12 +2,10 @@
 
 use super::files::TrustFiles;
 use super::names::{CA_FILE, EnvironmentChanges, PROXY};
+use super::no_proxy;
 use crate::memory::own_variables::OWN_SECRETS;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-
-/// What talks to itself stays on this machine.
-const LOOPBACK: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
 
 /// The way by which a child reaches the proxy: address, agent and token.
 #[derive(Debug, Clone, Copy)]
@@ -55,11 +53,12 @@ pub struct PlaceholderVariables<'a> {
     pub placeholder: &'a str,
 }
 
-/// All that changes in the environment of a child; `now` is what a variable says before.
+/// All that changes in the environment of a child; `outranking` are settings of git's, `now` is what a variable says before.
 pub fn changes(
     access: &ProxyAccess<'_>,
     files: &TrustFiles,
     stands: &[PlaceholderVariables<'_>],
+    outranking: &[String],
     now: &dyn Fn(&str) -> Option<String>,
 ) -> EnvironmentChanges {
     let mut out = EnvironmentChanges::new();
@@ -72,15 +71,18 @@ pub fn changes(
     for name in CA_FILE {
         set(name, bundle.to_string());
     }
-    let past = no_proxy(access.confined, now);
+    let past = no_proxy::entries(access.confined, now);
     for name in ["NO_PROXY", "no_proxy"] {
         set(name, past.join(","));
     }
     set("NODE_USE_ENV_PROXY", "1".into());
+    set("NODE_OPTIONS", node_options(&files.node_preload.to_string_lossy(), now));
     set("WGETRC", files.wgetrc.to_string_lossy().into());
     set("PHP_INI_SCAN_DIR", php_scan_dir(&files.php_ini_dir.to_string_lossy(), now));
     set("JAVA_TOOL_OPTIONS", java_options(access, &files.trust_store.to_string_lossy(), &past, now));
-    for (name, value) in git_config(&url, now) {
+    set("CURL_HOME", files.curl_home.to_string_lossy().into());
+    set("APT_CONFIG", files.apt_conf.to_string_lossy().into());
+    for (name, value) in git_config(&url, outranking, now) {
         set(&name, value);
     }
     for (name, placeholder) in stands.iter().flat_map(|s| stand_in(s, now)) {
@@ -100,42 +102,42 @@ fn stand_in<'s>(stand: &PlaceholderVariables<'s>, now: &dyn Fn(&str) -> Option<S
     chosen.into_iter().map(|v| (v.as_str(), stand.placeholder)).collect()
 }
 
-/// What goes past the proxy: what the user said in either case, then loopback. A confined child reaches nothing
-/// else, so there it is nothing.
-fn no_proxy(confined: bool, now: &dyn Fn(&str) -> Option<String>) -> Vec<String> {
-    if confined {
-        return Vec::new();
-    }
-    let said = [now("no_proxy"), now("NO_PROXY")].map(Option::unwrap_or_default);
-    let said = said.iter().flat_map(|list| list.split([',', ' '])).map(str::trim).filter(|entry| !entry.is_empty());
-    let mut out: Vec<String> = Vec::new();
-    for entry in said.chain(LOOPBACK) {
-        if !out.iter().any(|known| known == entry) {
-            out.push(entry.to_owned());
-        }
-    }
-    out
-}
-
 /// PHP reads the folders of this list in turn; an empty first one stands for the folder it was built with.
 fn php_scan_dir(ours: &str, now: &dyn Fn(&str) -> Option<String>) -> String {
     let separator = if cfg!(windows) { ';' } else { ':' };
     format!("{}{separator}{ours}", now("PHP_INI_SCAN_DIR").unwrap_or_default())
 }
 
-/// One more setting of git's (since 2.31), behind those that are there: a gitconfig's `http.proxy` outranks HTTPS_PROXY.
-fn git_config(url: &str, now: &dyn Fn(&str) -> Option<String>) -> Vec<(String, String)> {
-    let count = now("GIT_CONFIG_COUNT").filter(|c| !c.is_empty()).unwrap_or_else(|| "0".into());
-    // git itself refuses to run with any other count.
-    let Ok(n) = count.parse::<u16>() else { return Vec::new() };
-    vec![
-        ("GIT_CONFIG_COUNT".into(), (u32::from(n) + 1).to_string()),
-        (format!("GIT_CONFIG_KEY_{n}"), "http.proxy".into()),
-        (format!("GIT_CONFIG_VALUE_{n}"), url.into()),
-    ]
+/// What the user set, then ours, each once: in a shell that `locum env` has set up ours is there already. Node splits the variable
+/// at spaces and keeps what stands in quotes, in which a backslash hides the next letter.
+fn node_options(preload: &str, now: &dyn Fn(&str) -> Option<String>) -> String {
+    let ours = format!("--require \"{}\"", preload.replace('\\', r"\\").replace('"', "\\\""));
+    match now("NODE_OPTIONS").filter(|said| !said.trim().is_empty()) {
+        Some(said) if said.contains(&ours) => said,
+        Some(said) => format!("{said} {ours}"),
+        None => ours,
+    }
 }
 
-/// What the user set, then ours: of two the JVM takes the later.
+/// More settings of git's (since 2.31), behind those that are there: a gitconfig's `http.proxy` outranks HTTPS_PROXY, and those
+/// of one host or remote outrank that. Of two of one name the later counts.
+fn git_config(url: &str, outranking: &[String], now: &dyn Fn(&str) -> Option<String>) -> Vec<(String, String)> {
+    let count = now("GIT_CONFIG_COUNT").filter(|c| !c.is_empty()).unwrap_or_else(|| "0".into());
+    // git itself refuses to run with any other count.
+    let Ok(first) = count.parse::<u16>() else { return Vec::new() };
+    let mut out = Vec::new();
+    let mut n = u32::from(first);
+    for name in ["http.proxy"].into_iter().chain(outranking.iter().map(String::as_str)) {
+        out.push((format!("GIT_CONFIG_KEY_{n}"), name.to_owned()));
+        out.push((format!("GIT_CONFIG_VALUE_{n}"), url.to_owned()));
+        n += 1;
+    }
+    out.push(("GIT_CONFIG_COUNT".into(), n.to_string()));
+    out
+}
+
+/// What the user set, then ours: of two the JVM takes the later. The JVM shows all of it on standard error, so no token is in
+/// it: it would answer no proxy with one anyway, and what `run` starts needs none.
 fn java_options(
     access: &ProxyAccess<'_>,
     store: &str,
@@ -147,10 +149,6 @@ fn java_options(
     for scheme in ["http", "https"] {
         options.push(format!("-D{scheme}.proxyHost={ip}"));
         options.push(format!("-D{scheme}.proxyPort={port}"));
-        if let Some(token) = access.token {
-            options.push(format!("-D{scheme}.proxyUser={}", access.agent));
-            options.push(format!("-D{scheme}.proxyPassword={token}"));
-        }
     }
     // Since 8u111 the JVM answers no Basic challenge of a tunnel unless this list is emptied.
     options.push("-Djdk.http.auth.tunneling.disabledSchemes=".into());
@@ -166,7 +164,7 @@ fn java_options(
 /// An entry of NO_PROXY as the JVM writes it: a star at either end is all it knows, so a network is left out.
 fn java_hosts(entry: &str) -> Vec<String> {
     match entry {
-        "127.0.0.1" => vec!["127.*".into()],
+        "127.0.0.1" => vec!["127.*".into(), "[::1]".into()],
         "*" => vec!["*".into()],
         _ if entry.contains('/') || entry.contains(['|', '"', '\'']) => Vec::new(),
         _ if entry.parse::<Ipv6Addr>().is_ok() => vec![format!("[{entry}]")],
@@ -195,11 +193,6 @@ pub fn own_no_proxy(now: &dyn Fn(&str) -> Option<String>) -> String {
     ["no_proxy", "NO_PROXY"].map(|name| now(name).unwrap_or_default()).join(",")
 }
 
-/// Whether the user's NO_PROXY sends everything past the proxy, so that no placeholder would ever be replaced.
-pub fn bypasses_all(now: &dyn Fn(&str) -> Option<String>) -> bool {
-    no_proxy(false, now).iter().any(|entry| entry == "*")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -219,7 +212,7 @@ mod tests {
 
     fn of(access: ProxyAccess<'_>, pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
         let files = TrustFiles::below(Path::new("/t"));
-        let changes = changes(&access, &files, &[], &env(pairs));
+        let changes = changes(&access, &files, &[], &[], &env(pairs));
         changes.into_iter().filter_map(|(n, v)| Some((n, v?))).collect()
     }
 
@@ -230,7 +223,7 @@ mod tests {
         for (client, ca, proxy) in [
             ("curl", "CURL_CA_BUNDLE", "http_proxy"),
             ("requests", "REQUESTS_CA_BUNDLE", "HTTPS_PROXY"),
-            ("pip", "PIP_CERT", "https_proxy"),
+            ("pip", "PIP_CERT", "PIP_PROXY"),
             ("httpx, Go, gh, ureq, uv, codex, Ruby", "SSL_CERT_FILE", "HTTPS_PROXY"),
             ("aiohttp's WebSocket", "SSL_CERT_FILE", "WSS_PROXY"),
             ("Node, bun, pnpm", "NODE_EXTRA_CA_CERTS", "HTTPS_PROXY"),
@@ -248,7 +241,7 @@ mod tests {
         }
         assert_eq!((set["NODE_USE_ENV_PROXY"].as_str(), set["WGETRC"].as_str()), ("1", "/t/wgetrc"));
         assert!(!set.contains_key("YARN_CAFILE"));
-        for name in PROXY.iter().filter(|n| !["CONFIG", "YARN", "CARGO"].iter().any(|tool| n.contains(tool))) {
+        for name in PROXY.iter().filter(|n| !["CONFIG", "YARN", "CARGO", "PIP"].iter().any(|tool| n.contains(tool))) {
             assert!(set.contains_key(&name.to_lowercase()) && set.contains_key(&name.to_uppercase()), "{name}");
         }
     }
@@ -256,14 +249,20 @@ mod tests {
     #[test]
     fn what_the_user_said_is_kept() {
         for (confined, said, result) in [
-            (false, vec![], "localhost,127.0.0.1,::1"),
-            (false, vec![("NO_PROXY", "a.example, .b.example")], "a.example,.b.example,localhost,127.0.0.1,::1"),
-            (false, vec![("no_proxy", "a"), ("NO_PROXY", "b,a,localhost")], "a,b,localhost,127.0.0.1,::1"),
+            (false, vec![], "localhost,127.0.0.1"),
+            (false, vec![("NO_PROXY", "a.example, .b.example")], "a.example,.b.example,localhost,127.0.0.1"),
+            (false, vec![("no_proxy", "a"), ("NO_PROXY", "b,a,localhost")], "a,b,localhost,127.0.0.1"),
             (true, vec![("NO_PROXY", "a.example")], ""),
         ] {
             let set = of(ProxyAccess { confined, ..ACCESS }, &said);
             assert_eq!((set["NO_PROXY"].as_str(), set["no_proxy"].as_str()), (result, result), "{said:?}");
         }
+        let ours = "--require \"/t/node_preload.cjs\"";
+        let with_ours = format!("--no-warnings {ours}");
+        for (said, result) in [("", ours), ("--no-warnings", &with_ours), (&with_ours, &with_ours)] {
+            assert_eq!(of(ACCESS, &[("NODE_OPTIONS", said)])["NODE_OPTIONS"], result);
+        }
+        assert_eq!(node_options(r#"/my "t"/\x"#, &env(&[])), r#"--require "/my \"t\"/\\x""#);
         let set = of(ACCESS, &[("PHP_INI_SCAN_DIR", "/etc/php.d"), ("JAVA_TOOL_OPTIONS", "-Xmx1g")]);
         assert!(set["PHP_INI_SCAN_DIR"].starts_with("/etc/php.d") && set["PHP_INI_SCAN_DIR"].ends_with("/t/php"));
         assert!(set["JAVA_TOOL_OPTIONS"].starts_with("-Xmx1g -D"));
@@ -277,6 +276,15 @@ mod tests {
             assert_eq!(key.map(String::as_str), last.map(|_| "http.proxy"), "{count}");
             assert_eq!(set.get("GIT_CONFIG_COUNT").map(String::as_str), last.map(|n| ["1", "", "3"][n]), "{count}");
         }
+        let set = git_config("http://p", &["remote.origin.proxy".into()], &env(&[]));
+        let expected = [
+            ("KEY_0", "http.proxy"),
+            ("VALUE_0", "http://p"),
+            ("KEY_1", "remote.origin.proxy"),
+            ("VALUE_1", "http://p"),
+            ("COUNT", "2"),
+        ];
+        assert_eq!(set, expected.map(|(name, value)| (format!("GIT_CONFIG_{name}"), value.to_owned())));
     }
 
     #[test]
@@ -289,14 +297,13 @@ mod tests {
         for option in [
             "-Dhttps.proxyHost=127.0.0.1",
             "-Dhttps.proxyPort=8787",
-            "-Dhttps.proxyUser=local",
-            "-Dhttps.proxyPassword=t0k",
             "-Dhttp.nonProxyHosts=a.example|*.a.example|b.example|*.b.example|192.168.1.1|localhost|127.*|[::1]",
             "-Djavax.net.ssl.trustStore=/t/truststore.p12",
             "-Djavax.net.ssl.trustStoreType=PKCS12",
         ] {
             assert!(options.contains(&option), "{option}: {options:#?}");
         }
+        assert!(!set["JAVA_TOOL_OPTIONS"].contains("t0k"), "the JVM shows it all");
         assert_eq!(java_quoted("-Da=/my files/x"), "\"-Da=/my files/x\"");
     }
 
@@ -322,12 +329,12 @@ mod tests {
             (vec![("GOOGLE_API_KEY", "AIza")], vec!["GOOGLE_API_KEY"]),
             (vec![("GOOGLE_API_KEY", "AIza"), ("GEMINI_API_KEY", "")], vec!["GEMINI_API_KEY", "GOOGLE_API_KEY"]),
         ] {
-            let changes = changes(&ACCESS, &files, &stands, &env(&set));
+            let changes = changes(&ACCESS, &files, &stands, &[], &env(&set));
             let held: Vec<&String> =
                 changes.iter().filter(|(_, v)| v.as_deref() == Some("<<gemini_key>>")).map(|(n, _)| n).collect();
             assert_eq!(held, expected);
         }
-        let changes = changes(&ACCESS, &files, &[], &env(&[("LOCUM_MASTER_PASSWORD", "x")]));
+        let changes = changes(&ACCESS, &files, &[], &[], &env(&[("LOCUM_MASTER_PASSWORD", "x")]));
         assert_eq!(changes.get("LOCUM_MASTER_PASSWORD"), Some(&None));
         assert!(!changes.contains_key("LOCUM_SECRET_KEY"));
     }
@@ -344,6 +351,5 @@ mod tests {
             assert_eq!(own_proxy(&env(&set)).as_deref(), found);
         }
         assert_eq!(own_no_proxy(&env(&[("NO_PROXY", "a, b"), ("no_proxy", ".c")])), ".c,a, b");
-        assert!(bypasses_all(&env(&[("no_proxy", "a,*")])) && !bypasses_all(&env(&[("no_proxy", "*.a")])));
     }
 }

@@ -1,31 +1,12 @@
-// A WebSocket with Node's ws. It knows of no proxy by itself: an agent that CONNECTs is given to it, as its README says.
-const http = require("node:http"), https = require("node:https"), tls = require("node:tls");
+// A WebSocket with Node's ws, which knows of no proxy: what `locum run` has Node load leads it.
 const WebSocket = require("ws");
 
 const url = new URL(process.argv[2]), key = process.env.TOOL_API_KEY;
 const auth = JSON.stringify({ auth: key });
-const proxy = new URL(process.env.https_proxy);
-
-class ProxyAgent extends https.Agent {
-  createConnection(options, done) {
-    const authorization = "Basic " + Buffer.from(`${proxy.username}:${proxy.password}`).toString("base64");
-    const path = `${options.host}:${options.port || 443}`;
-    const connect = http.request({
-      host: proxy.hostname, port: proxy.port, method: "CONNECT", path,
-      headers: { Host: path, "Proxy-Authorization": authorization },
-    });
-    connect.on("error", done);
-    connect.on("connect", (response, socket) => {
-      if (response.statusCode !== 200) return done(new Error(`CONNECT: ${response.statusCode}`));
-      done(null, tls.connect({ socket, servername: options.host, ALPNProtocols: ["http/1.1"] }));
-    });
-    connect.end();
-  }
-}
 
 async function main() {
   const headers = { Authorization: `Bearer ${key}` };
-  const socket = new WebSocket(url, { headers, agent: new ProxyAgent() });
+  const socket = new WebSocket(url, { headers });
   await new Promise((open, fail) => { socket.once("open", open); socket.once("error", fail); });
   const next = (event) => new Promise((done) => socket.once(event, (...args) => done(args)));
   const echo = async (...pieces) => {

@@ -216,3 +216,33 @@ fn many_requests_of_node() {
         load(&["node", &clients::program("load_client.cjs"), URL, version], over);
     }
 }
+
+/// What Node's programs do that know of no proxy by themselves: through `run` they use it all the same, with the key and recorded.
+pub fn node_ways(node: &str) {
+    let upstream = Upstream::start();
+    let exit = exit(&upstream);
+    let home = home(&exit).set("NODE_OPTIONS", "--no-deprecation");
+    let output = home.run(&[node, &clients::program("node_ways.mjs"), URL, &upstream.url("/past")]);
+    let got: Value = serde_json::from_str(&stdout(&output)).unwrap_or_else(|e| panic!("{e}: {}", told(&output)));
+    let mut ways = vec!["fetch", "agent", "named", "http2", "worker", "child"];
+    ways.extend(got.get("undici").map(|_| "undici"));
+    let seen = upstream.seen();
+    for way in ways {
+        assert_eq!(got[way], 200, "{way}: {}", told(&output));
+        let with_key = |s: &Seen| s.header("authorization") == Some(format!("Bearer {TOOL_KEY}"));
+        let path = format!("/ways/{way}");
+        assert!(seen.iter().any(|s| s.target.ends_with(&path) && with_key(s)), "{way}: {seen:#?}");
+    }
+    // the way out of this test leads nowhere in the clear, which is for locum to tell
+    assert_eq!(got["plain"], 502, "{got}");
+    assert!(got["refused"].as_str().is_some_and(|said| said.contains("api.tool.example:444")), "{got}");
+    // it was asked past the proxy, and its CA is none that the child knows
+    assert!(got["direct"].as_str().is_some_and(|said| said.contains("unable to verify")), "{got}");
+    assert_eq!(got["options"], true, "what the user had for Node is kept: {got}");
+    assert!(home.audit().iter().all(|record| record["host"] != "localhost"));
+}
+
+#[test]
+fn node_by_every_way_that_knows_no_proxy() {
+    node_ways("node");
+}

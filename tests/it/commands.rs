@@ -1,6 +1,7 @@
 //! The command line, as a user and a script have it: exit codes, texts, and what other programs make of what it prints.
 
 use crate::support::locum::{TOOL_KEY, finish, stderr, stdout, told};
+use crate::support::terminal::on_terminal;
 use crate::support::{Home, Serve, Terminal, Upstream};
 use rustix::process::Signal;
 use std::os::unix::fs::PermissionsExt as _;
@@ -244,10 +245,11 @@ fn what_was_ignored_before_run_is_ignored_by_its_child() {
 #[test]
 fn a_run_that_is_killed_leaves_neither_child_nor_folder() {
     let home = Home::with("", "");
-    let folders = || {
+    let left = |prefix: &str| {
         let entries = std::fs::read_dir(home.path()).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
-        entries.filter(|name| name.starts_with("locum-run-")).collect::<Vec<_>>()
+        entries.filter(|name| name.starts_with(prefix)).collect::<Vec<_>>()
     };
+    let folders = || left("locum-run-");
     let script = "tail -f /dev/null >/dev/null & trap 'kill $!; echo got it; exit' TERM; echo ready; wait";
     let mut other = ready(&home, "echo ready; read -r line");
     let in_use = folders();
@@ -261,7 +263,7 @@ fn a_run_that_is_killed_leaves_neither_child_nor_folder() {
     assert_eq!(folders(), in_use);
     drop(other.stdin.take());
     other.wait().unwrap();
-    assert!(folders().is_empty());
+    assert!(folders().is_empty() && left("locum-ca-").is_empty());
 }
 
 #[test]
@@ -335,13 +337,15 @@ fn env_is_what_a_shell_can_evaluate() {
 #[test]
 fn a_shell_that_env_has_set_up_is_put_back_and_its_placeholders_are_no_keys() {
     let home = Home::with("", "").set("HTTPS_PROXY", "http://proxy.example:1").set("NO_PROXY", "it's.example");
+    let home = home.set("NODE_OPTIONS", "--no-warnings").set("GIT_CONFIG_COUNT", "0");
     let serve = home.serve();
     let locum = |serve: &Serve| {
         let (config, state) = (serve.home.config(), serve.home.state());
         format!("'{}' --config '{}' --state '{}'", env!("CARGO_BIN_EXE_locum"), config.display(), state.display())
     };
     let script = format!(
-        "env | grep -v _API_KEY >before; eval \"$({0} env)\"; eval \"$({0} env)\"; {0} check; echo $OPENAI_API_KEY; \
+        "env | grep -v _API_KEY >before; eval \"$({0} env)\"; env >once; \
+         eval \"$({0} env)\"; env >twice; cmp once twice; {0} check; echo $OPENAI_API_KEY; \
          eval \"$({0} env --unset)\"; env | grep -v _API_KEY >after; cmp before after; echo \"<$OPENAI_API_KEY>\"",
         locum(&serve)
     );
@@ -415,6 +419,11 @@ fn the_man_page_is_one() {
     for words in ["NAME", "SYNOPSIS", "locum", "serve"] {
         assert!(text.contains(words), "{text}");
     }
+    // each command is on it, and none is said to have a page of its own
+    for words in ["LOCUM KEY SET", "LOCUM AUDIT QUERY", "--since", "EXAMPLES", "locum run -- claude"] {
+        assert!(text.contains(words), "{words}: {text}");
+    }
+    assert!(!text.contains("locum-key(1)") && !text.contains("locum\\-key"), "{text}");
 }
 
 #[test]
@@ -581,4 +590,55 @@ fn an_output_that_is_not_all_there_is_told() {
     let output = home.locum(&["demo"]).stdout(full).stderr(std::process::Stdio::piped()).output().unwrap();
     assert!(!output.status.success() && output.status.code() != Some(101), "{}", output.status);
     assert!(stderr(&output).contains("not all could be written to standard output"), "{}", stderr(&output));
+}
+
+/// On a terminal a table is never broken by its edge, and errors have colours unless nobody wants them.
+#[test]
+fn what_is_shown_on_a_terminal_suits_it() {
+    let keys = "[key.tool]\nhosts = [\"api.tool.example\", \"*.somewhere.else.tool.example:8443\"]\n";
+    for columns in [60, 80, 120] {
+        let home = Home::bare(keys).set("COLUMNS", &columns.to_string()).set("TOOL_API_KEY", TOOL_KEY);
+        let added = finish(&mut home.locum(&["agent", "add", "researcher", "--keys", "tool", "--expires", "30d"]));
+        assert!(added.status.success(), "{}", told(&added));
+        for args in [&["key", "list"][..], &["agent", "list"], &["audit", "stats"]] {
+            let (shown, code) = on_terminal(&home, args, &[]);
+            assert_eq!(code, Some(0), "{args:?}: {shown}");
+            let long = shown.lines().find(|line| line.chars().count() > columns);
+            assert_eq!(long, None, "{args:?} in {columns}: {shown}");
+        }
+        let listed = stdout(&finish(&mut home.locum(&["key", "list"])));
+        assert!(listed.starts_with("KEY   PLACEHOLDER"), "in a pipe columns are as wide as they need: {listed}");
+    }
+    for (name, value, coloured) in [("NO_COLOR", "1", false), ("NO_COLOR", "", true), ("TERM", "dumb", false)] {
+        let home = Home::bare("").set("TERM", "xterm").set(name, value);
+        let vault = finish(home.locum(&["vault", "init"]).env("LOCUM_MASTER_PASSWORD", "correct horse battery"));
+        assert!(vault.status.success(), "{}", told(&vault));
+        for (args, said) in [
+            (&["audit", "verify", "--signed-by", "none"][..], "is no public key"),
+            (&["run", "--", "true"], "is used for the key that signs the audit"),
+        ] {
+            let (shown, _) = on_terminal(&home, args, &[]);
+            assert!(shown.contains(said), "{shown}");
+            assert_eq!(shown.contains('\u{1b}'), coloured, "{name}={value}: {shown}");
+        }
+    }
+}
+
+#[test]
+fn help_says_what_an_option_takes() {
+    let home = Home::bare("");
+    let help = |args: &[&str]| stdout(&finish(&mut home.locum(args)));
+    assert!(
+        help(&["audit", "query", "--help"]).contains("substitution, unsent"),
+        "{}",
+        help(&["audit", "query", "--help"])
+    );
+    assert!(help(&["key", "set", "--help"]).contains("Examples:\n  locum key set openai"));
+    let wrong = finish(&mut home.locum(&["audit", "query", "--event", "Exchange"]));
+    assert!(wrong.status.code() == Some(2) && stderr(&wrong).contains("exchange"), "{}", told(&wrong));
+    let export = finish(&mut home.locum(&["ca", "export", "--out", "none/ca.pem"]));
+    assert!(stderr(&export).contains("name a file in a folder that is there"), "{}", told(&export));
+    let agent = Home::bare("[agent.worker]\ntoken_file = \"token\"\n");
+    let check = finish(&mut agent.locum(&["check"]));
+    assert!(stdout(&check).contains("token: there is no such file"), "{}", told(&check));
 }

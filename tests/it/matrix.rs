@@ -32,6 +32,11 @@ fn from_npm(path: &str) -> String {
     clients::installed(&format!("matrix/node_modules/{path}"))
 }
 
+/// Node of one of its lines.
+fn node_of(major: u32) -> String {
+    from_npm(&format!("node{major}/bin/node"))
+}
+
 /// Where programs are looked for: what `tests/matrix` has put there, and cargo itself rather than what stands for it.
 fn path() -> String {
     let cargo = Path::new(env!("CARGO")).parent().map_or_else(String::new, |bin| bin.display().to_string());
@@ -207,6 +212,10 @@ fn table() {
         ("Python aiohttp", vec![python.clone(), own("aiohttp_client.py"), URL.into()]),
         ("Python urllib", vec![python, own("urllib_client.py"), URL.into()]),
         ("Node fetch", vec![node.clone(), own("fetch_client.cjs"), URL.into()]),
+        ("Node 18 fetch", vec![node_of(18), own("fetch_client.cjs"), URL.into()]),
+        ("Node 20 fetch", vec![node_of(20), own("fetch_client.cjs"), URL.into()]),
+        ("Node 22 fetch", vec![node_of(22), own("fetch_client.cjs"), URL.into()]),
+        ("Node 24 fetch", vec![node_of(24), own("fetch_client.cjs"), URL.into()]),
         ("Node fetch, HTTP/2", vec![node.clone(), own("fetch_client.cjs"), URL.into(), "h2".into()]),
         ("Node axios", vec![node.clone(), own("axios_client.cjs"), URL.into()]),
         ("Node axios 0.27", vec![node.clone(), own("axios_client.cjs"), URL.into(), "axios-0.27".into()]),
@@ -244,7 +253,11 @@ fn table() {
         add(&mut table, name, row, 2);
     }
     let _ = writeln!(table, "\n{:<24}  all", "WEBSOCKET, GRPC");
-    let others: [(&str, fn()); 5] = [
+    let others: [(&str, fn()); 9] = [
+        ("Node 18, every way", || crate::clients::node_ways(&node_of(18))),
+        ("Node 20, every way", || crate::clients::node_ways(&node_of(20))),
+        ("Node 22, every way", || crate::clients::node_ways(&node_of(22))),
+        ("Node 24, every way", || crate::clients::node_ways(&node_of(24))),
         ("Python websockets", crate::websocket::python_websockets),
         ("Python aiohttp", crate::websocket::python_aiohttp),
         ("Node ws", crate::websocket::node_ws),

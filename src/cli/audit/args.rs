@@ -7,6 +7,7 @@ use crate::audit::read::query::Merge;
 use crate::audit::stamp::time_stamp;
 use crate::cli::when;
 use crate::record::Event;
+use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use std::io;
 use std::path::Path;
 use std::process::ExitCode;
@@ -54,10 +55,10 @@ pub struct FilterArgs {
     #[arg(long, value_name = "NAME")]
     pub agent: Vec<String>,
     /// Only this host
-    #[arg(long)]
+    #[arg(long, value_name = "HOST")]
     pub host: Vec<String>,
     /// Only this event
-    #[arg(long, value_parser = event)]
+    #[arg(long, value_parser = PossibleValuesParser::new(Event::ALL.map(Event::as_str)).try_map(|said| event(&said)))]
     pub event: Vec<Event>,
     /// Only this exchange
     #[arg(long, value_name = "ID")]
@@ -95,12 +96,14 @@ pub struct StatsArgs {
 pub struct ExportArgs {
     #[command(flatten)]
     pub filter: FilterArgs,
+    /// How the records are written
     #[arg(long, value_enum, default_value_t)]
     pub format: ExportFormat,
 }
 
 #[derive(Debug, Clone, Copy, Default, clap::ValueEnum)]
 pub enum ExportFormat {
+    /// A line for each, under a line of names
     #[default]
     Csv,
     /// One array

@@ -4,7 +4,6 @@ mod args;
 mod progress;
 mod row;
 mod stats;
-mod table;
 mod verify;
 
 use super::term::CliError;

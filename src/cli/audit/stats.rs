@@ -2,11 +2,11 @@
 
 use super::args::{StatsArgs, UnreadFiles};
 use super::row::{local_time, size};
-use super::table::print_table;
 use crate::anomaly::{self, AnomalyDetector, Finding};
 use crate::audit::read::lines::member;
 use crate::audit::read::stats::{GroupBy, Stats, StatsGroup};
 use crate::audit::tell::alerts;
+use crate::cli::table::print_table;
 use crate::config::Settings;
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, Write};

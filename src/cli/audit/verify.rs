@@ -2,13 +2,13 @@
 
 use super::args::VerifyArgs;
 use super::progress::ProgressBar;
-use super::table::print_table;
 use crate::audit;
 use crate::audit::read::query::ReadProgress;
 use crate::audit::read::verify::{FileVerdict, Proofs, VerifyReport, verify_files};
 use crate::audit::signature::SignatureChecker;
 use crate::audit::verifying_key::{self, VerifyingKey};
 use crate::chain::ChainHead;
+use crate::cli::table::print_table;
 use crate::cli::term::{CliError, UNAVAILABLE, WRONG_USAGE};
 use crate::config::Settings;
 use std::fmt::Write as _;

@@ -1,6 +1,7 @@
 //! One request and its response. [`exchange`] is the recipe: find, decide, open, replace, record, send, scrub.
 
 pub mod authorization;
+mod client_signature;
 pub mod conn;
 mod current_scrubber;
 pub mod decode_budget;

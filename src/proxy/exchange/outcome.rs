@@ -1,5 +1,6 @@
 //! The outcome of an exchange: told once to the audit, be it an end, an error, or an agent that hung up.
 
+use super::client_signature::ClientSignature;
 use crate::anomaly::UNREQUESTED;
 use crate::name::KeyName;
 use crate::policy::agent::ConcurrencyPermit;
@@ -110,6 +111,8 @@ struct Facts {
     attempt: Option<u8>,
     /// How often each key was hidden in the answer.
     hits: Arc<ScrubHits>,
+    /// How the client has signed the request, where a key is bound to the host.
+    signature: Option<ClientSignature>,
     /// What was changed on the way that somebody may wonder about.
     note: Option<&'static str>,
     end: End,
@@ -175,11 +178,20 @@ impl ExchangeOutcome {
         self.facts().note = Some(note);
     }
 
+    /// Notes how the client has signed the request: no key makes that right.
+    pub fn signed_by_client(&self, signature: Option<ClientSignature>) {
+        self.facts().signature = signature;
+    }
+
     /// Notes that the upstream at this address answered.
     pub fn answered(&self, status: u16, upstream_ip: IpAddr) {
         self.progress.answered.store(true, Ordering::Release);
         let mut facts = self.facts();
         (facts.status, facts.upstream_ip) = (Some(status), Some(upstream_ip));
+        if let (401 | 403, Some(signature)) = (status, facts.signature) {
+            facts.note = Some(signature.advice());
+            self.recorder.advise(format!("{} answered {status}: {}", self.info.host, signature.advice()));
+        }
     }
 
     /// The status of the upstream's answer, once there is one.

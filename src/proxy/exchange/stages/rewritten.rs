@@ -7,6 +7,7 @@ use crate::name::{Host, Origin};
 use crate::policy::Permit;
 use crate::proxy::Ruleset;
 use crate::proxy::exchange::authorization::Authorization;
+use crate::proxy::exchange::client_signature::ClientSignature;
 use crate::proxy::exchange::current_scrubber::CurrentScrubber;
 use crate::proxy::exchange::request_body::RequestBody;
 use crate::proxy::exchange::request_body::plan::Plan;
@@ -47,9 +48,12 @@ impl<'c> Opened<'c> {
     pub async fn rewrite(self) -> Result<Rewritten<'c>, Refusal> {
         let authorization = self.authorization();
         let Opened { exchange, transfer, mut head, body, verdict, keys } = self;
+        let is_searched = !verdict.permit.scrub().is_empty();
+        if is_searched {
+            exchange.outcome.signed_by_client(ClientSignature::of(&head));
+        }
         head::replace(&mut head.uri, &mut head.headers, &verdict.hits, |k| keys.get(k).map(|v| v.expose()))
             .map_err(|e| Refusal::key_unavailable(e.to_string()))?;
-        let is_searched = !verdict.permit.scrub().is_empty();
         if is_searched && response_body::head::ask_for_identity(&mut head.headers) {
             exchange
                 .outcome

@@ -1,0 +1,107 @@
+//! Examples in the help of commands: what people type first.
+
+use clap::Command;
+
+/// A command by its words, and what it is typed like. Each line is parsed in a test.
+const EXAMPLES: &[(&[&str], &[&str])] = &[
+    (&["run"], &["locum run -- claude", "locum run --agent researcher -- python agent.py"]),
+    (&["env"], &["eval \"$(locum env)\"", "eval \"$(locum env --unset)\"", "locum env --shell json"]),
+    (&["check"], &["locum check --json"]),
+    (&["ca", "export"], &["locum ca export --out locum-ca.pem"]),
+    (&["ca", "rotate"], &["locum ca rotate --grace 7d"]),
+    (&["key", "set"], &["locum key set openai", "locum key set tool --host api.tool.example --where header:x-api-key"]),
+    (&["key", "rotate"], &["locum key rotate openai", "locum key rotate tool --stdin < new.key"]),
+    (&["key", "migrate"], &["locum key migrate --dry-run .env mcp.json"]),
+    (&["key", "import"], &["locum key import --from env"]),
+    (&["agent", "add"], &["locum agent add researcher --keys openai,brave --expires 30d > token"]),
+    (&["explain"], &["locum explain GET https://api.openai.com/v1/models -H 'Authorization: Bearer <<openai_key>>'"]),
+    (&["audit", "tail"], &["locum audit tail --follow"]),
+    (&["audit", "query"], &["locum audit query --failed --since 2h", "locum audit query --key openai --json"]),
+    (&["audit", "export"], &["locum audit export --since yesterday > audit.csv"]),
+    (&["audit", "verify"], &["locum audit verify --anchor heads.txt"]),
+    (&["completions"], &["locum completions bash > ~/.local/share/bash-completion/completions/locum"]),
+    (&["man"], &["locum man | man -l -"]),
+];
+
+/// Those of the command with these words.
+pub(super) fn of(words: &[String]) -> Option<&'static [&'static str]> {
+    EXAMPLES.iter().find(|(command, _)| *command == words).map(|(_, lines)| *lines)
+}
+
+/// Adds them to the commands below this one, which stay in their order.
+pub(super) fn add(command: Command) -> Command {
+    below(command, &[])
+}
+
+fn below(command: Command, above: &[String]) -> Command {
+    command.mut_subcommands(|command| {
+        let words = [above, &[command.get_name().to_owned()]].concat();
+        let command = match of(&words) {
+            Some(lines) => command.after_help(format!("Examples:\n  {}", lines.join("\n  "))),
+            None => command,
+        };
+        below(command, &words)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Cli, command_line};
+    use super::*;
+    use clap::Parser as _;
+
+    /// The words of a line, as far as a shell would hand them on.
+    fn words(line: &str) -> Vec<String> {
+        let mut words = vec![String::new()];
+        let mut quoted = false;
+        for c in line.chars() {
+            match c {
+                '\'' => quoted = !quoted,
+                ' ' if !quoted => words.push(String::new()),
+                c => words.last_mut().unwrap().push(c),
+            }
+        }
+        words.into_iter().take_while(|word| !matches!(word.as_str(), ">" | "<" | "|")).collect()
+    }
+
+    #[test]
+    fn every_example_can_be_typed() {
+        for (command, lines) in EXAMPLES {
+            for line in lines.iter().filter(|line| line.starts_with("locum ")) {
+                let words = words(line);
+                assert_eq!(words[1..=command.len()], **command, "{line}");
+                assert!(Cli::try_parse_from(&words).is_ok(), "{line}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_command_and_argument_has_help() {
+        let mut waiting = vec![command_line()];
+        while let Some(command) = waiting.pop() {
+            let name = command.get_name().to_owned();
+            assert!(command.get_about().is_some(), "{name}");
+            for argument in command.get_arguments() {
+                assert!(argument.get_help().is_some(), "{name}: {}", argument.get_id());
+            }
+            waiting.extend(command.get_subcommands().cloned());
+        }
+    }
+
+    /// Long words aside, such as a hash, nothing is wider than the terminal.
+    #[test]
+    fn help_fits_terminals_of_any_width() {
+        for width in [60, 80, 120] {
+            let mut waiting = vec![command_line()];
+            while let Some(command) = waiting.pop() {
+                let mut shown = command.clone().term_width(width);
+                let help = shown.render_long_help().to_string();
+                let written = help.split("Examples:").next().unwrap_or_default();
+                // a line of usage is never broken
+                let long = written.lines().find(|line| line.chars().count() > width && !line.starts_with("Usage:"));
+                assert_eq!(long, None, "{width}: {}", command.get_name());
+                waiting.extend(command.get_subcommands().cloned());
+            }
+        }
+    }
+}
