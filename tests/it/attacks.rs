@@ -40,16 +40,24 @@ impl Stage {
 
     /// One whose home was readied by `ready` before the service starts, with `tables` in its config.
     fn with(ready: impl FnOnce(&Home), tables: &str) -> Self {
+        let started = |home: Home| {
+            ready(&home);
+            home.serve()
+        };
+        Self::started("", tables, started)
+    }
+
+    /// One whose service is started by `start`, with more settings in its `[proxy]` and `tables` in its config.
+    fn started(proxy: &str, tables: &str, start: impl FnOnce(Home) -> Serve) -> Self {
         let (bound, other) = (Upstream::start(), Upstream::start());
         let exit = Exit::to([
             ("api.tool.example:443", bound.address),
             ("api.other.example:443", other.address),
             ("api.tool.example:80", bound.address),
         ]);
-        let proxy = format!("upstream_proxy = \"http://{}\"\n", exit.address);
+        let proxy = format!("upstream_proxy = \"http://{}\"\n{proxy}", exit.address);
         let home = Home::with(&proxy, &format!("[key.tool]\nhosts = [\"{BOUND}\"]\n{tables}"));
-        ready(&home);
-        Self { bound, other, exit, serve: home.serve() }
+        Self { bound, other, exit, serve: start(home) }
     }
 
     /// Bytes of HTTP/1.1 in a tunnel to `host`, over TLS for that host.

@@ -11,7 +11,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
 /// The service of `home`, to which `/etc/resolv.conf` and `/etc/hosts` are files of its folder.
-fn with_names(home: Home, resolv_conf: &str, hosts: &str) -> Serve {
+pub fn with_names(home: Home, resolv_conf: &str, hosts: &str) -> Serve {
     std::fs::write(home.path().join("resolv.conf"), resolv_conf).expect("a file");
     std::fs::write(home.path().join("hosts"), hosts).expect("a file");
     let locum = home.locum(&["serve"]);

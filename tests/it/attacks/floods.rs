@@ -2,7 +2,9 @@
 
 use super::frames::{CONTINUATION, END_HEADERS, END_STREAM, HEADERS, RST_STREAM, block, frame, good, preface};
 use super::{BOUND, OTHER, Stage, verdicts};
+use crate::names::with_names;
 use crate::support::client::{Client, Http, none};
+use crate::support::name_server::NameServer;
 use crate::support::tunnel::answers;
 use crate::support::wire::exchange;
 use crate::support::{HANGS, Tunnel};
@@ -17,6 +19,8 @@ use std::time::{Duration, Instant};
 const IDLE_TUNNELS: usize = 5_000;
 /// Clients that send a head, or a body, a byte at a time.
 const SLOW_CLIENTS: &str = "300";
+/// Requests at once to hosts in a zone that is dead.
+const NAMES: usize = 1_000;
 /// Requests of the honest agent, each tenth on a connection of its own.
 const HONEST: usize = 500;
 /// No answer to it may take so long, whatever the machine.
@@ -40,6 +44,7 @@ impl Floods {
         floods.repeat(stage, rapid_reset);
         floods.repeat(stage, continuation_flood);
         floods.repeat(stage, strangers_heads);
+        floods.repeat(stage, names_that_hang);
         floods
     }
 
@@ -106,6 +111,19 @@ fn strangers_heads(stage: &Stage) {
     }
 }
 
+/// Names that no server ever answers for.
+fn names_that_hang(stage: &Stage) {
+    let head = |n| format!("GET http://n{n}.dead.test/ HTTP/1.1\r\nHost: n{n}.dead.test\r\nConnection: close\r\n\r\n");
+    let ask = |n| {
+        let mut stream = std::net::TcpStream::connect(stage.serve.address)?;
+        stream.write_all(head(n).as_bytes())?;
+        Ok::<_, std::io::Error>(stream)
+    };
+    let _asking: Vec<_> = (1..NAMES).map(ask).collect();
+    let said = answers(exchange(stage.serve.address, head(0).as_bytes()).as_bytes());
+    assert!(said.iter().all(|told| matches!(told.status, 429 | 502 | 503 | 504)), "{said:?}");
+}
+
 /// Opens tunnels in which nothing happens.
 fn idle_tunnels(stage: &Stage) -> Vec<Tunnel> {
     let open = || {
@@ -136,7 +154,10 @@ async fn an_honest_agent_does_not_notice_what_others_do() {
     let raised = rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum;
     let limit = rustix::process::Rlimit { current: raised, maximum: raised };
     rustix::process::setrlimit(rustix::process::Resource::Nofile, limit).expect("descriptors");
-    let stage = Arc::new(Stage::set());
+    let dns = NameServer::start().expect("root, for a name server");
+    let past_the_proxy = "upstream_proxy_bypass = [\"dead.test\"]\n";
+    let start = |home| with_names(home, &dns.resolv_conf(), "127.0.0.1 localhost\n");
+    let stage = Arc::new(Stage::started(past_the_proxy, "", start));
     let client = || Client::open(stage.serve.address, &stage.serve.ca, "api.tool.example:443", Http::One);
     let mut kept = client().await;
     ask(&mut kept).await;
@@ -162,6 +183,7 @@ async fn an_honest_agent_does_not_notice_what_others_do() {
     assert!(memory < MOST_MEMORY, "{memory} KiB");
     assert!(rounds > 10, "{rounds} rounds are no flood");
 
+    dns.await_asked("dead.test");
     drop(idle);
     drop(kept);
     // what is kept to upstreams is closed by itself
