@@ -6,6 +6,7 @@ use super::term::CliError;
 use crate::app::{self, AppError};
 use crate::config::settings::{CliPaths, ConfigEnvironment as Variables, Settings};
 use crate::memory::{self, Hardened, SealedEnvironment};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// The context that all commands have in common.
@@ -47,6 +48,11 @@ impl CliContext {
     pub fn settings(&self) -> anyhow::Result<Settings> {
         let settings = Settings::load(&self.paths, &Variables::of_process());
         Ok(settings.map_err(AppError::from).map_err(CliError::from)?)
+    }
+
+    /// The folder for state, whatever is wrong with the config.
+    pub fn state(&self) -> PathBuf {
+        Settings::read(&self.paths, &Variables::of_process()).0.state
     }
 
     /// Takes everything secret out of the environment, and what holds a copy of it. Only before any thread is started.

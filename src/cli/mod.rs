@@ -29,6 +29,7 @@ mod ca;
 mod check;
 mod child_env;
 mod context;
+mod control;
 mod copies;
 mod demo;
 mod env;
@@ -39,6 +40,7 @@ mod key_strength;
 mod lookup;
 mod manual;
 mod migrate;
+mod other_words;
 mod reaper;
 mod run;
 mod run_dir;
@@ -100,6 +102,10 @@ enum CliCommand {
     Explain(explain::ExplainArgs),
     /// What has happened, and whether the record of it is whole
     Audit(audit::AuditArgs),
+    /// Have a running service read its config and keys anew, whole or not at all
+    Reload,
+    /// Have a running service forget all keys, until it is told to reload
+    Wipe,
     /// Completions for a shell, to be sourced by it
     Completions {
         /// Whose syntax
@@ -116,7 +122,9 @@ fn command_line() -> clap::Command {
 
 /// Runs the command that the arguments ask for.
 pub fn run() -> ExitCode {
-    let parsed = command_line().try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches));
+    let parsed = command_line()
+        .try_get_matches_from(other_words::read(std::env::args_os()))
+        .and_then(|matches| Cli::from_arg_matches(&matches));
     let cli = match parsed {
         Ok(cli) => cli,
         Err(e) => {
@@ -146,6 +154,8 @@ fn dispatch(command: CliCommand, context: &CliContext) -> anyhow::Result<ExitCod
         CliCommand::Agent(args) => agent::run(args, context),
         CliCommand::Explain(args) => explain::run(args, context),
         CliCommand::Audit(args) => audit::run(args, &context.settings()?),
+        CliCommand::Reload => control::reload(context),
+        CliCommand::Wipe => control::wipe(context),
         CliCommand::Completions { shell } => {
             clap_complete::generate(shell, &mut command_line(), "locum", &mut std::io::stdout());
             Ok(ExitCode::SUCCESS)

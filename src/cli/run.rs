@@ -34,6 +34,9 @@ pub struct RunArgs {
     /// Only what has to be known: no line of summary at the end, and of what is unusual only what is grave
     #[arg(long, short)]
     quiet: bool,
+    /// Exit with 3 where a request was refused and the command itself did well: for jobs that nobody watches
+    #[arg(long)]
+    strict: bool,
     /// The command and its arguments
     #[arg(trailing_var_arg = true, required = true, value_name = "CMD")]
     command: Vec<OsString>,
@@ -112,7 +115,8 @@ fn proxied(args: RunArgs, context: &CliContext) -> anyhow::Result<ExitCode> {
         tell_summary(counts, last_refusal.as_deref(), advice.as_deref(), audit);
     }
     closed?;
-    Ok(exit_code(status))
+    let is_refused = args.strict && status.success() && counts.refusals > 0;
+    Ok(if is_refused { ExitCode::from(term::REFUSED) } else { exit_code(status) })
 }
 
 /// Says what would keep keys from working.

@@ -2,6 +2,7 @@
 //! the config gives.
 
 use super::serve;
+use super::term::CliError;
 use crate::config::settings::Settings;
 use serde_json::Value;
 use std::io::{self, BufRead as _, BufReader, Write as _};
@@ -13,6 +14,10 @@ use std::time::{Duration, Instant};
 /// How long one may take to start, as in `locum serve & eval "$(locum env)"`.
 const STARTS: Duration = Duration::from_secs(3);
 const PAUSE: Duration = Duration::from_millis(50);
+/// How long it may take to do what it is told: sources of keys may be slow.
+const OBEYS: Duration = Duration::from_secs(60);
+/// The control socket, in the folder for state.
+const SOCKET: &str = "control.sock";
 
 /// What has to be known of it to use it.
 pub struct RunningService {
@@ -42,16 +47,31 @@ impl RunningService {
     }
 
     fn by_socket(state: &Path) -> Option<Self> {
-        let status = ask(state, "{\"command\":\"status\"}\n").ok()?;
+        let status = ask(state, "status", STARTS).ok()?;
         let listen = status["listen"].as_str()?.parse().ok()?;
         Some(Self { listen, needs_token: status["agents"]["token_needed"].as_bool()? })
     }
 }
 
-fn ask(state: &Path, command: &str) -> io::Result<Value> {
-    let mut socket = UnixStream::connect(state.join("control.sock"))?;
-    socket.set_read_timeout(Some(STARTS))?;
-    socket.write_all(command.as_bytes())?;
+/// Has the service of this state folder do what `command` says.
+///
+/// # Errors
+/// When none runs, or it can't.
+pub fn obey(state: &Path, command: &str) -> anyhow::Result<()> {
+    let answer = ask(state, command, OBEYS).map_err(|e| {
+        let what = format!("no service answers at {}: {e}", state.join(SOCKET).display());
+        CliError::failed(what, "start one with `locum serve`, or name the --state that it has")
+    })?;
+    match answer["error"].as_str() {
+        Some(error) => Err(CliError::failed(error, answer["hint"].as_str().unwrap_or_default())),
+        None => Ok(()),
+    }
+}
+
+fn ask(state: &Path, command: &str, patience: Duration) -> io::Result<Value> {
+    let mut socket = UnixStream::connect(state.join(SOCKET))?;
+    socket.set_read_timeout(Some(patience))?;
+    socket.write_all(format!("{}\n", serde_json::json!({ "command": command })).as_bytes())?;
     let mut line = String::new();
     BufReader::new(socket).read_line(&mut line)?;
     Ok(serde_json::from_str(&line)?)

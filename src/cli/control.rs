@@ -1,0 +1,20 @@
+//! Commands that tell the service that runs what to do, over its control socket. Nothing in the config is needed for it, so that
+//! keys can be wiped however wrong that is.
+
+use super::context::CliContext;
+use super::running_service;
+use std::process::ExitCode;
+
+/// Has the service read its config and keys anew, whole or not at all.
+pub fn reload(context: &CliContext) -> anyhow::Result<ExitCode> {
+    running_service::obey(&context.state(), "reload")?;
+    println!("the config and the keys were read anew");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Has the service forget all keys.
+pub fn wipe(context: &CliContext) -> anyhow::Result<ExitCode> {
+    running_service::obey(&context.state(), "wipe")?;
+    println!("all keys are wiped: what needs one is answered 503 until `locum reload`");
+    Ok(ExitCode::SUCCESS)
+}
