@@ -225,7 +225,7 @@ pub(super) fn outbound(settings: &Settings, own: SocketAddr, resolver: Resolver)
 
 fn upstream_tls(settings: &Settings) -> Result<Tls, AppError> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    Ok(Tls::new(tls::roots(&settings.proxy.upstream_ca)?, provider)?)
+    Ok(Tls::new(tls::roots(&settings.proxy.upstream_ca, Some(&settings.state))?, provider)?)
 }
 
 /// The time at which the file of tokens was last changed, where there is one.
