@@ -25,7 +25,7 @@ use crate::upstream::tls::{self, Tls};
 use arc_swap::ArcSwap;
 use rustls::crypto::CryptoProvider;
 use std::net::{SocketAddr, TcpListener};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 use tokio::sync::watch;
@@ -78,7 +78,7 @@ impl App {
         let room = DescriptorRoom::of(machine::raise_descriptor_limit());
         let limits = room.fitting(settings.limits);
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let (tls, proxy_tls) = (trusting(&settings.proxy.upstream_ca)?, proxy_tls(&settings)?);
+        let (tls, proxy_tls) = (trusting(&settings.proxy.upstream_ca, &settings.state)?, proxy_tls(&settings)?);
         make_state_dir(&settings.state)?;
         let backends = backends(&settings, environment);
         let active_keys = active(&settings, &backends);
@@ -224,7 +224,7 @@ fn listen_on(address: SocketAddr, ruleset: &Ruleset) -> Result<(TcpListener, Soc
 /// How these settings would have upstreams reached by a proxy that listens on `own`. Reads the files of roots.
 pub(super) fn outbound(settings: &Settings, own: SocketAddr, resolver: Resolver) -> Result<Outbound, AppError> {
     let dialer = Dialer { proxy_tls: proxy_tls(settings)?, ..rules::dialer(settings, own, resolver) };
-    Ok(Outbound { dialer, tls: trusting(&settings.proxy.upstream_ca)? })
+    Ok(Outbound { dialer, tls: trusting(&settings.proxy.upstream_ca, &settings.state)? })
 }
 
 /// What a proxy on the way out is verified by, where it speaks TLS.
@@ -233,12 +233,12 @@ fn proxy_tls(settings: &Settings) -> Result<Option<Tls>, AppError> {
     if proxy.upstream_proxy.as_ref().is_none_or(|known| known.protocol != ProxyProtocol::Https) {
         return Ok(None);
     }
-    trusting(&[&proxy.upstream_ca[..], &proxy.upstream_proxy_ca].concat()).map(Some)
+    trusting(&[&proxy.upstream_ca[..], &proxy.upstream_proxy_ca].concat(), &settings.state).map(Some)
 }
 
-fn trusting(roots: &[PathBuf]) -> Result<Tls, AppError> {
+fn trusting(roots: &[PathBuf], state: &Path) -> Result<Tls, AppError> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    Ok(Tls::new(tls::roots(roots)?, provider)?)
+    Ok(Tls::new(tls::roots(roots, Some(state))?, provider)?)
 }
 
 /// The time at which the file of tokens was last changed, where there is one.

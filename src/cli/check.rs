@@ -108,7 +108,7 @@ impl CheckReport {
     /// The files that settings name, beyond those of keys.
     fn files(&mut self, settings: &Settings) {
         for path in settings.proxy.upstream_ca.iter().chain(&settings.proxy.upstream_proxy_ca) {
-            if let Err(e) = tls::roots(std::slice::from_ref(path)) {
+            if let Err(e) = tls::roots(std::slice::from_ref(path), None) {
                 self.mistaken(path, &e.why, "upstream_ca and upstream_proxy_ca hold PEM certificates");
             }
         }

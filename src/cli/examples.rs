@@ -53,15 +53,17 @@ mod tests {
     /// The words of a line, as far as a shell would hand them on.
     fn words(line: &str) -> Vec<String> {
         let mut words = vec![String::new()];
-        let mut quoted = false;
+        let mut quote = None;
         for c in line.chars() {
             match c {
-                '\'' => quoted = !quoted,
-                ' ' if !quoted => words.push(String::new()),
+                '\'' | '"' if quote.is_none() => quote = Some(c),
+                c if quote == Some(c) => quote = None,
+                ' ' if quote.is_none() => words.push(String::new()),
                 c => words.last_mut().unwrap().push(c),
             }
         }
-        words.into_iter().take_while(|word| !matches!(word.as_str(), ">" | "<" | "|")).collect()
+        words.retain(|word| !word.is_empty());
+        words.into_iter().take_while(|word| !matches!(word.as_str(), ">" | "<" | "|" | "&" | "#" | "…")).collect()
     }
 
     #[test]
@@ -103,5 +105,56 @@ mod tests {
                 waiting.extend(command.get_subcommands().cloned());
             }
         }
+    }
+
+    /// What documents tell people to type.
+    const DOCUMENTS: [&str; 6] = [
+        include_str!("../../README.md"),
+        include_str!("../../SECURITY.md"),
+        include_str!("../../CHANGELOG.md"),
+        include_str!("../../examples/incident.md"),
+        include_str!("../../examples/own-tool.toml"),
+        include_str!("../../config/locum.toml"),
+    ];
+
+    /// Every `locum …` of a text: in quotes of code, and lines of a block of it.
+    fn commands(text: &str) -> Vec<String> {
+        let (mut found, mut is_block) = (Vec::new(), false);
+        for line in text.lines() {
+            if line.starts_with("```") {
+                is_block = line.starts_with("```sh");
+            } else if is_block {
+                found.extend(line.starts_with("locum ").then(|| line.to_owned()));
+                found.extend(line.split("$(").skip(1).filter_map(|rest| Some(rest.split_once(')')?.0.to_owned())));
+            } else {
+                found.extend(line.split('`').skip(1).step_by(2).map(str::to_owned));
+            }
+        }
+        found.retain(|command| command.starts_with("locum ") && command != "locum was stopped");
+        found
+    }
+
+    #[test]
+    fn every_command_of_the_documents_can_be_typed() {
+        use clap::error::ErrorKind as Kind;
+        let mut count = 0;
+        for command in DOCUMENTS.iter().flat_map(|text| commands(text)) {
+            let words = words(&command.replace("NAME", "tool"));
+            // of one that is only named the rest may be missing
+            let is_known = Cli::try_parse_from(&words).map_or_else(
+                |e| {
+                    matches!(
+                        e.kind(),
+                        Kind::DisplayVersion
+                            | Kind::MissingRequiredArgument
+                            | Kind::DisplayHelpOnMissingArgumentOrSubcommand
+                    ) || e.kind() == Kind::InvalidValue && command.ends_with("--anchor")
+                },
+                |_| true,
+            );
+            assert!(is_known, "{command}");
+            count += 1;
+        }
+        assert!(count > 40, "{count}");
     }
 }

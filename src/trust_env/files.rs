@@ -27,7 +27,9 @@ const APT_MAIN: &str = "/etc/apt/apt.conf";
 pub struct TrustFiles {
     /// PEM: the system's roots, the user's, and ours.
     pub bundle: PathBuf,
-    /// The same as PKCS#12.
+    /// PEM: the user's and ours, for who adds them to roots of its own.
+    pub additions: PathBuf,
+    /// The same as the bundle, as PKCS#12.
     pub trust_store: PathBuf,
     /// The settings of wget.
     pub wgetrc: PathBuf,
@@ -56,6 +58,7 @@ impl TrustFiles {
     pub fn below(dir: &Path) -> Self {
         Self {
             bundle: dir.join("ca-bundle.pem"),
+            additions: dir.join("additional-cas.pem"),
             trust_store: dir.join("truststore.p12"),
             wgetrc: dir.join("wgetrc"),
             php_ini_dir: dir.join("php"),
@@ -80,15 +83,17 @@ impl TrustFiles {
     ) -> Result<Self, TrustFilesError> {
         let files = Self::below(dir);
         let own = own_ca_files(now);
-        let mut others = roots::of_system();
+        let mut others = roots::of_system(None);
         let is_stale = |c: &CertificateDer<'_>| own.contains(&files.bundle) && is_of_locum(c);
         others.extend(roots::of_variables().into_iter().filter(|certificate| !is_stale(certificate)));
-        let certificates = certificates(others, &own, &files.bundle, ours);
+        let certificates = certificates_of(others, &own, &files.bundle, ours);
         let bundle = pem(&certificates);
         put(&files.bundle, bundle.as_bytes())?;
         if let Some(path) = shared {
             fs::write(path, &bundle).map_err(|error| TrustFilesError { path: path.into(), error })?;
         }
+        let additions = certificates_of(Vec::new(), &own, &files.bundle, ours);
+        put(&files.additions, pem(&additions).as_bytes())?;
         put(&files.trust_store, &pkcs12::trust_store(&certificates))?;
         put(&files.node_preload, include_bytes!("node_preload.cjs"))?;
         files.write_settings(shared.unwrap_or(&files.bundle), now)?;
@@ -129,7 +134,7 @@ pub fn own_ca_files(now: &dyn Fn(&str) -> Option<String>) -> Vec<PathBuf> {
 
 /// All that a child trusts, each certificate once; ours first, so that it is seen at a glance. `bundle` is where they go: of
 /// what a shell was given before, a CA of locum's that has been rotated away is trusted no longer.
-fn certificates(
+fn certificates_of(
     system: Vec<CertificateDer<'static>>,
     own: &[PathBuf],
     bundle: &Path,
@@ -138,7 +143,7 @@ fn certificates(
     let ours = in_pem(ours.as_bytes());
     let own = own.iter().filter_map(|path| Some((path, read(path).ok()?)));
     let own = own.flat_map(|(path, text)| {
-        let is_ours = path == bundle;
+        let is_ours = path.parent() == bundle.parent();
         in_pem(&text).into_iter().filter(move |certificate| !(is_ours && is_of_locum(certificate)))
     });
     let mut seen = HashSet::new();
@@ -223,7 +228,8 @@ mod tests {
         fs::write(&own, format!("# mine\n{}", pem(&[certificate(2), certificate(3)]))).unwrap();
         let missing = dir.path().join("missing.pem");
         let bundle = dir.path().join("ca-bundle.pem");
-        let all = certificates(vec![certificate(3), certificate(4)], &[own, missing], &bundle, &pem(&[certificate(1)]));
+        let all =
+            certificates_of(vec![certificate(3), certificate(4)], &[own, missing], &bundle, &pem(&[certificate(1)]));
         assert_eq!(all, [1, 2, 3, 4].map(certificate));
         let text = pem(&all);
         assert!(text.lines().all(|l| l.len() <= 64));
@@ -262,7 +268,19 @@ mod tests {
             let mut names: Vec<_> =
                 fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
             names.sort();
-            assert_eq!(names, ["apt", "ca-bundle.pem", "curl", "node_preload.cjs", "php", "truststore.p12", "wgetrc"]);
+            assert_eq!(
+                names,
+                [
+                    "additional-cas.pem",
+                    "apt",
+                    "ca-bundle.pem",
+                    "curl",
+                    "node_preload.cjs",
+                    "php",
+                    "truststore.p12",
+                    "wgetrc"
+                ]
+            );
             #[cfg(unix)]
             {
                 use std::os::unix::fs::MetadataExt;

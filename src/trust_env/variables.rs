@@ -71,6 +71,8 @@ pub fn changes(
     for name in CA_FILE {
         set(name, bundle.to_string());
     }
+    // it has Mozilla's, and to read the system's too takes it longer than all else at its start
+    set("NODE_EXTRA_CA_CERTS", files.additions.to_string_lossy().into());
     let past = no_proxy::entries(access.confined, now);
     for name in ["NO_PROXY", "no_proxy"] {
         set(name, past.join(","));
@@ -226,19 +228,18 @@ mod tests {
             ("pip", "PIP_CERT", "PIP_PROXY"),
             ("httpx, Go, gh, ureq, uv, codex, Ruby", "SSL_CERT_FILE", "HTTPS_PROXY"),
             ("aiohttp's WebSocket", "SSL_CERT_FILE", "WSS_PROXY"),
-            ("Node, bun, pnpm", "NODE_EXTRA_CA_CERTS", "HTTPS_PROXY"),
             ("deno", "DENO_CERT", "HTTPS_PROXY"),
             ("cargo", "CARGO_HTTP_CAINFO", "https_proxy"),
             ("git", "GIT_SSL_CAINFO", "https_proxy"),
             ("aws", "AWS_CA_BUNDLE", "HTTPS_PROXY"),
             ("npm", "NPM_CONFIG_CAFILE", "NPM_CONFIG_HTTPS_PROXY"),
             ("yarn 1", "npm_config_cafile", "HTTPS_PROXY"),
-            ("yarn berry", "NODE_EXTRA_CA_CERTS", "YARN_HTTPS_PROXY"),
             ("LWP", "PERL_LWP_SSL_CA_FILE", "https_proxy"),
             ("gRPC", "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH", "grpc_proxy"),
         ] {
             assert_eq!((set[ca].as_str(), set[proxy].as_str()), (pem, url), "{client}");
         }
+        assert_eq!(set["NODE_EXTRA_CA_CERTS"], "/t/additional-cas.pem");
         assert_eq!((set["NODE_USE_ENV_PROXY"].as_str(), set["WGETRC"].as_str()), ("1", "/t/wgetrc"));
         assert!(!set.contains_key("YARN_CAFILE"));
         for name in PROXY.iter().filter(|n| !["CONFIG", "YARN", "CARGO", "PIP"].iter().any(|tool| n.contains(tool))) {

@@ -137,12 +137,13 @@ fn explain(error: &rustls::Error) -> String {
 }
 
 /// The system's roots, or Mozilla's where the system has none, those that the environment names, and those of `extra`.
+/// What was read of the system's is kept in `state`.
 ///
 /// # Errors
 /// An extra file that can't be read or holds no certificate.
-pub fn roots(extra: &[PathBuf]) -> Result<RootCertStore, RootsError> {
+pub fn roots(extra: &[PathBuf], state: Option<&Path>) -> Result<RootCertStore, RootsError> {
     let mut store = RootCertStore::empty();
-    store.add_parsable_certificates(roots::of_system());
+    store.add_parsable_certificates(roots::of_system(state));
     if store.is_empty() {
         store.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
     }

@@ -255,7 +255,9 @@ fn a_run_that_is_killed_leaves_neither_child_nor_folder() {
     let in_use = folders();
     let mut run = ready(&home, script);
     send(&run, Signal::KILL);
-    assert_eq!(rest(&mut run), "got it\n");
+    // as the threads of `run` die one inherits the child from the other, and the system tells it each time
+    let told = rest(&mut run);
+    assert!(told.starts_with("got it\n") && told.replace("got it\n", "").is_empty(), "{told}");
     run.wait().unwrap();
     assert_eq!(folders().len(), 2);
     let mut next = ready(&home, "echo ready");

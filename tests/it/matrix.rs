@@ -7,7 +7,7 @@ mod particular;
 use crate::support::exit::Exit;
 use crate::support::locum::{OPENAI_KEY, TOOL_KEY, finish, of, stdout, told};
 use crate::support::upstream::{Kind, Seen};
-use crate::support::{Home, Upstream, authority, clients, pattern, wire};
+use crate::support::{Home, Terminal, Upstream, authority, clients, pattern, wire};
 use base64::Engine as _;
 use serde_json::Value;
 use std::fmt::Write as _;
@@ -121,6 +121,10 @@ fn registry(name: &str) -> Row {
     let registries = Server::start("registry_server.py");
     let exit = Exit::to([("registry.tool.example:443", registries.address)]);
     let home = home(&exit);
+    // apt's own settings lead elsewhere, as a company's do
+    std::fs::write(home.path().join("own.conf"), "Acquire::https::Proxy \"http://127.0.0.1:1\";\n").expect("a file");
+    let own = home.path().join("own.conf").display().to_string();
+    let home = home.set("APT_CONFIG", &own);
     let output = home.run(&["bash", &program("registry.sh"), name]);
     let refused = registries.stop();
     if !output.status.success() {
@@ -129,6 +133,37 @@ fn registry(name: &str) -> Row {
     let records = home.audit();
     let used = of(&records, "substitution").len();
     Ok(vec![used > 0, !stdout(&output).contains(TOOL_KEY)])
+}
+
+/// A client of a cluster whose CA nobody knows but locum: lists its pods, and has one run something over another protocol.
+fn kubernetes(client: &[&str], protocol: &str) -> Row {
+    let server = Server::start("kube_server.py");
+    let exit = Exit::to([("api.other.example:443", server.address)]);
+    let home = home(&exit).set("PYTHONPATH", &clients::installed("matrix/python"));
+    let output = home.run(client);
+    let said = server.stop();
+    let listed = stdout(&output).contains("pod") && output.status.success();
+    let executed = said.contains(protocol);
+    if listed && executed { Ok(vec![listed, executed]) } else { Err(format!("{said}\n{}", told(&output))) }
+}
+
+/// A full-screen program while there is something to tell: its picture is left alone, and all is told when it has ended.
+fn full_screen() -> Row {
+    let home =
+        Home::with("", "[anomaly]\nerrors = 2\n[key.tool]\nhosts = [\"api.tool.example\"]\n").set("TERM", "xterm");
+    let refused = "for i in 1 2 3 4 5 6 7 8; do curl -so answer -H 'x: <<no_such_key>>' http://api.invalid/; done";
+    let script = format!("mkfifo over; ({refused}; echo over >over) & exec vi -u NONE -n page");
+    std::fs::write(home.path().join("child.sh"), script).expect("a file");
+    std::fs::write(home.path().join("page"), "the page\n").expect("a file");
+    let mut terminal = Terminal::locum(&home, "run -- bash child.sh");
+    terminal.await_shown("the page");
+    std::fs::read_to_string(home.path().join("over")).expect("the end of the refusals");
+    terminal.press(":qa!\r");
+    let (status, shown) = terminal.ended();
+    // what a terminal is told to go back from vi's picture to what was there before
+    let (picture, after) = shown.rsplit_once("\u{1b}[?1049l").ok_or("no full screen")?;
+    let done = vec![!picture.contains("unusual"), after.contains("unusual: agent local was refused")];
+    if status.success() { Ok(done) } else { Err(shown) }
 }
 
 /// An agent as its users run it, for one answer of a fake provider: key from the environment, everything else at its default.
@@ -203,12 +238,17 @@ fn line(table: &mut String, name: &str, row: &Row, columns: usize) -> bool {
 fn table() {
     let (python, node) = (clients::python(), "node".to_owned());
     let own = |name: &str| clients::program(name);
+    let old_httpx = clients::installed("matrix/httpx-0.24");
     let of_steps: Vec<(&str, Vec<String>)> = vec![
         ("curl, HTTP/1.1", vec![own("curl_client.sh"), URL.into(), "--http1.1".into()]),
         ("curl, HTTP/2", vec![own("curl_client.sh"), URL.into(), "--http2".into()]),
         ("wget", vec![own("wget_client.sh"), URL.into()]),
         ("Python requests", vec![python.clone(), own("requests_client.py"), URL.into()]),
         ("Python httpx", vec![python.clone(), own("httpx_client.py"), URL.into()]),
+        (
+            "Python httpx 0.24.0",
+            vec!["env".into(), format!("PYTHONPATH={old_httpx}"), python.clone(), own("httpx_client.py"), URL.into()],
+        ),
         ("Python aiohttp", vec![python.clone(), own("aiohttp_client.py"), URL.into()]),
         ("Python urllib", vec![python, own("urllib_client.py"), URL.into()]),
         ("Node fetch", vec![node.clone(), own("fetch_client.cjs"), URL.into()]),
@@ -248,8 +288,9 @@ fn table() {
         add(&mut table, name, row, STEPS.len());
     }
     let _ = writeln!(table, "\n{:<24} used hidden", "REGISTRY");
-    for name in ["git", "pip", "uv", "npm", "pnpm", "yarn", "cargo"] {
-        let row = if is_installed(name) { registry(name) } else { Err("it is not installed".into()) };
+    for name in ["git", "pip", "pip-conf", "uv", "npm", "pnpm", "yarn", "cargo", "apt"] {
+        let program = name.trim_end_matches("-conf").replace("apt", "apt-get");
+        let row = if is_installed(&program) { registry(name) } else { Err("it is not installed".into()) };
         add(&mut table, name, row, 2);
     }
     let _ = writeln!(table, "\n{:<24}  all", "WEBSOCKET, GRPC");
@@ -268,6 +309,12 @@ fn table() {
         let row = std::panic::catch_unwind(whole).map(|()| vec![true]).map_err(|_| "it says above what".to_owned());
         add(&mut table, name, row, 1);
     }
+    let _ = writeln!(table, "\n{:<24} list exec", "CLUSTER");
+    add(&mut table, "kubectl, SPDY", kubernetes(&["bash", &program("kubectl.sh")], "SPDY/3.1 80030001"), 2);
+    let client = [clients::python(), program("kube_client.py")];
+    add(&mut table, "Python kubernetes", kubernetes(&client.each_ref().map(String::as_str), "websocket"), 2);
+    let _ = writeln!(table, "\n{:<24} held told", "FULL SCREEN");
+    add(&mut table, "vi", full_screen(), 2);
     let _ = writeln!(table, "\n{:<24}  key  said hidden", "AGENT");
     let claude = ["claude", "-p", "say it"];
     add(&mut table, "Claude Code", agent(&claude, "api.anthropic.com", ANTHROPIC_KEY), 3);

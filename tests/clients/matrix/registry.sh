@@ -23,6 +23,24 @@ git)
     git clone -q "$url" two
     cmp one/blob two/blob
     ;;
+apt)
+    # root's apt drops to a user of its own, who has to get here
+    chmod 755 . && mkdir -p lists/partial cache/archives/partial
+    [ "$(id -u)" != 0 ] || chown -R _apt lists cache
+    echo "deb [trusted=yes] https://$host/debian ./" >sources.list
+    echo "machine https://$host/debian login user password $key" >auth.conf
+    options=(-qq -o Dir::Etc::sourcelist="$PWD/sources.list" -o Dir::Etc::sourceparts=- -o Dir::Etc::netrc="$PWD/auth.conf"
+        -o Dir::State::lists="$PWD/lists" -o Dir::Cache="$PWD/cache" -o APT::Update::Error-Mode=any)
+    apt-get "${options[@]}" update
+    mkdir got && [ "$(id -u)" != 0 ] || chown _apt got
+    (cd got && apt-get "${options[@]}" download private-thing)
+    dpkg-deb -x got/private-thing*.deb there
+    grep -q 'from the private archive' there/word
+    ;;
+pip-conf)
+    mkdir -p ~/.config/pip && printf '[global]\nproxy = http://127.0.0.1:1\n' >~/.config/pip/pip.conf
+    exec bash "$0" pip
+    ;;
 pip)
     python3 -m pip install -q --disable-pip-version-check --no-cache-dir --target there --no-deps \
         --index-url "https://user:$escaped@$host/simple/" private-thing

@@ -1,4 +1,4 @@
-"""Private registries on loopback, over TLS, that let nobody in without the real key: git over Basic, PyPI, npm and cargo.
+"""Private registries on loopback, over TLS, that let nobody in without the real key: git over Basic, PyPI, npm, cargo and apt.
 
 Arguments: a certificate, its key, an empty folder, and the key that clients have to show. It prints its port, and each
 request that it refused; it ends with its standard input."""
@@ -61,7 +61,23 @@ def crate_line():
     return json.dumps(line | {"cksum": hashlib.sha256(CRATE).hexdigest()}) + "\n"
 
 
+def deb():
+    root = folder / "deb"
+    (root / "DEBIAN").mkdir(parents=True)
+    control = "Package: private-thing\nVersion: 1.0\nArchitecture: all\nMaintainer: tests <a@b.example>\nDescription: x\n"
+    (root / "DEBIAN" / "control").write_text(control)
+    (root / "word").write_text("from the private archive\n")
+    built = folder / "private-thing.deb"
+    subprocess.run(["dpkg-deb", "--build", "--root-owner-group", root, built], check=True, stdout=subprocess.DEVNULL)
+    body = built.read_bytes()
+    digest = hashlib.sha256(body).hexdigest()
+    return body, f"{control}Filename: ./private-thing.deb\nSize: {len(body)}\nSHA256: {digest}\n\n".encode()
+
+
+DEB, PACKAGES = deb()
 FILES = {
+    "/debian/./Packages": ("text/plain", PACKAGES),
+    "/debian/./private-thing.deb": ("application/octet-stream", DEB),
     "/simple/private-thing/": ("text/html", b'<a href="/wheels/private_thing-1.0-py3-none-any.whl">x</a>'),
     "/wheels/private_thing-1.0-py3-none-any.whl": ("application/zip", WHEEL),
     "/npm/@tool%2fthing": ("application/json", json.dumps(npm_document()).encode()),
