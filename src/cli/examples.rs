@@ -4,7 +4,10 @@ use clap::Command;
 
 /// A command by its words, and what it is typed like. Each line is parsed in a test.
 const EXAMPLES: &[(&[&str], &[&str])] = &[
-    (&["run"], &["locum run -- claude", "locum run --agent researcher -- python agent.py"]),
+    (
+        &["run"],
+        &["locum run -- claude", "locum run --agent researcher -- python agent.py", "locum run --strict -- make test"],
+    ),
     (&["env"], &["eval \"$(locum env)\"", "eval \"$(locum env --unset)\"", "locum env --shell json"]),
     (&["check"], &["locum check --json"]),
     (&["ca", "export"], &["locum ca export --out locum-ca.pem"]),

@@ -544,6 +544,84 @@ async fn signals_reload_and_wipe() {
     assert_eq!(upstream.seen().len(), 3);
 }
 
+/// A job that nobody watches fails by what was refused in it.
+#[test]
+fn a_strict_run_fails_by_a_refusal() {
+    let upstream = Upstream::start();
+    let home = Home::bound(&[&upstream]);
+    let ask =
+        |key: &str| format!("curl -q -s --noproxy '' -o /dev/null -H 'x-api-key: <<{key}>>' {}", upstream.url("/"));
+    let strict = |script: &str| {
+        let output = finish(&mut home.locum(&["run", "--strict", "--", "sh", "-c", script]));
+        (output.status.code(), stderr(&output))
+    };
+    let (code, said) = strict(&ask("nobody_key"));
+    assert!(code == Some(3) && said.contains("1 refusal"), "{said}");
+    // the command's own failure says more
+    assert_eq!(strict(&format!("{}; exit 7", ask("nobody_key"))).0, Some(7));
+    let (code, said) = strict(&ask("tool_key"));
+    assert!(code == Some(0) && said.contains("1 substitution, 0 refusals"), "{said}");
+    assert_eq!(home.run(&["sh", "-c", &ask("nobody_key")]).status.code(), Some(0), "one that is not strict");
+}
+
+#[tokio::test]
+async fn a_service_is_told_to_wipe_and_to_reload() {
+    use crate::support::Http;
+    use crate::support::client::none;
+    let upstream = Upstream::start();
+    let home = Home::bound(&[&upstream]);
+    let config = std::fs::read_to_string(home.config()).unwrap();
+    let bound = config.replace("[key.tool]\n", "[key.tool]\nsource = \"file:tool.key\"\n");
+    home.write_config(&bound);
+    let file = home.path().join("tool.key");
+    std::fs::write(&file, TOOL_KEY).unwrap();
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let told_to = |home: &Home, command: &str| {
+        let output = finish(&mut home.locum(&[command]));
+        (output.status.code(), format!("{}{}", stdout(&output), stderr(&output)))
+    };
+    let (code, said) = told_to(&home, "wipe");
+    assert!(code == Some(1) && said.contains("no service answers at") && said.contains("locum serve"), "{said}");
+
+    let serve = home.serve();
+    let mut client = serve.client(&upstream, Http::One).await;
+    let mut status = async || {
+        let request = client.request("GET", "/").header("x-api-key", "<<tool_key>>");
+        client.ask(request.body(none()).unwrap()).await.status.as_u16()
+    };
+    assert_eq!(status().await, 200);
+    // keys can be wiped however wrong the config is, which changes nothing else
+    serve.home.write_config(&format!("{bound}nonsense"));
+    let (code, said) = told_to(&serve.home, "wipe");
+    assert!(code == Some(0) && said.contains("until `locum reload`"), "{said}");
+    assert_eq!(status().await, 503);
+    let (code, said) = told_to(&serve.home, "reload");
+    assert!(code == Some(1) && said.contains("locum.toml"), "{said}");
+    assert_eq!(status().await, 503);
+    serve.home.write_config(&bound);
+    assert_eq!(told_to(&serve.home, "reload").0, Some(0));
+    assert_eq!(status().await, 200);
+}
+
+/// People come from other tools, and type what they know.
+#[test]
+fn words_of_other_tools_are_understood() {
+    let home = Home::bare("");
+    let own = finish(&mut home.locum(&["key", "list"]));
+    let theirs = finish(&mut home.locum(&["list-keys"]));
+    assert_eq!((theirs.status.code(), stdout(&theirs)), (Some(0), stdout(&own)));
+    for (words, usage) in [
+        (["rotate", "--help"], "locum key rotate"),
+        (["remove-key", "--help"], "locum key remove"),
+        (["migrate-to-keyring", "--help"], "locum key migrate"),
+    ] {
+        let output = finish(&mut home.locum(&words));
+        assert!(stdout(&output).contains(usage), "{}", told(&output));
+    }
+    let output = finish(&mut home.locum(&["serv"]));
+    assert!(output.status.code() == Some(2) && stderr(&output).contains("'serve'"), "{}", told(&output));
+}
+
 /// Where a folder can be written and not read, what is written there can't be pressed to the disk; it is there.
 #[test]
 fn a_file_is_written_into_a_folder_that_can_not_be_read() {

@@ -29,7 +29,7 @@ const UNREADABLE: u8 = 0x80;
 
 /// Follows a client's frames through a stream that is cut anywhere.
 #[derive(Debug)]
-pub(super) struct IncomingFrames {
+pub struct IncomingFrames {
     decoder: Decoder,
     max_head: usize,
     interims: Arc<Interims>,
@@ -51,6 +51,7 @@ pub(super) struct IncomingFrames {
 }
 
 impl IncomingFrames {
+    /// Frames of which none has come. `max_head` is the most that a message's fields may count for, in bytes.
     pub fn new(max_head: usize, interims: Arc<Interims>) -> Self {
         let (held, packed, plain) = (Vec::new(), Vec::new(), Vec::new());
         Self {

@@ -10,7 +10,7 @@ use std::task::Waker;
 
 /// The interim answers of one connection.
 #[derive(Debug, Default)]
-pub(crate) struct Interims {
+pub struct Interims {
     streams: Mutex<Streams>,
     /// Whether some are ready to leave.
     any: AtomicBool,

@@ -4,12 +4,12 @@
 
 mod frame;
 mod hpack;
-mod incoming;
+pub mod incoming;
 mod interim;
 mod outgoing;
 
 pub(crate) use incoming::AWAITS_CONTINUE;
-pub(crate) use interim::Interims;
+pub use interim::Interims;
 pub(crate) use outgoing::Outflow;
 
 use bytes::{Buf as _, BytesMut};
