@@ -235,7 +235,7 @@ pub struct Record {
     pub count: Option<u64>,
     /// Of many that are told in one: when those were.
     pub counted: Option<CountedSpan>,
-    /// Which attempt at the request it belongs to, where that is not the first: 2.
+    /// Which attempt at the request it belongs to, where that is not the first: 2 to 4.
     pub attempt: Option<u8>,
     /// The status that the agent was answered with.
     pub status: Option<u16>,

@@ -129,11 +129,12 @@ impl Retry {
         }
     }
 
-    /// Whether it allows that for a request of this method, over a connection that was kept.
-    pub fn allows(self, method: &Method, was_kept: bool) -> bool {
+    /// Whether it allows that for a request of this method, which an earlier attempt may have had processed. A new connection
+    /// may be lost as well as a kept one: an origin that restarts closes those, too, that it has just taken in.
+    pub fn allows(self, method: &Method, may_have_been_processed: bool) -> bool {
         match self {
             Self::Never => false,
-            Self::Idempotent => was_kept && method.is_idempotent(),
+            Self::Idempotent => method.is_idempotent() && !may_have_been_processed,
             Self::Unprocessed => true,
         }
     }

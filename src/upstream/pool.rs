@@ -39,6 +39,7 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use limits::{DIALS, IDLE_IN_ALL, MAX_HEADERS};
 use origins::{ConnectPlan, Origins};
+use retry::Attempt;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
@@ -57,8 +58,7 @@ struct Route<'a> {
     preference: ProtocolPreference,
     peer: AllowedPeer,
     asker: Option<&'a AgentName>,
-    /// Of a second attempt: only connections that were made later.
-    newer_than: Option<Instant>,
+    attempt: Attempt,
 }
 
 impl<'a> Route<'a> {
@@ -69,7 +69,7 @@ impl<'a> Route<'a> {
         asker: Option<&'a AgentName>,
     ) -> Self {
         let peer = request.extensions().get::<CarriesKey>().map_or(AllowedPeer::Any, |carries| carries.peer);
-        Self { origin, preference: settled(preference, origin.scheme), peer, asker, newer_than: None }
+        Self { origin, preference: settled(preference, origin.scheme), peer, asker, attempt: Attempt::FIRST }
     }
 }
 
@@ -129,7 +129,7 @@ where
         self.send_by(route, request).await
     }
 
-    /// Sends a request for the second time and the last, over a new connection.
+    /// Sends a request once more, over a connection that is newer than its last.
     ///
     /// # Errors
     /// As [`Self::send`].
@@ -139,10 +139,10 @@ where
         unanswered: Unanswered<B>,
         preference: ProtocolPreference,
         asker: Option<&AgentName>,
-    ) -> Result<(Response<Incoming>, Lease<B>), UpstreamError> {
-        let Unanswered { request, newer_than } = unanswered;
-        let route = Route { newer_than: Some(newer_than), ..Route::of(&request, origin, preference, asker) };
-        self.send_by(route, request).await.map_err(|failed| failed.error)
+    ) -> Result<(Response<Incoming>, Lease<B>), SendError<B>> {
+        let Unanswered { request, attempt } = unanswered;
+        let route = Route { attempt, ..Route::of(&request, origin, preference, asker) };
+        self.send_by(route, request).await
     }
 
     async fn send_by(&self, route: Route<'_>, mut request: Request<B>) -> Result<Sent<B>, SendError<B>> {
@@ -157,16 +157,17 @@ where
             };
             dials += usize::from(!was_kept);
             let is_http2 = matches!(connection, PooledConnection::Http2 { .. });
-            let may_be_needed =
-                route.newer_than.is_none() && (is_http2 || was_kept && request.method().is_idempotent());
+            let best = if is_http2 { Retry::Unprocessed } else { Retry::Idempotent };
+            let may_be_needed = route.attempt.may_follow(best, request.method());
             let copy = if may_be_needed { retry::copy(&request) } else { None };
-            let newer_than = connection.newer_than();
+            let made = connection.newer_than();
             match self.send_over(connection, route, request).await {
                 Ok(sent) => return Ok(sent),
                 Err(SendFailure { unsent: Some(unsent), .. }) if was_kept || dials < DIALS => request = unsent,
                 Err(SendFailure { error, retry, .. }) => {
-                    let copy = copy.filter(|request| retry.allows(request.method(), was_kept));
-                    let unanswered = copy.map(|request| Box::new(Unanswered { request: *request, newer_than }));
+                    let copy = copy.filter(|request| route.attempt.may_follow(retry, request.method()));
+                    let attempt = route.attempt.next(retry, made);
+                    let unanswered = copy.map(|request| Box::new(Unanswered { request: *request, attempt }));
                     return Err(SendError { error, unanswered });
                 }
             }
@@ -177,7 +178,7 @@ where
     fn kept(&self, route: Route<'_>) -> Option<PooledConnection<B>> {
         let outbound = self.outbound.load();
         let leads_there = |ip| outbound.dialer.leads_to(route.origin, route.peer, ip);
-        self.origins.lock().get_mut(route.origin)?.take(route.preference, route.newer_than, leads_there)
+        self.origins.lock().get_mut(route.origin)?.take(route.preference, route.attempt.newer_than, leads_there)
     }
 
     async fn send_over(

@@ -117,7 +117,7 @@ fn told_as_it_was(records: &[Value], again: bool, body: Body, what: &str) {
 }
 
 #[tokio::test]
-async fn an_origin_that_refuses_for_ever_is_asked_twice() {
+async fn an_origin_that_refuses_for_ever_is_asked_four_times() {
     for script in [|_, _| Turn::Refuse, |_, _| Turn::GoAway] {
         let origin = Fickle::http2(script);
         let serve = in_front_of(&origin);
@@ -125,22 +125,74 @@ async fn an_origin_that_refuses_for_ever_is_asked_twice() {
         let request = request(&client, "GET", "/", Body::None);
         assert_eq!(client.ask(request).await.status, 502);
         drop(client);
-        assert_eq!(origin.came().len(), 2);
+        assert_eq!(origin.came().len(), 4);
         let records = serve.drained().await.audit();
         let counted = ["substitution", "unsent", "refusal"].map(|event| of(&records, event).len());
-        assert_eq!(counted, [2, 0, 1], "{records:#?}");
+        assert_eq!(counted, [4, 0, 1], "{records:#?}");
+    }
+}
+
+/// An origin that restarts goes away from a connection that it was just taking in, too.
+#[tokio::test]
+async fn what_several_connections_in_a_row_do_not_process_is_answered_by_the_next() {
+    let goes_away: fn(usize, usize) -> Turn = |c, _| if c < 3 { Turn::GoAway } else { Turn::Answer };
+    let refuses: fn(usize, usize) -> Turn = |c, _| if c < 3 { Turn::Refuse } else { Turn::Answer };
+    for script in [goes_away, refuses] {
+        let origin = Fickle::http2(script);
+        let serve = in_front_of(&origin);
+        let mut client = Client::open(serve.address, &serve.ca, &origin.authority(), Http::Two).await;
+        let request = request(&client, "POST", "/", Body::Held);
+        assert_eq!(client.ask(request).await.status, 200);
+        drop(client);
+        assert_eq!(origin.came().len(), 4);
+        let records = serve.drained().await.audit();
+        let attempts: Vec<_> = of(&records, "substitution").iter().map(|r| r["attempt"].as_u64()).collect();
+        assert_eq!(attempts, [None, Some(2), Some(3), Some(4)], "{records:#?}");
+        assert_eq!(of(&records, "exchange")[0]["attempt"], 4, "{records:#?}");
+        assert!(of(&records, "unsent").is_empty() && of(&records, "refusal").is_empty(), "{records:#?}");
+    }
+}
+
+/// What may have been processed is sent once more and no oftener, whatever came between.
+#[tokio::test]
+async fn what_dies_is_sent_again_once_only() {
+    type Script = fn(usize, usize) -> Turn;
+    let scripts: [(Script, u16, usize); 2] = [
+        (
+            |c, r| {
+                if (c, r) == (0, 0) || c > 2 {
+                    Turn::Answer
+                } else if c == 0 {
+                    Turn::Die
+                } else {
+                    Turn::GoAway
+                }
+            },
+            200,
+            5,
+        ),
+        (|c, r| if (c, r) == (0, 0) { Turn::Answer } else { Turn::Die }, 502, 3),
+    ];
+    for (script, status, came) in scripts {
+        let origin = Fickle::http2(script);
+        let serve = in_front_of(&origin);
+        let mut client = Client::open(serve.address, &serve.ca, &origin.authority(), Http::Two).await;
+        assert_eq!(client.get("/").await.status, 200);
+        assert_eq!(client.get("/second").await.status, status);
+        drop(client);
+        assert_eq!(origin.came().len(), came);
     }
 }
 
 #[tokio::test]
-async fn a_new_connection_that_dies_at_its_first_request_is_none_that_was_kept() {
+async fn what_dies_with_new_connections_too_is_sent_twice() {
     for http in [Http::One, Http::Two] {
         let dies: fn(usize, usize) -> Turn = |_, _| Turn::Die;
         let origin = if http == Http::One { Fickle::http1(dies) } else { Fickle::http2(dies) };
         let serve = in_front_of(&origin);
         let mut client = Client::open(serve.address, &serve.ca, &origin.authority(), http).await;
         assert_eq!(client.get("/").await.status, 502);
-        assert_eq!(origin.came().len(), 1, "{http:?}");
+        assert_eq!(origin.came().len(), 2, "{http:?}");
     }
 }
 

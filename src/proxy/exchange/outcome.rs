@@ -75,9 +75,6 @@ impl BodyProgress {
     }
 }
 
-/// The second time that a request is sent, as records number it: the last.
-pub(crate) const SECOND_ATTEMPT: u8 = 2;
-
 /// HTTP/2, as records name it.
 pub(crate) const HTTP_2: &str = "2";
 
@@ -158,11 +155,11 @@ impl ExchangeOutcome {
         self.facts().head_uses = Some(uses);
     }
 
-    /// The request is about to be sent for the second time, with these uses of keys in its head: what was recorded for the
-    /// first attempt may have left, and stays.
-    pub fn begin_second_attempt(&self, uses: RecordedUses) {
+    /// The request is about to be sent for the second time or a later one, with these uses of keys in its head: what was
+    /// recorded for the attempts before may have left, and stays.
+    pub fn begin_attempt(&self, number: u8, uses: RecordedUses) {
         let mut facts = self.facts();
-        facts.attempt = Some(SECOND_ATTEMPT);
+        facts.attempt = Some(number);
         facts.head_uses.take().into_iter().for_each(RecordedUses::may_have_left);
         self.progress.head_may_have_left.store(false, Ordering::Release);
         facts.head_uses = Some(uses);

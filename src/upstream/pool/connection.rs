@@ -41,7 +41,7 @@ impl<B> PooledConnection<B> {
         Self::Http2 { send, ip: connection.ip, stream, made: connection.made }
     }
 
-    /// When those were made, and all before them, that a second attempt has to stay away from.
+    /// When those were made, and all before them, that another attempt has to stay away from.
     pub fn newer_than(&self) -> Instant {
         match self {
             // one that idles is never used for that

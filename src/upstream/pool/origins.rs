@@ -154,7 +154,7 @@ impl<B> Default for OriginPool<B> {
 }
 
 impl<B> OriginPool<B> {
-    /// A connection that is open and of which `leads_there` says that it leads where the request may go; for a second
+    /// A connection that is open and of which `leads_there` says that it leads where the request may go; for a later
     /// attempt a shared one, newer than this.
     pub fn take(
         &mut self,

@@ -2,8 +2,9 @@
 //! over then.
 
 use crate::upstream::UpstreamError;
+use crate::upstream::error::Retry;
 use bytes::Bytes;
-use http::Request;
+use http::{Method, Request};
 use http_body_util::Full;
 use std::fmt;
 use std::time::Instant;
@@ -20,11 +21,51 @@ impl Replay for Full<Bytes> {
     }
 }
 
+/// How often a request is sent, the first time included. An origin that restarts refuses it with each connection that it
+/// still had or was just taking in; one that refuses for ever costs this many connections, and records where there are keys.
+const ATTEMPTS: u8 = 4;
+
+/// Which time it is that a request is sent, and what came of those before.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Attempt {
+    /// From 1.
+    number: u8,
+    /// Only over a connection that was made after this: others may be as dead as the last, or refuse it as that did.
+    pub newer_than: Option<Instant>,
+    /// An earlier one may have been acted on.
+    may_have_been_processed: bool,
+}
+
+impl Attempt {
+    /// The first.
+    pub const FIRST: Self = Self { number: 1, newer_than: None, may_have_been_processed: false };
+
+    /// Whether another can follow where this one fails with `retry`.
+    pub fn may_follow(self, retry: Retry, method: &Method) -> bool {
+        self.number < ATTEMPTS && retry.allows(method, self.may_have_been_processed)
+    }
+
+    /// The one after it, which failed with `retry` over a connection that was made no later than `made`.
+    pub fn next(self, retry: Retry, made: Instant) -> Self {
+        Self {
+            number: self.number + 1,
+            newer_than: Some(made),
+            may_have_been_processed: self.may_have_been_processed || retry == Retry::Idempotent,
+        }
+    }
+}
+
 /// A request that was sent, got no answer and may be sent once more.
 pub struct Unanswered<B> {
     pub(super) request: Request<B>,
-    /// Only over a connection that was made after this: others may be as dead as the first, or refuse it as that did.
-    pub(super) newer_than: Instant,
+    pub(super) attempt: Attempt,
+}
+
+impl<B> Unanswered<B> {
+    /// Which attempt the next is, from 2.
+    pub fn attempt(&self) -> u8 {
+        self.attempt.number
+    }
 }
 
 /// Why there was no response, and what may be sent once more where anything may.

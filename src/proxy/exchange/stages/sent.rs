@@ -8,7 +8,7 @@ use crate::place::Place;
 use crate::policy::Permit;
 use crate::proxy::exchange::authorization::{Authorization, Value};
 use crate::proxy::exchange::current_scrubber::CurrentScrubber;
-use crate::proxy::exchange::outcome::{BodyProgress, SECOND_ATTEMPT};
+use crate::proxy::exchange::outcome::BodyProgress;
 use crate::proxy::exchange::request_body::RequestBody;
 use crate::proxy::exchange::response_body::ResponseBody;
 use crate::proxy::exchange::response_body::answer::UpstreamAnswer;
@@ -23,7 +23,7 @@ use crate::secrets::Keys;
 use crate::upstream::UpstreamError;
 use crate::upstream::dial::AllowedPeer;
 use crate::upstream::head_injection::CarriesKey;
-use crate::upstream::pool::{Lease, SendError, Unanswered};
+use crate::upstream::pool::{Lease, SendError};
 use crate::upstream::protocol::ProtocolPreference;
 use http::header::EXPECT;
 use http::{HeaderValue, Method, Request, Response, StatusCode};
@@ -67,10 +67,7 @@ impl<'c> Recorded<'c> {
         let (response, lease) = match sent {
             Ok(sent) => sent,
             // boxed, as it is rare
-            Err(SendError { unanswered: Some(unanswered), .. }) => {
-                Box::pin(send_again(&exchange, transfer.protocol, &decided, *unanswered)).await?
-            }
-            Err(SendError { error, .. }) => return Err(progress.fault().unwrap_or_else(|| error.into())),
+            Err(failed) => Box::pin(send_again(&exchange, transfer.protocol, &decided, failed)).await?,
         };
         exchange.outcome.answered(response.status().as_u16(), lease.ip);
         Ok(Sent { exchange, transfer, method, decided, scrubber, response, lease })
@@ -88,27 +85,39 @@ async fn begun<T, E: From<UpstreamError>>(
     in_time.unwrap_or_else(|| Err(silent().into()))
 }
 
-/// Sends a request once more. Its keys leave a second time, so they are in the audit a second time first.
+/// Sends a request that failed again, as often as it may be. Each time its keys leave, they are in the audit first.
 async fn send_again(
     exchange: &Exchange<'_>,
     protocol: ProtocolPreference,
     decided: &Decided,
-    unanswered: Unanswered<RequestBody>,
+    mut failed: SendError<RequestBody>,
 ) -> Result<(Response<Incoming>, Lease<RequestBody>), Refusal> {
+    while let Some(unanswered) = failed.unanswered.take() {
+        record_attempt(exchange, decided, unanswered.attempt()).await?;
+        let (pool, asker) = (&exchange.conn.worker.pool, Some(&exchange.info.agent));
+        let sending = pin!(pool.send_again(&exchange.origin, *unanswered, protocol, asker));
+        match begun(exchange, sending).await {
+            Ok(sent) => return Ok(sent),
+            Err(error) => failed = error,
+        }
+    }
+    Err(exchange.outcome.progress.fault().unwrap_or_else(|| failed.error.into()))
+}
+
+/// Asks whether the keys in the head may still go, and records that they will.
+async fn record_attempt(exchange: &Exchange<'_>, decided: &Decided, number: u8) -> Result<(), Refusal> {
     decided.authorization.head_holds()?;
-    let records = decided.permit.uses().iter().map(|u| Record {
-        attempt: Some(SECOND_ATTEMPT),
-        ..recorder::substitution(&exchange.info, &u.key, &u.place, u.count)
-    });
+    let records = decided
+        .permit
+        .uses()
+        .iter()
+        .map(|u| Record { attempt: Some(number), ..recorder::substitution(&exchange.info, &u.key, &u.place, u.count) });
     let mut uses = exchange.shared().recorder.uses(records.collect());
     if !decided.permit.uses().is_empty() {
         uses.written().await?;
     }
-    exchange.outcome.begin_second_attempt(uses);
-    let pool = &exchange.conn.worker.pool;
-    let sending = pin!(pool.send_again(&exchange.origin, unanswered, protocol, Some(&exchange.info.agent)));
-    let sent = begun(exchange, sending).await;
-    sent.map_err(|error| exchange.outcome.progress.fault().unwrap_or_else(|| error.into()))
+    exchange.outcome.begin_attempt(number, uses);
+    Ok(())
 }
 
 impl Sent<'_> {
