@@ -156,7 +156,8 @@ async fn what_several_connections_in_a_row_do_not_process_is_answered_by_the_nex
 /// What may have been processed is sent once more and no oftener, whatever came between.
 #[tokio::test]
 async fn what_dies_is_sent_again_once_only() {
-    let scripts: [(fn(usize, usize) -> Turn, u16, usize); 2] = [
+    type Script = fn(usize, usize) -> Turn;
+    let scripts: [(Script, u16, usize); 2] = [
         (
             |c, r| {
                 if (c, r) == (0, 0) || c > 2 {
