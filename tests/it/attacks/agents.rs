@@ -274,7 +274,7 @@ async fn a_binding_that_is_taken_back_counts_for_the_next_request_of_an_open_tun
     let config = std::fs::read_to_string(stage.serve.home.config()).unwrap();
     stage.serve.home.write_config(&config.replace(&format!("hosts = [\"{BOUND}\"]"), "hosts = [\"x.tool.example\"]"));
     stage.serve.signal(rustix::process::Signal::HUP);
-    let end = Instant::now() + HANGS;
+    let (end, mut under_way) = (Instant::now() + HANGS, 0);
     loop {
         let request = keyed(&client);
         let answer = client.ask(request).await;
@@ -282,7 +282,10 @@ async fn a_binding_that_is_taken_back_counts_for_the_next_request_of_an_open_tun
             assert_eq!(answer.header("locum-refused"), Some("placeholder-refused"));
             break;
         }
-        assert!(answer.status == 200 && Instant::now() < end, "{}", answer.text());
+        // of one that was under way as the rules changed nobody knows any more what to hide in its answer
+        under_way += usize::from(answer.status == 503);
+        let is_fine = answer.status == 200 || answer.status == 503 && under_way == 1;
+        assert!(is_fine && Instant::now() < end, "{} {:?}", answer.text(), stage.serve.home.audit());
     }
     let records = stage.serve.drained().await.audit();
     let last = records.iter().rfind(|r| r["event"] == "refusal" || r["event"] == "substitution").unwrap();
