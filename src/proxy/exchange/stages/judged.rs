@@ -105,7 +105,8 @@ impl Transfer {
         if head.version == Version::HTTP_2 {
             headers::join_cookies(&mut head.headers);
         }
-        let expects_continue = head.version >= Version::HTTP_11 && has_body && expects_continue(&head.headers);
+        // an HTTP/2 upstream's word never comes through the library, and whoever speaks HTTP/2 can be stopped by a reset
+        let expects_continue = head.version == Version::HTTP_11 && has_body && expects_continue(&head.headers);
         if !headers::count_down_forwards(&head.method, &mut head.headers) {
             return Err(Refusal::new(
                 RefusalKind::NotForwarded,

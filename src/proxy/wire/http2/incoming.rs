@@ -178,6 +178,9 @@ impl IncomingFrames {
 
     /// Follows which streams are open.
     fn note(&mut self, head: FrameHead) {
+        if head.kind == RST_STREAM {
+            self.interims.answered(head.stream);
+        }
         if head.kind == RST_STREAM || head.flags & END_STREAM != 0 && matches!(head.kind, DATA | HEADERS) {
             self.open.remove(&head.stream);
         } else if head.kind == HEADERS {

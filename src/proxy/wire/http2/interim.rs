@@ -47,7 +47,7 @@ impl Interims {
 
     /// A stream has its answer, or has ended: there can be no interim answer any more.
     pub(super) fn answered(&self, stream: u32) {
-        if self.awaited.load(Ordering::Relaxed) {
+        if self.is_awaited() {
             let mut streams = self.streams();
             streams.awaiting.remove(&stream);
             streams.ready.remove(&stream);
@@ -59,8 +59,12 @@ impl Interims {
         self.any.load(Ordering::Acquire)
     }
 
+    pub(super) fn is_awaited(&self) -> bool {
+        self.awaited.load(Ordering::Relaxed)
+    }
+
     pub(super) fn wake_on_more(&self, waker: &Waker) {
-        if self.awaited.load(Ordering::Relaxed) {
+        if self.is_awaited() {
             self.task.register(waker);
         }
     }

@@ -169,3 +169,15 @@ fn few_streams_are_remembered() {
     through(&mut frames, &[vec![b'p'; PREFACE], streams.collect()].concat(), 9_999);
     assert_eq!(frames.open.len(), MAX_OPEN);
 }
+
+/// Whoever opens streams that wait and resets them again is not remembered for it.
+#[test]
+fn a_stream_that_its_client_resets_waits_for_nothing() {
+    let mut frames = new();
+    let head = frame(HEADERS, END_HEADERS, 9, b"\x84\x0f\x14\x0c100-continue");
+    through(&mut frames, &[&[b'p'; PREFACE][..], &head].concat(), 100);
+    assert!(frames.interims.is_awaited());
+    through(&mut frames, &frame(RST_STREAM, 0, 9, &[0, 0, 0, 8]), 100);
+    frames.interims.go_on(9);
+    assert!(!frames.interims.any() && !frames.interims.is_awaited());
+}
