@@ -8,13 +8,16 @@ use std::process::ExitCode;
 /// Has the service read its config and keys anew, whole or not at all.
 pub fn reload(context: &CliContext) -> anyhow::Result<ExitCode> {
     running_service::obey(&context.state(), "reload")?;
-    println!("the config and the keys were read anew");
+    println!("the config and the keys were read anew; of a key that can't be had the service's log says why");
     Ok(ExitCode::SUCCESS)
 }
 
 /// Has the service forget all keys.
 pub fn wipe(context: &CliContext) -> anyhow::Result<ExitCode> {
     running_service::obey(&context.state(), "wipe")?;
-    println!("all keys are wiped: what needs one is answered 503 until `locum reload`");
+    println!(
+        "all keys are wiped: what needs one is answered 503 until `locum reload`, and one that came as a variable until the \
+         service is started again"
+    );
     Ok(ExitCode::SUCCESS)
 }

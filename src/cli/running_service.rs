@@ -60,7 +60,11 @@ impl RunningService {
 pub fn obey(state: &Path, command: &str) -> anyhow::Result<()> {
     let answer = ask(state, command, OBEYS).map_err(|e| {
         let what = format!("no service answers at {}: {e}", state.join(SOCKET).display());
-        CliError::failed(what, "start one with `locum serve`, or name the --state that it has")
+        let next = match e.kind() {
+            io::ErrorKind::PermissionDenied => "only the user that runs it, and root, may tell it what to do",
+            _ => "start one with `locum serve`, or name the --state that it has",
+        };
+        CliError::failed(what, next)
     })?;
     match answer["error"].as_str() {
         Some(error) => Err(CliError::failed(error, answer["hint"].as_str().unwrap_or_default())),

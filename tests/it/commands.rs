@@ -590,6 +590,18 @@ async fn a_service_is_told_to_wipe_and_to_reload() {
         client.ask(request.body(none()).unwrap()).await.status.as_u16()
     };
     assert_eq!(status().await, 200);
+    if rustix::process::geteuid().is_root() {
+        let locum = serve.home.locum(&["wipe"]);
+        let mut stranger = serve.home.command("setpriv");
+        stranger.args(["--reuid", "65534", "--clear-groups", "--"]).arg(locum.get_program()).args(locum.get_args());
+        let output = finish(&mut stranger);
+        assert!(
+            output.status.code() == Some(1) && stderr(&output).contains("only the user that runs it"),
+            "{}",
+            told(&output)
+        );
+        assert_eq!(status().await, 200);
+    }
     // keys can be wiped however wrong the config is, which changes nothing else
     serve.home.write_config(&format!("{bound}nonsense"));
     let (code, said) = told_to(&serve.home, "wipe");
