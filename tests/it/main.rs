@@ -49,6 +49,7 @@ mod rewrite_properties;
 mod rewriting;
 mod rotation;
 mod running_text;
+mod runs;
 mod secrecy;
 mod service;
 mod sidecar;
