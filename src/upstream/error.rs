@@ -129,6 +129,13 @@ impl Retry {
         }
     }
 
+    /// The same of a connection of HTTP/2, where a request can wait for its stream: hyper drops it there as the connection
+    /// ends, and calls that a fault of its user. A fault of the body's resets its stream, and never comes as one.
+    pub fn after_http2(error: &hyper::Error) -> Self {
+        // the stream may have been opened as it ended
+        if error.is_user() { Self::Idempotent } else { Self::after(error) }
+    }
+
     /// Whether it allows that for a request of this method, which an earlier attempt may have had processed. A new connection
     /// may be lost as well as a kept one: an origin that restarts closes those, too, that it has just taken in.
     pub fn allows(self, method: &Method, may_have_been_processed: bool) -> bool {

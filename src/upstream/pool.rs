@@ -428,7 +428,7 @@ where
                 request.headers_mut().extend(host.map(|host| (HOST, host)));
                 request
             });
-            Err(SendFailure { error: broken(origin, e.error()), unsent, retry: Retry::after(e.error()) })
+            Err(SendFailure { error: broken(origin, e.error()), unsent, retry: Retry::after_http2(e.error()) })
         }
     }
 }

@@ -3,6 +3,7 @@
 //! `tests/matrix` installs them and runs this; it is too much for every change.
 
 mod particular;
+mod restarts;
 
 use crate::support::exit::Exit;
 use crate::support::locum::{OPENAI_KEY, TOOL_KEY, finish, of, stdout, told};

@@ -219,3 +219,19 @@ async fn a_goaway_in_the_middle_of_many_costs_none_of_them() {
     assert_eq!(failed, 0, "{records:#?}");
     assert_eq!((of(&records, "substitution").len(), of(&records, "unsent").len()), (came, 0));
 }
+
+/// Of those that wait for their turn on a connection that dies, one is already in HTTP/2's hands.
+#[tokio::test]
+async fn what_waits_for_its_stream_as_the_connection_dies_is_sent_again() {
+    let origin = Fickle::http2_without_settings(|c, r| if (c, r) == (0, 1) { Turn::Die } else { Turn::Answer });
+    let serve = in_front_of(&origin);
+    let mut client = Client::open(serve.address, &serve.ca, &origin.authority(), Http::Two).await;
+    let mut answers = Vec::new();
+    for n in 0..30 {
+        let request = request(&client, "GET", &format!("/{n}"), Body::None);
+        answers.push(client.begin(request).await);
+    }
+    for answer in answers {
+        assert_eq!(answer.await.expect("an answer").status(), 200);
+    }
+}

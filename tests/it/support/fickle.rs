@@ -46,7 +46,21 @@ impl Fickle {
     }
 
     pub fn http2(script: Script) -> Self {
-        Self::start(&["h2"], move |tls, connection, came| speak_http2(tls, connection, script, came))
+        Self::speaking_http2(script, &frame(SETTINGS, 0, 0, &[]))
+    }
+
+    /// Before it has said how many streams it allows, they come one by one.
+    pub fn http2_without_settings(script: Script) -> Self {
+        Self::speaking_http2(script, &[])
+    }
+
+    fn speaking_http2(script: Script, preface: &[u8]) -> Self {
+        let preface = preface.to_vec();
+        Self::start(&["h2"], move |tls, connection, came| {
+            tls.read_exact(&mut [0; 24])?;
+            tls.write_all(&preface)?;
+            speak_http2(tls, connection, script, came)
+        })
     }
 
     fn start(
@@ -148,8 +162,6 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
 }
 
 fn speak_http2(tls: &mut Tls, connection: usize, script: Script, came: &Mutex<Vec<Came>>) -> io::Result<()> {
-    tls.read_exact(&mut [0; 24])?;
-    tls.write_all(&frame(SETTINGS, 0, 0, &[]))?;
     let (mut requests, mut gone, mut last) = (0, false, 0);
     let mut coming = std::collections::HashMap::new();
     loop {
