@@ -69,6 +69,46 @@ fn who_has_said_all_still_gets_the_answer() {
     assert!(of(&records, "exchange").iter().all(|r| r["success"] == true), "{records:#?}");
 }
 
+/// Of what an upstream says before its answer, a client of HTTP/1.1 hears all that can hold no key.
+#[test]
+fn what_an_upstream_hints_at_reaches_the_client() {
+    const HINTS: &str =
+        "HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\nConnection: x-hop\r\nX-Hop: 1\r\n\r\n";
+    const ANSWER: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi";
+    const HEARD: &str = "HTTP/1.1 103 Early Hints\r\nlink: </a.css>; rel=preload\r\n\r\n";
+    // an upstream that says all at once, and one that waits until its hints have been heard
+    for at_once in [true, false] {
+        for (version, bound, heard) in [("1.1", false, true), ("1.0", false, false), ("1.1", true, false)] {
+            let what = format!("{version}, bound: {bound}, at once: {at_once}");
+            let waits = heard && !at_once;
+            let (go_on, told) = std::sync::mpsc::channel::<()>();
+            let told = std::sync::Mutex::new(told);
+            let upstream = Socket::answering(
+                move |_| if waits { HINTS.repeat(2) } else { [HINTS, HINTS, ANSWER].concat() },
+                move |mut peer| {
+                    if waits {
+                        told.lock().expect("a wait").recv().expect("a word");
+                        peer.send_raw(ANSWER.as_bytes());
+                    }
+                },
+            );
+            let keys =
+                if bound { format!("[key.tool]\nhosts = [\"{}\"]\n", upstream.authority()) } else { String::new() };
+            let serve = Home::with(&format!("connect_ports = [{}]\n", upstream.address.port()), &keys).serve();
+            let mut tunnel = Tunnel::open(&serve, &upstream.authority(), "localhost", b"http/1.1").expect("a tunnel");
+            let request = format!("GET / HTTP/{version}\r\nHost: {}\r\n\r\n", upstream.authority());
+            tunnel.stream.write_all(request.as_bytes()).expect("a request");
+            if heard {
+                assert_eq!([read_head(&mut tunnel.stream), read_head(&mut tunnel.stream)], [HEARD; 2], "{what}");
+            }
+            let _ = go_on.send(());
+            let head = read_head(&mut tunnel.stream);
+            assert!(head.starts_with(&format!("HTTP/{version} 200 ")), "{what}: {head}");
+            upstream.finish();
+        }
+    }
+}
+
 /// A client that waits for the upstream's word, at a host without keys: its body is nobody's before.
 fn expecting(upstream: &Socket) -> (crate::support::Serve, Tunnel) {
     let serve = Home::with(&format!("connect_ports = [{}]\n", upstream.address.port()), "").serve();

@@ -11,6 +11,7 @@ use crate::proxy::accept::descendants::Descendant;
 use crate::proxy::accept::slots::ConnectionSlot;
 use crate::proxy::ceilings::PathToUpstream;
 use crate::proxy::refusal::{Refusal, RefusalKind};
+use crate::proxy::wire::early_hints::EarlyHints;
 use crate::proxy::{Ruleset, Shared};
 use crate::record::ExchangeInfo;
 use http::header::{HOST, PROXY_AUTHORIZATION};
@@ -40,6 +41,8 @@ pub(crate) struct Conn {
     ceilings: OnceLock<PathToUpstream>,
     /// What comes after HTTP, once a request has asked for it.
     pub switch: Switch,
+    /// What an upstream says before its answer, on its way to a client of HTTP/1.1.
+    pub hints: Arc<EarlyHints>,
 }
 
 impl Conn {
@@ -56,9 +59,9 @@ impl Conn {
     }
 
     fn new(worker: Arc<Worker>) -> Self {
-        let (under_way, switch, ceilings) = Default::default();
+        let (under_way, switch, ceilings, hints) = Default::default();
         let (opener, origin, misdirected, descendant, slot, pid) = Default::default();
-        Self { worker, opener, origin, misdirected, descendant, slot, pid, under_way, ceilings, switch }
+        Self { worker, opener, origin, misdirected, descendant, slot, pid, under_way, ceilings, switch, hints }
     }
 
     pub fn set_scheme(&mut self, scheme: Scheme) {

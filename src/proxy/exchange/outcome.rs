@@ -76,6 +76,7 @@ impl BodyProgress {
 }
 
 /// HTTP/2, as records name it.
+pub(crate) const HTTP_1_1: &str = "1.1";
 pub(crate) const HTTP_2: &str = "2";
 
 /// Writes the `exchange` record when the last who holds it is through with it.

@@ -80,8 +80,13 @@ async fn serve_http1<S>(conn: Arc<Conn>, stream: S, mut stop: watch::Receiver<bo
 where
     S: AsyncRead + AsyncWrite + AbortiveClose + Unpin + Send + 'static,
 {
-    let (strict, why) =
-        FramedStream::new(ReadGate::new(stream), max_head(&conn), conn.switch.made.clone(), conn.under_way.clone());
+    let (strict, why) = FramedStream::new(
+        ReadGate::new(stream),
+        max_head(&conn),
+        conn.switch.made.clone(),
+        conn.under_way.clone(),
+        conn.hints.clone(),
+    );
     let mut serving = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(KEEP_ALIVE)
@@ -179,6 +184,7 @@ fn answer(
     let under_way = UnderWay::one(conn);
     async move {
         let response = exchange(&under_way.0, request).await;
+        under_way.0.hints.close();
         Ok(response.map(|body| TrackedBody { body, _under_way: under_way }))
     }
 }

@@ -1,5 +1,7 @@
-//! A client's stream of which only soundly framed HTTP/1.1 comes out; at the first fault it ends, and says why.
+//! A client's stream of which only soundly framed HTTP/1.1 comes out; at the first fault it ends, and says why. Going out, an
+//! upstream's interim heads find their place.
 
+use super::early_hints::EarlyHints;
 use super::http1_framing::{Framing, FramingFault, Sound};
 use crate::io::delegate::delegate_async_write;
 use bytes::{Buf as _, BufMut as _, BytesMut};
@@ -43,6 +45,11 @@ pub(crate) struct FramedStream<S> {
     patience: Option<Pin<Box<Sleep>>>,
     /// Something was written since then.
     listens: bool,
+    hints: Arc<EarlyHints>,
+    /// Of those, what has begun to leave.
+    leaving: BytesMut,
+    /// All that was written has left: no head or body is half there.
+    is_flushed: bool,
 }
 
 /// How long a client that has said all is taken to listen still, where nothing is written that would tell. Most clients
@@ -50,7 +57,13 @@ pub(crate) struct FramedStream<S> {
 const PATIENCE: Duration = Duration::from_secs(5);
 
 impl<S> FramedStream<S> {
-    pub fn new(inner: S, max_head: usize, switched: Arc<AtomicBool>, under_way: Arc<AtomicUsize>) -> (Self, Why) {
+    pub fn new(
+        inner: S,
+        max_head: usize,
+        switched: Arc<AtomicBool>,
+        under_way: Arc<AtomicUsize>,
+        hints: Arc<EarlyHints>,
+    ) -> (Self, Why) {
         let why = Why::default();
         let strict = Self {
             inner,
@@ -62,6 +75,9 @@ impl<S> FramedStream<S> {
             under_way,
             patience: None,
             listens: false,
+            hints,
+            leaving: BytesMut::new(),
+            is_flushed: true,
         };
         (strict, why)
     }
@@ -171,9 +187,44 @@ impl<S> FramedStream<S> {
     }
 }
 
+impl<S: AsyncWrite + Unpin> FramedStream<S> {
+    fn has_hints(&self) -> bool {
+        !self.leaving.is_empty() || self.hints.any()
+    }
+
+    /// Writes the interim heads that are ready. Whoever serves the stream flushes once it has nothing more to write, so that
+    /// what comes after that begins a head, or goes on with a body, before whose head these had to leave.
+    fn poll_hints(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.hints.any() {
+            let heads = self.hints.take();
+            if self.is_flushed {
+                self.leaving.unsplit(heads);
+            }
+        }
+        while !self.leaving.is_empty() {
+            let written = ready!(Pin::new(&mut self.inner).poll_write(cx, &self.leaving))?;
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.leaving.advance(written);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Readies the stream for what is written to it.
+    fn poll_begin_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.listens |= self.patience.is_some();
+        if self.has_hints() {
+            ready!(self.poll_hints(cx))?;
+        }
+        self.is_flushed = false;
+        Poll::Ready(Ok(()))
+    }
+}
+
 impl<S: AsyncWrite + Unpin> AsyncWrite for FramedStream<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        self.listens |= self.patience.is_some();
+        ready!(self.poll_begin_write(cx))?;
         Pin::new(&mut self.inner).poll_write(cx, buf)
     }
 
@@ -182,11 +233,21 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for FramedStream<S> {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.listens |= self.patience.is_some();
+        ready!(self.poll_begin_write(cx))?;
         Pin::new(&mut self.inner).poll_write_vectored(cx, bufs)
     }
 
-    delegate_async_write!(inner: is_write_vectored, poll_flush);
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        this.hints.wake_on_more(cx.waker());
+        this.is_flushed = true;
+        if this.has_hints() {
+            ready!(this.poll_hints(cx))?;
+        }
+        Pin::new(&mut this.inner).poll_flush(cx)
+    }
+
+    delegate_async_write!(inner: is_write_vectored);
 
     /// Only flushes: who serves the stream has the last word, and closes what [`Self::into_parts`] gives.
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -219,7 +280,7 @@ mod tests {
                     tokio::task::yield_now().await;
                 }
             });
-            let (mut strict, why) = FramedStream::new(far, MAX_HEAD, Arc::default(), Arc::default());
+            let (mut strict, why) = FramedStream::new(far, MAX_HEAD, Arc::default(), Arc::default(), Arc::default());
             let (mut out, mut buf) = (Vec::new(), vec![0; step]);
             let end = loop {
                 match strict.read(&mut buf).await {
@@ -237,7 +298,7 @@ mod tests {
     #[tokio::test]
     async fn a_head_that_comes_byte_by_byte_is_not_copied_for_each() {
         let (mut near, far) = tokio::io::duplex(64);
-        let (mut strict, _) = FramedStream::new(far, MAX_HEAD, Arc::default(), Arc::default());
+        let (mut strict, _) = FramedStream::new(far, MAX_HEAD, Arc::default(), Arc::default(), Arc::default());
         let mut buffers = Vec::new();
         for byte in format!("GET / HTTP/1.1\r\nX: {}", "x".repeat(4000)).bytes() {
             near.write_all(&[byte]).await.unwrap();
@@ -248,6 +309,31 @@ mod tests {
         }
         buffers.dedup();
         assert!(buffers.len() < 20, "{}", buffers.len());
+    }
+
+    #[tokio::test]
+    async fn hints_go_where_nothing_is_half_written_or_not_at_all() {
+        let (mut near, far) = tokio::io::duplex(1024);
+        let hints = Arc::<EarlyHints>::default();
+        let (mut stream, _) = FramedStream::new(far, MAX_HEAD, Arc::default(), Arc::default(), hints.clone());
+        let hint = |exchange| hints.send(exchange, http::StatusCode::EARLY_HINTS, &http::HeaderMap::new());
+        let before = hints.open();
+        let exchange = hints.open();
+        stream.write_all(b"one ").await.unwrap();
+        hint(exchange);
+        stream.write_all(b"two ").await.unwrap();
+        stream.flush().await.unwrap();
+        hint(before);
+        hint(exchange);
+        stream.flush().await.unwrap();
+        hint(exchange);
+        hints.close();
+        hint(exchange);
+        stream.write_all(b"three").await.unwrap();
+        drop(stream);
+        let mut written = String::new();
+        near.read_to_string(&mut written).await.unwrap();
+        assert_eq!(written, "one two HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 103 Early Hints\r\n\r\nthree");
     }
 
     proptest! {

@@ -1,5 +1,6 @@
 //! What the protocols look like in bytes, read more strictly than libraries must.
 
+pub mod early_hints;
 pub mod framed_stream;
 pub mod hang_up;
 pub mod headers;

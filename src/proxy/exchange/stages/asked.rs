@@ -3,7 +3,7 @@
 use crate::name::{AgentName, Host, Origin};
 use crate::proxy::exchange::authorization::Caller;
 use crate::proxy::exchange::conn::{Conn, written_origin};
-use crate::proxy::exchange::outcome::{ExchangeOutcome, HTTP_2};
+use crate::proxy::exchange::outcome::{ExchangeOutcome, HTTP_1_1, HTTP_2};
 use crate::proxy::exchange::request_body::AgentBody;
 use crate::proxy::exchange::response_body::ResponseBody;
 use crate::proxy::refusal::Refusal;
@@ -127,6 +127,6 @@ fn version(version: Version) -> &'static str {
     match version {
         Version::HTTP_2 => HTTP_2,
         Version::HTTP_10 => "1.0",
-        _ => "1.1",
+        _ => HTTP_1_1,
     }
 }

@@ -8,7 +8,7 @@ use crate::place::Place;
 use crate::policy::Permit;
 use crate::proxy::exchange::authorization::{Authorization, Value};
 use crate::proxy::exchange::current_scrubber::CurrentScrubber;
-use crate::proxy::exchange::outcome::BodyProgress;
+use crate::proxy::exchange::outcome::{BodyProgress, HTTP_1_1};
 use crate::proxy::exchange::request_body::RequestBody;
 use crate::proxy::exchange::response_body::ResponseBody;
 use crate::proxy::exchange::response_body::answer::UpstreamAnswer;
@@ -16,7 +16,9 @@ use crate::proxy::exchange::response_body::rewrite;
 use crate::proxy::exchange::websocket::terms::RelayTerms;
 use crate::proxy::recorder;
 use crate::proxy::refusal::Refusal;
+use crate::proxy::wire::early_hints::EarlyHints;
 use crate::proxy::wire::headers;
+use crate::proxy::{Ruleset, Shared};
 use crate::record::Record;
 use crate::rewrite::BodyKey;
 use crate::secrets::Keys;
@@ -26,10 +28,11 @@ use crate::upstream::head_injection::CarriesKey;
 use crate::upstream::pool::{Lease, SendError};
 use crate::upstream::protocol::ProtocolPreference;
 use http::header::EXPECT;
-use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use tokio::sync::Notify;
 
 /// A request that has been answered.
 pub(crate) struct Sent<'c> {
@@ -56,9 +59,13 @@ impl<'c> Recorded<'c> {
             let carries = carries_key(&decided.permit, &decided.authorization, progress);
             request.extensions_mut().insert(carries);
         }
+        let mut go = None;
         if transfer.expects_continue && !request.body().is_held() {
-            request = expecting(request, progress);
+            (request, go) = expecting(request, progress);
         }
+        let no_key_is_bound = scrubber.scrubber().is_none();
+        let hints = (no_key_is_bound && exchange.outcome.http == HTTP_1_1).then(|| Hints::of(&exchange, &decided));
+        hear_interim(&mut request, go, hints);
         let sent = {
             let (pool, asker) = (&exchange.conn.worker.pool, Some(&exchange.info.agent));
             let sending = pin!(pool.send(&exchange.origin, request, transfer.protocol, asker));
@@ -176,18 +183,52 @@ fn carries_key(permit: &Permit, authorization: &Arc<Authorization>, progress: &A
     }
 }
 
-/// Asks the upstream whether it wants the body, as the client does; the client is told once its body is asked for.
-fn expecting(request: Request<RequestBody>, progress: &Arc<BodyProgress>) -> Request<RequestBody> {
+/// Asks the upstream whether it wants the body, as the client does; the client is told once its body is asked for. Who is to
+/// be told when the upstream says so.
+fn expecting(
+    request: Request<RequestBody>,
+    progress: &Arc<BodyProgress>,
+) -> (Request<RequestBody>, Option<Arc<Notify>>) {
     let (mut head, body) = request.into_parts();
     head.headers.insert(EXPECT, HeaderValue::from_static("100-continue"));
     let (body, go) = body.expecting(progress.clone());
-    let mut request = Request::from_parts(head, body);
-    hyper::ext::on_informational(&mut request, move |response| {
-        if response.status() == StatusCode::CONTINUE {
-            go.notify_one();
+    (Request::from_parts(head, body), Some(go))
+}
+
+/// The way of an upstream's hints to the client: only those that can hold no key, while the rules stay as they were.
+struct Hints {
+    hints: Arc<EarlyHints>,
+    exchange: u64,
+    shared: Arc<Shared>,
+    ruleset: Arc<Ruleset>,
+}
+
+impl Hints {
+    fn of(exchange: &Exchange<'_>, decided: &Decided) -> Self {
+        let hints = exchange.conn.hints.clone();
+        Self { exchange: hints.open(), hints, shared: exchange.shared().clone(), ruleset: decided.ruleset.clone() }
+    }
+
+    fn pass(&self, status: StatusCode, mut headers: HeaderMap) {
+        if Arc::ptr_eq(&self.shared.ruleset.load(), &self.ruleset) {
+            headers::response(&mut headers);
+            self.hints.send(self.exchange, status, &headers);
         }
+    }
+}
+
+/// Hears what the upstream says before its answer (RFC 9110, section 15.2).
+fn hear_interim(request: &mut Request<RequestBody>, go: Option<Arc<Notify>>, hints: Option<Hints>) {
+    if go.is_none() && hints.is_none() {
+        return;
+    }
+    hyper::ext::on_informational(request, move |response| match (response.status(), &go, &hints) {
+        (StatusCode::CONTINUE, Some(go), _) => go.notify_one(),
+        // the client's own server says it, once the body is asked for
+        (StatusCode::CONTINUE, ..) => {}
+        (status, _, Some(hints)) => hints.pass(status, response.headers().clone()),
+        _ => {}
     });
-    request
 }
 
 /// The keys that may go into the text messages of a WebSocket.
