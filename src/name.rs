@@ -31,10 +31,15 @@ impl KeyName {
         format!("<<{}_key>>", self.0)
     }
 
+    /// The key whose placeholder this is, and nothing else.
+    pub fn of_placeholder(text: &[u8]) -> Option<Self> {
+        let name = text.strip_prefix(b"<<")?.strip_suffix(b"_key>>")?;
+        std::str::from_utf8(name).ok()?.parse().ok()
+    }
+
     /// Whether this is some key's placeholder and nothing else.
     pub fn is_placeholder(text: &[u8]) -> bool {
-        let name = text.strip_prefix(b"<<").and_then(|rest| rest.strip_suffix(b"_key>>"));
-        name.and_then(|name| std::str::from_utf8(name).ok()).is_some_and(|name| name.parse::<Self>().is_ok())
+        Self::of_placeholder(text).is_some()
     }
 }
 

@@ -15,7 +15,7 @@ use crate::policy::Agent;
 use crate::policy::agent::{TokenHash, TokenProof};
 use crate::proxy::accept::descendants::Descendants;
 use crate::proxy::accept::slots::ConnectionSlots;
-use crate::proxy::{self, Recorder, Ruleset, Shared};
+use crate::proxy::{self, LastRefusal, Recorder, Ruleset, Shared};
 use crate::secrets::{SecretBackends, Secrets};
 use crate::upstream::dial::Dialer;
 use crate::upstream::outbound::Outbound;
@@ -182,8 +182,8 @@ impl App {
         self.shared.recorder.last_advice()
     }
 
-    /// Why the last request was refused, in full. It may repeat what the agent wrote.
-    pub fn last_refusal(&self) -> Option<Arc<String>> {
+    /// The last request that was refused.
+    pub fn last_refusal(&self) -> Option<Arc<LastRefusal>> {
         self.shared.recorder.last_refusal()
     }
 

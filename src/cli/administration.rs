@@ -1,12 +1,14 @@
 //! What a command does to keys, agents and stores, in the audit: begun there before it is done, and each act with how it
 //! ended. What can't be recorded is said, and done all the same: a key that has to go must go.
 
-use crate::app::{AppError, CommandAudit};
+use crate::app::{AppError, CommandAudit, KeyAges};
 use crate::config::settings::Settings;
 use crate::name::{AgentName, KeyName};
 use crate::record::{Event, ExchangeInfo, KeyRef, Operation, Record};
 use crate::secrets::SecretBackends;
 use crate::system::operator::Operator;
+use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -15,6 +17,7 @@ pub(super) struct Administration {
     audit: Option<CommandAudit>,
     action: &'static str,
     event: Event,
+    state: PathBuf,
     /// The failure is recorded already, as one of a key or an agent.
     failed: bool,
 }
@@ -22,14 +25,14 @@ pub(super) struct Administration {
 impl Administration {
     /// For a command that changes nothing: nothing is recorded.
     pub fn nothing() -> Self {
-        Self { audit: None, action: "", event: Event::Admin, failed: false }
+        Self { audit: None, action: "", event: Event::Admin, state: PathBuf::new(), failed: false }
     }
 
     /// Begins a file of the audit, which says what is about to be done.
     pub fn begin(settings: &Settings, backends: &SecretBackends, event: Event, action: &'static str) -> Self {
         let audit = CommandAudit::begin(settings, backends, action);
         let audit = audit.map_err(|e| tell_unrecorded(action, &e)).ok();
-        Self { audit, action, event, failed: false }
+        Self { audit, action, event, state: settings.state.clone(), failed: false }
     }
 
     /// Records what was done to a key: a note where it succeeded, else why not.
@@ -37,6 +40,16 @@ impl Administration {
         let mut record = Record::new(SystemTime::now(), self.event, Operation::Key(name.clone()));
         record.key_ref = Some(KeyRef::Key(name.clone()));
         self.record(record, note, done)
+    }
+
+    /// Notes that a key has a new value from now on.
+    pub fn renewed(&self, name: &KeyName) {
+        tell_unnoted(name, KeyAges::note(&self.state, name));
+    }
+
+    /// Notes that a key is no more.
+    pub fn removed(&self, name: &KeyName) {
+        tell_unnoted(name, KeyAges::forget(&self.state, name));
     }
 
     /// The same of an agent.
@@ -74,6 +87,12 @@ impl Administration {
             tell_unrecorded(self.action, &e);
         }
         done
+    }
+}
+
+fn tell_unnoted(name: &KeyName, noted: io::Result<()>) {
+    if let Err(e) = noted {
+        eprintln!("locum: warning: the age of '{name}' is not noted: {e}\n  next: look at the state folder");
     }
 }
 

@@ -4,7 +4,7 @@ use super::administration::Administration;
 use super::context::CliContext;
 use super::key_strength::guessable;
 use super::stores::{self, KeyStores, StoreKind};
-use super::term::CliError;
+use super::term::{CliError, WRONG_USAGE};
 use super::{migrate, secret, table};
 use crate::app;
 use crate::audit;
@@ -82,6 +82,9 @@ struct SetArgs {
     /// The value from standard input instead of a prompt
     #[arg(long)]
     stdin: bool,
+    /// Leave the value as it is, and change only where it may go
+    #[arg(long, conflicts_with_all = ["stdin", "store"])]
+    keep: bool,
     /// A host it may go to, as in `hosts`; may be given again
     #[arg(long, value_name = "HOST")]
     host: Vec<String>,
@@ -146,14 +149,21 @@ fn obey(
 ) -> anyhow::Result<ExitCode> {
     match command {
         KeyCommand::Set(args) => {
-            let name = args.name.clone();
-            let done = set(args, settings, backends, environment, context);
-            admin.key(&name, None, done)
+            let (name, keep) = (args.name.clone(), args.keep);
+            let done = admin.key(&name, None, set(args, settings, backends, environment, context))?;
+            if !keep {
+                admin.renewed(&name);
+            }
+            Ok(done)
         }
         // without names it is all of them, as the arguments see to
         KeyCommand::Rotate { names, stdin, .. } => rotate(&names, stdin, settings, backends, environment, admin),
         KeyCommand::List { json } => list(settings, backends, json),
-        KeyCommand::Remove { name } => admin.key(&name, None, remove(&name, settings, backends, context)),
+        KeyCommand::Remove { name } => {
+            let done = admin.key(&name, None, remove(&name, settings, backends, context))?;
+            admin.removed(&name);
+            Ok(done)
+        }
         KeyCommand::Migrate { files, dry_run, store } => {
             let stores = KeyStores { backends, chosen: stores::choose(store, backends)? };
             migrate::migrate(&files, dry_run, settings, &stores, admin)
@@ -178,16 +188,12 @@ fn set(
         let what = format!("'{name}' is no provider that locum knows, so it needs to be told where the key may go");
         return Err(CliError::failed(what, format!("locum key set {name} --host api.example.com")));
     }
+    if args.keep {
+        return rebind(&args, context);
+    }
     let named = known.filter(|_| args.store.is_none()).map(|k| stores::named(k, backends)).transpose()?.flatten();
     let store = named.map_or_else(|| stores::choose(args.store, backends), Ok)?;
-    let binding = Binding {
-        source: args.store.map(|kind| format!("{kind:?}").to_ascii_lowercase()),
-        hosts: args.host,
-        places: args.place,
-        methods: args.method,
-        paths: args.path,
-        placeholder: args.placeholder,
-    };
+    let binding = args.binding();
     // a binding with a mistake must not cost the person the typing of the key
     if !binding.is_empty() {
         edit::check(context.paths(), &variables, name, &binding).map_err(|e| edit_failed(&e))?;
@@ -210,9 +216,36 @@ fn set(
     if args.store.is_none() {
         tell_what_counts_first(known, environment);
     }
-    println!("a service that runs already takes it over with SIGHUP");
+    println!("{TAKEN_OVER}");
     Ok(ExitCode::SUCCESS)
 }
+
+impl SetArgs {
+    fn binding(&self) -> Binding {
+        Binding {
+            source: self.store.map(|kind| format!("{kind:?}").to_ascii_lowercase()),
+            hosts: self.host.clone(),
+            places: self.place.clone(),
+            methods: self.method.clone(),
+            paths: self.path.clone(),
+            placeholder: self.placeholder.clone(),
+        }
+    }
+}
+
+/// Changes where a key may go, and nothing else of it.
+fn rebind(args: &SetArgs, context: &CliContext) -> anyhow::Result<ExitCode> {
+    if args.binding().is_empty() {
+        let next = format!("say what is to change: locum key set {} --keep --host HOST", args.name);
+        return Err(CliError { what: "--keep alone changes nothing".into(), next, code: WRONG_USAGE }.into());
+    }
+    let file = edit::bind(context.paths(), &Variables::of_process(), &args.name, &args.binding());
+    println!("where {} may go is in {}", args.name, file.map_err(|e| edit_failed(&e))?.display());
+    println!("{TAKEN_OVER}");
+    Ok(ExitCode::SUCCESS)
+}
+
+const TAKEN_OVER: &str = "a service that runs already takes it over with 'locum reload'";
 
 fn of_name<'s>(settings: &'s Settings, name: &KeyName) -> Option<&'s KeySetting> {
     settings.keys.iter().find(|k| k.name == *name)

@@ -76,6 +76,7 @@ pub fn migrate(
         }
         let note = format!("from {} into the {}", key.first, store.describe());
         admin.key(name, Some(note), stores::put(&*store, name, key.value))?;
+        admin.renewed(name);
         println!("{name} is in the {}", store.describe());
     }
     for document in &documents {
@@ -244,6 +245,7 @@ pub fn import(
     for (key, store) in missing {
         let note = format!("from {} into the {}", key.first, store.describe());
         admin.key(&key.setting.name, Some(note), stores::put(&*store, &key.setting.name, key.value))?;
+        admin.renewed(&key.setting.name);
         println!("{} is in the {}, from {}", key.setting.name, store.describe(), key.first);
     }
     for other in elsewhere {

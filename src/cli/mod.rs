@@ -24,6 +24,7 @@ macro_rules! eprint {
 
 mod administration;
 mod agent;
+mod allowing;
 mod audit;
 mod ca;
 mod check;

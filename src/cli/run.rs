@@ -1,19 +1,22 @@
 //! `locum run`: a proxy for one command, with everything that the command needs to use it, and nothing left behind.
 
+use super::child_env::TakenEnvironment;
 use super::context::CliContext;
 use super::reaper::Reaper;
 use super::run_dir::RunDir;
 use super::signals::{self, CaughtSignals};
 use super::term::{self, CliError};
-use super::{child_env, lookup};
+use super::{allowing, child_env, lookup};
 use crate::app::{App, AppError, LaunchOptions};
+use crate::config::key_option::KeyOption;
 use crate::config::keys::KeySetting;
 use crate::config::settings::{CaSource, Settings};
 use crate::memory;
 use crate::metrics::Counts;
-use crate::name::AgentName;
+use crate::name::{AgentName, KeyName};
 use crate::policy::Agent;
 use crate::policy::agent::TokenHash;
+use crate::proxy::LastRefusal;
 use crate::telemetry;
 use crate::trust_env::{self, ProxyAccess, TrustFiles};
 use crate::upstream::bypass::BypassRule;
@@ -31,6 +34,9 @@ pub struct RunArgs {
     /// Which agent the command is [default: one that may use every key]
     #[arg(long, value_name = "NAME")]
     agent: Option<AgentName>,
+    /// A key for this run alone: its name, the variable that it is in, and the host that it may go to; may be given again
+    #[arg(long = "key", value_name = "NAME=VARIABLE@HOST")]
+    keys: Vec<KeyOption>,
     /// Only what has to be known: no line of summary at the end, and of what is unusual only what is grave
     #[arg(long, short)]
     quiet: bool,
@@ -59,9 +65,11 @@ pub fn run(args: RunArgs, context: &CliContext) -> anyhow::Result<ExitCode> {
 
 fn proxied(args: RunArgs, context: &CliContext) -> anyhow::Result<ExitCode> {
     let mut settings = context.settings()?;
+    let bound = settings.bind(&args.keys).map_err(AppError::from).map_err(CliError::from)?;
     respect_own(&mut settings)?;
     let agent = Arc::new(lookup::agent_named(args.agent.as_ref(), &settings)?);
     let taken = context.take_environment(&settings)?;
+    look_for(&bound, &taken)?;
     context.warn_of_weaknesses();
     child_env::warn_of_withheld(&taken);
     child_env::warn_of_placeholders(&settings);
@@ -98,7 +106,6 @@ fn proxied(args: RunArgs, context: &CliContext) -> anyhow::Result<ExitCode> {
     context.hardened().spare(&mut command);
     memory::end_with_us(&mut command);
 
-    let audit = app.audit_path();
     if args.quiet {
         telemetry::show_only_errors();
     }
@@ -107,16 +114,27 @@ fn proxied(args: RunArgs, context: &CliContext) -> anyhow::Result<ExitCode> {
     let held = telemetry::hold();
     let status = tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(child(command));
     drop(held);
-    let counts = running.app().counts();
-    let (last_refusal, advice) = (running.app().last_refusal(), running.app().last_advice());
+    let summary = Summary::of(running.app());
     let closed = running.stop();
     let status = status.map_err(|e| not_started(&args.command[0], &e))?;
     if !args.quiet {
-        tell_summary(counts, last_refusal.as_deref(), advice.as_deref(), audit);
+        summary.tell();
     }
     closed?;
-    let is_refused = args.strict && status.success() && counts.refusals > 0;
+    let is_refused = args.strict && status.success() && summary.counts.refusals > 0;
     Ok(if is_refused { ExitCode::from(term::REFUSED) } else { exit_code(status) })
+}
+
+/// Whether the variables hold something that the command line names for keys.
+fn look_for(bound: &[(KeyName, String)], taken: &TakenEnvironment) -> anyhow::Result<()> {
+    for (name, variable) in bound {
+        if !matches!(taken.secrets.get(variable), Ok(Some(_))) {
+            let what = format!("{variable} is not set, so there is no value of '{name}'");
+            let next = format!("set it, or name the variable that holds the key: --key {name}=VARIABLE@HOST");
+            return Err(CliError { what, next, code: term::UNAVAILABLE }.into());
+        }
+    }
+    Ok(())
 }
 
 /// Says what would keep keys from working.
@@ -163,18 +181,49 @@ fn command(words: &[OsString], changes: &trust_env::EnvironmentChanges) -> Comma
 /// A reason repeats what the agent wrote: it is cut here, and no terminal obeys it.
 const MOST_OF_A_REASON: usize = 400;
 
-fn tell_summary(counts: Counts, last_refusal: Option<&String>, advice: Option<&String>, audit: Option<PathBuf>) {
-    let audit = audit.map_or_else(String::new, |p| format!("; audit: {}", p.display()));
-    let failures = counts.upstream_failures;
-    let failed = if failures > 0 { format!(", {}", counted(failures, "upstream failure")) } else { String::new() };
-    let why = last_refusal.map_or_else(String::new, |reason| format!("; last refusal: {}", shown(reason)));
-    let advice = advice.map_or_else(String::new, |advice| format!("; {}", shown(advice)));
-    eprintln!(
-        "locum: {}, {}, {}{failed}{why}{advice}{audit}",
-        counted(counts.substitutions, "substitution"),
-        counted(counts.refusals, "refusal"),
-        counted(counts.scrubs, "scrub"),
-    );
+/// What has come of the requests of a run.
+struct Summary {
+    counts: Counts,
+    last_refusal: Option<Arc<LastRefusal>>,
+    advice: Option<Arc<String>>,
+    /// What would allow what was refused last.
+    allowing: Option<String>,
+    audit: Option<PathBuf>,
+}
+
+impl Summary {
+    fn of(app: &App) -> Self {
+        let last_refusal = app.last_refusal();
+        let is_active = |key: &KeySetting| app.active_keys().iter().any(|active| active.name == key.name);
+        let line = |refusal: &Arc<LastRefusal>| allowing::line(refusal, app.settings(), is_active);
+        Self {
+            counts: app.counts(),
+            allowing: last_refusal.as_ref().and_then(line),
+            last_refusal,
+            advice: app.last_advice(),
+            audit: app.audit_path(),
+        }
+    }
+
+    fn tell(&self) {
+        let counts = self.counts;
+        let audit = self.audit.as_ref().map_or_else(String::new, |p| format!("; audit: {}", p.display()));
+        let failures = counts.upstream_failures;
+        let failed = if failures > 0 { format!(", {}", counted(failures, "upstream failure")) } else { String::new() };
+        let why = self.last_refusal.as_ref().map(|refusal| format!("; last refusal: {}", shown(&refusal.reason)));
+        let advice = self.advice.as_ref().map(|advice| format!("; {}", shown(advice)));
+        eprintln!(
+            "locum: {}, {}, {}{failed}{}{}{audit}",
+            counted(counts.substitutions, "substitution"),
+            counted(counts.refusals, "refusal"),
+            counted(counts.scrubs, "scrub"),
+            why.unwrap_or_default(),
+            advice.unwrap_or_default(),
+        );
+        if let Some(line) = &self.allowing {
+            eprintln!("  next: {line}");
+        }
+    }
 }
 
 /// One line of text, whatever an agent has put into it.

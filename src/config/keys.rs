@@ -4,7 +4,7 @@ use super::catalog::{Provider, provider, providers};
 use super::file::ConfigTable;
 use super::mistake::{ConfigLocation, Mistake, nearest};
 use super::reader::TableReader;
-use super::units::Timeout;
+use super::units::{RetentionAge, Timeout};
 use crate::name::{AgentName, KeyName};
 use crate::place::Place;
 use crate::policy;
@@ -34,6 +34,8 @@ pub struct KeySetting {
     pub rule: KeyRule,
     /// How long a value counts once its program or file was asked; none leaves it to the source.
     pub lifetime: Option<Duration>,
+    /// After how long a new value is due.
+    pub rotate_after: Option<Duration>,
     /// Where its table stands; none for a catalog key without one, which is silently inactive while it has no value.
     pub at: Option<ConfigLocation>,
 }
@@ -150,6 +152,7 @@ fn of_catalog(provider: &Provider) -> KeySetting {
             scrub: Scrubbing::Auto,
         },
         lifetime: None,
+        rotate_after: None,
         at: None,
     }
 }
@@ -176,12 +179,18 @@ fn of_user(name: KeyName) -> KeySetting {
         revoke_url: None,
         rule,
         lifetime: None,
+        rotate_after: None,
         at: None,
     }
 }
 
+/// A key before anything is said of it.
+pub(super) fn unwritten(name: KeyName) -> KeySetting {
+    provider(name.as_str()).map_or_else(|| of_user(name), of_catalog)
+}
+
 fn key(r: &mut TableReader<'_>, name: KeyName, cleartext: bool) -> KeySetting {
-    let mut key = provider(name.as_str()).map_or_else(|| of_user(name), of_catalog);
+    let mut key = unwritten(name);
     key.at = Some(r.table_at());
     let source_at = r.at("source");
     if let Some(source) = r.parsed::<SourceSpec>("source") {
@@ -210,10 +219,16 @@ fn key(r: &mut TableReader<'_>, name: KeyName, cleartext: bool) -> KeySetting {
         key.rule.scrub = scrub;
     }
     key.lifetime = lifetime(r, &key.source);
+    key.rotate_after = r.with("rotate_after", age).flatten();
     key.rule.placeholder = r.with("placeholder", |text| check_lookalike(text).map(|()| text.to_owned()));
     let inject = r.with("inject", |text| inject(text, &key.rule));
     key.rule.inject = inject;
     key
+}
+
+/// An age; none where the text is empty.
+fn age(text: &str) -> Result<Option<Duration>, String> {
+    if text.is_empty() { Ok(None) } else { text.parse::<RetentionAge>().map(|age| Some(age.0)) }
 }
 
 /// How long a value counts, of a program or a file: all other sources say themselves when theirs has changed.

@@ -22,6 +22,8 @@ pub enum ConfigLocation {
     },
     /// An environment variable.
     Variable(Arc<str>),
+    /// An option of the command line.
+    Option(Arc<str>),
 }
 
 impl fmt::Display for ConfigLocation {
@@ -30,6 +32,7 @@ impl fmt::Display for ConfigLocation {
             ConfigLocation::File(file) => write!(f, "{}", file.display()),
             ConfigLocation::Line { file, line, column } => write!(f, "{}:{line}:{column}", file.display()),
             ConfigLocation::Variable(name) => write!(f, "${name}"),
+            ConfigLocation::Option(option) => f.write_str(option),
         }
     }
 }
@@ -41,6 +44,8 @@ impl Serialize for ConfigLocation {
             ConfigLocation::File(file) => (Some(file), None, None, None),
             ConfigLocation::Line { file, line, column } => (Some(file), Some(line), Some(column), None),
             ConfigLocation::Variable(name) => (None, None, None, Some(name)),
+            // of the command that is run: whoever gave it sees it
+            ConfigLocation::Option(_) => (None, None, None, None),
         };
         let mut out = serializer.serialize_struct("ConfigLocation", 4)?;
         out.serialize_field("file", &file.map(|f| f.display().to_string()))?;

@@ -5,6 +5,7 @@ pub(crate) mod audit;
 pub mod catalog;
 pub(crate) mod edit;
 mod file;
+pub(crate) mod key_option;
 pub(crate) mod key_scan;
 pub(crate) mod keys;
 mod limits;

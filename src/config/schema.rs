@@ -102,6 +102,7 @@ pub const SECTIONS: &[SectionSchema] = &[
             known("max_uses", Number, "4"),
             known("scrub", TextOrFlag, r#""auto""#),
             known("lifetime", Text, r#""1h""#),
+            known("rotate_after", Text, r#""90d""#),
         ],
     },
     SectionSchema {

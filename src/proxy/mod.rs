@@ -15,6 +15,6 @@ pub mod wire;
 pub use ceilings::Ceilings;
 pub use exchange::request_body::RequestBody;
 pub use limits::Limits;
-pub use recorder::Recorder;
+pub use recorder::{LastRefusal, Recorder};
 pub use ruleset::Ruleset;
 pub use state::{Config, Meters, Shared};

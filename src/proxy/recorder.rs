@@ -29,12 +29,37 @@ pub struct Recorder {
     alerts: Alerts,
     counters: Counters,
     ids: ExchangeIds,
-    /// Why the last request was refused, for whoever watches and not for agents.
-    last_refusal: ArcSwapOption<String>,
+    /// For whoever watches, and not for agents.
+    last_refusal: ArcSwapOption<LastRefusal>,
     /// What was last said of requests that can't succeed as they are.
     last_advice: ArcSwapOption<String>,
     /// Exchanges are cut because the process ends.
     stopping: AtomicBool,
+}
+
+/// A request that was refused. It repeats what the agent wrote.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LastRefusal {
+    /// Why, in full.
+    pub reason: String,
+    /// The key whose placeholder was refused, where it was for one. There may be no such key.
+    pub key: Option<KeyName>,
+    /// Whom it was for, as the agent has named it: host, and the port where that is not TLS's own.
+    pub host: String,
+}
+
+impl LastRefusal {
+    fn of(record: &Record) -> Option<Self> {
+        let key = match (&record.operation, &record.key_ref) {
+            (Operation::Key(key), _) => Some(key.clone()),
+            (_, Some(KeyRef::Written(written))) => KeyName::of_placeholder(written.as_bytes()),
+            _ => None,
+        };
+        let info = record.info.as_ref()?;
+        let port = if info.port == 443 { String::new() } else { format!(":{}", info.port) };
+        let scheme = if info.scheme == "http" { "http://" } else { "" };
+        Some(Self { reason: record.reason.clone()?, key, host: format!("{scheme}{}{port}", info.host) })
+    }
 }
 
 impl Recorder {
@@ -62,7 +87,7 @@ impl Recorder {
     fn note(&self, record: &Record) {
         self.counters.note(record);
         if record.event == Event::Refusal && !record.status.is_some_and(is_upstreams_fault) {
-            self.last_refusal.store(record.reason.clone().map(Arc::new));
+            self.last_refusal.store(LastRefusal::of(record).map(Arc::new));
         }
         for finding in self.alerts.note(record) {
             self.audit.append(&finding);
@@ -127,8 +152,8 @@ impl Recorder {
         self.counters.read()
     }
 
-    /// Why the last request was refused, in full. It may repeat what the agent wrote.
-    pub fn last_refusal(&self) -> Option<Arc<String>> {
+    /// The last request that was refused.
+    pub fn last_refusal(&self) -> Option<Arc<LastRefusal>> {
         self.last_refusal.load_full()
     }
 

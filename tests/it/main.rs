@@ -25,6 +25,7 @@ mod endurance;
 mod explain;
 mod failures;
 mod file_writes;
+mod first_use;
 mod floods;
 #[path = "../floors.rs"]
 mod floors;

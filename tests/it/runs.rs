@@ -44,7 +44,7 @@ fn run_tells_at_its_end_why_it_refused() {
          curl -q -s --noproxy '' -o /dev/null -H 'x: <<nobody_key>>' {url}"
     );
     let output = home.run(&["sh", "-c", &script]);
-    let summary = stderr(&output).lines().last().unwrap_or_default().to_owned();
+    let summary = stderr(&output).lines().rfind(|line| line.starts_with("locum: ")).unwrap_or_default().to_owned();
     let (counts, why) = summary.split_once("; last refusal: ").unwrap_or_else(|| panic!("{}", told(&output)));
     assert_eq!(counts, "locum: 0 substitutions, 3 refusals, 0 scrubs");
     assert!(why.contains("<<nobody_key>>") && why.contains("; audit: ") && !why.contains("10.0.0.1"), "{summary}");

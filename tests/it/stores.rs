@@ -34,7 +34,7 @@ fn a_vault_from_its_making_to_a_new_key_in_it() {
         transcript(&home, &["key", "set", "tool", "--stdin", "--store", "vault"], KEY),
         "tool is in the vault ~/state/vault; an agent writes <<tool_key>>\n\
          where it may go is in ~/locum.toml\n\
-         a service that runs already takes it over with SIGHUP\n[0]\n"
+         a service that runs already takes it over with 'locum reload'\n[0]\n"
     );
     let bytes = std::fs::read(vault_file(&home)).expect("the vault");
     assert!(memchr::memmem::find(&bytes, KEY.as_bytes()).is_none());
@@ -194,7 +194,7 @@ fn a_key_is_set_listed_rotated_and_removed() {
         transcript(&home, &set, KEY),
         "my_tool is in the machine-bound store ~/state/machine.store; an agent writes <<my_tool_key>>\n\
          where it may go is in ~/locum.toml\n\
-         a service that runs already takes it over with SIGHUP\n[0]\n"
+         a service that runs already takes it over with 'locum reload'\n[0]\n"
     );
     let config = std::fs::read_to_string(home.config()).expect("the config");
     assert!(config.contains("[key.my_tool]") && !config.contains(KEY), "{config}");
@@ -238,7 +238,7 @@ async fn a_real_secret_service_keeps_keys() {
         transcript(&home, &["key", "set", "tool", "--stdin", "--host", &upstream.authority()], KEY),
         "tool is in the keyring (Secret Service); an agent writes <<tool_key>>\n\
          where it may go is in ~/locum.toml\n\
-         a service that runs already takes it over with SIGHUP\n[0]\n"
+         a service that runs already takes it over with 'locum reload'\n[0]\n"
     );
     let list = transcript(&home, &["key", "list"], "");
     assert!(list.contains("…WXYZ") && list.contains("keyring (Secret Service)"), "{list}");

@@ -9,7 +9,12 @@ pub struct Terminal {
     script: Child,
     screen: ChildStdout,
     shown: Vec<u8>,
+    /// That a shell has shown and that were awaited.
+    prompts: usize,
 }
+
+/// Of the shell.
+const PROMPT: &str = "(newcomer) ";
 
 impl Terminal {
     /// `locum` with these arguments, as a shell splits them.
@@ -17,20 +22,41 @@ impl Terminal {
         let locum = env!("CARGO_BIN_EXE_locum");
         let (config, state) = (home.config(), home.state());
         let line = format!("exec '{locum}' --config '{}' --state '{}' {arguments}", config.display(), state.display());
+        Self::of(home, &line)
+    }
+
+    /// A shell that finds `locum` by its name, in a home without anything else.
+    pub fn shell(home: &Home) -> Self {
+        let folder = std::path::Path::new(env!("CARGO_BIN_EXE_locum")).parent().expect("a folder");
+        Self::of(home, &format!("PATH='{}':$PATH PS1='{PROMPT}' exec sh -i", folder.display()))
+    }
+
+    fn of(home: &Home, line: &str) -> Self {
         // signals that who runs the tests ignores can't be caught by any program below
         let mut command = home.command("env");
-        command.args(["--default-signal", "script", "--quiet", "--return", "--command", &line, "/dev/null"]);
+        command.args(["--default-signal", "script", "--quiet", "--return", "--command", line, "/dev/null"]);
         let mut script = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("a terminal");
         let screen = script.stdout.take().expect("a pipe");
-        Self { script, screen, shown: Vec::new() }
+        Self { script, screen, shown: Vec::new(), prompts: 0 }
+    }
+
+    /// All that was shown so far, once the shell has asked for one line more.
+    pub fn await_prompt(&mut self) -> String {
+        self.prompts += 1;
+        let prompts = self.prompts;
+        self.await_that(|shown| shown.matches(PROMPT).count() >= prompts, PROMPT)
     }
 
     /// All that was shown so far, once `text` was.
     pub fn await_shown(&mut self, text: &str) -> String {
+        self.await_that(|shown| shown.contains(text), text)
+    }
+
+    fn await_that(&mut self, is_there: impl Fn(&str) -> bool, what: &str) -> String {
         let mut some = [0; 1024];
-        while !self.so_far().contains(text) {
+        while !is_there(&self.so_far()) {
             let n = self.screen.read(&mut some).expect("a screen");
-            assert!(n > 0, "it ended without {text:?}: {}", self.so_far());
+            assert!(n > 0, "it ended without {what:?}: {}", self.so_far());
             self.shown.extend_from_slice(&some[..n]);
         }
         self.so_far()
