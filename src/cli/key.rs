@@ -265,7 +265,7 @@ fn rotate(
         });
         admin.key(name, Some(format!("in the {}", store.describe())), done)?;
         println!("{name} has a new value in the {}", store.describe());
-        match setting.and_then(|k| k.revoke_url.as_deref()) {
+        match setting.and_then(KeySetting::revoke_url) {
             Some(url) => println!("  revoke the old one at {url}"),
             None => println!("  revoke the old one where it was made"),
         }
@@ -404,7 +404,7 @@ fn remove(
         };
         return Err(CliError::failed(format!("neither a store of this machine nor the config has '{name}'"), next));
     }
-    if let Some(url) = of_name(settings, name).and_then(|k| k.revoke_url.as_deref()) {
+    if let Some(url) = of_name(settings, name).and_then(KeySetting::revoke_url) {
         println!("revoke it at {url}");
     }
     Ok(ExitCode::SUCCESS)

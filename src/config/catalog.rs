@@ -1,22 +1,25 @@
-//! The providers that locum knows by name: where their keys go and where they usually are; read from a file that is
-//! part of the binary.
+//! The providers that locum knows by name: where their keys go, what they look like and where they usually are; read from a
+//! file that is part of the binary.
 
+use super::shape::Shape;
+use super::test_call::TestCall;
 use crate::name::KeyName;
 use crate::place::Place;
 use crate::policy::rule::HostPattern;
+use regex::Regex;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::str::FromStr;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 const TEXT: &str = include_str!("../../config/providers.toml");
 
 #[expect(clippy::expect_used, reason = "a part of the program, which a test reads")]
-static PROVIDERS: LazyLock<Vec<Provider>> =
+static PROVIDERS: LazyLock<Vec<Arc<Provider>>> =
     LazyLock::new(|| parse(TEXT).expect("the embedded catalog reads, as its test shows"));
 
 /// A provider that locum knows: its hosts, the places of its key, and its usual variables.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Provider {
     /// The key's name.
     pub name: KeyName,
@@ -34,15 +37,30 @@ pub struct Provider {
     pub prefixes: Vec<String>,
     /// The page on which a key is revoked.
     pub revoke: String,
+    /// The page that shows what a key was used for, where there is one.
+    pub usage: Option<String>,
+    /// The cheapest request that shows whether a key is good, where one is known.
+    pub test: Option<TestCall>,
+    /// The public document that this was checked against.
+    pub doc: Option<String>,
+    shape: Option<Shape>,
+}
+
+impl Provider {
+    /// What a whole key of it looks like, where the provider's keys can be told from other text. Compiled when it is first
+    /// asked for.
+    pub fn shape(&self) -> Option<&Regex> {
+        self.shape.as_ref().and_then(|shape| shape.regex().ok())
+    }
 }
 
 /// All of them, sorted by name.
-pub fn providers() -> &'static [Provider] {
+pub fn providers() -> &'static [Arc<Provider>] {
     &PROVIDERS
 }
 
 /// The provider whose key has this name.
-pub fn provider(name: &str) -> Option<&'static Provider> {
+pub fn provider(name: &str) -> Option<&'static Arc<Provider>> {
     PROVIDERS.iter().find(|p| p.name.as_str() == name)
 }
 
@@ -57,24 +75,34 @@ struct ProviderEntry {
     env: Vec<String>,
     #[serde(default)]
     prefixes: Vec<String>,
+    shape: Option<String>,
     revoke: String,
+    usage: Option<String>,
+    test: Option<Vec<String>>,
+    doc: Option<String>,
 }
 
-fn parse(text: &str) -> Result<Vec<Provider>, String> {
+fn parse(text: &str) -> Result<Vec<Arc<Provider>>, String> {
     let entries: BTreeMap<String, ProviderEntry> = toml::from_str(text).map_err(|e| e.to_string())?;
-    entries.into_iter().map(|(name, entry)| provider_of(&name, entry)).collect()
+    entries.into_iter().map(|(name, entry)| provider_of(&name, entry).map(Arc::new)).collect()
 }
 
 fn provider_of(name: &str, entry: ProviderEntry) -> Result<Provider, String> {
+    let key: KeyName = name.parse().map_err(|e| format!("{name}: {e}"))?;
+    let test = entry.test.map(|lines| TestCall::read(&key, &lines)).transpose();
     Ok(Provider {
-        name: name.parse().map_err(|e| format!("{name}: {e}"))?,
         title: entry.title,
         model: entry.model,
         hosts: all(name, &entry.hosts)?,
         places: all(name, &entry.r#where)?,
         env: entry.env,
         prefixes: entry.prefixes,
+        shape: entry.shape.map(Shape::new),
         revoke: entry.revoke,
+        usage: entry.usage,
+        test: test.map_err(|e| format!("{name}: {e}"))?,
+        doc: entry.doc,
+        name: key,
     })
 }
 
@@ -83,50 +111,4 @@ fn all<T: FromStr<Err: std::fmt::Display>>(name: &str, texts: &[String]) -> Resu
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::collections::HashSet;
-
-    #[test]
-    fn every_entry_reads_and_says_where() {
-        let all = parse(TEXT).unwrap();
-        assert!(all.len() >= 24);
-        for p in &all {
-            assert!(!p.hosts.is_empty() && !p.places.is_empty() && !p.env.is_empty(), "{}", p.name);
-            assert!(p.revoke.starts_with("https://"), "{}", p.name);
-            assert!(p.prefixes.iter().all(|x| x.len() >= 2 && x.is_ascii()), "{}", p.name);
-            assert!(p.env.iter().all(|v| v.bytes().all(|b| b.is_ascii_uppercase() || b == b'_')), "{}", p.name);
-        }
-    }
-
-    #[test]
-    fn keys_go_to_named_hosts_over_tls_and_to_few_places() {
-        for p in providers() {
-            for host in &p.hosts {
-                assert!(host.exact().is_some() && !host.is_cleartext(), "{}: {host}", p.name);
-            }
-            let wide = |place: &Place| matches!(place, Place::Header | Place::Query | Place::Body | Place::BodyAny);
-            assert!(!p.places.iter().any(wide), "{}", p.name);
-        }
-    }
-
-    #[test]
-    fn a_model_never_reads_a_key_in_a_body() {
-        for p in providers().iter().filter(|p| p.model) {
-            assert!(!p.places.iter().any(|place| place.in_body() || *place == Place::Ws), "{}", p.name);
-        }
-    }
-
-    #[test]
-    fn a_variable_or_host_means_one_provider() {
-        let (mut variables, mut hosts) = (HashSet::new(), HashSet::new());
-        for p in providers() {
-            for v in &p.env {
-                assert!(variables.insert(v), "{v} stands twice");
-            }
-            for h in &p.hosts {
-                assert!(hosts.insert(h.to_string()), "{h} stands twice");
-            }
-        }
-    }
-}
+mod tests;

@@ -14,6 +14,7 @@ use crate::secrets::SourceSpec;
 use http::Method;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 const DEFAULT_MAX_USES: u32 = 4;
@@ -27,10 +28,8 @@ pub struct KeySetting {
     pub source: SourceSpec,
     /// The variables that `auto` tries, in this order.
     pub env: Vec<String>,
-    /// What its values are known to begin with: not counted as secret.
-    pub prefixes: Vec<String>,
-    /// The page on which it is revoked, where the catalog knows one.
-    pub revoke_url: Option<String>,
+    /// What the catalog says of it.
+    pub provider: Option<Arc<Provider>>,
     pub rule: KeyRule,
     /// How long a value counts once its program or file was asked; none leaves it to the source.
     pub lifetime: Option<Duration>,
@@ -46,9 +45,19 @@ impl KeySetting {
         all
     }
 
+    /// What its values are known to begin with: not counted as secret.
+    pub fn prefixes(&self) -> &[String] {
+        self.provider.as_ref().map_or(&[], |provider| &provider.prefixes)
+    }
+
+    /// The page on which it is revoked, where the catalog knows one.
+    pub fn revoke_url(&self) -> Option<&str> {
+        self.provider.as_ref().map(|provider| provider.revoke.as_str())
+    }
+
     /// How many bytes of a value are its well-known prefix.
     pub fn secret_from(&self, value: &[u8]) -> usize {
-        self.prefixes.iter().filter(|p| value.starts_with(p.as_bytes())).map(String::len).max().unwrap_or(0)
+        self.prefixes().iter().filter(|p| value.starts_with(p.as_bytes())).map(String::len).max().unwrap_or(0)
     }
 }
 
@@ -131,13 +140,12 @@ pub fn keys(
 }
 
 /// A catalog key as it is without a table of its own.
-fn of_catalog(provider: &Provider) -> KeySetting {
+fn of_catalog(provider: &Arc<Provider>) -> KeySetting {
     KeySetting {
         name: provider.name.clone(),
         source: SourceSpec::Auto,
         env: provider.env.clone(),
-        prefixes: provider.prefixes.clone(),
-        revoke_url: Some(provider.revoke.clone()),
+        provider: Some(provider.clone()),
         rule: KeyRule {
             name: provider.name.clone(),
             hosts: provider.hosts.clone(),
@@ -168,16 +176,7 @@ fn of_user(name: KeyName) -> KeySetting {
         inject: None,
         scrub: Scrubbing::Auto,
     };
-    KeySetting {
-        name,
-        source: SourceSpec::Auto,
-        env,
-        prefixes: Vec::new(),
-        revoke_url: None,
-        rule,
-        lifetime: None,
-        at: None,
-    }
+    KeySetting { name, source: SourceSpec::Auto, env, provider: None, rule, lifetime: None, at: None }
 }
 
 fn key(r: &mut TableReader<'_>, name: KeyName, cleartext: bool) -> KeySetting {
