@@ -1,6 +1,6 @@
 //! The tables `[key.NAME]` and `[agent.NAME]`: what they say, over what the catalog says; values of keys are elsewhere.
 
-use super::catalog::{Provider, provider, providers};
+use super::catalog::{Catalog, Provider, TenantHost};
 use super::file::ConfigTable;
 use super::mistake::{ConfigLocation, Mistake, nearest};
 use super::reader::TableReader;
@@ -52,7 +52,12 @@ impl KeySetting {
 
     /// The page on which it is revoked, where the catalog knows one.
     pub fn revoke_url(&self) -> Option<&str> {
-        self.provider.as_ref().map(|provider| provider.revoke.as_str())
+        self.provider.as_ref().and_then(|provider| provider.revoke.as_deref())
+    }
+
+    /// What the user has to say before it can go anywhere: the host of their own, as the catalog knows it to look.
+    pub fn missing_host(&self) -> Option<&TenantHost> {
+        self.provider.as_ref().and_then(|provider| provider.missing_host()).filter(|_| self.rule.hosts.is_empty())
     }
 
     /// How many bytes of a value are its well-known prefix.
@@ -108,6 +113,7 @@ impl FromStr for Rate {
 /// The keys of the file over those of the catalog, sorted by name.
 pub fn keys(
     tables: Vec<ConfigTable>,
+    catalog: &Catalog,
     cleartext: bool,
     home: Option<&Path>,
     mistakes: &mut Vec<Mistake>,
@@ -124,13 +130,13 @@ pub fn keys(
         };
         keys.extend(TableReader::read(vec![table], home, mistakes, |r| {
             let at = r.at("placeholder");
-            let key = key(r, name, cleartext);
+            let key = key(r, name, catalog, cleartext);
             lookalikes.extend(at.zip(key.rule.placeholder.clone()).map(|(at, p)| (key.name.clone(), p, at)));
             Some(key)
         }));
     }
     tell_apart(&lookalikes, mistakes);
-    for provider in providers() {
+    for provider in catalog.providers() {
         if !keys.iter().any(|k| k.name == provider.name) {
             keys.push(of_catalog(provider));
         }
@@ -179,8 +185,8 @@ fn of_user(name: KeyName) -> KeySetting {
     KeySetting { name, source: SourceSpec::Auto, env, provider: None, rule, lifetime: None, at: None }
 }
 
-fn key(r: &mut TableReader<'_>, name: KeyName, cleartext: bool) -> KeySetting {
-    let mut key = provider(name.as_str()).map_or_else(|| of_user(name), of_catalog);
+fn key(r: &mut TableReader<'_>, name: KeyName, catalog: &Catalog, cleartext: bool) -> KeySetting {
+    let mut key = catalog.provider(name.as_str()).map_or_else(|| of_user(name), of_catalog);
     key.at = Some(r.table_at());
     let source_at = r.at("source");
     if let Some(source) = r.parsed::<SourceSpec>("source") {
@@ -189,7 +195,7 @@ fn key(r: &mut TableReader<'_>, name: KeyName, cleartext: bool) -> KeySetting {
             other => other,
         };
     }
-    if let Some(hosts) = hosts(r, &key, cleartext) {
+    if let Some(hosts) = hosts(r, &key, catalog, cleartext) {
         key.rule.hosts = hosts;
     }
     if let Some(methods) = r.list_with("methods", method) {
@@ -233,9 +239,14 @@ fn lifetime(r: &mut TableReader<'_>, source: &SourceSpec) -> Option<Duration> {
 }
 
 /// The hosts that the table names; none where it leaves them to the catalog.
-fn hosts(r: &mut TableReader<'_>, key: &KeySetting, cleartext: bool) -> Option<Vec<HostPattern>> {
+fn hosts(r: &mut TableReader<'_>, key: &KeySetting, catalog: &Catalog, cleartext: bool) -> Option<Vec<HostPattern>> {
+    if let (None, Some(tenant)) = (r.at("hosts"), key.missing_host()) {
+        let what = format!("the key '{}' has no hosts: each customer of its provider has one of their own", key.name);
+        r.wrong(r.table_at(), what, format!("add yours, which looks like hosts = [\"{tenant}\"]"));
+        return None;
+    }
     if r.at("hosts").is_none() && key.rule.hosts.is_empty() {
-        let hint = match nearest(key.name.as_str(), providers().iter().map(|p| p.name.as_str())) {
+        let hint = match nearest(key.name.as_str(), catalog.providers().iter().map(|p| p.name.as_str())) {
             Some(meant) => {
                 format!("did you mean [key.{meant}], which the catalog knows? else add hosts = [\"api.tool.example\"]")
             }

@@ -12,8 +12,6 @@ mod mistake;
 mod reader;
 mod schema;
 pub mod settings;
-mod shape;
-pub mod test_call;
 pub(crate) mod tokens;
 mod units;
 

@@ -1,6 +1,7 @@
 //! The cheapest request that shows whether a key is good, as the catalog writes it; sending it is not its business.
 
 use crate::name::{Host, KeyName};
+use crate::place::Place;
 use http::{HeaderName, HeaderValue, Method};
 use url::Url;
 
@@ -39,6 +40,27 @@ impl TestCall {
         Ok(Self { method, host: host.to_owned(), target: target.to_owned(), headers })
     }
 
+    /// The place that the key goes to.
+    ///
+    /// # Errors
+    /// When the placeholder stands where no key goes.
+    pub fn place(&self, key: &KeyName) -> Result<Place, String> {
+        let placeholder = key.placeholder();
+        let holds = |text: &str| text.contains(&placeholder);
+        if let Some((name, value)) = self.headers.iter().find(|(_, v)| v.to_str().is_ok_and(holds)) {
+            return match value.to_str().is_ok_and(|text| text.starts_with("Basic ")) {
+                true => Ok(Place::Basic),
+                false => Ok(Place::HeaderNamed(name.clone())),
+            };
+        }
+        let (path, query) = self.target.split_once('?').unwrap_or((&self.target, ""));
+        if holds(path) {
+            return Ok(Place::Path);
+        }
+        let parameter = query.split('&').filter_map(|p| p.split_once('=')).find(|(_, value)| holds(value));
+        parameter.map(|(name, _)| Place::QueryNamed(name.to_owned())).ok_or_else(|| "the key goes nowhere".to_owned())
+    }
+
     /// The request's address at this host.
     pub fn url(&self, host: &Host) -> String {
         format!("https://{host}{}", self.target)
@@ -69,7 +91,14 @@ mod tests {
             (call.headers[0].0.as_str(), call.headers[0].1.as_bytes()),
             ("authorization", &b"Bearer <<tool_key>>"[..])
         );
-        assert!(read(&["GET https://tool.example/bot<<tool_key>>/me"]).is_ok());
+        for (lines, place) in [
+            (&["GET https://a.example/bot<<tool_key>>/me"][..], "path"),
+            (&["GET https://a.example/me?b=c&key=<<tool_key>>"], "query:key"),
+            (&["GET https://a.example/me", "X-Key: <<tool_key>>"], "header:x-key"),
+            (&["GET https://a.example/me", "Authorization: Basic me:<<tool_key>>"], "basic"),
+        ] {
+            assert_eq!(read(lines).unwrap().place(&"tool".parse().unwrap()).unwrap().to_string(), place);
+        }
     }
 
     #[test]

@@ -18,7 +18,6 @@ impl Shape {
     }
 
     /// The pattern as it is written.
-    #[cfg(test)]
     pub fn pattern(&self) -> &str {
         &self.pattern
     }
