@@ -11,7 +11,7 @@
 //!                              and signals give them
 //!          trust_env/          the variables and files that make each client use and trust the proxy
 //! 4 WORDS  config/             file.rs: TOML as written; settings.rs: file + environment -> typed settings, all mistakes at
-//!                              once; keys.rs: [key.*] and [agent.*]; limits.rs: [limits]; catalog.rs: providers by name
+//!                              once; keys.rs: [key.*] and [agent.*]; limits.rs: [limits]; catalog/: providers by name
 //!          telemetry.rs        what the rooms have to say, on standard error
 //! 3 DOORS  proxy/accept/       listen.rs, first_head.rs, admit.rs: which agent, which local user; slots.rs: places for
 //!                              connections, with little for strangers; descendants.rs: who was started

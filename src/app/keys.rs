@@ -37,8 +37,8 @@ pub(super) fn made_stores(backends: &SecretBackends) -> impl Iterator<Item = Arc
     [backends.keyring.clone(), vault, backends.machine.clone()].into_iter().flatten()
 }
 
-/// The keys that something may have a value for. One with a table of its own always is; one of the catalog once its
-/// variable was set or a store has it.
+/// The keys that something may have a value for and that may go somewhere. One with a table of its own always is; one of the
+/// catalog once its variable was set or a store has it, unless its provider has a host for each customer.
 pub fn active<'s>(settings: &'s Settings, backends: &SecretBackends) -> Vec<&'s KeySetting> {
     active_with(settings, backends, &StoredNames::list(backends))
 }
@@ -60,11 +60,24 @@ pub(super) fn active_with<'s>(
     backends: &SecretBackends,
     stored: &StoredNames,
 ) -> Vec<&'s KeySetting> {
-    let taken: HashSet<&str> = backends.environment.names().collect();
-    let has_value = |key: &KeySetting| {
-        stored.0.contains(&entry_name(&key.name)) || key.env.iter().any(|name| taken.contains(name.as_str()))
-    };
-    settings.keys.iter().filter(|key| key.at.is_some() || has_value(key)).collect()
+    let goes_somewhere = |key: &&KeySetting| !key.rule.hosts.is_empty();
+    settings
+        .keys
+        .iter()
+        .filter(goes_somewhere)
+        .filter(|key| key.at.is_some() || has_value(key, backends, stored))
+        .collect()
+}
+
+/// The keys of the catalog that something may have a value for, and that can go nowhere before the user names a host.
+pub fn hostless<'s>(settings: &'s Settings, backends: &SecretBackends) -> Vec<&'s KeySetting> {
+    let stored = StoredNames::list(backends);
+    settings.keys.iter().filter(|key| key.missing_host().is_some() && has_value(key, backends, &stored)).collect()
+}
+
+fn has_value(key: &KeySetting, backends: &SecretBackends, stored: &StoredNames) -> bool {
+    let is_taken = |variable: &String| backends.environment.names().any(|name| name == variable);
+    stored.0.contains(&entry_name(&key.name)) || key.env.iter().any(is_taken)
 }
 
 /// The sources of these keys.

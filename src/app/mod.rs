@@ -32,7 +32,7 @@ pub use control_socket::ControlSocket;
 pub use error::AppError;
 pub use key_ages::KeyAges;
 pub use key_values::{KeyLookup, ValueComplaint, oddities};
-pub use keys::{active, backends, backends_with_prompt, secret_variables, sources};
+pub use keys::{active, backends, backends_with_prompt, hostless, secret_variables, sources};
 pub use machine::{make_state_dir, random};
 pub use preflight::preflight;
 pub use rotation::CaUpdate;

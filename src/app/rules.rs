@@ -72,7 +72,7 @@ pub(super) fn ruleset(
         passthrough: settings.proxy.passthrough.clone(),
         uids: settings.proxy.uids.iter().copied().chain([rustix::process::geteuid().as_raw()]).collect(),
         intercept_bound_only: settings.proxy.intercept == Intercept::Bound,
-        prefixes: active.iter().map(|k| (k.name.clone(), k.prefixes.clone())).collect(),
+        prefixes: active.iter().map(|k| (k.name.clone(), k.prefixes().to_vec())).collect(),
         keys: KeyTable::default(),
     })
 }

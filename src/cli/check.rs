@@ -5,17 +5,17 @@ use super::context::CliContext;
 use super::key_strength::guessable;
 use crate::app::{self, AppError, KeyLookup, MIN_TOKEN, ValueComplaint};
 use crate::ca::{Authorities, Authority};
-use crate::config::catalog::providers;
+use crate::config::catalog::Catalog;
 use crate::config::keys::KeySetting;
 use crate::config::settings::{CaSource, ConfigEnvironment};
 use crate::config::{ConfigLocation, Mistake, Settings};
 use crate::disk;
 use crate::memory::Plaintext;
 use crate::memory::own_variables::PROXY_TOKEN;
-use crate::name::{Host, Origin, Scheme};
+use crate::name::Host;
 use crate::place::Place;
 use crate::policy::egress;
-use crate::policy::rule::Scrubbing;
+use crate::policy::rule::{HostPattern, Scrubbing};
 use crate::secrets::{FileSource, SecretBackends, SecretSource as _, SourceSpec, ValueOddity};
 use crate::upstream::tls;
 use serde::Serialize;
@@ -90,8 +90,10 @@ fn report(settings: Settings, mistakes: Vec<Mistake>, backends: &SecretBackends)
     for variable in child_env::holding_placeholders(&settings) {
         report.warn(None, child_env::no_key_there(&variable), child_env::PUT_A_KEY_THERE);
     }
+    report.replaced_providers(&settings.catalog);
     report.preflight(&settings, backends);
     report.ca(&settings, backends);
+    report.hostless(&settings, backends);
     for key in &settings.keys {
         report.value(key, backends);
         report.warnings.extend(binding_warnings(key, &settings));
@@ -130,6 +132,14 @@ impl CheckReport {
                 Ok(None) => self.mistaken(path, nothing_in(path), "`locum agent add` makes one"),
                 Err(e) => self.mistaken(path, &e.what, &e.next),
             }
+        }
+    }
+
+    /// Entries of the catalog that a file of the user's own has taken the place of.
+    fn replaced_providers(&mut self, catalog: &Catalog) {
+        for own in catalog.providers().iter().filter(|p| p.at.is_some() && Catalog::is_embedded(&p.name)) {
+            let what = format!("the provider '{}' takes the place of locum's own as a whole", own.name);
+            self.warn(own.at.as_ref(), what, "give it another name if both are meant");
         }
     }
 
@@ -194,6 +204,9 @@ impl CheckReport {
 
     /// Asks the key's source. What a key of the catalog lacks is nobody's mistake while no table names it.
     fn value(&mut self, key: &KeySetting, backends: &SecretBackends) {
+        if key.missing_host().is_some() {
+            return;
+        }
         let lookup = KeyLookup::of(key, backends);
         if matches!((&lookup.value, &key.at), (Ok(None), None)) {
             return;
@@ -217,6 +230,15 @@ impl CheckReport {
         }
         if let Ok(Some(value)) = lookup.value {
             self.suits(key, value);
+        }
+    }
+
+    /// Values that can go nowhere yet. That of a key with a table is a mistake of that table.
+    fn hostless(&mut self, settings: &Settings, backends: &SecretBackends) {
+        for key in app::hostless(settings, backends).into_iter().filter(|key| key.at.is_none()) {
+            let Some(tenant) = key.missing_host() else { continue };
+            let what = format!("key '{}' has a value and no host, so nobody can use it", key.name);
+            self.warn(None, what, format!("say which is yours: locum key set {} --host {tenant}", key.name));
         }
     }
 
@@ -279,9 +301,12 @@ fn binding_warnings(key: &KeySetting, settings: &Settings) -> Vec<CheckWarning> 
             );
             warn(what, "take the host out of `passthrough`, or out of the binding");
         }
+        if let Some((what, hint)) = strange_host(key, host) {
+            warn(what, &hint);
+        }
         let Some(name) = host.exact() else { continue };
         let port = host.binding_port();
-        if in_text && is_model(name) {
+        if in_text && is_model(name, &settings.catalog) {
             let what = format!("key '{}' goes into bodies at {host}, where a language model reads them", key.name);
             warn(what, "leave body and ws out of `where`");
         }
@@ -301,10 +326,22 @@ fn binding_warnings(key: &KeySetting, settings: &Settings) -> Vec<CheckWarning> 
     out
 }
 
+/// What is to be said of a host that is none of the provider's, as far as it is known what they look like.
+pub(super) fn strange_host(key: &KeySetting, host: &HostPattern) -> Option<(String, String)> {
+    let provider = key.provider.as_ref()?;
+    let tenant = provider.tenants.first()?;
+    if provider.tenants.iter().any(|t| t.is_shared_by(host)) {
+        let what = format!("key '{}' is bound to {host}, where strangers have hosts too", key.name);
+        return Some((what, format!("name yours, which looks like {tenant}")));
+    }
+    let name = host.exact().filter(|name| !provider.names(name))?;
+    let what = format!("key '{}' is bound to {name}, and hosts of {} look like {tenant}", key.name, provider.title);
+    Some((what, "make sure that it is yours, or a gateway that you trust with the key".into()))
+}
+
 /// Whether the catalog says that a host hands what it is sent to a language model.
-fn is_model(host: &Host) -> bool {
-    let origin = Origin { scheme: Scheme::Https, host: host.clone(), port: Scheme::Https.default_port() };
-    providers().iter().filter(|p| p.model).any(|p| p.hosts.iter().any(|h| h.binds(&origin)))
+fn is_model(host: &Host, catalog: &Catalog) -> bool {
+    catalog.providers().iter().any(|p| p.model && p.names(host))
 }
 
 impl fmt::Display for CheckReport {

@@ -79,6 +79,20 @@ pub fn warn_of_unmanaged() {
     }
 }
 
+/// Says which variables hold keys that can go nowhere yet: a child has the placeholder there all the same.
+pub fn warn_of_hostless(settings: &Settings, taken: &TakenEnvironment) {
+    for key in &settings.keys {
+        let set = key.env.iter().find(|variable| taken.secrets.names().any(|name| name == variable.as_str()));
+        if let (Some(tenant), Some(variable)) = (key.missing_host(), set) {
+            eprintln!(
+                "locum: warning: {variable} is set, and no host is known for its key yet\n  \
+                 next: name yours under [key.{}], as hosts = [\"{tenant}\"]",
+                key.name
+            );
+        }
+    }
+}
+
 /// Says which hosts of keys the user's NO_PROXY sends past the proxy.
 pub fn warn_of_bypassed<'h>(hosts: impl IntoIterator<Item = &'h HostPattern>, was: &dyn Fn(&str) -> Option<String>) {
     let bypassed = trust_env::bypassed(hosts, was);

@@ -12,7 +12,14 @@ const EXAMPLES: &[(&[&str], &[&str])] = &[
     (&["check"], &["locum check --json"]),
     (&["ca", "export"], &["locum ca export --out locum-ca.pem"]),
     (&["ca", "rotate"], &["locum ca rotate --grace 7d"]),
-    (&["key", "set"], &["locum key set openai", "locum key set tool --host api.tool.example --where header:x-api-key"]),
+    (
+        &["key", "set"],
+        &[
+            "locum key set openai",
+            "locum key set azure_openai --host my.openai.azure.com",
+            "locum key set tool --host api.tool.example --where header:x-api-key",
+        ],
+    ),
     (&["key", "rotate"], &["locum key rotate openai", "locum key rotate tool --stdin < new.key"]),
     (&["key", "migrate"], &["locum key migrate --dry-run .env mcp.json"]),
     (&["key", "import"], &["locum key import --from env"]),

@@ -1,11 +1,12 @@
 //! `locum key`: puts keys into a store of this machine and their bindings into the config; a value is never an argument.
 
 use super::administration::Administration;
+use super::check::strange_host;
 use super::context::CliContext;
 use super::key_strength::guessable;
 use super::stores::{self, KeyStores, StoreKind};
 use super::term::{CliError, WRONG_USAGE};
-use super::{migrate, secret, table};
+use super::{migrate, providers, secret, table};
 use crate::app;
 use crate::audit;
 use crate::config::edit::{self, Binding, EditError};
@@ -43,6 +44,12 @@ enum KeyCommand {
     },
     /// The keys that may be used, masked
     List {
+        /// An array of objects
+        #[arg(long)]
+        json: bool,
+    },
+    /// The providers that locum knows: hosts, variables, and the page on which a key is revoked
+    Providers {
         /// An array of objects
         #[arg(long)]
         json: bool,
@@ -129,7 +136,7 @@ impl KeyCommand {
     /// The action that the audit tells of, where the command changes something.
     fn action(&self) -> Option<&'static str> {
         match self {
-            Self::List { .. } | Self::Migrate { dry_run: true, .. } => None,
+            Self::List { .. } | Self::Providers { .. } | Self::Migrate { dry_run: true, .. } => None,
             Self::Set(_) => Some("key set"),
             Self::Rotate { .. } => Some("key rotate"),
             Self::Remove { .. } => Some("key remove"),
@@ -164,6 +171,7 @@ fn obey(
             admin.removed(&name);
             Ok(done)
         }
+        KeyCommand::Providers { json } => providers::list(settings, json),
         KeyCommand::Migrate { files, dry_run, store } => {
             let stores = KeyStores { backends, chosen: stores::choose(store, backends)? };
             migrate::migrate(&files, dry_run, settings, &stores, admin)
@@ -191,6 +199,10 @@ fn set(
     if args.keep {
         return rebind(&args, context);
     }
+    if let Some(tenant) = known.and_then(KeySetting::missing_host).filter(|_| args.host.is_empty()) {
+        let what = format!("'{name}' has a host for each customer, so it needs to be told which is yours");
+        return Err(CliError::failed(what, format!("locum key set {name} --host {tenant}")));
+    }
     let named = known.filter(|_| args.store.is_none()).map(|k| stores::named(k, backends)).transpose()?.flatten();
     let store = named.map_or_else(|| stores::choose(args.store, backends), Ok)?;
     let binding = args.binding();
@@ -198,6 +210,7 @@ fn set(
     if !binding.is_empty() {
         edit::check(context.paths(), &variables, name, &binding).map_err(|e| edit_failed(&e))?;
     }
+    warn_of_strange_hosts(known, &binding.hosts);
     // nor must a store that can't be opened
     store.probe().map_err(|e| stores::unavailable(&e))?;
     let question = format!("value of '{name}'");
@@ -246,6 +259,14 @@ fn rebind(args: &SetArgs, context: &CliContext) -> anyhow::Result<ExitCode> {
 }
 
 const TAKEN_OVER: &str = "a service that runs already takes it over with 'locum reload'";
+
+/// A host that isn't like those of the provider may be a company's gateway, or a slip.
+fn warn_of_strange_hosts(key: Option<&KeySetting>, hosts: &[String]) {
+    let hosts = hosts.iter().filter_map(|host| host.parse().ok());
+    for (what, hint) in hosts.filter_map(|host| strange_host(key?, &host)) {
+        eprintln!("locum: warning: {what}\n  next: {hint}");
+    }
+}
 
 fn of_name<'s>(settings: &'s Settings, name: &KeyName) -> Option<&'s KeySetting> {
     settings.keys.iter().find(|k| k.name == *name)
@@ -298,7 +319,7 @@ fn rotate(
         });
         admin.key(name, Some(format!("in the {}", store.describe())), done)?;
         println!("{name} has a new value in the {}", store.describe());
-        match setting.and_then(|k| k.revoke_url.as_deref()) {
+        match setting.and_then(KeySetting::revoke_url) {
             Some(url) => println!("  revoke the old one at {url}"),
             None => println!("  revoke the old one where it was made"),
         }
@@ -437,7 +458,7 @@ fn remove(
         };
         return Err(CliError::failed(format!("neither a store of this machine nor the config has '{name}'"), next));
     }
-    if let Some(url) = of_name(settings, name).and_then(|k| k.revoke_url.as_deref()) {
+    if let Some(url) = of_name(settings, name).and_then(KeySetting::revoke_url) {
         println!("revoke it at {url}");
     }
     Ok(ExitCode::SUCCESS)

@@ -48,7 +48,7 @@ pub fn migrate(
     admin: &mut Administration,
 ) -> anyhow::Result<ExitCode> {
     let wanted: Vec<KeyPattern> =
-        settings.keys.iter().map(|k| KeyPattern { names: k.variables(), prefixes: k.prefixes.clone() }).collect();
+        settings.keys.iter().map(|k| KeyPattern { names: k.variables(), prefixes: k.prefixes().to_vec() }).collect();
     let mut documents: Vec<ScannedFile> =
         files.iter().map(|path| ScannedFile::read(path, &wanted)).collect::<Result<_, _>>()?;
     for document in &mut documents {

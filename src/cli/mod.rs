@@ -42,6 +42,7 @@ mod lookup;
 mod manual;
 mod migrate;
 mod other_words;
+mod providers;
 mod reaper;
 mod run;
 mod run_dir;

@@ -73,6 +73,7 @@ fn proxied(args: RunArgs, context: &CliContext) -> anyhow::Result<ExitCode> {
     context.warn_of_weaknesses();
     child_env::warn_of_withheld(&taken);
     child_env::warn_of_placeholders(&settings);
+    child_env::warn_of_hostless(&settings, &taken);
     if !args.quiet {
         child_env::warn_of_unmanaged();
     }

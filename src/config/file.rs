@@ -2,7 +2,7 @@
 //! `settings`.
 
 use super::mistake::{ConfigLocation, Mistake, nearest};
-use super::schema::{SECTIONS, SectionSchema, SettingKind, SettingSchema, section};
+use super::schema::{PROVIDER, SECTIONS, SectionSchema, SettingKind, SettingSchema, section};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::path::Path;
@@ -23,7 +23,8 @@ pub enum SettingValue {
 /// One table: its known settings, all of the right kind.
 #[derive(Debug, Clone)]
 pub struct ConfigTable {
-    pub section: &'static str,
+    /// None where it is nowhere written.
+    pub section: Option<&'static SectionSchema>,
     /// `openai` in `[key.openai]`; empty where the section is one table.
     pub name: String,
     pub at: ConfigLocation,
@@ -33,7 +34,7 @@ pub struct ConfigTable {
 /// A table that is nowhere written.
 impl Default for ConfigTable {
     fn default() -> Self {
-        Self { section: "", name: String::new(), at: ConfigLocation::Variable("".into()), values: BTreeMap::new() }
+        Self { section: None, name: String::new(), at: ConfigLocation::Variable("".into()), values: BTreeMap::new() }
     }
 }
 
@@ -46,15 +47,22 @@ pub struct ConfigDocument {
 impl ConfigDocument {
     /// Reads a file, and goes on after each mistake.
     pub fn read(path: &Path, text: &str, mistakes: &mut Vec<Mistake>) -> Self {
-        let source = SourceText { path: path.into(), text };
         let (document, errors) = DeTable::parse_recoverable(text);
-        let mut walk = DocumentVisitor { broken: BTreeSet::new(), readable: usize::MAX, source, mistakes };
+        let mut walk = DocumentVisitor::new(path, text, mistakes);
         walk.syntax(document.get_ref(), errors);
         let mut written = Self::default();
         for (name, value) in document.get_ref() {
             walk.section(name, value, &mut written);
         }
         written
+    }
+
+    /// Reads a file of providers, each of which is a table, and goes on after each mistake.
+    pub fn providers(path: &Path, text: &str, mistakes: &mut Vec<Mistake>) -> Vec<ConfigTable> {
+        let (document, errors) = DeTable::parse_recoverable(text);
+        let mut walk = DocumentVisitor::new(path, text, mistakes);
+        walk.syntax(document.get_ref(), errors);
+        document.get_ref().iter().filter_map(|(name, value)| walk.provider(name, value)).collect()
     }
 
     /// Takes the tables of a section out.
@@ -73,7 +81,7 @@ impl ConfigDocument {
         };
         let tables = self.tables.entry(section.name).or_default();
         if tables.is_empty() {
-            tables.push(ConfigTable { section: section.name, at: at.clone(), ..ConfigTable::default() });
+            tables.push(ConfigTable { section: Some(section), at: at.clone(), ..ConfigTable::default() });
         }
         if let Some(table) = tables.first_mut() {
             table.values.insert(setting.name, (value, at));
@@ -171,15 +179,22 @@ fn each<T>(
 struct SourceText<'t> {
     path: Arc<Path>,
     text: &'t str,
+    /// Where each line begins, but for the first.
+    lines: Vec<usize>,
 }
 
-impl SourceText<'_> {
+impl<'t> SourceText<'t> {
+    fn new(path: &Path, text: &'t str) -> Self {
+        Self { path: path.into(), text, lines: text.match_indices('\n').map(|(at, _)| at + 1).collect() }
+    }
+
     /// Line and column of a byte, both from 1.
     fn position(&self, byte: usize) -> (usize, usize) {
-        let before = self.text.get(..byte).unwrap_or(self.text);
-        let start = before.rfind('\n').map_or(0, |n| n + 1);
-        let column = before.get(start..).map_or(0, |l| l.chars().count());
-        (before.matches('\n').count() + 1, column + 1)
+        let byte = byte.min(self.text.len());
+        let line = self.lines.partition_point(|start| *start <= byte);
+        let start = line.checked_sub(1).and_then(|line| self.lines.get(line)).copied().unwrap_or(0);
+        let column = self.text.get(start..byte).map_or(0, |l| l.chars().count());
+        (line + 1, column + 1)
     }
 
     fn at(&self, span: Range<usize>) -> ConfigLocation {
@@ -211,7 +226,11 @@ struct DocumentVisitor<'t, 'm> {
 
 type SpannedKey<'i> = Spanned<std::borrow::Cow<'i, str>>;
 
-impl DocumentVisitor<'_, '_> {
+impl<'t, 'm> DocumentVisitor<'t, 'm> {
+    fn new(path: &Path, text: &'t str, mistakes: &'m mut Vec<Mistake>) -> Self {
+        Self { source: SourceText::new(path, text), broken: BTreeSet::new(), readable: usize::MAX, mistakes }
+    }
+
     fn wrong(&mut self, span: Range<usize>, what: String, hint: String) {
         let (line, column) = self.source.position(span.start);
         if span.start < self.readable && !self.broken.contains(&line) {
@@ -272,6 +291,15 @@ impl DocumentVisitor<'_, '_> {
         written.tables.entry(section.name).or_default().push(table);
     }
 
+    fn provider(&mut self, name: &SpannedKey<'_>, value: &Spanned<DeValue<'_>>) -> Option<ConfigTable> {
+        let Some(table) = value.get_ref().as_table() else {
+            let what = format!("'{}' stands in no provider's table", shown(name));
+            self.wrong(name.span(), what, "write the provider's name above it, as in [tool]".into());
+            return None;
+        };
+        Some(self.table(&PROVIDER, name.get_ref().to_string(), name.span(), table))
+    }
+
     fn table(
         &mut self,
         section: &'static SectionSchema,
@@ -295,7 +323,7 @@ impl DocumentVisitor<'_, '_> {
                 ),
             }
         }
-        ConfigTable { section: section.name, name, at, values }
+        ConfigTable { section: Some(section), name, at, values }
     }
 
     fn unknown_section(&mut self, name: &SpannedKey<'_>, value: &Spanned<DeValue<'_>>) {
@@ -316,16 +344,17 @@ impl DocumentVisitor<'_, '_> {
     fn unknown_setting(&mut self, section: &SectionSchema, name: &SpannedKey<'_>) {
         let written = name.get_ref();
         let elsewhere = SECTIONS.iter().find(|s| s.setting(written).is_some());
-        let hint = if section.name == "key" && ["value", "key", "secret", "token", "api_key"].contains(&&**written) {
+        let hint = if section.named && ["value", "key", "secret", "token", "api_key"].contains(&&**written) {
             "keys are never in this file: `locum key set NAME` stores one, or set `source`".into()
         } else if let Some(meant) = nearest(written, section.settings.iter().map(|k| k.name)) {
             format!("did you mean '{meant}'?")
-        } else if let Some(home) = elsewhere {
+        } else if let Some(home) = elsewhere.filter(|_| section.name != PROVIDER.name) {
             format!("it belongs under [{}]", home.name)
         } else {
             format!("the settings are {}", names(section.settings.iter().map(|k| k.name)))
         };
-        self.wrong(name.span(), format!("unknown setting '{}' in [{}]", shown(name), section.name), hint);
+        let table = if section.name == PROVIDER.name { "a provider".into() } else { format!("[{}]", section.name) };
+        self.wrong(name.span(), format!("unknown setting '{}' in {table}", shown(name)), hint);
     }
 }
 

@@ -1,6 +1,6 @@
 //! `--key NAME=VAR@HOST` of `locum run`: a key that is bound for one run, without any file.
 
-use super::keys::{KeySetting, unwritten};
+use super::keys::{KeySetting, of_user};
 use super::mistake::{ConfigLocation, Mistake, Mistakes};
 use super::settings::Settings;
 use crate::name::KeyName;
@@ -63,7 +63,7 @@ impl Settings {
         for option in options {
             let at = ConfigLocation::Option(format!("--key {}", option.name).into());
             let known = self.keys.iter().position(|key| key.name == option.name);
-            let mut key = known.map_or_else(|| unwritten(option.name.clone()), |index| self.keys.remove(index));
+            let mut key = known.map_or_else(|| of_user(option.name.clone()), |index| self.keys.remove(index));
             let variable = option.variable(&key);
             key.source = SourceSpec::Env(variable.clone());
             key.at = Some(at.clone());
@@ -71,7 +71,8 @@ impl Settings {
                 key.rule.hosts.clone_from(&option.hosts);
             }
             if key.rule.hosts.is_empty() {
-                let hint = format!("write --key {}={variable}@HOST", option.name);
+                let host = key.missing_host().map_or_else(|| "HOST".to_owned(), ToString::to_string);
+                let hint = format!("write --key {}={variable}@{host}", option.name);
                 mistakes.push(Mistake::new(at.clone(), "it says no host, and the catalog knows none", hint));
             }
             let unencrypted = |host: &&HostPattern| {

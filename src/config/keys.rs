@@ -1,6 +1,6 @@
 //! The tables `[key.NAME]` and `[agent.NAME]`: what they say, over what the catalog says; values of keys are elsewhere.
 
-use super::catalog::{Provider, provider, providers};
+use super::catalog::{Catalog, Provider, TenantHost};
 use super::file::ConfigTable;
 use super::mistake::{ConfigLocation, Mistake, nearest};
 use super::reader::TableReader;
@@ -14,6 +14,7 @@ use crate::secrets::SourceSpec;
 use http::Method;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 const DEFAULT_MAX_USES: u32 = 4;
@@ -27,10 +28,8 @@ pub struct KeySetting {
     pub source: SourceSpec,
     /// The variables that `auto` tries, in this order.
     pub env: Vec<String>,
-    /// What its values are known to begin with: not counted as secret.
-    pub prefixes: Vec<String>,
-    /// The page on which it is revoked, where the catalog knows one.
-    pub revoke_url: Option<String>,
+    /// What the catalog says of it.
+    pub provider: Option<Arc<Provider>>,
     pub rule: KeyRule,
     /// How long a value counts once its program or file was asked; none leaves it to the source.
     pub lifetime: Option<Duration>,
@@ -48,9 +47,24 @@ impl KeySetting {
         all
     }
 
+    /// What its values are known to begin with: not counted as secret.
+    pub fn prefixes(&self) -> &[String] {
+        self.provider.as_ref().map_or(&[], |provider| &provider.prefixes)
+    }
+
+    /// The page on which it is revoked, where the catalog knows one.
+    pub fn revoke_url(&self) -> Option<&str> {
+        self.provider.as_ref().and_then(|provider| provider.revoke.as_deref())
+    }
+
+    /// What the user has to say before it can go anywhere: the host of their own, as the catalog knows it to look.
+    pub fn missing_host(&self) -> Option<&TenantHost> {
+        self.provider.as_ref().and_then(|provider| provider.missing_host()).filter(|_| self.rule.hosts.is_empty())
+    }
+
     /// How many bytes of a value are its well-known prefix.
     pub fn secret_from(&self, value: &[u8]) -> usize {
-        self.prefixes.iter().filter(|p| value.starts_with(p.as_bytes())).map(String::len).max().unwrap_or(0)
+        self.prefixes().iter().filter(|p| value.starts_with(p.as_bytes())).map(String::len).max().unwrap_or(0)
     }
 }
 
@@ -101,6 +115,7 @@ impl FromStr for Rate {
 /// The keys of the file over those of the catalog, sorted by name.
 pub fn keys(
     tables: Vec<ConfigTable>,
+    catalog: &Catalog,
     cleartext: bool,
     home: Option<&Path>,
     mistakes: &mut Vec<Mistake>,
@@ -117,13 +132,13 @@ pub fn keys(
         };
         keys.extend(TableReader::read(vec![table], home, mistakes, |r| {
             let at = r.at("placeholder");
-            let key = key(r, name, cleartext);
+            let key = key(r, name, catalog, cleartext);
             lookalikes.extend(at.zip(key.rule.placeholder.clone()).map(|(at, p)| (key.name.clone(), p, at)));
             Some(key)
         }));
     }
     tell_apart(&lookalikes, mistakes);
-    for provider in providers() {
+    for provider in catalog.providers() {
         if !keys.iter().any(|k| k.name == provider.name) {
             keys.push(of_catalog(provider));
         }
@@ -133,13 +148,12 @@ pub fn keys(
 }
 
 /// A catalog key as it is without a table of its own.
-fn of_catalog(provider: &Provider) -> KeySetting {
+fn of_catalog(provider: &Arc<Provider>) -> KeySetting {
     KeySetting {
         name: provider.name.clone(),
         source: SourceSpec::Auto,
         env: provider.env.clone(),
-        prefixes: provider.prefixes.clone(),
-        revoke_url: Some(provider.revoke.clone()),
+        provider: Some(provider.clone()),
         rule: KeyRule {
             name: provider.name.clone(),
             hosts: provider.hosts.clone(),
@@ -158,7 +172,7 @@ fn of_catalog(provider: &Provider) -> KeySetting {
 }
 
 /// A key of the user's own before its table is read: any header, whole values in a body, and no host.
-fn of_user(name: KeyName) -> KeySetting {
+pub(super) fn of_user(name: KeyName) -> KeySetting {
     let env = vec![format!("{}_API_KEY", name.as_str().to_ascii_uppercase())];
     let rule = KeyRule {
         name: name.clone(),
@@ -175,8 +189,7 @@ fn of_user(name: KeyName) -> KeySetting {
         name,
         source: SourceSpec::Auto,
         env,
-        prefixes: Vec::new(),
-        revoke_url: None,
+        provider: None,
         rule,
         lifetime: None,
         rotate_after: None,
@@ -184,13 +197,8 @@ fn of_user(name: KeyName) -> KeySetting {
     }
 }
 
-/// A key before anything is said of it.
-pub(super) fn unwritten(name: KeyName) -> KeySetting {
-    provider(name.as_str()).map_or_else(|| of_user(name), of_catalog)
-}
-
-fn key(r: &mut TableReader<'_>, name: KeyName, cleartext: bool) -> KeySetting {
-    let mut key = unwritten(name);
+fn key(r: &mut TableReader<'_>, name: KeyName, catalog: &Catalog, cleartext: bool) -> KeySetting {
+    let mut key = catalog.provider(name.as_str()).map_or_else(|| of_user(name), of_catalog);
     key.at = Some(r.table_at());
     let source_at = r.at("source");
     if let Some(source) = r.parsed::<SourceSpec>("source") {
@@ -199,7 +207,7 @@ fn key(r: &mut TableReader<'_>, name: KeyName, cleartext: bool) -> KeySetting {
             other => other,
         };
     }
-    if let Some(hosts) = hosts(r, &key, cleartext) {
+    if let Some(hosts) = hosts(r, &key, catalog, cleartext) {
         key.rule.hosts = hosts;
     }
     if let Some(methods) = r.list_with("methods", method) {
@@ -249,9 +257,14 @@ fn lifetime(r: &mut TableReader<'_>, source: &SourceSpec) -> Option<Duration> {
 }
 
 /// The hosts that the table names; none where it leaves them to the catalog.
-fn hosts(r: &mut TableReader<'_>, key: &KeySetting, cleartext: bool) -> Option<Vec<HostPattern>> {
+fn hosts(r: &mut TableReader<'_>, key: &KeySetting, catalog: &Catalog, cleartext: bool) -> Option<Vec<HostPattern>> {
+    if let (None, Some(tenant)) = (r.at("hosts"), key.missing_host()) {
+        let what = format!("the key '{}' has no hosts: each customer of its provider has one of their own", key.name);
+        r.wrong(r.table_at(), what, format!("add yours, which looks like hosts = [\"{tenant}\"]"));
+        return None;
+    }
     if r.at("hosts").is_none() && key.rule.hosts.is_empty() {
-        let hint = match nearest(key.name.as_str(), providers().iter().map(|p| p.name.as_str())) {
+        let hint = match nearest(key.name.as_str(), catalog.providers().iter().map(|p| p.name.as_str())) {
             Some(meant) => {
                 format!("did you mean [key.{meant}], which the catalog knows? else add hosts = [\"api.tool.example\"]")
             }

@@ -2,7 +2,7 @@
 
 use super::file::{ConfigTable, SettingValue};
 use super::mistake::{ConfigLocation, Mistake, nearest};
-use super::schema::{self, SettingSchema};
+use super::schema::SettingSchema;
 use std::fmt::Display;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
@@ -52,11 +52,11 @@ impl<'a> TableReader<'a> {
     }
 
     fn known(&self, name: &str) -> Option<&'static SettingSchema> {
-        schema::section(self.table.section).and_then(|s| s.setting(name))
+        self.table.section.and_then(|s| s.setting(name))
     }
 
     fn take(&mut self, name: &str) -> Option<(SettingValue, ConfigLocation)> {
-        debug_assert!(self.table.section.is_empty() || self.known(name).is_some(), "'{name}' is in no table");
+        debug_assert!(self.table.section.is_none() || self.known(name).is_some(), "'{name}' is in no table");
         self.table.values.remove(name)
     }
 
@@ -160,6 +160,11 @@ impl<'a> TableReader<'a> {
     /// Those of a list that can be parsed.
     pub fn list<T: FromStr<Err: Display>>(&mut self, name: &str) -> Option<Vec<T>> {
         self.list_with(name, str::parse)
+    }
+
+    /// The texts of a list as they are.
+    pub fn texts(&mut self, name: &str) -> Option<Vec<String>> {
+        self.list_with(name, |text| Ok::<_, String>(text.to_owned()))
     }
 
     /// A list that must not be empty; `why` says why.

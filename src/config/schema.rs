@@ -30,6 +30,7 @@ impl SettingKind {
 }
 
 /// A setting that locum knows: its name, its type, and an example that is right.
+#[derive(Debug)]
 pub struct SettingSchema {
     pub name: &'static str,
     pub kind: SettingKind,
@@ -42,6 +43,7 @@ const fn known(name: &'static str, kind: SettingKind, example: &'static str) -> 
 
 /// A table of the file and its settings. A section `named` holds one table per key or agent, and only the file can set
 /// those.
+#[derive(Debug)]
 pub struct SectionSchema {
     pub name: &'static str,
     pub named: bool,
@@ -58,7 +60,7 @@ impl SectionSchema {
 const SOURCES: &str = r#""auto", "env:NAME", "file:PATH", "keyring", "vault", "machine" or 'exec:["/usr/bin/op"]'"#;
 
 /// Every section of the file.
-pub const SECTIONS: &[SectionSchema] = &[
+pub static SECTIONS: &[SectionSchema] = &[
     SectionSchema {
         name: "proxy",
         named: false,
@@ -117,6 +119,7 @@ pub const SECTIONS: &[SectionSchema] = &[
             known("concurrent", Number, "8"),
         ],
     },
+    SectionSchema { name: "catalog", named: false, settings: &[known("files", Texts, r#"["providers.toml"]"#)] },
     SectionSchema {
         name: "vault",
         named: false,
@@ -159,6 +162,26 @@ pub const SECTIONS: &[SectionSchema] = &[
         ],
     },
 ];
+
+/// One provider of a catalog: each table of such a file is one.
+pub static PROVIDER: SectionSchema = SectionSchema {
+    name: "provider",
+    named: true,
+    settings: &[
+        known("title", Text, r#""Tool""#),
+        known("model", Flag, "true"),
+        known("hosts", Texts, r#"["api.tool.example"]"#),
+        known("tenant", Texts, r#"["NAME.tool.example"]"#),
+        known("where", Texts, r#"["header:authorization", "body:/api_key"]"#),
+        known("env", Texts, r#"["TOOL_API_KEY"]"#),
+        known("prefixes", Texts, r#"["tool_"]"#),
+        known("shape", Text, r#""tool_[0-9a-f]{32}""#),
+        known("revoke", Text, r#""https://tool.example/keys""#),
+        known("usage", Text, r#""https://tool.example/usage""#),
+        known("test", Texts, r#"["GET https://api.tool.example/me", "Authorization: Bearer <<tool_key>>"]"#),
+        known("doc", Text, r#""https://docs.tool.example/authentication""#),
+    ],
+};
 
 /// The section of this name.
 pub fn section(name: &str) -> Option<&'static SectionSchema> {

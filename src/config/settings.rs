@@ -1,7 +1,8 @@
 //! File and environment become typed settings, or all mistakes at once; it reads the config file and no other.
 
 use super::audit::{self, AnomalySettings, AuditSettings};
-use super::file::ConfigDocument;
+use super::catalog::Catalog;
+use super::file::{ConfigDocument, ConfigTable};
 use super::keys::{self, AgentSetting, KeySetting};
 use super::limits;
 use super::mistake::{ConfigLocation, Mistake, Mistakes};
@@ -33,6 +34,8 @@ pub struct Settings {
     pub proxy: ProxySettings,
     /// `[ca]`.
     pub ca: CaSettings,
+    /// The providers known by name, those of `[catalog] files` among them.
+    pub catalog: Catalog,
     /// Those of the file and all of the catalog, sorted by name.
     pub keys: Vec<KeySetting>,
     /// Those of the file, sorted by name.
@@ -218,7 +221,8 @@ impl Settings {
     pub fn read(given: &CliPaths, env: &ConfigEnvironment) -> (Self, Vec<Mistake>) {
         let mut mistakes = Vec::new();
         let file = config_path(given, env);
-        let file = file.and_then(|(path, named)| read(&path, named, &mut mistakes).map(|text| (path, text)));
+        let file =
+            file.and_then(|(path, named)| read(&path, named, ANOTHER_CONFIG, &mut mistakes).map(|text| (path, text)));
         Self::of(file, given, env, mistakes)
     }
 
@@ -262,8 +266,10 @@ pub(super) fn state_path(given: &CliPaths, env: &ConfigEnvironment, mistakes: &m
     path
 }
 
+const ANOTHER_CONFIG: &str = "name another with --config FILE";
+
 /// The text of the file; none where there is none to read, which is a mistake only if the user named it.
-fn read(path: &Path, named: bool, mistakes: &mut Vec<Mistake>) -> Option<String> {
+fn read(path: &Path, named: bool, instead: &str, mistakes: &mut Vec<Mistake>) -> Option<String> {
     let at = || ConfigLocation::File(path.into());
     let mut read = || -> io::Result<Vec<u8>> {
         let file = File::open(path)?;
@@ -283,7 +289,7 @@ fn read(path: &Path, named: bool, mistakes: &mut Vec<Mistake>) -> Option<String>
         Ok(bytes) => bytes,
         Err(e) if e.kind() == io::ErrorKind::NotFound && !named => return None,
         Err(e) => {
-            mistakes.push(Mistake::new(at(), format!("can't be read: {e}"), "name another with --config FILE"));
+            mistakes.push(Mistake::new(at(), format!("can't be read: {e}"), instead));
             return None;
         }
     };
@@ -341,10 +347,26 @@ fn build(
     let audit = TableReader::read(written.all("audit"), home, mistakes, |r| audit::audit(r, &state));
     let anomaly = TableReader::read(written.all("anomaly"), home, mistakes, audit::anomaly);
     let limits = TableReader::read(written.all("limits"), home, mistakes, limits::limits);
-    let keys = keys::keys(written.all("key"), proxy.cleartext, home, mistakes);
+    let catalog = catalog(written.all("catalog"), home, mistakes);
+    let keys = keys::keys(written.all("key"), &catalog, proxy.cleartext, home, mistakes);
     let agents = keys::agents(written.all("agent"), &keys, home, mistakes);
     keys::tell_injected_apart(&keys, &agents, mistakes);
-    Settings { file, state, proxy, ca, keys, agents, vault, audit, anomaly, limits }
+    Settings { file, state, proxy, ca, catalog, keys, agents, vault, audit, anomaly, limits }
+}
+
+/// The binary's own providers, and over them those of the files that `[catalog]` names. Who writes these says where keys go, as
+/// with the config.
+fn catalog(tables: Vec<ConfigTable>, home: Option<&Path>, mistakes: &mut Vec<Mistake>) -> Catalog {
+    let files = TableReader::read(tables, home, mistakes, |r| r.paths("files")).unwrap_or_default();
+    let mut catalog = Catalog::default();
+    for path in &files {
+        if let Some(text) = read(path, true, "name another in `files` under [catalog], or take it out there", mistakes)
+        {
+            catalog.add(path, &text, home, mistakes);
+        }
+    }
+    catalog.tell_variables_apart(mistakes);
+    catalog
 }
 
 const NO_PROXY_URL: &str = "no http://, https:// or socks5h:// URL of a proxy";

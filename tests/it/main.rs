@@ -11,6 +11,7 @@
 mod administration;
 mod agents;
 mod attacks;
+mod catalog;
 mod ceilings;
 mod certificates;
 mod client_quirks;

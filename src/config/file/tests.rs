@@ -113,7 +113,7 @@ proptest::proptest! {
 
     #[test]
     fn each_byte_has_a_line(text in "[a\né]{0,40}", byte in 0usize..100) {
-        let source = SourceText { path: Path::new("f").into(), text: &text };
+        let source = SourceText::new(Path::new("f"), &text);
         let (line, column) = source.position(byte);
         proptest::prop_assert!(line >= 1 && column >= 1 && line <= text.matches('\n').count() + 1);
     }
