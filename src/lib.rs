@@ -24,7 +24,7 @@
 //!          proxy/              limits.rs: every bound; ceilings.rs: what may be under way to upstreams; ruleset.rs: what a
 //!                              reload replaces; recorder.rs: the one way to a record; folding.rs: refusals that go on are
 //!                              one; refusal.rs: the table of answers that are our own; health.rs: the one that is no
-//!                              refusal; state.rs: what connections share
+//!                              refusal; told_refusals.rs: what agents may ask about again; state.rs: what connections share
 //! 2 FAR    secrets/            sources/ and stores/ of keys; table.rs: Secrets::open(&Permit) -> Keys
 //!   SIDE   ca/                 root, intermediate and where they are kept; their name constraints and rotation; a
 //!                              certificate per host
@@ -33,6 +33,7 @@
 //!                              enter a head on its way out
 //!          audit/              write/ appends the chain; read/ finds, counts and verifies; tell/ sends what is unusual
 //! 1 ENGINES policy/            agent.rs, rule.rs, egress/; decide.rs -> Permit or Denial, the only maker of Permits;
+//!                              agent_placeholders.rs: what an agent may know of its keys;
 //!                              overrides.rs, body_overrides.rs: what stands for another method or path
 //!  (no IO, rewrite/            finder/, head.rs, body/: placeholders -> values; scrub/: values -> placeholders; coding/,
 //!  no clock)                   decoded_body.rs: the codings around both; digests.rs sets digests right

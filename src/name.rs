@@ -5,6 +5,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 use std::sync::Arc;
 
+/// The name that locum itself answers by, to agents. Nobody else can have it (RFC 2606, section 2).
+pub const OWN_HOST: &str = "locum.invalid";
+
 /// The longest name of a key or agent, in bytes.
 pub const MAX_NAME: usize = 64;
 
@@ -129,6 +132,11 @@ pub enum Host {
 }
 
 impl Host {
+    /// Whether it means locum itself, which is dialled for nobody.
+    pub fn is_own(&self) -> bool {
+        matches!(self, Host::Dns(name) if **name == *OWN_HOST)
+    }
+
     /// Whether it says that it is this machine (RFC 6761, section 6.3). What a name resolves to may be another.
     pub fn is_loopback_name(&self) -> bool {
         match self {

@@ -25,6 +25,7 @@ const EXAMPLES: &[(&[&str], &[&str])] = &[
     (&["key", "import"], &["locum key import --from env"]),
     (&["agent", "add"], &["locum agent add researcher --keys openai,brave --expires 30d > token"]),
     (&["explain"], &["locum explain GET https://api.openai.com/v1/models -H 'Authorization: Bearer <<openai_key>>'"]),
+    (&["prompt"], &["locum prompt", "locum prompt --agent researcher --write AGENTS.md"]),
     (&["audit", "tail"], &["locum audit tail --follow"]),
     (&["audit", "query"], &["locum audit query --failed --since 2h", "locum audit query --key openai --json"]),
     (&["audit", "export"], &["locum audit export --since yesterday > audit.csv"]),

@@ -40,9 +40,12 @@ mod key;
 mod key_strength;
 mod lookup;
 mod manual;
+mod mcp;
 mod migrate;
 mod other_words;
+mod prompt;
 mod providers;
+mod proxy_client;
 mod reaper;
 mod run;
 mod run_dir;
@@ -102,6 +105,10 @@ enum CliCommand {
     Agent(agent::AgentArgs),
     /// Which rule decides a request, and what would have to change; sends nothing
     Explain(explain::ExplainArgs),
+    /// The text that tells a model which placeholders there are, and how to use them
+    Prompt(prompt::PromptArgs),
+    /// An MCP server on standard input and output, by which an agent finds out what it may use and why it was refused
+    Mcp,
     /// What has happened, and whether the record of it is whole
     Audit(audit::AuditArgs),
     /// Have a running service read its config and keys anew, whole or not at all
@@ -155,6 +162,8 @@ fn dispatch(command: CliCommand, context: &CliContext) -> anyhow::Result<ExitCod
         CliCommand::Vault(args) => vault::run(args, context),
         CliCommand::Agent(args) => agent::run(args, context),
         CliCommand::Explain(args) => explain::run(args, context),
+        CliCommand::Prompt(args) => prompt::run(&args, context),
+        CliCommand::Mcp => mcp::run(),
         CliCommand::Audit(args) => audit::run(args, &context.settings()?),
         CliCommand::Reload => control::reload(context),
         CliCommand::Wipe => control::wipe(context),

@@ -1,6 +1,7 @@
 //! Policy: agents, bindings, egress, and the decision on each request. No IO and no clock.
 
 pub mod agent;
+pub mod agent_placeholders;
 pub(crate) mod body_overrides;
 pub mod decide;
 mod denial;

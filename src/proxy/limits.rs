@@ -91,5 +91,14 @@ pub const TUNNEL_BUFFER: usize = 64 * 1024;
 pub const WEBSOCKET_BUFFER: usize = 16 * 1024;
 /// The time that the other side of a WebSocket may take to answer a close frame.
 pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Refusals of one agent that it can ask about again: its newest, and
+pub const REFUSALS_REMEMBERED: usize = 32;
+/// for so long.
+pub const REFUSAL_MEMORY: Duration = Duration::from_secs(60 * 60);
+/// Agents whose refusals are remembered: those that were refused last.
+pub const AGENTS_REMEMBERED: usize = 256;
+/// So much of a refusal's reason is remembered, in bytes: it may repeat what the agent wrote. With all of them that is 8 MiB at
+/// most.
+pub const REASON_REMEMBERED: usize = 512;
 /// The longest that the end of a token is slept for: the clock may be set meanwhile, or stand still with the machine.
 pub const EXPIRY_NAP: Duration = Duration::from_secs(60);

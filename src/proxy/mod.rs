@@ -10,6 +10,7 @@ pub mod recorder;
 pub mod refusal;
 pub mod ruleset;
 pub mod state;
+mod told_refusals;
 pub mod wire;
 
 pub use ceilings::Ceilings;

@@ -2,7 +2,8 @@
 
 use super::accept::slots::TurnedAway;
 use super::folding::RefusalLog;
-use super::refusal::Refusal;
+use super::refusal::{Problem, Refusal};
+use super::told_refusals::ToldRefusals;
 use crate::anomaly;
 use crate::audit::AuditError;
 use crate::audit::tell::alerts::{Alerts, Cooldown};
@@ -14,6 +15,7 @@ use crate::record::{
     CountedSpan, Event, ExchangeInfo, KeyRef, KeyUse, Operation, PreviousFile, Record, is_upstreams_fault,
 };
 use arc_swap::ArcSwapOption;
+use std::fmt;
 use std::future::poll_fn;
 use std::path::PathBuf;
 use std::pin::Pin;
@@ -26,6 +28,7 @@ use std::time::SystemTime;
 pub struct Recorder {
     audit: Log,
     refusals: Arc<RefusalLog>,
+    told: ToldRefusals,
     alerts: Alerts,
     counters: Counters,
     ids: ExchangeIds,
@@ -67,8 +70,8 @@ impl Recorder {
     pub fn new(audit: Log, alerts: Alerts, random: u64) -> Self {
         let (counters, ids) = (Counters::default(), ExchangeIds::new(random));
         let refusals = RefusalLog::new(audit.clone());
-        let (last_refusal, last_advice, stopping) = Default::default();
-        Self { audit, refusals, alerts, counters, ids, last_refusal, last_advice, stopping }
+        let (told, last_refusal, last_advice, stopping) = Default::default();
+        Self { audit, refusals, told, alerts, counters, ids, last_refusal, last_advice, stopping }
     }
 
     /// Queues a record that nothing waits for.
@@ -96,7 +99,10 @@ impl Recorder {
 
     /// Writes a refusal that belongs to no exchange with a key, or counts it with those of its kind: nothing waits for it.
     pub fn refusal(&self, info: Arc<ExchangeInfo>, refusal: &Refusal) {
-        let mut record = Record::new(SystemTime::now(), Event::Refusal, info.host.clone());
+        let now = SystemTime::now();
+        let host = Some(&info.host as &dyn fmt::Display).filter(|_| !info.host.is_empty());
+        self.told.remember(&info.agent, refusal.problem(&info.exchange, host), now);
+        let mut record = Record::new(now, Event::Refusal, info.host.clone());
         if let Some(subject) = refusal.subject() {
             record.key_ref = Some(KeyRef::Written(subject.written.clone()));
             if let Some(key) = &subject.key {
@@ -110,6 +116,11 @@ impl Recorder {
         record.info = Some(info);
         self.refusals.append(&record);
         self.note(&record);
+    }
+
+    /// What this agent was told of an exchange of its own that was refused.
+    pub fn told(&self, agent: &AgentName, exchange: &str) -> Option<Problem> {
+        self.told.of(agent, exchange, SystemTime::now())
     }
 
     /// Writes that connections were closed for want of places: one record for many.

@@ -231,6 +231,13 @@ impl Refusal {
         Self::new(RefusalKind::Misdirected, format!("asked for {inside} in a tunnel to {tunnel}"))
     }
 
+    /// A request for locum itself in another way than it answers.
+    pub fn own_host() -> Self {
+        let why = "locum.invalid is this proxy itself; it answers http://locum.invalid/placeholders and \
+                   http://locum.invalid/refusals/ID, and neither TLS nor other ports";
+        Self::new(RefusalKind::NotForwarded, why)
+    }
+
     /// Another protocol, which nobody here can read, with a host that is to show no key in it.
     pub fn unread(protocol: &HeaderValue, host: &Host) -> Self {
         let protocol = String::from_utf8_lossy(protocol.as_bytes());
@@ -278,7 +285,7 @@ impl Refusal {
     }
 
     /// The reason as the agent is told it: its own words back, and for whom the rest is.
-    fn told(&self, host: Option<&Host>) -> String {
+    fn told(&self, host: Option<&dyn fmt::Display>) -> String {
         let written = self.subject.as_ref().map_or("it", |subject| &subject.written);
         match (self.kind.row().told, host) {
             (Told::InFull, _) => self.detail.clone().into_owned(),
@@ -293,20 +300,16 @@ impl Refusal {
         }
     }
 
+    /// What the agent is told of it, about a request for `host`.
+    pub fn problem(&self, exchange: &str, host: Option<&dyn fmt::Display>) -> Problem {
+        let Row { status, word, title, .. } = self.kind.row();
+        Problem { status, word, title, detail: self.told(host), exchange: exchange.to_owned() }
+    }
+
     /// The answer as `application/problem+json` (RFC 9457).
     pub fn answer(&self, exchange: &str, host: Option<&Host>) -> Response<Bytes> {
-        let Row { status, word, title, .. } = self.kind.row();
-        let problem = serde_json::json!({
-            "type": format!("urn:locum:{word}"),
-            "title": title,
-            "status": status.as_u16(),
-            "detail": self.told(host),
-            "hint": format!("locum explain --exchange {exchange}"),
-            "exchange": exchange,
-        });
-        let mut body = problem.to_string();
-        body.push('\n');
-        let mut response = Response::new(Bytes::from(body));
+        let Row { status, word, .. } = self.kind.row();
+        let mut response = Response::new(self.problem(exchange, displayed(host)).body());
         *response.status_mut() = status;
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
@@ -330,7 +333,7 @@ impl Refusal {
     /// (gRPC over HTTP/2, "Trailers-Only").
     pub fn grpc(&self, content_type: HeaderValue, exchange: &str, host: Option<&Host>) -> Response<Bytes> {
         let Row { word, grpc, .. } = self.kind.row();
-        let message = format!("{} (locum explain --exchange {exchange})", self.told(host));
+        let message = format!("{} (locum explain --exchange {exchange})", self.told(displayed(host)));
         let message = percent_encoding::utf8_percent_encode(&message, GRPC_MESSAGE).to_string();
         let mut response = Response::new(Bytes::new());
         let headers = response.headers_mut();
@@ -346,7 +349,7 @@ impl Refusal {
     pub fn raw(&self, exchange: &str, host: Option<&Host>, close: bool) -> Vec<u8> {
         let response = self.answer(exchange, host);
         let status = response.status();
-        let mut out = format!("HTTP/1.1 {} {}\r\n", status.as_u16(), reason_phrase(&self.told(host)));
+        let mut out = format!("HTTP/1.1 {} {}\r\n", status.as_u16(), reason_phrase(&self.told(displayed(host))));
         for (name, value) in response.headers() {
             out.push_str(&format!("{name}: {}\r\n", value.to_str().unwrap_or_default()));
         }
@@ -355,6 +358,38 @@ impl Refusal {
         let mut out = out.into_bytes();
         out.extend_from_slice(response.body());
         out
+    }
+}
+
+fn displayed(host: Option<&Host>) -> Option<&dyn fmt::Display> {
+    host.map(|host| host as &dyn fmt::Display)
+}
+
+/// A refusal as the agent is told it (RFC 9457).
+#[derive(Debug, Clone)]
+pub struct Problem {
+    status: StatusCode,
+    word: &'static str,
+    title: &'static str,
+    /// Why, in a sentence that may repeat what the agent wrote.
+    pub detail: String,
+    /// The id of the exchange that was refused.
+    pub exchange: String,
+}
+
+impl Problem {
+    /// Its JSON, in one line.
+    pub fn body(&self) -> Bytes {
+        let Self { status, word, title, detail, exchange } = self;
+        let json = serde_json::json!({
+            "type": format!("urn:locum:{word}"),
+            "title": title,
+            "status": status.as_u16(),
+            "detail": detail,
+            "hint": format!("locum explain --exchange {exchange}"),
+            "exchange": exchange,
+        });
+        Bytes::from(format!("{json}\n"))
     }
 }
 

@@ -1,5 +1,7 @@
 //! Processes as `/proc` tells of them (proc(5)): which there are, whose child each is, and what it holds open.
 
+use std::collections::HashMap;
+
 /// Generations between a process and this one; more is a loop of ids that were given anew meanwhile.
 const MAX_DEPTH: usize = 128;
 
@@ -21,6 +23,18 @@ pub fn is_descendant(pid: u32) -> bool {
         }
     }
     false
+}
+
+/// The variables that each ancestor of this process was started with, from the nearest on, as far as they may be read.
+pub fn environments_above() -> impl Iterator<Item = HashMap<String, String>> {
+    let above = |pid: &u32| standing(*pid).map(|(_, parent)| parent).filter(|parent| *parent > 1);
+    std::iter::successors(above(&std::process::id()), above).take(MAX_DEPTH).map(environment)
+}
+
+fn environment(pid: u32) -> HashMap<String, String> {
+    let bytes = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+    let pairs = bytes.split(|b| *b == 0).filter_map(|pair| std::str::from_utf8(pair).ok()?.split_once('='));
+    pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
 }
 
 /// A process's state and its parent.

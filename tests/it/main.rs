@@ -41,6 +41,7 @@ mod matrix;
 mod names;
 mod origins;
 mod outranked;
+mod own_answers;
 mod policy_table;
 mod preflight;
 mod prompts;

@@ -2,7 +2,7 @@
 
 use super::client::Client;
 use super::descendants::Descendant;
-use crate::name::{AgentName, Host};
+use crate::name::{AgentName, Host, Scheme};
 use crate::policy::Agent;
 use crate::policy::agent::{AuthError, TokenProof};
 use crate::proxy::refusal::{Refusal, RefusalKind};
@@ -58,6 +58,9 @@ pub(crate) async fn admit(
     let ruleset = shared.ruleset.load();
     let agent = &admitted.agent;
     local_user(&ruleset, client.user).map_err(|r| (AgentName::nobody(), r))?;
+    if host.is_own() && port != Scheme::Http.default_port() {
+        return Err((agent.name.clone(), Refusal::own_host()));
+    }
     ruleset.rules.admit(agent, host, port).map_err(|d| (agent.name.clone(), d.into()))?;
     Ok(admitted)
 }

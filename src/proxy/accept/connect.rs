@@ -80,12 +80,13 @@ async fn connected(
     port: u16,
     stop: watch::Receiver<bool>,
 ) {
-    let unread = worker.shared.ruleset.load().leaves_unread(&host, port);
+    let is_own = host.is_own();
+    let unread = !is_own && worker.shared.ruleset.load().leaves_unread(&host, port);
     let origin = Origin { scheme: Scheme::Https, host, port };
     if unread {
         return tunnel::run(worker, client, admitted, origin, stop).await;
     }
-    if !worker.shared.leaves.covers(&origin.host) {
+    if !is_own && !worker.shared.leaves.covers(&origin.host) {
         let Origin { host, port, .. } = origin;
         let refusal = Refusal::not_covered(&host, worker.shared.config.ca_remedy);
         let recorder = &worker.shared.recorder;

@@ -43,6 +43,9 @@ pub(super) async fn exchange(conn: &Conn, request: Request<AgentBody>) -> Respon
 }
 
 async fn answer(asked: Asked<'_>) -> Result<Response<ResponseBody>, Refusal> {
+    if asked.is_for_locum() {
+        return asked.answer_as_locum();
+    }
     let judged = asked.judge()?;
     let opened = judged.open().await?;
     let rewritten = opened.rewrite().await?;

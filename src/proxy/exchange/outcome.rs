@@ -192,6 +192,13 @@ impl ExchangeOutcome {
         }
     }
 
+    /// Notes that locum itself has answered, with so many bytes, and that nothing else will be.
+    pub fn answered_by_locum(&self, status: u16, bytes: u64) {
+        self.bytes_in.store(bytes, Ordering::Relaxed);
+        let mut facts = self.facts();
+        (facts.status, facts.end) = (Some(status), End::Complete);
+    }
+
     /// The status of the upstream's answer, once there is one.
     pub fn status(&self) -> Option<u16> {
         self.facts().status
