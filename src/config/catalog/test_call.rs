@@ -5,7 +5,8 @@ use crate::place::Place;
 use http::{HeaderName, HeaderValue, Method};
 use url::Url;
 
-/// A request with the key's placeholder where the key goes. Answered with 2xx the key is good, with 401 or 403 it isn't.
+/// A request with the key's placeholder where the key goes. Answered with 2xx the key is good, with 400 or 401 it isn't; 403
+/// says that, or that it has no right to this.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TestCall {
     /// Its method: one without a body.
