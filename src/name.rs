@@ -34,9 +34,10 @@ impl KeyName {
         format!("<<{}_key>>", self.0)
     }
 
-    /// Whether this is some key's placeholder and nothing else.
+    /// Whether this is some key's placeholder and nothing else, be it in the syntax that counts only with `[proxy] braces`.
     pub fn is_placeholder(text: &[u8]) -> bool {
-        let name = text.strip_prefix(b"<<").and_then(|rest| rest.strip_suffix(b"_key>>"));
+        let within = |open: &[u8], close: &[u8]| text.strip_prefix(open)?.strip_suffix(close);
+        let name = within(b"<<", b"_key>>").or_else(|| within(b"{{", b"_key}}"));
         name.and_then(|name| std::str::from_utf8(name).ok()).is_some_and(|name| name.parse::<Self>().is_ok())
     }
 }

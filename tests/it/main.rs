@@ -37,6 +37,7 @@ mod keys;
 mod limits;
 mod matrix;
 mod names;
+mod near_misses;
 mod origins;
 mod outranked;
 mod own_answers;
