@@ -124,6 +124,11 @@ pub fn holding_braces(settings: &Settings) -> Vec<(String, KeyName)> {
     held
 }
 
+/// Whether this is an environment for agents: some variable has a placeholder for its value.
+pub fn has_placeholders(settings: &Settings) -> bool {
+    std::env::vars_os().any(|(_, value)| stands_for_a_key(value.as_encoded_bytes(), settings))
+}
+
 /// Says which variables of keys hold a placeholder.
 pub fn warn_of_placeholders(settings: &Settings) {
     for variable in holding_placeholders(settings) {

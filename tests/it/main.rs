@@ -22,6 +22,7 @@ mod descendants;
 mod disconnects;
 mod endings;
 mod endurance;
+mod examples;
 mod explain;
 mod failures;
 mod file_writes;
