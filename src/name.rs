@@ -34,13 +34,14 @@ impl KeyName {
         format!("<<{}_key>>", self.0)
     }
 
-    /// The key whose placeholder this is, and nothing else.
+    /// The key whose placeholder this is, and nothing else, be it in the syntax that counts only with `[proxy] braces`.
     pub fn of_placeholder(text: &[u8]) -> Option<Self> {
-        let name = text.strip_prefix(b"<<")?.strip_suffix(b"_key>>")?;
+        let within = |open: &[u8], close: &[u8]| text.strip_prefix(open)?.strip_suffix(close);
+        let name = within(b"<<", b"_key>>").or_else(|| within(b"{{", b"_key}}"))?;
         std::str::from_utf8(name).ok()?.parse().ok()
     }
 
-    /// Whether this is some key's placeholder and nothing else.
+    /// Whether this is some key's placeholder and nothing else, be it in the syntax that counts only with `[proxy] braces`.
     pub fn is_placeholder(text: &[u8]) -> bool {
         Self::of_placeholder(text).is_some()
     }

@@ -28,6 +28,9 @@ use std::process::ExitCode;
 const SAME_USER: &str = "an agent that runs as your own user is kept from accidents and leaks, not from intent: it could edit this config. \
                          Another user or a container keeps it from both";
 
+const BRACES_ON: &str = "<<NAME_key>> and {{NAME_key}}";
+const BRACES_OFF: &str = "<<NAME_key>> alone; {{NAME_key}} too with braces = true under [proxy]";
+
 #[derive(Debug, clap::Args)]
 pub struct CheckArgs {
     /// One JSON object
@@ -57,6 +60,8 @@ struct CheckReport {
     ok: bool,
     config: Option<PathBuf>,
     state: PathBuf,
+    /// Whether `{{NAME_key}}` is a placeholder too.
+    braces: bool,
     keys: Vec<KeyLine>,
     mistakes: Vec<Mistake>,
     warnings: Vec<CheckWarning>,
@@ -81,6 +86,7 @@ fn report(settings: Settings, mistakes: Vec<Mistake>, backends: &SecretBackends)
         ok: false,
         config: settings.file.clone(),
         state: settings.state.clone(),
+        braces: settings.proxy.braces,
         keys: Vec::new(),
         mistakes,
         warnings: Vec::new(),
@@ -91,6 +97,12 @@ fn report(settings: Settings, mistakes: Vec<Mistake>, backends: &SecretBackends)
         report.warn(None, child_env::no_key_there(&variable), child_env::PUT_A_KEY_THERE);
     }
     report.replaced_providers(&settings.catalog);
+    if !settings.proxy.braces {
+        for (variable, key) in child_env::holding_braces(&settings) {
+            let what = format!("{variable} holds {{{{{key}_key}}}}, which is no placeholder while braces is off");
+            report.warn(None, what, format!("set braces = true under [proxy], or write {} there", key.placeholder()));
+        }
+    }
     report.preflight(&settings, backends);
     report.ca(&settings, backends);
     report.hostless(&settings, backends);
@@ -349,6 +361,7 @@ impl fmt::Display for CheckReport {
         let config = self.config.as_ref().map_or("none, so every default".into(), |c| c.display().to_string());
         writeln!(f, "config  {config}")?;
         writeln!(f, "state   {}", self.state.display())?;
+        writeln!(f, "syntax  {}", if self.braces { BRACES_ON } else { BRACES_OFF })?;
         for key in &self.keys {
             writeln!(f, "key     {} from {}{}", key.name, key.source, if key.found { "" } else { " (no value)" })?;
         }

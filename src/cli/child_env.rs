@@ -124,6 +124,25 @@ pub fn holding_placeholders(settings: &Settings) -> Vec<String> {
     names
 }
 
+/// The variables that hold a key's placeholder in the syntax that counts only with `[proxy] braces`, and the key.
+pub fn holding_braces(settings: &Settings) -> Vec<(String, KeyName)> {
+    let mut held: Vec<(String, KeyName)> = Vec::new();
+    for (name, value) in std::env::vars_os() {
+        let (name, value) = (name.to_string_lossy(), value.to_string_lossy());
+        let in_value = |key: &&KeyName| value.contains(&format!("{{{{{key}_key}}}}"));
+        held.extend(
+            settings.keys.iter().map(|key| &key.name).find(in_value).map(|key| (name.into_owned(), key.clone())),
+        );
+    }
+    held.sort();
+    held
+}
+
+/// Whether this is an environment for agents: some variable has a placeholder for its value.
+pub fn has_placeholders(settings: &Settings) -> bool {
+    std::env::vars_os().any(|(_, value)| stands_for_a_key(value.as_encoded_bytes(), settings))
+}
+
 /// Says which variables of keys hold a placeholder.
 pub fn warn_of_placeholders(settings: &Settings) {
     for variable in holding_placeholders(settings) {

@@ -14,7 +14,7 @@ use crate::policy::Denial;
 use crate::policy::body_overrides::BodyOverrideScan;
 use crate::policy::decide::{Mention, Permit, Question};
 use crate::rewrite::body::BodyRewriter;
-use crate::rewrite::{BodyFault, BodyKey, head};
+use crate::rewrite::{BodyFault, BodyKey, head, near_miss};
 use crate::upstream::DialError;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
@@ -146,7 +146,7 @@ fn request(
                 undialled(&e);
                 return Ok(ExitCode::from(term::REFUSED));
             }
-            permitted(args, &permit, &live, &headers, settings.limits.held_body)
+            permitted(args, &permit, &live, (&target, &headers), settings.limits.held_body)
         }
         Err(denial) => {
             denied(&denial);
@@ -159,10 +159,15 @@ fn permitted(
     args: &ExplainArgs,
     permit: &Permit,
     live: &crate::proxy::Ruleset,
-    headers: &HeaderMap,
+    (target, headers): (&Uri, &HeaderMap),
     held_body: u64,
 ) -> anyhow::Result<ExitCode> {
     replaced(permit.uses().iter().map(|u| (&u.key, &u.place, u.count)));
+    if permit.uses().is_empty()
+        && let Some(miss) = near_miss::find(target, headers, permit.scrub().iter().map(|rule| &rule.name))
+    {
+        println!("  unread    {miss}");
+    }
     if let Some(body) = &args.body {
         let body = read_body(body)?;
         let held = body.len() as u64 <= held_body;

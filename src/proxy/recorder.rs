@@ -14,13 +14,15 @@ use crate::place::Place;
 use crate::record::{
     CountedSpan, Event, ExchangeInfo, KeyRef, KeyUse, Operation, PreviousFile, Record, is_upstreams_fault,
 };
+use crate::rewrite::near_miss::{NearMiss, NearMissKind};
 use arc_swap::ArcSwapOption;
+use std::collections::HashSet;
 use std::fmt;
 use std::future::poll_fn;
 use std::path::PathBuf;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::SystemTime;
 
@@ -36,6 +38,8 @@ pub struct Recorder {
     last_refusal: ArcSwapOption<LastRefusal>,
     /// What was last said of requests that can't succeed as they are.
     last_advice: ArcSwapOption<String>,
+    /// The near misses of placeholders that were told of: whose key, of what kind, and whether the upstream refused one.
+    near_misses: Mutex<HashSet<(KeyName, NearMissKind, bool)>>,
     /// Exchanges are cut because the process ends.
     stopping: AtomicBool,
 }
@@ -70,8 +74,8 @@ impl Recorder {
     pub fn new(audit: Log, alerts: Alerts, random: u64) -> Self {
         let (counters, ids) = (Counters::default(), ExchangeIds::new(random));
         let refusals = RefusalLog::new(audit.clone());
-        let (told, last_refusal, last_advice, stopping) = Default::default();
-        Self { audit, refusals, told, alerts, counters, ids, last_refusal, last_advice, stopping }
+        let (told, last_refusal, last_advice, near_misses, stopping) = Default::default();
+        Self { audit, refusals, told, alerts, counters, ids, last_refusal, last_advice, near_misses, stopping }
     }
 
     /// Queues a record that nothing waits for.
@@ -174,6 +178,16 @@ impl Recorder {
             tracing::warn!("{advice}");
             self.last_advice.store(Some(Arc::new(advice)));
         }
+    }
+
+    /// Says what goes out in place of a placeholder: once for each key and kind of mistake, and once more where an upstream
+    /// `refused` such a request. Agents choose the words, so there is an end to it.
+    pub fn advise_of_near_miss(&self, miss: &NearMiss, refused: bool, advice: &str) {
+        let mut told = self.near_misses.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.insert((miss.key.clone(), miss.kind, refused)) {
+            tracing::warn!("{advice}");
+        }
+        self.last_advice.store(Some(Arc::new(advice.to_owned())));
     }
 
     /// What was last advised.

@@ -130,7 +130,7 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 );
 
 /// The scheme with its spaces, and the decoded credentials, of a `Basic` authorization.
-fn basic(value: &[u8]) -> Option<(&[u8], Vec<u8>)> {
+pub(super) fn basic(value: &[u8]) -> Option<(&[u8], Vec<u8>)> {
     let (scheme, rest) = value.split_at_checked("basic".len())?;
     if !scheme.eq_ignore_ascii_case(b"basic") || !rest.starts_with(b" ") {
         return None;

@@ -107,6 +107,7 @@
 //!   bodies uses them.
 //! - Percent-encoding in headers, in multipart fields and in JSON: nobody decodes it there.
 //! - Compressed gRPC messages: refused where a `body:any` binding exists, since they could hold a placeholder.
+//!   What of all this stands in a head where a placeholder of the host's keys was meant is told ([`near_miss`]).
 //! - Placeholders that span two values, or a value and its name.
 
 pub mod body;
@@ -115,6 +116,7 @@ pub mod decoded_body;
 pub mod digests;
 mod finder;
 pub mod head;
+pub mod near_miss;
 pub mod scrub;
 
 #[cfg(test)]

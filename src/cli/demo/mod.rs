@@ -3,6 +3,7 @@
 mod client;
 mod upstream;
 
+use super::child_env;
 use super::term::{self, CliError};
 use crate::app::{self, App, LaunchOptions, RunningProxy};
 use crate::audit::read::filter::Filter;
@@ -10,21 +11,23 @@ use crate::audit::read::lines::member;
 use crate::audit::read::query;
 use crate::audit::read::verify::{Proofs, verify_all};
 use crate::config::settings::{CliPaths, ConfigEnvironment as Variables, Settings};
+use crate::disk;
 use crate::memory::SealedEnvironment;
+use crate::trust_env::{self, ProxyAccess, Shell, TrustFiles};
 use anyhow::Context as _;
 use client::{DemoRequest, call};
 use http::StatusCode;
 use rustls::pki_types::CertificateDer;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use upstream::{DemoUpstream, HOST};
 
 #[derive(Debug, clap::Args)]
 pub struct DemoArgs {
-    /// Stay up, and say how to try it with curl
+    /// Stay up, and say how to try it with curl or an agent
     #[arg(long)]
     serve: bool,
 }
@@ -59,7 +62,7 @@ pub fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn audit_dir(dir: &Path) -> std::path::PathBuf {
+fn audit_dir(dir: &Path) -> PathBuf {
     dir.join("state/audit")
 }
 
@@ -170,11 +173,30 @@ where = ["header", "body"]
         Ok(())
     }
 
+    /// A file for a shell to read: what makes clients use and trust the proxy, and a placeholder where their key would be.
+    fn environment(&self) -> anyhow::Result<PathBuf> {
+        let dir = self.dir.path().join("trust");
+        app::make_state_dir(&dir).map_err(CliError::from)?;
+        let app = self.running.app();
+        let files = TrustFiles::write(&dir, &app.ca().bundle(), None, &child_env::now)?;
+        // even to this machine itself, where the upstream is
+        let access = ProxyAccess { address: app.address(), agent: "local", token: None, confined: true };
+        let stands = [(vec!["DEMO_API_KEY".to_owned()], "<<demo_key>>".to_owned())];
+        let mut changes = trust_env::changes(&access, &files, &child_env::stands(&stands), &[], &child_env::now);
+        changes.insert("DEMO_URL".into(), Some(format!("https://{HOST}:{}", self.upstream.address.port())));
+        let path = self.dir.path().join("env");
+        write_private(&path, &Shell::Sh.write(&changes))?;
+        Ok(path)
+    }
+
     async fn stay(&self) -> anyhow::Result<()> {
         let (proxy, port) = (self.running.app().address(), self.upstream.address.port());
         println!("\nTry it (Ctrl-C ends it):\n");
         println!("  curl --noproxy '' --proxy http://{proxy} --cacert {} \\", self.dir.path().join("ca.pem").display());
         println!("    -H 'Authorization: {SENT}' https://{HOST}:{port}/\n");
+        println!("Or have all that a shell starts go through it, such as an agent:\n");
+        println!("  . {}", disk::shell_quoted(&self.environment()?));
+        println!("  python3 examples/agent_python/agent.py\n");
         tokio::signal::ctrl_c().await?;
         Ok(())
     }

@@ -82,7 +82,8 @@ async fn answer(
         authorization: authorization.unwrap_or_default(),
         body: String::from_utf8_lossy(&body).into_owned(),
     };
-    let text = format!("hello, you sent me {}\n", received.authorization);
+    let sent = if received.authorization.is_empty() { &received.body } else { &received.authorization };
+    let text = format!("hello, you sent me {sent}\n");
     *seen.lock().unwrap_or_else(PoisonError::into_inner) = received;
     Ok(Response::new(Full::new(Bytes::from(text))))
 }

@@ -7,7 +7,7 @@ pub(super) mod text;
 use super::child_env;
 use super::context::CliContext;
 use super::lookup;
-use super::proxy_client::ProxyClient;
+use super::proxy_client::{AskError, ProxyClient};
 use super::term::CliError;
 use crate::app;
 use crate::disk::{self, Rights};
@@ -80,14 +80,19 @@ pub fn run(args: &PromptArgs, context: &CliContext) -> anyhow::Result<ExitCode> 
     Ok(ExitCode::SUCCESS)
 }
 
-/// Those of the config, or of the proxy where this is a child of `run`, which has no key of its own.
+/// Those of the config, or of the proxy where this is an agent's environment, which has placeholders for keys.
 fn own_placeholders(args: &PromptArgs, context: &CliContext) -> anyhow::Result<AgentPlaceholders> {
     let settings = context.settings()?;
-    if args.agent.is_none() && !child_env::holding_placeholders(&settings).is_empty() {
+    if args.agent.is_none() && child_env::has_placeholders(&settings) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let asked = async { ProxyClient::of_process()?.placeholders().await };
-        let next = "leave the shell that 'locum run' or 'locum env' set up, or name an agent";
-        return runtime.block_on(asked).map_err(|e| CliError::failed(e, next));
+        match runtime.block_on(async { ProxyClient::of_process()?.placeholders().await }) {
+            // placeholders may stand there for other reasons
+            Err(AskError::NoProxy) => {}
+            found => {
+                let next = "leave the shell that 'locum run' or 'locum env' set up, or name an agent";
+                return found.map_err(|e| CliError::failed(e, next));
+            }
+        }
     }
     let agent = lookup::agent_named(args.agent.as_ref(), &settings)?;
     let backends = app::backends(&settings, context.take_secrets(&settings)?);

@@ -23,9 +23,9 @@ use stages::asked::Asked;
 
 /// Answers a request: with the upstream's response, or with locum's own.
 pub(super) async fn exchange(conn: &Conn, request: Request<AgentBody>) -> Response<ResponseBody> {
-    let asked = match Asked::by(conn, request) {
+    let asked = match Asked::by(conn, request).and_then(Asked::unless_of_locum) {
         Ok(asked) => asked,
-        Err(refused) => return *refused,
+        Err(answered) => return *answered,
     };
     let (outcome, refuser) = asked.at_the_end();
     match answer(asked).await {
@@ -43,9 +43,6 @@ pub(super) async fn exchange(conn: &Conn, request: Request<AgentBody>) -> Respon
 }
 
 async fn answer(asked: Asked<'_>) -> Result<Response<ResponseBody>, Refusal> {
-    if asked.is_for_locum() {
-        return asked.answer_as_locum();
-    }
     let judged = asked.judge()?;
     let opened = judged.open().await?;
     let rewritten = opened.rewrite().await?;

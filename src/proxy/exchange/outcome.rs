@@ -9,7 +9,9 @@ use crate::proxy::ceilings::UpstreamPlace;
 use crate::proxy::recorder::RecordedUses;
 use crate::proxy::refusal::{Refusal, RefusalKind};
 use crate::record::{Event, ExchangeInfo, KeyRef, Operation, Record};
+use crate::rewrite::near_miss::NearMiss;
 use crate::rewrite::scrub::ScrubHits;
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -111,8 +113,10 @@ struct Facts {
     hits: Arc<ScrubHits>,
     /// How the client has signed the request, where a key is bound to the host.
     signature: Option<ClientSignature>,
+    /// What stands in the head where a placeholder of a key of the host was meant.
+    near_miss: Option<NearMiss>,
     /// What was changed on the way that somebody may wonder about.
-    note: Option<&'static str>,
+    note: Option<Cow<'static, str>>,
     end: End,
 }
 
@@ -173,12 +177,20 @@ impl ExchangeOutcome {
 
     /// Says in the record what somebody may wonder about.
     pub fn note(&self, note: &'static str) {
-        self.facts().note = Some(note);
+        self.facts().note = Some(note.into());
     }
 
     /// Notes how the client has signed the request: no key makes that right.
     pub fn signed_by_client(&self, signature: Option<ClientSignature>) {
         self.facts().signature = signature;
+    }
+
+    /// Notes and tells what goes out in place of a placeholder.
+    pub fn near_miss(&self, miss: NearMiss) {
+        let advice = format!("{} is sent {miss}", self.info.host);
+        self.recorder.advise_of_near_miss(&miss, false, &advice);
+        let mut facts = self.facts();
+        (facts.note, facts.near_miss) = (Some(advice.into()), Some(miss));
     }
 
     /// Notes that the upstream at this address answered.
@@ -187,8 +199,13 @@ impl ExchangeOutcome {
         let mut facts = self.facts();
         (facts.status, facts.upstream_ip) = (Some(status), Some(upstream_ip));
         if let (401 | 403, Some(signature)) = (status, facts.signature) {
-            facts.note = Some(signature.advice());
+            facts.note = Some(signature.advice().into());
             self.recorder.advise(format!("{} answered {status}: {}", self.info.host, signature.advice()));
+        }
+        if let (401 | 403, Some(miss)) = (status, &facts.near_miss) {
+            let advice = format!("{} answered {status} to {miss}", self.info.host);
+            self.recorder.advise_of_near_miss(miss, true, &advice);
+            facts.note = Some(advice.into());
         }
     }
 
@@ -258,7 +275,7 @@ impl ExchangeOutcome {
             (End::Complete | End::Refused, _) => None,
         };
         record.success = Some(record.error.is_none());
-        record.reason = facts.note.map(str::to_owned);
+        record.reason = facts.note.as_deref().map(str::to_owned);
         self.recorder.append(&record);
     }
 

@@ -19,16 +19,23 @@ use std::time::SystemTime;
 const CROSS_ORIGIN_RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
 
 impl Asked<'_> {
-    /// Whether it is asked of locum itself, so that nobody is dialled, whatever becomes of it.
-    pub fn is_for_locum(&self) -> bool {
-        self.exchange.origin.host.is_own()
+    /// Goes on with what is asked of others.
+    ///
+    /// # Errors
+    /// The answer to what is asked of locum itself: nobody is dialled for that, whatever becomes of it.
+    pub fn unless_of_locum(self) -> Result<Self, Box<Response<ResponseBody>>> {
+        if !self.exchange.origin.host.is_own() {
+            return Ok(self);
+        }
+        let (outcome, refuser) = self.at_the_end();
+        Err(Box::new(self.answer_as_locum().unwrap_or_else(|refusal| {
+            outcome.refused();
+            refuser.refuse(&refusal)
+        })))
     }
 
     /// The answer. It is recorded as any other exchange is.
-    ///
-    /// # Errors
-    /// It was asked in a way that locum doesn't answer in, or the agent may not ask any more.
-    pub fn answer_as_locum(self) -> Result<Response<ResponseBody>, Refusal> {
+    fn answer_as_locum(self) -> Result<Response<ResponseBody>, Refusal> {
         let Asked { exchange, ruleset, request, .. } = self;
         let Origin { scheme, port, .. } = exchange.origin;
         if scheme != Scheme::Http || port != Scheme::Http.default_port() {

@@ -137,7 +137,7 @@ impl Verdict {
     }
 
     /// The keys that an answer may show.
-    pub fn hidden(&self) -> impl Iterator<Item = &KeyName> {
+    pub fn hidden(&self) -> impl Iterator<Item = &KeyName> + Clone {
         self.permit.scrub().iter().map(|rule| &rule.name)
     }
 }

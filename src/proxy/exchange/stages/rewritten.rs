@@ -14,7 +14,7 @@ use crate::proxy::exchange::request_body::plan::Plan;
 use crate::proxy::exchange::response_body;
 use crate::proxy::refusal::Refusal;
 use crate::record::KeyUse;
-use crate::rewrite::head;
+use crate::rewrite::{head, near_miss};
 use crate::secrets::Keys;
 use http::header::HOST;
 use http::{HeaderMap, HeaderValue, Request};
@@ -58,6 +58,13 @@ impl<'c> Opened<'c> {
             exchange
                 .outcome
                 .note("Range was left out: keys are bound to the host, and answers of such hosts come whole");
+        }
+        // only where no key goes along: nobody looks twice at a head that has its placeholder
+        if is_searched
+            && verdict.hits.is_empty()
+            && let Some(miss) = near_miss::find(&head.uri, &head.headers, verdict.hidden())
+        {
+            exchange.outcome.near_miss(miss);
         }
         if let Some(handshake) = &transfer.handshake {
             handshake.ask(&mut head.headers, is_searched);
