@@ -168,7 +168,7 @@ fn nobody(settings: &Settings, ever_made: bool) -> String {
 }
 
 fn minute(at: SystemTime) -> String {
-    Timestamp::try_from(at).map_or_else(|_| "?".into(), |t| t.strftime("%Y-%m-%d %H:%M").to_string())
+    Timestamp::try_from(at).map_or_else(|_| "?".into(), when::minute_of)
 }
 
 fn joined(keys: Option<&[KeyName]>) -> String {

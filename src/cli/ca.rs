@@ -114,7 +114,7 @@ fn hosts(authority: &Authority) -> String {
 }
 
 fn end(authority: &Authority) -> String {
-    jiff::Timestamp::try_from(authority.not_after()).map_or_else(|_| "?".into(), |t| t.strftime("%Y-%m-%d").to_string())
+    jiff::Timestamp::try_from(authority.not_after()).map_or_else(|_| "?".into(), super::when::day_of)
 }
 
 fn show(ca: &Authorities, settings: &Settings, json: bool) {

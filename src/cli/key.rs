@@ -3,19 +3,20 @@
 use super::administration::Administration;
 use super::check::strange_host;
 use super::context::CliContext;
+use super::key_rows::KeyRow;
 use super::key_strength::guessable;
+use super::rotate::{self, RotateArgs};
 use super::stores::{self, KeyStores, StoreKind};
 use super::term::{CliError, WRONG_USAGE};
 use super::{migrate, providers, secret, table};
 use crate::app;
-use crate::audit;
 use crate::config::edit::{self, Binding, EditError};
 use crate::config::keys::KeySetting;
 use crate::config::settings::{ConfigEnvironment as Variables, Settings};
 use crate::memory::SealedEnvironment;
 use crate::name::KeyName;
 use crate::record::Event;
-use crate::secrets::{SecretBackends, Secrets, SourceSpec, Store, entry_name};
+use crate::secrets::{SecretBackends, Store, entry_name};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -31,17 +32,7 @@ enum KeyCommand {
     /// Store a key's value, asked for without echo, and write where it may go into the config
     Set(SetArgs),
     /// Give keys new values; a running proxy uses them within a second
-    Rotate {
-        /// The keys, as 'locum key list' shows them
-        #[arg(required_unless_present = "all", value_name = "NAME")]
-        names: Vec<KeyName>,
-        /// Each key that a store of this machine holds
-        #[arg(long, conflicts_with = "names")]
-        all: bool,
-        /// The value of the one key from standard input
-        #[arg(long, conflicts_with = "all")]
-        stdin: bool,
-    },
+    Rotate(RotateArgs),
     /// The keys that may be used, masked
     List {
         /// An array of objects
@@ -138,7 +129,7 @@ impl KeyCommand {
         match self {
             Self::List { .. } | Self::Providers { .. } | Self::Migrate { dry_run: true, .. } => None,
             Self::Set(_) => Some("key set"),
-            Self::Rotate { .. } => Some("key rotate"),
+            Self::Rotate(_) => Some("key rotate"),
             Self::Remove { .. } => Some("key remove"),
             Self::Migrate { .. } => Some("key migrate"),
             Self::Import { .. } => Some("key import"),
@@ -163,8 +154,7 @@ fn obey(
             }
             Ok(done)
         }
-        // without names it is all of them, as the arguments see to
-        KeyCommand::Rotate { names, stdin, .. } => rotate(&names, stdin, settings, backends, environment, admin),
+        KeyCommand::Rotate(args) => rotate::rotate(&args, settings, backends, environment, admin),
         KeyCommand::List { json } => list(settings, backends, json),
         KeyCommand::Remove { name } => {
             let done = admin.key(&name, None, remove(&name, settings, backends, context))?;
@@ -268,7 +258,7 @@ fn warn_of_strange_hosts(key: Option<&KeySetting>, hosts: &[String]) {
     }
 }
 
-fn of_name<'s>(settings: &'s Settings, name: &KeyName) -> Option<&'s KeySetting> {
+pub(super) fn of_name<'s>(settings: &'s Settings, name: &KeyName) -> Option<&'s KeySetting> {
     settings.keys.iter().find(|k| k.name == *name)
 }
 
@@ -277,7 +267,7 @@ fn edit_failed(e: &EditError) -> anyhow::Error {
 }
 
 /// A variable hides what is in the stores.
-fn tell_what_counts_first(setting: Option<&KeySetting>, environment: &SealedEnvironment) {
+pub(super) fn tell_what_counts_first(setting: Option<&KeySetting>, environment: &SealedEnvironment) {
     let variables = setting.map(|k| k.source.variables(&k.name, &k.env)).unwrap_or_default();
     let has_value = |v: &&String| matches!(environment.get(v), Ok(Some(v)) if !KeyName::is_placeholder(v.expose()));
     if let Some(variable) = variables.iter().find(has_value) {
@@ -285,84 +275,8 @@ fn tell_what_counts_first(setting: Option<&KeySetting>, environment: &SealedEnvi
     }
 }
 
-/// What has a new value coming, and where it is kept.
-struct RotationTarget<'s> {
-    name: &'s KeyName,
-    setting: Option<&'s KeySetting>,
-    store: Arc<dyn Store>,
-}
-
-fn rotate(
-    names: &[KeyName],
-    stdin: bool,
-    settings: &Settings,
-    backends: &SecretBackends,
-    environment: &SealedEnvironment,
-    admin: &mut Administration,
-) -> anyhow::Result<ExitCode> {
-    if stdin && names.len() != 1 {
-        return Err(CliError::failed("--stdin gives one value", "name one key"));
-    }
-    // before the first is changed: which of them can be
-    let targets = targets(names, settings, backends)?;
-    let otherwise = match targets.as_slice() {
-        [_] if !names.is_empty() => secret::BY_STDIN,
-        _ => "give them one by one on standard input: 'locum key rotate NAME --stdin'",
-    };
-    for RotationTarget { name, setting, store } in targets {
-        let question = format!("new value of '{name}'");
-        let value = if stdin { secret::from_stdin() } else { secret::prompt(&question, otherwise) };
-        let done = value.and_then(|value| {
-            stores::put(&*store, name, value.expose())?;
-            secret::warn_of_oddities(name, &value);
-            Ok(())
-        });
-        admin.key(name, Some(format!("in the {}", store.describe())), done)?;
-        println!("{name} has a new value in the {}", store.describe());
-        match setting.and_then(KeySetting::revoke_url) {
-            Some(url) => println!("  revoke the old one at {url}"),
-            None => println!("  revoke the old one where it was made"),
-        }
-        tell_what_counts_first(setting, environment);
-    }
-    Ok(ExitCode::SUCCESS)
-}
-
-/// Those that are named, each of which has to be in a store; else all that are.
-fn targets<'s>(
-    names: &'s [KeyName],
-    settings: &'s Settings,
-    backends: &SecretBackends,
-) -> anyhow::Result<Vec<RotationTarget<'s>>> {
-    let mut targets = Vec::new();
-    if names.is_empty() {
-        for setting in settings.keys.iter().filter(|k| stores::is_kept(&k.source)) {
-            // one whose store this machine hasn't keeps no other from its new value
-            if let Err(e) = stores::named(setting, backends) {
-                eprintln!("note: {} is left as it is: {e}", setting.name);
-                continue;
-            }
-            let store = kept_in(&setting.name, Some(setting), backends)?;
-            targets.extend(store.map(|store| RotationTarget { name: &setting.name, setting: Some(setting), store }));
-        }
-        if targets.is_empty() {
-            return Err(CliError::failed("no store of this machine holds a key", "'locum key set NAME' stores one"));
-        }
-        return Ok(targets);
-    }
-    for name in names {
-        let setting = of_name(settings, name);
-        let store = kept_in(name, setting, backends)?.ok_or_else(|| {
-            let next = format!("'locum key set {name}' stores it; one from a variable or a file is changed there");
-            CliError::failed(format!("no store that counts for it holds '{name}'"), next)
-        })?;
-        targets.push(RotationTarget { name, setting, store });
-    }
-    Ok(targets)
-}
-
 /// The store from which the proxy takes the key, where one has it.
-fn kept_in(
+pub(super) fn kept_in(
     name: &KeyName,
     setting: Option<&KeySetting>,
     backends: &SecretBackends,
@@ -374,41 +288,8 @@ fn kept_in(
 }
 
 fn list(settings: &Settings, backends: &SecretBackends, json: bool) -> anyhow::Result<ExitCode> {
-    let active = app::active(settings, backends);
-    let secrets = Secrets::new(app::sources(&active, backends));
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let survey = runtime.block_on(secrets.survey());
-    let row = |key: &&KeySetting| {
-        let found = survey.iter().find(|s| s.name == key.name);
-        let masked = found.and_then(|s| s.masked.as_ref().ok()).cloned();
-        let store = match key.source {
-            SourceSpec::Auto => backends.holder(&key.name, &key.env),
-            _ => found.map(|s| s.source.clone()),
-        };
-        (
-            key.name.to_string(),
-            key.rule.shown_placeholder(),
-            key.source.to_string(),
-            store,
-            masked,
-            joined(&key.rule.hosts),
-            joined(&key.rule.places),
-        )
-    };
-    let rows: Vec<_> = active.iter().map(row).collect();
+    let rows = KeyRow::all(settings, backends)?;
     if json {
-        let names: Vec<&str> = rows.iter().map(|row| row.0.as_str()).collect();
-        let last = audit::last_uses(&settings.audit.dir, &names);
-        let last_used = |name: &str| last.get(name).map(|at| String::from_utf8_lossy(at).into_owned());
-        let rows: Vec<_> = rows
-            .iter()
-            .map(|(name, placeholder, source, store, masked, hosts, places)| {
-                serde_json::json!({
-                    "name": name, "placeholder": placeholder, "source": source, "store": store, "masked": masked,
-                    "hosts": hosts, "where": places, "last_used": last_used(name),
-                })
-            })
-            .collect();
         println!("{}", serde_json::to_string_pretty(&rows)?);
         return Ok(ExitCode::SUCCESS);
     }
@@ -416,17 +297,15 @@ fn list(settings: &Settings, backends: &SecretBackends, json: bool) -> anyhow::R
         println!("no key can be used yet: set a variable such as OPENAI_API_KEY, or 'locum key set NAME'");
         return Ok(ExitCode::SUCCESS);
     }
-    let mut table = vec![["KEY", "PLACEHOLDER", "VALUE", "FROM", "HOSTS"].map(str::to_owned)];
-    for (name, placeholder, _, store, masked, hosts, _) in rows {
-        let masked = masked.unwrap_or_else(|| "none".into());
-        table.push([name, placeholder, masked, store.unwrap_or_default(), hosts.join(", ")]);
+    let mut table = vec![["KEY", "PLACEHOLDER", "VALUE", "FROM", "SINCE", "LAST USED", "HOSTS"].map(str::to_owned)];
+    for row in rows {
+        let (since, last_used) = (row.since_text(), row.last_used_text());
+        let masked = row.masked.unwrap_or_else(|| "none".into());
+        let store = row.store.unwrap_or_default();
+        table.push([row.name, row.placeholder, masked, store, since, last_used, row.hosts.join(", ")]);
     }
     print!("{}", table::shown(&table));
     Ok(ExitCode::SUCCESS)
-}
-
-fn joined<T: ToString>(items: &[T]) -> Vec<String> {
-    items.iter().map(T::to_string).collect()
 }
 
 fn remove(

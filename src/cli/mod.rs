@@ -37,6 +37,7 @@ mod env;
 mod examples;
 mod explain;
 mod key;
+mod key_rows;
 mod key_strength;
 mod lookup;
 mod manual;
@@ -47,12 +48,14 @@ mod prompt;
 mod providers;
 mod proxy_client;
 mod reaper;
+mod rotate;
 mod run;
 mod run_dir;
 mod running_service;
 mod secret;
 mod serve;
 mod signals;
+mod status;
 mod stores;
 mod table;
 mod term;
@@ -79,6 +82,9 @@ pub(crate) struct Cli {
     /// Where the CA and the audit are kept [default: $XDG_STATE_HOME/locum]
     #[arg(long, global = true, value_name = "DIR", display_order = BELOW_THE_COMMANDS_OWN)]
     state: Option<PathBuf>,
+    /// Times in UTC instead of the local zone
+    #[arg(long, global = true, display_order = BELOW_THE_COMMANDS_OWN)]
+    utc: bool,
     #[command(subcommand)]
     command: CliCommand,
 }
@@ -91,6 +97,8 @@ enum CliCommand {
     Run(run::RunArgs),
     /// The proxy as a service: a daemon, or a sidecar beside an agent
     Serve(serve::ServeArgs),
+    /// What runs, which keys it may use, what was refused last, and what needs attention
+    Status(status::StatusArgs),
     /// The variables that make clients use and trust a running service: eval "$(locum env)"
     Env(env::EnvArgs),
     /// Every mistake in the config and in what it names, at once
@@ -141,6 +149,9 @@ pub fn run() -> ExitCode {
             return if e.use_stderr() { ExitCode::from(term::WRONG_USAGE) } else { ExitCode::SUCCESS };
         }
     };
+    if cli.utc {
+        when::show_in_utc();
+    }
     let _wiped = memory::WipeAtEnd;
     crate::telemetry::start();
     let context = CliContext::new(CliPaths { config: cli.config, state: cli.state }, memory::harden());
@@ -154,6 +165,7 @@ fn dispatch(command: CliCommand, context: &CliContext) -> anyhow::Result<ExitCod
     match command {
         CliCommand::Demo(args) => demo::run(&args),
         CliCommand::Run(args) => run::run(args, context),
+        CliCommand::Status(args) => status::run(&args, context),
         CliCommand::Env(args) => env::run(args, context),
         CliCommand::Check(args) => check::run(&args, context),
         CliCommand::Ca(args) => ca::run(args, context),

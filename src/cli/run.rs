@@ -228,7 +228,7 @@ impl Summary {
 }
 
 /// One line of text, whatever an agent has put into it.
-fn shown(reason: &str) -> String {
+pub(super) fn shown(reason: &str) -> String {
     let escape = |c: char| if c.is_control() { c.escape_debug().to_string() } else { c.to_string() };
     let cut = if reason.chars().nth(MOST_OF_A_REASON).is_some() { "…" } else { "" };
     reason.chars().take(MOST_OF_A_REASON).map(escape).collect::<String>() + cut

@@ -72,6 +72,11 @@ pub fn obey(state: &Path, command: &str) -> anyhow::Result<()> {
     }
 }
 
+/// What the service of this state folder says of itself; nothing where none answers.
+pub fn status(state: &Path) -> Option<Value> {
+    ask(state, "status", STARTS).ok().filter(|status| status["error"].is_null())
+}
+
 fn ask(state: &Path, command: &str, patience: Duration) -> io::Result<Value> {
     let mut socket = UnixStream::connect(state.join(SOCKET))?;
     socket.set_read_timeout(Some(patience))?;

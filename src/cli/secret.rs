@@ -13,6 +13,9 @@ use std::sync::{Mutex, PoisonError};
 /// Linux keeps this much of a line that is typed or pasted, and drops the rest without a word.
 const TERMINAL_LINE: usize = 4095;
 
+/// The most that is read where several values are given at once, in bytes.
+const MAX_TEXT: usize = 1024 * 1024;
+
 /// What to do where no value can be typed.
 pub const BY_STDIN: &str = "give the value on standard input, with --stdin";
 
@@ -21,17 +24,41 @@ pub fn from_stdin() -> anyhow::Result<Plaintext> {
     checked(read_to_end(&mut io::stdin().lock())?)
 }
 
+/// A text that holds several, such as lines `NAME=VALUE`, to its end.
+pub fn text_of(input: &mut impl Read) -> anyhow::Result<Plaintext> {
+    read_up_to(MAX_TEXT, input).map(|(buffer, len)| {
+        let mut text = Plaintext::new(buffer);
+        text.truncate(len);
+        text
+    })
+}
+
+/// From the terminal, without echo; `None` where nothing was typed.
+pub fn prompt_or_nothing(question: &str, otherwise: &str) -> anyhow::Result<Option<Plaintext>> {
+    let asked = typed(question, otherwise)?;
+    if asked.expose().is_empty() { Ok(None) } else { checked(asked).map(Some) }
+}
+
 /// From the terminal, without echo. `otherwise` is how the value can be given where that is no way.
 pub fn prompt(question: &str, otherwise: &str) -> anyhow::Result<Plaintext> {
+    checked(typed(question, otherwise)?)
+}
+
+fn typed(question: &str, otherwise: &str) -> anyhow::Result<Plaintext> {
     let asked = ask(question).map_err(|_| CliError::failed("there is no terminal to ask on", otherwise))?;
     if asked.expose().len() >= TERMINAL_LINE {
         let what = format!("a terminal's line ends at {TERMINAL_LINE} bytes, and the value may go on");
         return Err(CliError::failed(what, otherwise));
     }
-    checked(asked)
+    Ok(asked)
 }
 
 pub fn checked(secret: Plaintext) -> anyhow::Result<Plaintext> {
+    check(&secret).map(|()| secret)
+}
+
+/// Whether it can be a key.
+pub fn check(secret: &Plaintext) -> anyhow::Result<()> {
     if secret.expose().is_empty() {
         return Err(CliError::failed("nothing was given", "give the value, and no empty line"));
     }
@@ -39,7 +66,7 @@ pub fn checked(secret: Plaintext) -> anyhow::Result<Plaintext> {
         let next = "a key is one line without control characters";
         return Err(CliError::failed("the value holds a control character", next));
     }
-    Ok(secret)
+    Ok(())
 }
 
 /// Says what a value has about it that keys don't have: it is kept as it was given.
@@ -49,9 +76,13 @@ pub fn warn_of_oddities(key: &KeyName, value: &Plaintext) {
     }
 }
 
-/// The buffer has its full size from the start: one that grows leaves copies behind.
 fn read_to_end(input: &mut impl Read) -> anyhow::Result<Plaintext> {
-    let mut buffer = vec![0; MAX_VALUE + 2];
+    read_up_to(MAX_VALUE, input).map(|(buffer, len)| trimmed(buffer, len))
+}
+
+/// The buffer has its full size from the start: one that grows leaves copies behind.
+fn read_up_to(most: usize, input: &mut impl Read) -> anyhow::Result<(Vec<u8>, usize)> {
+    let mut buffer = vec![0; most + 2];
     let mut len = 0;
     loop {
         match input.read(&mut buffer[len..]) {
@@ -65,10 +96,10 @@ fn read_to_end(input: &mut impl Read) -> anyhow::Result<Plaintext> {
         }
         if len == buffer.len() {
             wipe(&mut buffer);
-            return Err(CliError::failed(format!("the value is over {MAX_VALUE} bytes"), "a key is one line of text"));
+            return Err(CliError::failed(format!("what is given is over {most} bytes"), "a key is one line of text"));
         }
     }
-    Ok(trimmed(buffer, len))
+    Ok((buffer, len))
 }
 
 fn trimmed(buffer: Vec<u8>, len: usize) -> Plaintext {

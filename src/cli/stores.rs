@@ -70,6 +70,50 @@ pub fn named(setting: &KeySetting, backends: &SecretBackends) -> anyhow::Result<
     of_kind(kind, backends).map(Some)
 }
 
+/// A store of this machine, and whether keys can be kept in it.
+#[derive(Debug, serde::Serialize)]
+pub struct StoreState {
+    /// As tables say it.
+    pub name: String,
+    /// New keys go into the first that is.
+    pub usable: bool,
+    /// Why it is not, and what to do about it.
+    pub why: Option<String>,
+    /// Whether new keys go there.
+    pub chosen: bool,
+}
+
+impl StoreState {
+    /// On one line.
+    pub fn text(&self) -> String {
+        match &self.why {
+            Some(why) => format!("{}: {why}", self.name),
+            None if self.chosen => format!("{}: new keys go there", self.name),
+            None => self.name.clone(),
+        }
+    }
+}
+
+/// All stores of this machine, in the order in which they count. Nobody is asked for a password.
+pub fn states(backends: &SecretBackends) -> Vec<StoreState> {
+    let mut states = Vec::new();
+    if let Some(keyring) = &backends.keyring {
+        let why = keyring.probe().err().map(|e| e.what);
+        states.push(StoreState { name: keyring.describe(), usable: why.is_none(), why, chosen: false });
+    }
+    if let Some(kept) = &backends.vault {
+        let why = (!kept.exists()).then(|| "none yet; 'locum vault init' makes one".to_owned());
+        states.push(StoreState { name: "vault".into(), usable: why.is_none(), why, chosen: false });
+    }
+    if let Some(machine) = &backends.machine {
+        states.push(StoreState { name: machine.describe(), usable: true, why: None, chosen: false });
+    }
+    if let Some(chosen) = states.iter_mut().find(|state| state.usable) {
+        chosen.chosen = true;
+    }
+    states
+}
+
 /// The store that is asked for, or the first that works.
 ///
 /// # Errors

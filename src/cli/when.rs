@@ -3,7 +3,37 @@
 use super::term::{CliError, WRONG_USAGE};
 use anyhow::Context;
 use jiff::civil::{Date, DateTime};
+use jiff::tz::TimeZone;
 use jiff::{Span, Timestamp, ToSpan, Zoned};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Whether times are shown in UTC.
+static IN_UTC: AtomicBool = AtomicBool::new(false);
+
+/// Shows times in UTC from now on, and not in the local zone.
+pub fn show_in_utc() {
+    IN_UTC.store(true, Ordering::Relaxed);
+}
+
+/// A moment to the second, as people read it.
+pub fn second_of(at: Timestamp) -> String {
+    shown(at, "%Y-%m-%d %H:%M:%S")
+}
+
+/// A moment to the minute.
+pub fn minute_of(at: Timestamp) -> String {
+    shown(at, "%Y-%m-%d %H:%M")
+}
+
+/// The day of a moment.
+pub fn day_of(at: Timestamp) -> String {
+    shown(at, "%Y-%m-%d")
+}
+
+fn shown(at: Timestamp, format: &str) -> String {
+    let zone = if IN_UTC.load(Ordering::Relaxed) { TimeZone::UTC } else { TimeZone::system() };
+    at.to_zoned(zone).strftime(format).to_string()
+}
 
 /// The first moment of what `said` means, seen from `now`.
 pub fn since(said: &str, now: &Zoned) -> anyhow::Result<Timestamp> {

@@ -262,8 +262,8 @@ impl Secrets {
     }
 }
 
-/// Enough to tell two keys apart, too little to use.
-fn mask(value: &[u8]) -> String {
+/// Enough of a value to tell two keys apart, too little to use.
+pub fn mask(value: &[u8]) -> String {
     let text = String::from_utf8_lossy(value);
     let count = text.chars().count();
     if count < 20 { "…".into() } else { format!("…{}", text.chars().skip(count - 4).collect::<String>()) }

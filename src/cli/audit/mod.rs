@@ -2,7 +2,7 @@
 
 mod args;
 mod progress;
-mod row;
+pub(super) mod row;
 mod stats;
 mod verify;
 

@@ -1,6 +1,7 @@
 //! A record as a person reads it, and as a spreadsheet does.
 
 use crate::audit::read::lines::{MemberValue, members};
+use crate::cli::when;
 use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::io::{self, Write};
@@ -124,12 +125,12 @@ impl RecordRow {
 /// As clocks on the wall here show it.
 pub(super) fn local_time(timestamp: &str) -> String {
     match timestamp.parse::<jiff::Timestamp>() {
-        Ok(at) => at.to_zoned(jiff::tz::TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S").to_string(),
+        Ok(at) => when::second_of(at),
         Err(_) => timestamp.to_owned(),
     }
 }
 
-pub(super) fn size(bytes: u64) -> String {
+pub(in crate::cli) fn size(bytes: u64) -> String {
     let mut size = bytes as f64;
     for unit in ["B", "kB", "MB", "GB"] {
         if size < 999.5 {

@@ -7,6 +7,7 @@ use crate::audit::read::lines::member;
 use crate::audit::read::stats::{GroupBy, Stats, StatsGroup};
 use crate::audit::tell::alerts;
 use crate::cli::table::print_table;
+use crate::cli::when;
 use crate::config::Settings;
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, Write};
@@ -162,9 +163,7 @@ fn print_stats(stats: &Stats, out: &mut impl Write) -> io::Result<()> {
 fn hour_or(by: GroupBy, name: &str) -> String {
     let at = format!("{name}:00:00Z").parse::<jiff::Timestamp>();
     match at {
-        Ok(at) if by == GroupBy::Hour => {
-            at.to_zoned(jiff::tz::TimeZone::system()).strftime("%Y-%m-%d %H:%M").to_string()
-        }
+        Ok(at) if by == GroupBy::Hour => when::minute_of(at),
         _ => name.to_owned(),
     }
 }
