@@ -8,15 +8,15 @@ use super::key_strength::guessable;
 use super::rotate::{self, RotateArgs};
 use super::stores::{self, KeyStores, StoreKind};
 use super::term::{CliError, WRONG_USAGE};
-use super::{migrate, providers, secret, table};
+use super::{configure, migrate, providers, secret, table};
 use crate::app;
 use crate::config::edit::{self, Binding, EditError};
 use crate::config::keys::KeySetting;
 use crate::config::settings::{ConfigEnvironment as Variables, Settings};
-use crate::memory::SealedEnvironment;
+use crate::memory::{Plaintext, SealedEnvironment};
 use crate::name::KeyName;
 use crate::record::Event;
-use crate::secrets::{SecretBackends, Store, entry_name};
+use crate::secrets::{SecretBackends, Store, entry_name, mask};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -74,7 +74,7 @@ enum KeyCommand {
 }
 
 #[derive(Debug, clap::Args)]
-struct SetArgs {
+pub(super) struct SetArgs {
     /// A provider that locum knows, such as openai, or a name of your own: its placeholder is <<NAME_key>>
     name: KeyName,
     /// The value from standard input instead of a prompt
@@ -101,6 +101,9 @@ struct SetArgs {
     /// Where to keep it [default: the keyring, else the vault, else the store bound to this machine]
     #[arg(long, value_enum)]
     store: Option<StoreKind>,
+    /// Whether what was typed is confirmed by its end
+    #[arg(skip)]
+    confirm: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -173,7 +176,22 @@ fn obey(
     }
 }
 
-fn set(
+/// Asks until what was typed is what was meant.
+fn confirmed(question: &str) -> anyhow::Result<Plaintext> {
+    loop {
+        let value = secret::prompt(question, secret::BY_STDIN)?;
+        let said = configure::ask(&format!("  it ends in {}: right? [Y/n] ", mask(value.expose())))?;
+        if said.is_none_or(|said| said.to_ascii_lowercase().starts_with('y')) {
+            return Ok(value);
+        }
+    }
+}
+
+/// Stores a key's value, and writes where it may go.
+///
+/// # Errors
+/// When either can't be done; a mistake in the binding is told before anything is asked for.
+pub(super) fn set(
     args: SetArgs,
     settings: &Settings,
     backends: &SecretBackends,
@@ -204,7 +222,11 @@ fn set(
     // nor must a store that can't be opened
     store.probe().map_err(|e| stores::unavailable(&e))?;
     let question = format!("value of '{name}'");
-    let value = if args.stdin { secret::from_stdin()? } else { secret::prompt(&question, secret::BY_STDIN)? };
+    let value = match args.stdin {
+        true => secret::from_stdin()?,
+        false if args.confirm => confirmed(&question)?,
+        false => secret::prompt(&question, secret::BY_STDIN)?,
+    };
     stores::put(&*store, name, value.expose())?;
     println!("{name} is in the {}; an agent writes {}", store.describe(), name.placeholder());
     secret::warn_of_oddities(name, &value);
@@ -224,6 +246,12 @@ fn set(
 }
 
 impl SetArgs {
+    /// For a person who is asked for the value.
+    pub fn asked(name: KeyName, host: Vec<String>) -> Self {
+        let (place, method, path, placeholder, store) = Default::default();
+        Self { name, stdin: false, keep: false, host, place, method, path, placeholder, store, confirm: true }
+    }
+
     fn binding(&self) -> Binding {
         Binding {
             source: self.store.map(|kind| format!("{kind:?}").to_ascii_lowercase()),

@@ -47,8 +47,7 @@ pub fn migrate(
     stores: &KeyStores,
     admin: &mut Administration,
 ) -> anyhow::Result<ExitCode> {
-    let wanted: Vec<KeyPattern> =
-        settings.keys.iter().map(|k| KeyPattern { names: k.variables(), prefixes: k.prefixes().to_vec() }).collect();
+    let wanted = patterns(settings);
     let mut documents: Vec<ScannedFile> =
         files.iter().map(|path| ScannedFile::read(path, &wanted)).collect::<Result<_, _>>()?;
     for document in &mut documents {
@@ -87,6 +86,17 @@ pub fn migrate(
         println!("backups and version control may hold the old text: 'locum key rotate' makes that worthless");
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn patterns(settings: &Settings) -> Vec<KeyPattern> {
+    settings.keys.iter().map(|k| KeyPattern { names: k.variables(), prefixes: k.prefixes().to_vec() }).collect()
+}
+
+/// Whether keys that locum knows lie open in a file, as far as it can be read.
+pub fn has_keys(file: &Path, settings: &Settings) -> bool {
+    let Ok(document) = ScannedFile::read(file, &patterns(settings)) else { return false };
+    let value = |spot: &FoundKey| document.text.get(spot.at.clone()).unwrap_or_default();
+    document.spots.iter().any(|spot| !is_shown(value(spot).as_bytes(), settings))
 }
 
 /// One value for each key, or which two places disagree.
@@ -205,6 +215,19 @@ impl ScannedFile {
             if same(&now) == same(&self.found) { Ok(()) } else { Err(io::Error::other("it was changed meanwhile")) }
         })
     }
+}
+
+/// Stores one key that came by the environment.
+pub fn import_one(
+    name: &KeyName,
+    environment: &SealedEnvironment,
+    settings: &Settings,
+    stores: &KeyStores,
+    admin: &mut Administration,
+) -> anyhow::Result<ExitCode> {
+    let only =
+        Settings { keys: settings.keys.iter().filter(|key| key.name == *name).cloned().collect(), ..settings.clone() };
+    import(environment, &only, stores, admin)
 }
 
 /// Stores what came by the environment. All that could go wrong is looked at before anything is changed.

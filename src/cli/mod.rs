@@ -29,6 +29,7 @@ mod audit;
 mod ca;
 mod check;
 mod child_env;
+mod configure;
 mod context;
 mod control;
 mod copies;
@@ -93,6 +94,8 @@ pub(crate) struct Cli {
 enum CliCommand {
     /// Everything on this machine alone, no key needed: see what happens
     Demo(demo::DemoArgs),
+    /// From nothing to keys that may be used, step by step: store, CA, config and keys
+    Configure(configure::ConfigureArgs),
     /// Run a command whose requests go through a proxy of its own
     Run(run::RunArgs),
     /// The proxy as a service: a daemon, or a sidecar beside an agent
@@ -164,6 +167,7 @@ pub fn run() -> ExitCode {
 fn dispatch(command: CliCommand, context: &CliContext) -> anyhow::Result<ExitCode> {
     match command {
         CliCommand::Demo(args) => demo::run(&args),
+        CliCommand::Configure(args) => configure::run(args, context),
         CliCommand::Run(args) => run::run(args, context),
         CliCommand::Status(args) => status::run(&args, context),
         CliCommand::Env(args) => env::run(args, context),

@@ -43,6 +43,22 @@ pub enum EditError {
     Wrong(Mistakes),
 }
 
+/// Makes the config where there is none. Tells which file it is, and whether it was made.
+///
+/// # Errors
+/// When it can't be written.
+pub fn start(given: &CliPaths, env: &ConfigEnvironment, text: &str) -> Result<(PathBuf, bool), EditError> {
+    let named = named(given, env)?;
+    let fail = |source| EditError::Io { path: named.clone(), source };
+    fs::create_dir_all(disk::folder(&named)).map_err(fail)?;
+    let mut is_new = false;
+    if fs::symlink_metadata(&named).is_err() {
+        disk::replace(&named, text.as_bytes(), Rights::Private).map_err(fail)?;
+        is_new = true;
+    }
+    Ok((named, is_new))
+}
+
 /// Whether [`bind`] would write it: what would be wrong is told before anything else is asked for.
 ///
 /// # Errors
