@@ -59,14 +59,20 @@ enum KeyCommand {
         /// The key, as 'locum key list' shows it
         name: KeyName,
     },
-    /// Move the keys in files (.env, JSON, TOML, YAML) into a store, and leave placeholders in their places
+    /// Move the keys in files of settings into a store, and leave placeholders
+    ///
+    /// In .env, profiles of shells, JSON, TOML, YAML, INI, netrc and what is like them. What may be a key and stays is listed with
+    /// why, and the exit code is 1 then.
     Migrate {
         /// What to look through
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
-        /// Change nothing, and say what would be changed
+        /// Change nothing, and show what would be changed as a diff with the values masked
         #[arg(long)]
         dry_run: bool,
+        /// Put the values back where migrate put placeholders
+        #[arg(long, conflicts_with_all = ["dry_run", "store"])]
+        undo: bool,
         /// Where to keep them, unless their source in the config says so
         #[arg(long, value_enum)]
         store: Option<StoreKind>,
@@ -137,6 +143,7 @@ impl KeyCommand {
             Self::Set(_) => Some("key set"),
             Self::Rotate { .. } => Some("key rotate"),
             Self::Remove { .. } => Some("key remove"),
+            Self::Migrate { undo: true, .. } => Some("key migrate --undo"),
             Self::Migrate { .. } => Some("key migrate"),
             Self::Import { .. } => Some("key import"),
         }
@@ -162,7 +169,8 @@ fn obey(
         KeyCommand::List { json } => list(settings, backends, json),
         KeyCommand::Providers { json } => providers::list(settings, json),
         KeyCommand::Remove { name } => admin.key(&name, None, remove(&name, settings, backends, context)),
-        KeyCommand::Migrate { files, dry_run, store } => {
+        KeyCommand::Migrate { files, undo: true, .. } => migrate::undo(&files, settings, backends, admin),
+        KeyCommand::Migrate { files, dry_run, undo: false, store } => {
             let stores = KeyStores { backends, chosen: stores::choose(store, backends)? };
             migrate::migrate(&files, dry_run, settings, &stores, admin)
         }

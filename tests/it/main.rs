@@ -37,6 +37,7 @@ mod key_values;
 mod keys;
 mod limits;
 mod matrix;
+mod migrate;
 mod names;
 mod origins;
 mod outranked;
