@@ -14,7 +14,7 @@ use crate::memory::SealedEnvironment;
 use crate::name::KeyName;
 use crate::policy::rule::HostPattern;
 use crate::record::Event;
-use crate::secrets::{SecretBackends, mask};
+use crate::secrets::{SecretBackends, masked};
 use jiff::Timestamp;
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 use std::path::PathBuf;
@@ -168,7 +168,7 @@ impl Setup<'_> {
         let value = source.load().map_err(|e| stores::unavailable(&e))?;
         Ok(value.map(|value| {
             let place = self.backends.holder(&setting.name, &setting.env).unwrap_or_else(|| source.describe());
-            format!("{} in the {place}", mask(value.expose()))
+            format!("{} in the {place}", masked(value.expose()))
         }))
     }
 

@@ -21,7 +21,7 @@ const EXAMPLES: &[(&[&str], &[&str])] = &[
         ],
     ),
     (&["key", "rotate"], &["locum key rotate openai", "locum key rotate tool --stdin < new.key"]),
-    (&["key", "migrate"], &["locum key migrate --dry-run .env mcp.json"]),
+    (&["key", "migrate"], &["locum key migrate --dry-run .env mcp.json", "locum key migrate --undo .env"]),
     (&["key", "import"], &["locum key import --from env"]),
     (&["agent", "add"], &["locum agent add researcher --keys openai,brave --expires 30d > token"]),
     (&["explain"], &["locum explain GET https://api.openai.com/v1/models -H 'Authorization: Bearer <<openai_key>>'"]),

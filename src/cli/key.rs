@@ -16,7 +16,7 @@ use crate::config::settings::{ConfigEnvironment as Variables, Settings};
 use crate::memory::{Plaintext, SealedEnvironment};
 use crate::name::KeyName;
 use crate::record::Event;
-use crate::secrets::{SecretBackends, Store, entry_name, mask};
+use crate::secrets::{SecretBackends, Store, entry_name, masked};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -50,14 +50,20 @@ enum KeyCommand {
         /// The key, as 'locum key list' shows it
         name: KeyName,
     },
-    /// Move the keys in files (.env, JSON, TOML, YAML) into a store, and leave placeholders in their places
+    /// Move the keys in files of settings into a store, and leave placeholders
+    ///
+    /// In .env, profiles of shells, JSON, TOML, YAML, INI, netrc and what is like them. What may be a key and stays is listed with
+    /// why, and the exit code is 1 then.
     Migrate {
         /// What to look through
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
-        /// Change nothing, and say what would be changed
+        /// Change nothing, and show what would be changed as a diff with the values masked
         #[arg(long)]
         dry_run: bool,
+        /// Put the values back where migrate put placeholders
+        #[arg(long, conflicts_with_all = ["dry_run", "store"])]
+        undo: bool,
         /// Where to keep them, unless their source in the config says so
         #[arg(long, value_enum)]
         store: Option<StoreKind>,
@@ -134,6 +140,7 @@ impl KeyCommand {
             Self::Set(_) => Some("key set"),
             Self::Rotate(_) => Some("key rotate"),
             Self::Remove { .. } => Some("key remove"),
+            Self::Migrate { undo: true, .. } => Some("key migrate --undo"),
             Self::Migrate { .. } => Some("key migrate"),
             Self::Import { .. } => Some("key import"),
         }
@@ -165,7 +172,8 @@ fn obey(
             Ok(done)
         }
         KeyCommand::Providers { json } => providers::list(settings, json),
-        KeyCommand::Migrate { files, dry_run, store } => {
+        KeyCommand::Migrate { files, undo: true, .. } => migrate::undo(&files, settings, backends, admin),
+        KeyCommand::Migrate { files, dry_run, undo: false, store } => {
             let stores = KeyStores { backends, chosen: stores::choose(store, backends)? };
             migrate::migrate(&files, dry_run, settings, &stores, admin)
         }
@@ -180,7 +188,7 @@ fn obey(
 fn confirmed(question: &str) -> anyhow::Result<Plaintext> {
     loop {
         let value = secret::prompt(question, secret::BY_STDIN)?;
-        let said = configure::ask(&format!("  it ends in {}: right? [Y/n] ", mask(value.expose())))?;
+        let said = configure::ask(&format!("  it ends in {}: right? [Y/n] ", masked(value.expose())))?;
         if said.is_none_or(|said| said.to_ascii_lowercase().starts_with('y')) {
             return Ok(value);
         }

@@ -8,7 +8,7 @@ use crate::config::keys::KeySetting;
 use crate::config::settings::Settings;
 use crate::memory::{Plaintext, SealedEnvironment};
 use crate::name::KeyName;
-use crate::secrets::{SecretBackends, Store, entry_name, mask};
+use crate::secrets::{SecretBackends, Store, entry_name, masked};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::IsTerminal as _;
@@ -122,7 +122,7 @@ fn replace(
     let put = stores::put(&**store, name, value.expose());
     admin.key(name, Some(format!("in the {}", store.describe())), put)?;
     admin.renewed(name);
-    println!("{name} has a new value in the {}, {}", store.describe(), mask(value.expose()));
+    println!("{name} has a new value in the {}, {}", store.describe(), masked(value.expose()));
     secret::warn_of_oddities(name, value);
     match setting.and_then(KeySetting::revoke_url) {
         Some(url) => println!("  revoke the old one at {url}"),

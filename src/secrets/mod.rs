@@ -34,5 +34,5 @@ pub use spec::{SourceSpec, SpecError};
 pub use store::{Store, entry_name};
 pub use stores::keyring::Keyring;
 pub use stores::local_vault::{Acceptance, Kdf, MIN_PASSWORD, PasswordAdvice, Vault, VaultError, VaultLock};
-pub use table::{KeySurvey, KeyTable, Secrets, mask};
+pub use table::{KeySurvey, KeyTable, Secrets, masked};
 pub use value::MAX_VALUE;

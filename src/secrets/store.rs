@@ -27,6 +27,14 @@ pub trait Store: Send + Sync {
     /// All names, sorted.
     fn list(&self) -> Result<Vec<String>, SourceError>;
 
+    /// What another program keeps here as its `service`, for its `user`. Only what programs share has such.
+    ///
+    /// # Errors
+    /// When the store can't be asked.
+    fn of_program(&self, _service: &str, _user: &str) -> Result<Option<Plaintext>, SourceError> {
+        Ok(None)
+    }
+
     /// How long what was read is good for.
     fn freshness(&self) -> Freshness;
 

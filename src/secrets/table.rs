@@ -210,7 +210,7 @@ impl Secrets {
         let mut all = Vec::with_capacity(entries.len());
         for entry in entries {
             let name = entry.key.name.clone();
-            let masked = self.hold(&table, &name).await.value.map(|v| mask(v.expose()));
+            let masked = self.hold(&table, &name).await.value.map(|v| masked(v.expose()));
             all.push(KeySurvey { name, source: entry.key.source.describe(), masked });
         }
         all
@@ -262,8 +262,8 @@ impl Secrets {
     }
 }
 
-/// Enough of a value to tell two keys apart, too little to use.
-pub fn mask(value: &[u8]) -> String {
+/// Enough to tell two keys apart, too little to use: the last four characters, from 20 on.
+pub fn masked(value: &[u8]) -> String {
     let text = String::from_utf8_lossy(value);
     let count = text.chars().count();
     if count < 20 { "…".into() } else { format!("…{}", text.chars().skip(count - 4).collect::<String>()) }

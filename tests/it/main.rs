@@ -39,6 +39,7 @@ mod key_values;
 mod keys;
 mod limits;
 mod matrix;
+mod migrate;
 mod names;
 mod near_misses;
 mod origins;

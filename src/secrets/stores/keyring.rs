@@ -151,6 +151,15 @@ impl Store for Keyring {
         self.ask(|session| Ok(session.names()?.iter().cloned().collect()))
     }
 
+    fn of_program(&self, service: &str, user: &str) -> Result<Option<Plaintext>, SourceError> {
+        let (service, user) = (service.to_owned(), user.to_owned());
+        self.ask(move |session| match session.store()?.build(&service, &user, None)?.get_secret() {
+            Ok(value) => Ok(Some(Plaintext::new(value))),
+            Err(Error::NoEntry) => Ok(None),
+            Err(e) => Err(e),
+        })
+    }
+
     fn freshness(&self) -> Freshness {
         Freshness { stamp: stamp(&self.notice), lifetime: Some(VALUE_GOOD_FOR) }
     }

@@ -493,7 +493,7 @@ async fn a_survey_tells_what_is_there_and_shows_no_value() {
     assert_eq!(seen[0].masked.as_ref().unwrap_err().key(), &name("a"));
     assert_eq!(seen[1].masked, Ok("…ghij".into()));
     assert_eq!(seen[1].source, "the fake");
-    assert_eq!(mask(b"0123456789012345678"), "…");
+    assert_eq!(masked(b"0123456789012345678"), "…");
     let mut keys = Keys::default();
     for asked in ["tool", "a", "tool"] {
         secrets.try_add(&secrets.table(), &mut keys, &name(asked)).await;

@@ -1,0 +1,3 @@
+typeset -x OPENAI_API_KEY=@OPENAI@
+export FIRECRAWL_API_KEY=${FIRECRAWL_API_KEY:-@SECRET@}
+export HF_TOKEN=$(cat ~/.hf)
