@@ -1,6 +1,7 @@
 //! A proxy that is set up from settings: its rooms are built and joined, and it listens. It serves once it has workers.
 
 use super::agents::StartupTokens;
+use super::key_ages;
 use super::key_values::{self, ValueComplaint};
 use super::keys::{active, backends, sources};
 use super::machine::{self, DescriptorRoom, make_state_dir};
@@ -170,6 +171,12 @@ impl App {
     /// The same of those keys alone whose value is in a variable or a file. Waits for nobody.
     pub fn value_complaints_at_hand(&self) -> Vec<ValueComplaint> {
         key_values::value_complaints_at_hand(&self.active_keys, &self.backends)
+    }
+
+    /// What is to be reminded of: keys of which a new value is due.
+    pub fn reminders(&self) -> Vec<ValueComplaint> {
+        let due = key_ages::overdue(&self.active_keys, &self.settings.state, SystemTime::now());
+        due.into_iter().map(|(_, complaint)| complaint).collect()
     }
 
     /// The counts since the start.

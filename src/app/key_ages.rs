@@ -1,6 +1,7 @@
 //! When keys got their values, as far as locum gave them: in a file of the state, so that it can remind of rotation. It holds
 //! names and times alone.
 
+use super::ValueComplaint;
 use crate::config::keys::KeySetting;
 use crate::disk::{self, Rights};
 use crate::name::KeyName;
@@ -57,6 +58,30 @@ impl KeyAges {
         now.duration_since(due).ok()
     }
 }
+
+/// The keys of which a new value is due, each with for how long.
+pub fn overdue<'k>(
+    keys: impl IntoIterator<Item = &'k KeySetting>,
+    state: &Path,
+    now: SystemTime,
+) -> Vec<(&'k KeySetting, ValueComplaint)> {
+    let ages = KeyAges::read(state);
+    let complaint = |key: &KeySetting| {
+        let what = match ages.overdue(key, now)?.as_secs() / DAY {
+            0 => format!("a new value of '{}' is due today", key.name),
+            1 => format!("a new value of '{}' has been due for a day", key.name),
+            days => format!("a new value of '{}' has been due for {days} days", key.name),
+        };
+        let next = match &key.source {
+            SourceSpec::File(path) => format!("write it to {}, and revoke the old one", path.display()),
+            _ => format!("locum key rotate {}", key.name),
+        };
+        Some(ValueComplaint { what, next })
+    };
+    keys.into_iter().filter_map(|key| Some((key, complaint(key)?))).collect()
+}
+
+const DAY: u64 = 86_400;
 
 fn path(state: &Path) -> PathBuf {
     state.join("key-ages.json")

@@ -30,7 +30,7 @@ pub use build::{App, LaunchOptions};
 pub use commands::ServiceHandle;
 pub use control_socket::ControlSocket;
 pub use error::AppError;
-pub use key_ages::KeyAges;
+pub use key_ages::{KeyAges, overdue};
 pub use key_values::{KeyLookup, ValueComplaint, oddities};
 pub use keys::{active, backends, backends_with_prompt, hostless, secret_variables, sources};
 pub use machine::{make_state_dir, random};

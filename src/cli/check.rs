@@ -24,6 +24,7 @@ use std::io::{self, Write as _};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::SystemTime;
 
 const SAME_USER: &str = "an agent that runs as your own user is kept from accidents and leaks, not from intent: it could edit this config. \
                          Another user or a container keeps it from both";
@@ -106,6 +107,9 @@ fn report(settings: Settings, mistakes: Vec<Mistake>, backends: &SecretBackends)
     report.preflight(&settings, backends);
     report.ca(&settings, backends);
     report.hostless(&settings, backends);
+    for (key, due) in app::overdue(&settings.keys, &settings.state, SystemTime::now()) {
+        report.warn(key.at.as_ref(), due.what, due.next);
+    }
     for key in &settings.keys {
         report.value(key, backends);
         report.warnings.extend(binding_warnings(key, &settings));

@@ -7,7 +7,7 @@ use crate::config::settings::Settings;
 use crate::secrets::{SecretBackends, Secrets, SourceSpec};
 use jiff::Timestamp;
 use serde::Serialize;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 /// A key that may be used.
 #[derive(Debug, Serialize)]
@@ -33,9 +33,6 @@ pub struct KeyRow {
     /// Why it has no value.
     #[serde(skip)]
     pub missing: Option<(String, String)>,
-    /// For how long a new value has been due.
-    #[serde(skip)]
-    pub overdue: Option<Duration>,
 }
 
 impl KeyRow {
@@ -51,7 +48,6 @@ impl KeyRow {
         let ages = KeyAges::read(&settings.state);
         let names: Vec<&str> = active.iter().map(|key| key.name.as_str()).collect();
         let last = audit::last_uses(&settings.audit.dir, &names);
-        let now = SystemTime::now();
         let rows = active.iter().map(|key| {
             let found = survey.iter().find(|s| s.name == key.name);
             let since = ages.since(key);
@@ -71,7 +67,6 @@ impl KeyRow {
                 rotate_due: due.and_then(second),
                 last_used: last.get(key.name.as_str()).map(|at| String::from_utf8_lossy(at).into_owned()),
                 missing: found.and_then(|s| s.masked.as_ref().err()).map(|e| (e.to_string(), e.next())),
-                overdue: ages.overdue(key, now),
             }
         });
         Ok(rows.collect())

@@ -143,7 +143,7 @@ fn warn(app: &App, was: &impl Fn(&str) -> Option<String>) {
     if let Some((what, next)) = app.ca_misfit() {
         eprintln!("locum: warning: {what}\n  next: {next}");
     }
-    for complaint in app.value_complaints_at_hand() {
+    for complaint in app.value_complaints_at_hand().into_iter().chain(app.reminders()) {
         eprintln!("locum: warning: {}\n  next: {}", complaint.what, complaint.next);
     }
     child_env::warn_of_bypassed(app.active_keys().iter().flat_map(|key| &key.rule.hosts), was);

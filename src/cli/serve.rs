@@ -150,6 +150,9 @@ fn announce(app: &App, export: Option<&Path>) {
 
 /// A store may take its time, and a person's: nothing waits for it.
 fn warn_of_values(app: &App) {
+    for reminder in app.reminders() {
+        warn(&reminder.what, &reminder.next);
+    }
     let complaints = app.value_complaints();
     let look = move || complaints().iter().for_each(|c| warn(&c.what, &c.next));
     // without a thread for it the first request tells

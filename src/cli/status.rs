@@ -115,6 +115,8 @@ impl StatusReport {
         let ca = ca(settings, backends, &mut problems);
         let keys = KeyRow::all(settings, backends)?;
         problems.extend(keys.iter().flat_map(|key| key_problems(key, service.as_ref())));
+        let due = app::overdue(app::active(settings, backends), &settings.state, SystemTime::now());
+        problems.extend(due.into_iter().map(|(_, due)| StatusProblem { what: due.what, next: due.next }));
         problems.extend(service.iter().flat_map(service_problems));
         let agents = app::list_tokens(settings).map(|list| list.tokens).unwrap_or_else(|e| {
             problems.push(StatusProblem { what: e.to_string(), next: e.next() });
@@ -219,14 +221,6 @@ fn key_problems(key: &KeyRow, service: Option<&Value>) -> Vec<StatusProblem> {
     let has_it = in_service.is_some_and(|names| names.iter().any(|name| *name == *key.name));
     if let Some((what, next)) = key.missing.clone().filter(|_| !has_it) {
         problems.push(StatusProblem { what, next });
-    }
-    if let Some(overdue) = key.overdue {
-        let days = overdue.as_secs() / 86_400;
-        let what = match days {
-            0 => format!("a new value of '{}' is due today", key.name),
-            _ => format!("a new value of '{}' has been due for {days} days", key.name),
-        };
-        problems.push(StatusProblem { what, next: format!("locum key rotate {}", key.name) });
     }
     problems
 }

@@ -10,6 +10,7 @@
 
 mod administration;
 mod agents;
+mod at_hand;
 mod attacks;
 mod catalog;
 mod ceilings;
