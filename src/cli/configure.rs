@@ -54,12 +54,14 @@ pub fn run(args: ConfigureArgs, context: &CliContext) -> anyhow::Result<ExitCode
         let next = "--yes takes what is found; a key's value can be given to 'locum key set NAME --stdin'";
         return Err(CliError::failed("there is no terminal to ask on", next));
     }
+    let config = edit::start(context.paths(), &ConfigEnvironment::of_process(), STARTER);
+    let config = config.map_err(|e| CliError::failed(e, "name another with --config FILE"))?;
     let settings = context.settings()?;
     app::make_state_dir(&settings.state).map_err(CliError::from)?;
     let environment = context.take_secrets(&settings)?;
     let backends = app::backends_with_prompt(&settings, environment.clone(), Arc::new(secret::MasterPrompt::default()));
     let mut admin = Administration::begin(&settings, &backends, Event::Key, "configure");
-    let mut setup = Setup { settings, backends, environment, context, asks: !args.yes };
+    let mut setup = Setup { settings, backends, environment, context, config, asks: !args.yes };
     let done = setup.run(args.names.into_iter().chain(args.providers).collect(), &mut admin);
     admin.end(done)
 }
@@ -69,6 +71,8 @@ struct Setup<'c> {
     backends: SecretBackends,
     environment: Arc<SealedEnvironment>,
     context: &'c CliContext,
+    /// The config file, and whether it was made now.
+    config: (PathBuf, bool),
     /// Whether a person is asked.
     asks: bool,
 }
@@ -80,7 +84,8 @@ impl Setup<'_> {
         }
         self.store();
         self.ca()?;
-        self.config()?;
+        let (path, is_new) = &self.config;
+        println!("config  {}{}\n", path.display(), if *is_new { ", made now" } else { "" });
         let is_named = !named.is_empty();
         let names = if is_named { named } else { self.found() };
         let mut without_value = Vec::new();
@@ -116,15 +121,6 @@ impl Setup<'_> {
         Ok(())
     }
 
-    fn config(&mut self) -> anyhow::Result<()> {
-        let variables = ConfigEnvironment::of_process();
-        let made = edit::start(self.context.paths(), &variables, STARTER).map_err(|e| CliError::failed(e, ""))?;
-        let (path, is_new) = made;
-        println!("config  {}{}\n", path.display(), if is_new { ", made now" } else { "" });
-        self.settings.file = Some(path);
-        Ok(())
-    }
-
     /// Keys that something has a value for already.
     fn found(&self) -> Vec<KeyName> {
         app::active(&self.settings, &self.backends).iter().map(|key| key.name.clone()).collect()
@@ -133,23 +129,14 @@ impl Setup<'_> {
     /// Sees to one key. Whether it has a value then.
     fn key(&mut self, name: &KeyName, admin: &mut Administration) -> anyhow::Result<bool> {
         let setting = self.settings.keys.iter().find(|key| key.name == *name);
-        if let Some(setting) = setting {
-            if let Some(place) = self.place_of(setting)? {
-                println!("{name:<12} {place}");
-                if self.asks && self.is_variable(setting) && stores::is_kept(&setting.source) {
-                    let into = stores::choose(None, &self.backends)?.describe();
-                    if ask(&format!("  keep it in the {into}, so that it needs no variable? [y/N] "))?
-                        .is_some_and(is_yes)
-                    {
-                        let stores = stores::KeyStores {
-                            backends: &self.backends,
-                            chosen: stores::choose(None, &self.backends)?,
-                        };
-                        migrate::import_one(name, &self.environment, &self.settings, &stores, admin)?;
-                    }
-                }
-                return Ok(true);
+        if let Some(setting) = setting
+            && let Some(place) = self.place_of(setting)?
+        {
+            println!("{:<12} {place}", name.as_str());
+            if self.asks && self.is_variable(setting) && stores::is_kept(&setting.source) {
+                self.offer_to_keep(name, admin)?;
             }
+            return Ok(true);
         }
         if !self.asks {
             return Ok(false);
@@ -160,6 +147,17 @@ impl Setup<'_> {
         admin.renewed(name);
         self.settings = self.context.settings()?;
         Ok(true)
+    }
+
+    /// Asks whether what is in a variable is to be in a store.
+    fn offer_to_keep(&self, name: &KeyName, admin: &mut Administration) -> anyhow::Result<()> {
+        let chosen = stores::choose(None, &self.backends)?;
+        let question = format!("  keep it in the {}, so that it needs no variable? [y/N] ", chosen.describe());
+        if ask(&question)?.is_some_and(|said| is_yes(&said)) {
+            let stores = stores::KeyStores { backends: &self.backends, chosen };
+            migrate::import_one(name, &self.environment, &self.settings, &stores, admin)?;
+        }
+        Ok(())
     }
 
     /// Where a key's value is, with the end of it.
@@ -243,7 +241,7 @@ impl Setup<'_> {
     }
 }
 
-fn is_yes(said: String) -> bool {
+fn is_yes(said: &str) -> bool {
     matches!(said.to_ascii_lowercase().as_str(), "y" | "yes")
 }
 

@@ -214,7 +214,7 @@ fn check(given: &GivenValues, targets: &[RotationTarget<'_>], all: bool) -> anyh
     if given.is_empty() {
         return Err(CliError::failed("there is no new value of any key", "nothing has been changed"));
     }
-    given.values().try_for_each(|value| secret::check(value))
+    given.values().try_for_each(secret::check)
 }
 
 /// Those that are named, each of which has to be in a store; else all that are.

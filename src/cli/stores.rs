@@ -97,10 +97,16 @@ impl StoreState {
 /// All stores of this machine, in the order in which they count. Nobody is asked for a password.
 pub fn states(backends: &SecretBackends) -> Vec<StoreState> {
     let mut states = Vec::new();
-    if let Some(keyring) = &backends.keyring {
-        let why = keyring.probe().err().map(|e| e.what);
-        states.push(StoreState { name: keyring.describe(), usable: why.is_none(), why, chosen: false });
-    }
+    states.push(match &backends.keyring {
+        Some(keyring) => {
+            let why = keyring.probe().err().map(|e| e.what);
+            StoreState { name: keyring.describe(), usable: why.is_none(), why, chosen: false }
+        }
+        None => {
+            let why = Some("none here, since this session has no D-Bus".to_owned());
+            StoreState { name: "keyring".into(), usable: false, why, chosen: false }
+        }
+    });
     if let Some(kept) = &backends.vault {
         let why = (!kept.exists()).then(|| "none yet; 'locum vault init' makes one".to_owned());
         states.push(StoreState { name: "vault".into(), usable: why.is_none(), why, chosen: false });

@@ -112,9 +112,9 @@ pub fn on_terminal(home: &Home, args: &[&str], answers: &[(&str, &str)]) -> (Str
     };
     let mut from = 0;
     for (question, answer) in answers {
-        // a question ends in ": ", when the terminal shows nothing any more
-        while !String::from_utf8_lossy(&text[from..]).split_once(question).is_some_and(|(_, rest)| rest.contains(": "))
-        {
+        // a question ends in ": " or "] ", when the terminal shows nothing any more
+        let is_asked = |(_, rest): (&str, &str)| rest.contains(": ") || rest.contains("] ");
+        while !String::from_utf8_lossy(&text[from..]).split_once(question).is_some_and(is_asked) {
             if !read(&mut text) {
                 break;
             }
