@@ -1,6 +1,6 @@
 //! What `examples/` shows, run as its README says: agents that hold no key, and an MCP server over HTTP.
 
-use crate::support::locum::{finish, of, stdout, told};
+use crate::support::locum::{finish, of, stderr, stdout, told};
 use crate::support::{Home, clients};
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
@@ -82,4 +82,61 @@ fn an_mcp_server_over_http_is_reached_with_a_placeholder() {
     // without locum it knows nobody
     let output = finish(home.command(&python).args([&*client, &*config]));
     assert!(!output.status.success(), "{}", told(&output));
+}
+
+/// The lines of a README's `sh` block, with the ports of this run.
+fn typed(readme: &str) -> String {
+    let (_, rest) = readme.split_once("```sh\n").expect("what is typed");
+    rest.split_once("```").expect("its end").0.to_owned()
+}
+
+#[test]
+fn keys_go_out_of_files_and_back_as_the_readme_says() {
+    let home = Home::bare("");
+    let read = |path: &Path| std::fs::read_to_string(path).expect("a file");
+    let after: Vec<String> =
+        ["nanofolks.after.json", "nostromo.after.env"].map(|name| read(&example("migrate").join(name))).into();
+    let before: Vec<String> =
+        ["nanofolks.json", "nostromo.env"].map(|name| read(&example("migrate").join(name))).into();
+    let now = || ["nanofolks.json", "nostromo.env"].map(|name| read(&home.path().join(name))).to_vec();
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples").display().to_string();
+    for (line, files) in
+        typed(&read(&example("migrate/README.md"))).lines().zip([&before, &before, &after, &after, &before])
+    {
+        let line = line.replace("examples/", &format!("{examples}/"));
+        let output = finish(with_locum_in_path(&mut home.command("sh")).args(["-c", &line]));
+        assert!(output.status.success(), "{line}: {}", told(&output));
+        assert_eq!(&now(), files, "{line}: {}", told(&output));
+        assert!(!line.contains("echo") || stdout(&output) == "<<anthropic_key>>\n", "{}", told(&output));
+        assert!(!told(&output).contains("not-a-key"), "{line}: {}", told(&output));
+    }
+}
+
+#[test]
+fn git_clones_and_pushes_with_a_placeholder() {
+    const KEY: &str = "git-7a1e93c05d2b4f68";
+    let home = Home::bare("").set("GIT_API_KEY", KEY).set("GIT_CONFIG_GLOBAL", "/dev/null");
+    let lines = typed(&std::fs::read_to_string(example("git_over_https/README.md")).expect("a file"));
+    let shell = |line: &str| {
+        let output = finish(with_locum_in_path(&mut home.command("sh")).args(["-c", line]));
+        assert!(output.status.success(), "{line}: {}", told(&output));
+        output
+    };
+    let (set_up, rest) = lines.split_once("python ").expect("a server");
+    shell(set_up);
+    let mut server = home.command(clients::python());
+    let (_server, url) = started(server.arg(example("git_over_https/server.py")).args(["repositories", "0"]), |line| {
+        line.starts_with("http")
+    });
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples").display().to_string();
+    let agent = rest.lines().find(|line| line.starts_with("locum run")).expect("the agent");
+    let agent = agent.replace("http://localhost:8322", &url).replace("examples/", &format!("{examples}/"));
+    let output = shell(&agent);
+    assert!(stdout(&output).ends_with("\tHEAD\n"), "{}", told(&output));
+    assert!(!told(&output).contains(KEY), "{}", told(&output));
+    let pushed = shell(
+        "git -C repositories/notes.git show HEAD:note.txt 2>/dev/null || git -C repositories/notes.git show --all --format= -p",
+    );
+    assert!(stdout(&pushed).contains("written without a password"), "{}", told(&pushed));
+    assert!(stderr(&output).contains(" substitutions, 0 refusals"), "{}", told(&output));
 }
