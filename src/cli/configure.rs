@@ -211,6 +211,7 @@ impl Setup<'_> {
         let folders = [std::env::current_dir().ok(), std::env::var_os("HOME").map(PathBuf::from)];
         let mut files: Vec<PathBuf> =
             folders.into_iter().flatten().flat_map(|folder| USUAL_FILES.map(|file| folder.join(file))).collect();
+        files.sort();
         files.dedup();
         let open: Vec<String> = files
             .iter()

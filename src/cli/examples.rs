@@ -4,10 +4,17 @@ use clap::Command;
 
 /// A command by its words, and what it is typed like. Each line is parsed in a test.
 const EXAMPLES: &[(&[&str], &[&str])] = &[
+    (&["configure"], &["locum configure", "locum configure openai my_tool", "locum configure --yes"]),
     (
         &["run"],
-        &["locum run -- claude", "locum run --agent researcher -- python agent.py", "locum run --strict -- make test"],
+        &[
+            "locum run -- claude",
+            "locum run --key tool=TOOL_API_KEY@api.tool.example -- python agent.py",
+            "locum run --agent researcher -- python agent.py",
+            "locum run --strict -- make test",
+        ],
     ),
+    (&["status"], &["locum status", "locum status --json"]),
     (&["env"], &["eval \"$(locum env)\"", "eval \"$(locum env --unset)\"", "locum env --shell json"]),
     (&["check"], &["locum check --json"]),
     (&["ca", "export"], &["locum ca export --out locum-ca.pem"]),
@@ -18,9 +25,18 @@ const EXAMPLES: &[(&[&str], &[&str])] = &[
             "locum key set openai",
             "locum key set azure_openai --host my.openai.azure.com",
             "locum key set tool --host api.tool.example --where header:x-api-key",
+            "locum key set tool --keep --host api.tool.example --host eu.tool.example",
         ],
     ),
-    (&["key", "rotate"], &["locum key rotate openai", "locum key rotate tool --stdin < new.key"]),
+    (
+        &["key", "rotate"],
+        &[
+            "locum key rotate openai",
+            "locum key rotate tool --stdin < new.key",
+            "locum key rotate --all",
+            "locum key rotate --all --from new.env",
+        ],
+    ),
     (&["key", "migrate"], &["locum key migrate --dry-run .env mcp.json", "locum key migrate --undo .env"]),
     (&["key", "import"], &["locum key import --from env"]),
     (&["agent", "add"], &["locum agent add researcher --keys openai,brave --expires 30d > token"]),

@@ -239,7 +239,7 @@ fn is_setting(variable: &OsStr) -> bool {
     variable.to_string_lossy().strip_prefix("LOCUM_").is_some_and(|rest| rest.contains("__"))
 }
 
-fn counted(n: u64, what: &str) -> String {
+pub(super) fn counted(n: u64, what: &str) -> String {
     format!("{n} {what}{}", if n == 1 { "" } else { "s" })
 }
 

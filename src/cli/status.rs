@@ -3,6 +3,7 @@
 use super::audit::row::size;
 use super::context::CliContext;
 use super::key_rows::KeyRow;
+use super::run::{counted, shown};
 use super::running_service;
 use super::stores::{self, StoreState};
 use super::term::FAILED;
@@ -155,7 +156,7 @@ impl StatusReport {
             None => println!("CA      none is kept: 'locum serve' and 'locum ca' make one, 'locum run' has its own"),
         }
         let AuditDisk { dir, files, bytes } = &self.audit;
-        println!("audit   {}: {files} files, {}", dir.display(), size(*bytes));
+        println!("audit   {}: {}, {}", dir.display(), counted(*files as u64, "file"), size(*bytes));
         let named = |agent: &AgentToken| {
             let end = agent.expires.and_then(|at| Timestamp::try_from(at).ok());
             agent.agent.to_string() + &end.map_or_else(String::new, |at| format!(" (until {})", when::day_of(at)))
@@ -198,15 +199,15 @@ impl StatusReport {
 fn running(service: &Value) -> String {
     let text = |name: &str| service[name].as_str().unwrap_or("?").to_owned();
     let since = text("since").parse::<Timestamp>().map_or_else(|_| "?".into(), when::minute_of);
-    let count = |name: &str| service["counts"][name].as_u64().unwrap_or_default();
+    let count = |name: &str, what| counted(service["counts"][name].as_u64().unwrap_or_default(), what);
     format!(
-        "{} on {} since {since} (process {}): {} substitutions, {} refusals, {} scrubs",
+        "{} on {} since {since} (process {}): {}, {}, {}",
         text("phase"),
         text("listen"),
         service["pid"],
-        count("substitutions"),
-        count("refusals"),
-        count("scrubs"),
+        count("substitutions", "substitution"),
+        count("refusals", "refusal"),
+        count("scrubs", "scrub"),
     )
 }
 
@@ -327,7 +328,7 @@ fn print_recent(title: &str, records: &[RecentRecord]) {
     println!("{title}, of the last day");
     for record in records {
         let at = record.at.parse::<Timestamp>().map_or_else(|_| record.at.clone(), when::minute_of);
-        println!("  {at}  {}  {}", record.agent, super::run::shown(&record.reason));
+        println!("  {at}  {}  {}", record.agent, shown(&record.reason));
     }
     println!();
 }

@@ -89,12 +89,10 @@ fn a_person_is_led_from_nothing_to_keys_in_use() {
     let again = ran(&home, &["configure", "--yes"]);
     assert!(again.status.success(), "{}", told(&again));
     let shown = stdout(&again);
-    for name in ["anthropic", "my_tool", "openai"] {
-        assert!(
-            shown.lines().any(|line| line.starts_with(name) && line.contains("machine-bound store")),
-            "{name}: {shown}"
-        );
+    for (name, place) in [("anthropic", "store"), ("my_tool", "store"), ("openai", "environment OPENAI_API_KEY")] {
+        assert!(shown.lines().any(|line| line.starts_with(name) && line.contains(place)), "{name}: {shown}");
     }
+    assert_eq!(shown.matches("/.env").count(), 2, "named once, and in the command: {shown}");
     assert!(!shown.contains("made now"), "{shown}");
 }
 
@@ -151,7 +149,7 @@ async fn the_status_tells_what_runs_and_what_was_refused() {
     let screen = stdout(&ran(&serve.home, &["status"]));
     for part in [
         &format!("proxy   serving on {}", serve.address),
-        "1 substitutions, 1 refusals",
+        "1 substitution, 1 refusal",
         "last refusals",
         "<<nobody_key>>",
         "healthy\n",
