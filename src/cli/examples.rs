@@ -31,7 +31,10 @@ const EXAMPLES: &[(&[&str], &[&str])] = &[
     (&["audit", "export"], &["locum audit export --since yesterday > audit.csv"]),
     (&["audit", "verify"], &["locum audit verify --anchor heads.txt"]),
     (&["completions"], &["locum completions bash > ~/.local/share/bash-completion/completions/locum"]),
-    (&["man"], &["locum man | man -l -"]),
+    (
+        &["man"],
+        &["locum man | man -l -", "locum man key rotate | man -l -", "locum man --dir ~/.local/share/man/man1"],
+    ),
 ];
 
 /// Those of the command with these words.

@@ -132,8 +132,8 @@ enum CliCommand {
         /// Whose syntax
         shell: clap_complete::Shell,
     },
-    /// This manual as a man page
-    Man,
+    /// This manual as a man page, or the page of one command
+    Man(manual::ManArgs),
 }
 
 /// The commands and their arguments, with examples in their help.
@@ -193,9 +193,6 @@ fn dispatch(command: CliCommand, context: &CliContext) -> anyhow::Result<ExitCod
             completions::script(shell, &command_line(), &mut std::io::stdout())?;
             Ok(ExitCode::SUCCESS)
         }
-        CliCommand::Man => {
-            manual::write(&command_line(), &mut std::io::stdout())?;
-            Ok(ExitCode::SUCCESS)
-        }
+        CliCommand::Man(args) => manual::run(&args, command_line()),
     }
 }

@@ -192,6 +192,43 @@ fn a_variable_of_other_programs_is_no_question_to_locum() {
 }
 
 #[test]
+fn each_command_has_a_man_page() {
+    let home = Home::bare("");
+    let folder = home.path().join("man1");
+    let output = finish(&mut home.locum(&["man", "--dir", "man1"]));
+    assert!(output.status.success(), "{}", told(&output));
+    let mut names: Vec<String> =
+        std::fs::read_dir(&folder).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    assert!(names.len() > 30 && stdout(&output).starts_with(&format!("{} pages", names.len())), "{names:?}");
+    assert!(!names.iter().any(|name| name.contains("help")), "{names:?}");
+    let mut shown = home.command("man");
+    shown.env("MANROFFOPT", "-ww").env("MAN_KEEP_STDERR", "1").env("MANWIDTH", "100").arg("--local-file");
+    let shown = finish(shown.args(names.iter().map(|name| folder.join(name))));
+    assert!(shown.status.success() && stderr(&shown).is_empty(), "{}", told(&shown));
+    // each page that is named is there
+    for name in &names {
+        let page = std::fs::read_to_string(folder.join(name)).unwrap().replace("\\-", "-");
+        for (named, _) in
+            page.split_whitespace().filter_map(|word| word.split_once("(1)")).filter(|(named, _)| !named.is_empty())
+        {
+            assert!(names.contains(&format!("{named}.1")), "{name}: {named}");
+        }
+    }
+    let page = finish(&mut home.locum(&["man", "key", "rotate"]));
+    assert!(page.status.success(), "{}", told(&page));
+    assert_eq!(page.stdout, std::fs::read(folder.join("locum-key-rotate.1")).unwrap());
+    std::fs::write(home.path().join("rotate.1"), &page.stdout).unwrap();
+    let text = stdout(&finish(home.command("man").args(["--local-file", "rotate.1"])));
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    for words in ["locum-key-rotate - Give keys new values", "--stdin", "--config", "EXAMPLES", "SEE ALSO"] {
+        assert!(text.contains(words), "{words}: {text}");
+    }
+    let wrong = finish(&mut home.locum(&["man", "key", "rotat"]));
+    assert!(wrong.status.code() == Some(2) && stderr(&wrong).contains("did you mean 'rotate'"), "{}", told(&wrong));
+}
+
+#[test]
 fn the_man_page_is_one() {
     let home = Home::bare("");
     let page = finish(&mut home.locum(&["man"]));
