@@ -5,6 +5,7 @@ use crate::support::stores::{SecretService, locum};
 use crate::support::terminal::on_terminal;
 use crate::support::{Home, Serve, Terminal};
 use serde_json::Value;
+use std::path::Path;
 use std::process::Output;
 
 const GUIDES: &str = include_str!("../../examples/from_other_guides.md");
@@ -320,4 +321,58 @@ fn a_slip_gets_what_was_meant() {
         let output = finish(&mut home.locum(&words));
         assert!(output.status.code() == Some(2) && stderr(&output).contains(meant), "{line}: {}", told(&output));
     }
+}
+
+/// The job of `examples/github_actions.yml`, by the shell that GitHub has its steps run in.
+#[test]
+fn the_job_for_github_runs_and_a_refusal_fails_it() {
+    use crate::first_use::{exit, newcomer};
+    use crate::support::locum::TOOL_KEY;
+    use crate::support::{Upstream, clients};
+    let upstream = Upstream::start();
+    let exit = exit(&upstream);
+    let home = newcomer(&exit);
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/github_actions.yml");
+    let script = "import json, sys, yaml; print(json.dumps(yaml.safe_load(open(sys.argv[1]))))";
+    let read = good(finish(home.command(clients::python()).args(["-c", script]).arg(&file)));
+    let workflow: Value = serde_json::from_str(&read).unwrap();
+    let job = &workflow["jobs"]["agent"];
+    let steps: Vec<&Value> = job["steps"].as_array().unwrap().iter().filter(|step| step["run"].is_string()).collect();
+
+    // a release: an archive with the program in it
+    let at = |name: &str| home.path().join(name).to_string_lossy().into_owned();
+    let program = format!("#!/bin/sh\nexec '{}' \"$@\"\n", env!("CARGO_BIN_EXE_locum"));
+    std::fs::write(at("locum"), program).unwrap();
+    good(finish(home.command("chmod").args(["+x", "locum"])));
+    good(finish(home.command("tar").args(["--create", "--gzip", "--file", "release.tar.gz", "locum"])));
+    std::fs::remove_file(at("locum")).unwrap();
+    let sum = good(finish(home.command("sha256sum").arg("release.tar.gz")));
+    let sum = sum.split(' ').next().unwrap();
+
+    // as the runner does: what a step wrote into GITHUB_PATH comes first in the next ones'
+    let run = |step: &Value, changed: &[(&str, &str)]| {
+        let mut command = home.command("bash");
+        command.args(["--noprofile", "--norc", "-eo", "pipefail", "-c", step["run"].as_str().unwrap()]);
+        for (name, value) in job["env"].as_object().into_iter().chain(step["env"].as_object()).flatten() {
+            command.env(name, value.as_str().unwrap().replace("${{ secrets.TOOL_API_KEY }}", TOOL_KEY));
+        }
+        command.env("RUNNER_TEMP", home.path()).env("GITHUB_PATH", at("added-path"));
+        let added = std::fs::read_to_string(at("added-path")).unwrap_or_default();
+        let path = std::env::var("PATH").unwrap();
+        command.env("PATH", added.lines().chain([path.as_str()]).collect::<Vec<_>>().join(":"));
+        finish(command.envs(changed.iter().copied()))
+    };
+    let release = format!("file://{}", at("release.tar.gz"));
+    let [install, agent] = steps.as_slice() else { panic!("{read}") };
+    let other = run(install, &[("LOCUM_RELEASE", &release)]);
+    assert!(!other.status.success() && !Path::new(&at(".local/bin/locum")).exists(), "{}", told(&other));
+    good(run(install, &[("LOCUM_RELEASE", &release), ("LOCUM_SHA256", sum)]));
+
+    let done = run(agent, &[]);
+    assert!(done.status.success() && stderr(&done).contains("1 substitution, 0 refusals"), "{}", told(&done));
+    assert_eq!(upstream.only().header("authorization"), Some(format!("Bearer {TOOL_KEY}")));
+    let refused = run(agent, &[("TOOL_URL", "https://api.openai.com/v1/models")]);
+    assert_eq!(refused.status.code(), Some(3), "{}", told(&refused));
+    assert_eq!(upstream.seen().len(), 1);
+    assert!(Path::new(&at(".local/state/locum/audit")).is_dir(), "where the job keeps it");
 }
