@@ -23,6 +23,11 @@ impl KeyAges {
         Self(serde_json::from_str(&text).unwrap_or_default())
     }
 
+    /// The keys that locum gave a value to, by their names.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
+    }
+
     /// Notes that a key has got a value now.
     ///
     /// # Errors

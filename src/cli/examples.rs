@@ -47,7 +47,7 @@ const EXAMPLES: &[(&[&str], &[&str])] = &[
     (&["audit", "export"], &["locum audit export --since yesterday > audit.csv"]),
     (&["audit", "verify"], &["locum audit verify --anchor heads.txt"]),
     (&["completions"], &["locum completions bash > ~/.local/share/bash-completion/completions/locum"]),
-    (&["man"], &["locum man | man -l -"]),
+    (&["man"], &["locum man | man -l -", "locum man key rotate | man -l -", "locum man --dir ~/.local/share/man/man1"]),
 ];
 
 /// Those of the command with these words.
@@ -73,7 +73,7 @@ fn below(command: Command, above: &[String]) -> Command {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Cli, command_line};
+    use super::super::{Cli, command_line, other_words};
     use super::*;
     use clap::Parser as _;
 
@@ -135,11 +135,12 @@ mod tests {
     }
 
     /// What documents tell people to type.
-    const DOCUMENTS: [&str; 6] = [
+    const DOCUMENTS: [&str; 7] = [
         include_str!("../../README.md"),
         include_str!("../../SECURITY.md"),
         include_str!("../../CHANGELOG.md"),
         include_str!("../../examples/incident.md"),
+        include_str!("../../examples/from_other_guides.md"),
         include_str!("../../examples/own-tool.toml"),
         include_str!("../../config/locum.toml"),
     ];
@@ -166,7 +167,7 @@ mod tests {
         use clap::error::ErrorKind as Kind;
         let mut count = 0;
         for command in DOCUMENTS.iter().flat_map(|text| commands(text)) {
-            let words = words(&command.replace("NAME", "tool"));
+            let words = other_words::read(words(&command.replace("NAME", "tool")).into_iter().map(Into::into));
             // of one that is only named the rest may be missing
             let is_known = Cli::try_parse_from(&words).map_or_else(
                 |e| {

@@ -29,6 +29,7 @@ mod audit;
 mod ca;
 mod check;
 mod child_env;
+mod completions;
 mod configure;
 mod context;
 mod control;
@@ -126,13 +127,13 @@ enum CliCommand {
     Reload,
     /// Have a running service forget all keys, until it is told to reload
     Wipe,
-    /// Completions for a shell, to be sourced by it
+    /// Completions for a shell, to be sourced by it: of commands, options, and the names of keys, agents and hosts
     Completions {
         /// Whose syntax
         shell: clap_complete::Shell,
     },
-    /// This manual as a man page
-    Man,
+    /// This manual as a man page, or the page of one command
+    Man(manual::ManArgs),
 }
 
 /// The commands and their arguments, with examples in their help.
@@ -142,11 +143,16 @@ fn command_line() -> clap::Command {
 
 /// Runs the command that the arguments ask for.
 pub fn run() -> ExitCode {
-    let parsed = command_line()
-        .try_get_matches_from(other_words::read(std::env::args_os()))
-        .and_then(|matches| Cli::from_arg_matches(&matches));
+    let parsed = completions::answer(command_line).and_then(|is_answered| match is_answered {
+        true => Ok(None),
+        false => command_line()
+            .try_get_matches_from(other_words::read(std::env::args_os()))
+            .and_then(|matches| Cli::from_arg_matches(&matches))
+            .map(Some),
+    });
     let cli = match parsed {
-        Ok(cli) => cli,
+        Ok(Some(cli)) => cli,
+        Ok(None) => return ExitCode::SUCCESS,
         Err(e) => {
             let _ = e.print();
             return if e.use_stderr() { ExitCode::from(term::WRONG_USAGE) } else { ExitCode::SUCCESS };
@@ -184,12 +190,9 @@ fn dispatch(command: CliCommand, context: &CliContext) -> anyhow::Result<ExitCod
         CliCommand::Reload => control::reload(context),
         CliCommand::Wipe => control::wipe(context),
         CliCommand::Completions { shell } => {
-            clap_complete::generate(shell, &mut command_line(), "locum", &mut std::io::stdout());
+            completions::script(shell, &command_line(), &mut std::io::stdout())?;
             Ok(ExitCode::SUCCESS)
         }
-        CliCommand::Man => {
-            manual::write(&command_line(), &mut std::io::stdout())?;
-            Ok(ExitCode::SUCCESS)
-        }
+        CliCommand::Man(args) => manual::run(&args, command_line()),
     }
 }

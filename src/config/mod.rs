@@ -16,5 +16,6 @@ pub mod settings;
 pub(crate) mod tokens;
 mod units;
 
+pub(crate) use mistake::nearest;
 pub use mistake::{ConfigLocation, Mistake, Mistakes};
 pub use settings::Settings;

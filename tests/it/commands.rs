@@ -2,7 +2,7 @@
 
 use crate::support::locum::{TOOL_KEY, finish, stderr, stdout, told};
 use crate::support::terminal::on_terminal;
-use crate::support::{Home, Serve, Upstream};
+use crate::support::{Home, Serve, Terminal, Upstream};
 use rustix::process::Signal;
 use std::os::unix::fs::PermissionsExt as _;
 
@@ -114,7 +114,7 @@ fn completions_are_what_their_shells_accept() {
     let locum = env!("CARGO_BIN_EXE_locum");
     let bash = format!(
         "source <({locum} completions bash); complete -p locum >/dev/null && \
-         COMP_WORDS=(locum ser) COMP_CWORD=1 && _locum locum ser locum && echo \"${{COMPREPLY[*]}}\""
+         COMP_WORDS=(locum ser) COMP_CWORD=1 && _clap_complete_locum locum ser locum && echo \"${{COMPREPLY[*]}}\""
     );
     for (shell, args, said) in [
         ("bash", ["-c", bash.as_str()], "serve"),
@@ -131,6 +131,101 @@ fn completions_are_what_their_shells_accept() {
         let output = finish(home.command(shell).args(args));
         assert!(output.status.success() && stdout(&output).contains(said), "{shell}: {}", told(&output));
     }
+}
+
+/// Names come from the config, the catalog and the state, and nobody is asked for a password.
+#[test]
+fn completions_know_the_names_of_keys_agents_and_hosts() {
+    let config = "[key.zebra]\nhosts = [\"api.zebra.example\"]\n[agent.painter]\ntoken_file = \"token\"\n";
+    let home = Home::bare(config).set("ANTHROPIC_API_KEY", TOOL_KEY);
+    let added = finish(&mut home.locum(&["agent", "add", "researcher"]));
+    assert!(added.status.success(), "{}", told(&added));
+    let stored =
+        crate::support::stores::locum(&home, &["key", "set", "tavily", "--stdin", "--store", "machine"], TOOL_KEY);
+    assert!(stored.status.success(), "{}", told(&stored));
+    let locum = env!("CARGO_BIN_EXE_locum");
+    let completed = |line: &str| {
+        let line = format!("locum --config {} --state {} {line}", home.config().display(), home.state().display());
+        let script = format!(
+            "source <({locum} completions bash); read -ra COMP_WORDS <<<'{line}x'; COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); \
+             word=${{COMP_WORDS[COMP_CWORD]%x}}; _clap_complete_locum locum \"$word\" - && printf '%s\\n' \"${{COMPREPLY[@]}}\""
+        );
+        let output = finish(home.command("bash").args(["-c", &script]));
+        assert!(output.status.success() && stderr(&output).is_empty(), "{line}: {}", told(&output));
+        stdout(&output).lines().map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(completed("key rotate "), ["tavily", "zebra"], "what a store has, and what has a table");
+    assert_eq!(completed("key rotate z"), ["zebra"]);
+    assert_eq!(completed("key remove t"), ["tavily"]);
+    assert_eq!(completed("key set openr"), ["openrouter"]);
+    assert_eq!(completed("audit query --key a"), ["anthropic"], "a variable is set");
+    assert_eq!(completed("agent add painter --keys zebra,ta"), ["zebra,tavily"]);
+    assert_eq!(completed("agent revoke "), ["painter", "researcher"]);
+    assert_eq!(completed("run --agent p"), ["painter"]);
+    assert_eq!(completed("key set tool --host api.openai"), ["api.openai.com"]);
+    assert_eq!(completed("key set tool --host api.zeb"), ["api.zebra.example"]);
+    assert_eq!(completed("key set tool --where que"), ["query", "query:NAME"]);
+    assert_eq!(completed("key set tool --store v"), ["vault"]);
+    assert_eq!(completed("sta"), ["status"]);
+    assert_eq!(completed("key rotate --st"), ["--stdin", "--state"]);
+    // a config with a mistake, or none, is no reason to say nothing
+    home.write_config(&format!("{config}nonsense = 1\n"));
+    assert_eq!(completed("key rotate z"), ["zebra"]);
+
+    // as it is typed
+    let mut bash = Terminal::bash(&home);
+    bash.await_prompt();
+    bash.press(&format!("export LOCUM_CONFIG={}; source <(locum completions bash)\n", home.config().display()));
+    bash.await_prompt();
+    bash.press("locum key rotate ze\t");
+    bash.await_shown("locum key rotate zebra ");
+    bash.press("\u{15}exit\n");
+    bash.ended();
+}
+
+/// Other programs have completions of this kind too, and a variable for them.
+#[test]
+fn a_variable_of_other_programs_is_no_question_to_locum() {
+    let home = Home::bare("").set("COMPLETE", "1");
+    let output = finish(&mut home.locum(&["key", "list"]));
+    assert!(output.status.success(), "{}", told(&output));
+}
+
+#[test]
+fn each_command_has_a_man_page() {
+    let home = Home::bare("");
+    let folder = home.path().join("man1");
+    let output = finish(&mut home.locum(&["man", "--dir", "man1"]));
+    assert!(output.status.success(), "{}", told(&output));
+    let mut names: Vec<String> =
+        std::fs::read_dir(&folder).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    assert!(names.len() > 30 && stdout(&output).starts_with(&format!("{} pages", names.len())), "{names:?}");
+    assert!(!names.iter().any(|name| name.contains("help")), "{names:?}");
+    let mut shown = home.command("man");
+    shown.env("MANROFFOPT", "-ww").env("MAN_KEEP_STDERR", "1").env("MANWIDTH", "100").arg("--local-file");
+    let shown = finish(shown.args(names.iter().map(|name| folder.join(name))));
+    assert!(shown.status.success() && stderr(&shown).is_empty(), "{}", told(&shown));
+    // each page that is named is there
+    for name in &names {
+        let page = std::fs::read_to_string(folder.join(name)).unwrap().replace("\\-", "-");
+        for (named, _) in
+            page.split_whitespace().filter_map(|word| word.split_once("(1)")).filter(|(named, _)| !named.is_empty())
+        {
+            assert!(names.contains(&format!("{named}.1")), "{name}: {named}");
+        }
+    }
+    let page = finish(&mut home.locum(&["man", "key", "rotate"]));
+    assert!(page.status.success(), "{}", told(&page));
+    assert_eq!(page.stdout, std::fs::read(folder.join("locum-key-rotate.1")).unwrap());
+    std::fs::write(home.path().join("rotate.1"), &page.stdout).unwrap();
+    let text = stdout(&finish(home.command("man").args(["--local-file", "rotate.1"])));
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    for words in ["locum-key-rotate - Give keys new values", "--stdin", "--config", "EXAMPLES", "SEE ALSO"] {
+        assert!(text.contains(words), "{words}: {text}");
+    }
+    let wrong = finish(&mut home.locum(&["man", "key", "rotat"]));
+    assert!(wrong.status.code() == Some(2) && stderr(&wrong).contains("did you mean 'rotate'"), "{}", told(&wrong));
 }
 
 #[test]

@@ -6,7 +6,7 @@ use crate::support::locum::{OPENAI_KEY, TOOL_KEY, finish, stderr, told};
 use crate::support::{Home, Terminal, Upstream};
 
 /// A user of a company whose proxy leads to the upstream, and who has no config. The CA of that company is trusted.
-fn newcomer(exit: &Exit) -> Home {
+pub fn newcomer(exit: &Exit) -> Home {
     let home = Home::bare("");
     std::fs::remove_file(home.config()).expect("no config");
     let trusted = home.path().join("company.pem");
@@ -14,7 +14,7 @@ fn newcomer(exit: &Exit) -> Home {
     home.set("HTTPS_PROXY", &format!("http://{}", exit.address)).set("SSL_CERT_FILE", &trusted.to_string_lossy())
 }
 
-fn exit(upstream: &Upstream) -> Exit {
+pub fn exit(upstream: &Upstream) -> Exit {
     Exit::to([("api.openai.com:443", upstream.address), ("api.tool.example:443", upstream.address)])
 }
 

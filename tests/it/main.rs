@@ -44,6 +44,7 @@ mod migrate;
 mod names;
 mod near_misses;
 mod origins;
+mod other_guides;
 mod outranked;
 mod own_answers;
 mod policy_table;

@@ -31,6 +31,12 @@ impl Terminal {
         Self::of(home, &format!("PATH='{}':$PATH PS1='{PROMPT}' exec sh -i", folder.display()))
     }
 
+    /// A bash with the keys of its line editor, that finds `locum` by its name.
+    pub fn bash(home: &Home) -> Self {
+        let folder = std::path::Path::new(env!("CARGO_BIN_EXE_locum")).parent().expect("a folder");
+        Self::of(home, &format!("PATH='{}':$PATH PS1='{PROMPT}' TERM=dumb exec bash --norc -i", folder.display()))
+    }
+
     fn of(home: &Home, line: &str) -> Self {
         // signals that who runs the tests ignores can't be caught by any program below
         let mut command = home.command("env");
