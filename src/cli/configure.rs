@@ -16,7 +16,7 @@ use crate::policy::rule::HostPattern;
 use crate::record::Event;
 use crate::secrets::{SecretBackends, masked};
 use jiff::Timestamp;
-use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
+use std::io::{self, IsTerminal as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -153,7 +153,7 @@ impl Setup<'_> {
     fn offer_to_keep(&self, name: &KeyName, admin: &mut Administration) -> anyhow::Result<()> {
         let chosen = stores::choose(None, &self.backends)?;
         let question = format!("  keep it in the {}, so that it needs no variable? [y/N] ", chosen.describe());
-        if ask(&question)?.is_some_and(|said| is_yes(&said)) {
+        if secret::ask_person(&question)?.is_some_and(|said| is_yes(&said)) {
             let stores = stores::KeyStores { backends: &self.backends, chosen };
             migrate::import_one(name, &self.environment, &self.settings, &stores, admin)?;
         }
@@ -185,7 +185,8 @@ impl Setup<'_> {
             None => "api.example.com".to_owned(),
         };
         loop {
-            let host = ask(&format!("{name}: the host that its key may go to, such as {like}: "))?.unwrap_or_default();
+            let host = secret::ask_person(&format!("{name}: the host that its key may go to, such as {like}: "))?
+                .unwrap_or_default();
             match host.parse::<HostPattern>() {
                 Ok(_) => return Ok(vec![host]),
                 Err(e) => println!("  {e}"),
@@ -196,7 +197,9 @@ impl Setup<'_> {
     /// Asks for keys of which nothing was found.
     fn others(&mut self, admin: &mut Administration) -> anyhow::Result<()> {
         while self.asks {
-            let said = ask("another key? a provider (such as anthropic), or a name of your own; Enter for none: ")?;
+            let said = secret::ask_person(
+                "another key? a provider (such as anthropic), or a name of your own; Enter for none: ",
+            )?;
             let Some(said) = said else { return Ok(()) };
             match said.parse::<KeyName>() {
                 Ok(name) => drop(self.key(&name, admin)?),
@@ -244,19 +247,4 @@ impl Setup<'_> {
 
 fn is_yes(said: &str) -> bool {
     matches!(said.to_ascii_lowercase().as_str(), "y" | "yes")
-}
-
-/// Asks a question, and gives what is answered; `None` for Enter alone.
-///
-/// # Errors
-/// When nobody is there to answer any more.
-pub fn ask(question: &str) -> anyhow::Result<Option<String>> {
-    print!("{question}");
-    io::stdout().flush()?;
-    let mut line = String::new();
-    if io::stdin().lock().read_line(&mut line)? == 0 {
-        println!();
-        return Err(CliError::failed("nobody answers any more", "what was done so far stays; run the same again"));
-    }
-    Ok(Some(line.trim().to_owned()).filter(|said| !said.is_empty()))
 }

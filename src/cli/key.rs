@@ -8,7 +8,7 @@ use super::key_strength::guessable;
 use super::rotate::{self, RotateArgs};
 use super::stores::{self, KeyStores, StoreKind};
 use super::term::{CliError, WRONG_USAGE};
-use super::{configure, migrate, providers, secret, table};
+use super::{lookup, migrate, providers, secret, table};
 use crate::app;
 use crate::config::edit::{self, Binding, EditError};
 use crate::config::keys::KeySetting;
@@ -16,7 +16,7 @@ use crate::config::settings::{ConfigEnvironment as Variables, Settings};
 use crate::memory::{Plaintext, SealedEnvironment};
 use crate::name::KeyName;
 use crate::record::Event;
-use crate::secrets::{SecretBackends, Store, entry_name, masked};
+use crate::secrets::{SecretBackends, entry_name, masked};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -188,7 +188,7 @@ fn obey(
 fn confirmed(question: &str) -> anyhow::Result<Plaintext> {
     loop {
         let value = secret::prompt(question, secret::BY_STDIN)?;
-        let said = configure::ask(&format!("  it ends in {}: right? [Y/n] ", masked(value.expose())))?;
+        let said = secret::ask_person(&format!("  it ends in {}: right? [Y/n] ", masked(value.expose())))?;
         if said.is_none_or(|said| said.to_ascii_lowercase().starts_with('y')) {
             return Ok(value);
         }
@@ -207,7 +207,7 @@ pub(super) fn set(
     context: &CliContext,
 ) -> anyhow::Result<ExitCode> {
     let (name, variables) = (&args.name, Variables::of_process());
-    let known = of_name(settings, name);
+    let known = lookup::key_of_name(settings, name);
     if known.is_none() && args.host.is_empty() {
         let what = format!("'{name}' is no provider that locum knows, so it needs to be told where the key may go");
         return Err(CliError::failed(what, format!("locum key set {name} --host api.example.com")));
@@ -247,7 +247,7 @@ pub(super) fn set(
         println!("where it may go is in {}", file.display());
     }
     if args.store.is_none() {
-        tell_what_counts_first(known, environment);
+        stores::tell_what_counts_first(known, environment);
     }
     println!("{TAKEN_OVER}");
     Ok(ExitCode::SUCCESS)
@@ -294,33 +294,8 @@ fn warn_of_strange_hosts(key: Option<&KeySetting>, hosts: &[String]) {
     }
 }
 
-pub(super) fn of_name<'s>(settings: &'s Settings, name: &KeyName) -> Option<&'s KeySetting> {
-    settings.keys.iter().find(|k| k.name == *name)
-}
-
 fn edit_failed(e: &EditError) -> anyhow::Error {
     CliError::failed(e, "nothing has been changed; mend the option, or the file by hand")
-}
-
-/// A variable hides what is in the stores.
-pub(super) fn tell_what_counts_first(setting: Option<&KeySetting>, environment: &SealedEnvironment) {
-    let variables = setting.map(|k| k.source.variables(&k.name, &k.env)).unwrap_or_default();
-    let has_value = |v: &&String| matches!(environment.get(v), Ok(Some(v)) if !KeyName::is_placeholder(v.expose()));
-    if let Some(variable) = variables.iter().find(has_value) {
-        println!("note: {variable} is set here, and counts first");
-    }
-}
-
-/// The store from which the proxy takes the key, where one has it.
-pub(super) fn kept_in(
-    name: &KeyName,
-    setting: Option<&KeySetting>,
-    backends: &SecretBackends,
-) -> anyhow::Result<Option<Arc<dyn Store>>> {
-    match setting.map(|k| stores::named(k, backends)).transpose()?.flatten() {
-        Some(store) => Ok(stores::holds(&*store, name)?.then_some(store)),
-        None => Ok(stores::holders(name, backends)?.into_iter().next()),
-    }
 }
 
 fn list(settings: &Settings, backends: &SecretBackends, json: bool) -> anyhow::Result<ExitCode> {
@@ -367,13 +342,13 @@ fn remove(
         println!("[key.{name}] is no longer in the config");
     }
     if holders.is_empty() && !unbound {
-        let next = match of_name(settings, name).map(|k| k.source.to_string()) {
+        let next = match lookup::key_of_name(settings, name).map(|k| k.source.to_string()) {
             Some(source) => format!("its source is {source}: take it away there"),
             None => "'locum key list' shows those there are".into(),
         };
         return Err(CliError::failed(format!("neither a store of this machine nor the config has '{name}'"), next));
     }
-    if let Some(url) = of_name(settings, name).and_then(KeySetting::revoke_url) {
+    if let Some(url) = lookup::key_of_name(settings, name).and_then(KeySetting::revoke_url) {
         println!("revoke it at {url}");
     }
     Ok(ExitCode::SUCCESS)

@@ -3,8 +3,9 @@
 use super::term::CliError;
 use crate::app;
 use crate::ca::Authorities;
+use crate::config::keys::KeySetting;
 use crate::config::settings::Settings;
-use crate::name::AgentName;
+use crate::name::{AgentName, KeyName};
 use crate::policy::Agent;
 use crate::secrets::SecretBackends;
 use std::time::SystemTime;
@@ -42,4 +43,9 @@ pub fn kept_ca(settings: &Settings, backends: &SecretBackends) -> anyhow::Result
             "'locum run' hands it to its child; for a service set [ca] export, or [ca] source = \"auto\"",
         )),
     }
+}
+
+/// What the config and the catalog say of the key of this name.
+pub fn key_of_name<'s>(settings: &'s Settings, name: &KeyName) -> Option<&'s KeySetting> {
+    settings.keys.iter().find(|k| k.name == *name)
 }

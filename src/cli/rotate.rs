@@ -1,9 +1,8 @@
 //! `locum key rotate`: new values in place of old ones: asked for, on standard input, or from where they already are.
 
 use super::administration::Administration;
-use super::secret;
-use super::stores;
 use super::term::{CliError, WRONG_USAGE};
+use super::{lookup, secret, stores};
 use crate::config::keys::KeySetting;
 use crate::config::settings::Settings;
 use crate::memory::{Plaintext, SealedEnvironment};
@@ -117,6 +116,8 @@ fn replace(
     let before = store.get(&entry_name(name)).map_err(|e| stores::unavailable(&e))?;
     if before.is_some_and(|before| before.expose() == value.expose()) {
         println!("{name} has this value already in the {}", store.describe());
+        secret::warn_of_oddities(name, value);
+        stores::tell_what_counts_first(*setting, environment);
         return Ok(false);
     }
     let put = stores::put(&**store, name, value.expose());
@@ -131,7 +132,7 @@ fn replace(
     if let Some(url) = setting.and_then(|key| key.provider.as_ref()?.usage.as_deref()) {
         println!("  what it was used for is shown at {url}");
     }
-    super::key::tell_what_counts_first(*setting, environment);
+    stores::tell_what_counts_first(*setting, environment);
     Ok(true)
 }
 
@@ -231,7 +232,7 @@ fn targets<'s>(
                 eprintln!("note: {} is left as it is: {e}", setting.name);
                 continue;
             }
-            let store = super::key::kept_in(&setting.name, Some(setting), backends)?;
+            let store = stores::kept_in(&setting.name, Some(setting), backends)?;
             targets.extend(store.map(|store| RotationTarget { name: &setting.name, setting: Some(setting), store }));
         }
         if targets.is_empty() {
@@ -240,8 +241,8 @@ fn targets<'s>(
         return Ok(targets);
     }
     for name in names {
-        let setting = super::key::of_name(settings, name);
-        let store = super::key::kept_in(name, setting, backends)?.ok_or_else(|| {
+        let setting = lookup::key_of_name(settings, name);
+        let store = stores::kept_in(name, setting, backends)?.ok_or_else(|| {
             let next = format!("'locum key set {name}' stores it; one from a variable or a file is changed there");
             CliError::failed(format!("no store that counts for it holds '{name}'"), next)
         })?;

@@ -7,7 +7,7 @@ use crate::name::KeyName;
 use crate::secrets::{MAX_VALUE, SecretSource, SourceError};
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead as _, Read, Write};
 use std::sync::{Mutex, PoisonError};
 
 /// Linux keeps this much of a line that is typed or pasted, and drops the rest without a word.
@@ -51,6 +51,21 @@ fn typed(question: &str, otherwise: &str) -> anyhow::Result<Plaintext> {
         return Err(CliError::failed(what, otherwise));
     }
     Ok(asked)
+}
+
+/// Asks a question, and gives what is answered; `None` for Enter alone.
+///
+/// # Errors
+/// When nobody is there to answer any more.
+pub fn ask_person(question: &str) -> anyhow::Result<Option<String>> {
+    print!("{question}");
+    io::stdout().flush()?;
+    let mut line = String::new();
+    if io::stdin().lock().read_line(&mut line)? == 0 {
+        println!();
+        return Err(CliError::failed("nobody answers any more", "what was done so far stays; run the same again"));
+    }
+    Ok(Some(line.trim().to_owned()).filter(|said| !said.is_empty()))
 }
 
 pub fn checked(secret: Plaintext) -> anyhow::Result<Plaintext> {

@@ -1,12 +1,11 @@
 //! `locum status`: one screen of what runs, what it may use, what was refused, and what needs attention.
 
-use super::audit::row::size;
 use super::context::CliContext;
 use super::key_rows::KeyRow;
 use super::run::{counted, shown};
 use super::running_service;
 use super::stores::{self, StoreState};
-use super::term::FAILED;
+use super::term::{FAILED, size};
 use super::{table, when};
 use crate::app;
 use crate::audit;

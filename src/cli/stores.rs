@@ -2,6 +2,7 @@
 
 use super::term::{CliError, FAILED, UNAVAILABLE};
 use crate::config::keys::KeySetting;
+use crate::memory::SealedEnvironment;
 use crate::name::KeyName;
 use crate::secrets::{SecretBackends, SourceError, SourceSpec, Store, entry_name};
 use std::sync::Arc;
@@ -175,6 +176,27 @@ pub fn holders(name: &KeyName, backends: &SecretBackends) -> anyhow::Result<Vec<
 pub fn holds(store: &dyn Store, name: &KeyName) -> anyhow::Result<bool> {
     let names = store.list().map_err(|e| unavailable(&e))?;
     Ok(names.contains(&entry_name(name)))
+}
+
+/// A variable hides what is in the stores.
+pub fn tell_what_counts_first(setting: Option<&KeySetting>, environment: &SealedEnvironment) {
+    let variables = setting.map(|k| k.source.variables(&k.name, &k.env)).unwrap_or_default();
+    let has_value = |v: &&String| matches!(environment.get(v), Ok(Some(v)) if !KeyName::is_placeholder(v.expose()));
+    if let Some(variable) = variables.iter().find(has_value) {
+        println!("note: {variable} is set here, and counts first");
+    }
+}
+
+/// The store from which the proxy takes the key, where one has it.
+pub fn kept_in(
+    name: &KeyName,
+    setting: Option<&KeySetting>,
+    backends: &SecretBackends,
+) -> anyhow::Result<Option<Arc<dyn Store>>> {
+    match setting.map(|k| named(k, backends)).transpose()?.flatten() {
+        Some(store) => Ok(holds(&*store, name)?.then_some(store)),
+        None => Ok(holders(name, backends)?.into_iter().next()),
+    }
 }
 
 /// Puts a value there.

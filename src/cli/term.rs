@@ -16,6 +16,19 @@ pub const REFUSED: u8 = 3;
 /// Exit code: a key or a store can't be had.
 pub const UNAVAILABLE: u8 = 4;
 
+/// A number of bytes, as people read it.
+pub fn size(bytes: u64) -> String {
+    let mut size = bytes as f64;
+    for unit in ["B", "kB", "MB", "GB"] {
+        if size < 999.5 {
+            let decimals = usize::from(unit != "B" && size < 9.95);
+            return format!("{size:.decimals$} {unit}");
+        }
+        size /= 1000.0;
+    }
+    format!("{size:.1} TB")
+}
+
 /// An error for a person: what, what to do next, and the exit code that a script sees.
 #[derive(Debug)]
 pub struct CliError {

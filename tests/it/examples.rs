@@ -129,7 +129,7 @@ fn git_clones_and_pushes_with_a_placeholder() {
         line.starts_with("http")
     });
     let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples").display().to_string();
-    let agent = rest.lines().find(|line| line.starts_with("locum run")).expect("the agent");
+    let (_, agent) = rest.split_once("&\n").expect("the agent");
     let agent = agent.replace("http://localhost:8322", &url).replace("examples/", &format!("{examples}/"));
     let output = shell(&agent);
     assert!(stdout(&output).ends_with("\tHEAD\n"), "{}", told(&output));

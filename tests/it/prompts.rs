@@ -67,7 +67,7 @@ fn without_a_terminal_a_way_is_told_that_there_is() {
     let home = Home::bare("[key.tool]\nhosts = [\"api.tool.example\"]\n");
     assert!(locum(&home, &["key", "set", "tool", "--stdin", "--store", "machine"], KEY).status.success());
     for (args, next) in [
-        (&["key", "rotate", "--all"][..], "give them one by one on standard input: 'locum key rotate NAME --stdin'"),
+        (&["key", "rotate", "--all"][..], "give NAME=VALUE lines or JSON with --stdin, or --from env or a file"),
         (&["key", "rotate", "tool"], "give the value on standard input, with --stdin"),
         (&["key", "set", "tool"], "give the value on standard input, with --stdin"),
     ] {

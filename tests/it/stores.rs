@@ -199,18 +199,20 @@ fn a_key_is_set_listed_rotated_and_removed() {
     let config = std::fs::read_to_string(home.config()).expect("the config");
     assert!(config.contains("[key.my_tool]") && !config.contains(KEY), "{config}");
     let json = locum(&home, &["key", "list", "--json"], "");
-    let json: serde_json::Value = serde_json::from_slice(&json.stdout).expect("JSON");
+    let mut json: serde_json::Value = serde_json::from_slice(&json.stdout).expect("JSON");
+    assert!(json[0]["since"].take().as_str().is_some_and(|since| since.ends_with('Z')), "{json}");
     let store = format!("machine-bound store {}", home.state().join("machine.store").display());
     assert_eq!(
         json,
         serde_json::json!([{
             "name": "my_tool", "placeholder": "<<my_tool_key>>", "source": "machine", "store": store, "masked": "…WXYZ",
-            "hosts": ["api.tool.example"], "where": ["header"], "last_used": null,
+            "hosts": ["api.tool.example"], "where": ["header"], "last_used": null, "since": null, "rotate_due": null,
         }])
     );
     assert_eq!(
         transcript(&home, &["key", "rotate", "my_tool", "--stdin"], "tk-7a3d5826b1-Yb5NcM1dJh-QRST"),
-        "my_tool has a new value in the machine-bound store ~/state/machine.store\n  revoke the old one where it was made\n[0]\n"
+        "my_tool has a new value in the machine-bound store ~/state/machine.store, …QRST\n  revoke the old one where it was made\n\
+         other machines with a store of their own still have the old values\n[0]\n"
     );
     let list = transcript(&home, &["key", "list"], "");
     assert!(list.contains("…QRST") && !list.contains("WXYZ"), "{list}");
@@ -255,7 +257,8 @@ async fn a_real_secret_service_keeps_keys() {
     let new = "tk-7a3d5826b1-Yb5NcM1dJh-QRST";
     assert_eq!(
         transcript(&serve.home, &["key", "rotate", "tool", "--stdin"], new),
-        "tool has a new value in the keyring (Secret Service)\n  revoke the old one where it was made\n[0]\n"
+        "tool has a new value in the keyring (Secret Service), …QRST\n  revoke the old one where it was made\n\
+         other machines with a store of their own still have the old values\n[0]\n"
     );
     let until = Instant::now() + HANGS;
     while used().await != new {

@@ -2,7 +2,7 @@
 
 mod args;
 mod progress;
-pub(super) mod row;
+mod row;
 mod stats;
 mod verify;
 

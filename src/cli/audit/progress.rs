@@ -1,7 +1,7 @@
 //! How far a long reading is, for who waits at a terminal.
 
-use super::row::size;
 use crate::audit::read::query::ReadProgress;
+use crate::cli::term::size;
 use std::io::{self, IsTerminal};
 use std::sync::mpsc;
 use std::thread::JoinHandle;

@@ -1,6 +1,7 @@
 //! A record as a person reads it, and as a spreadsheet does.
 
 use crate::audit::read::lines::{MemberValue, members};
+use crate::cli::term::size;
 use crate::cli::when;
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -128,18 +129,6 @@ pub(super) fn local_time(timestamp: &str) -> String {
         Ok(at) => when::second_of(at),
         Err(_) => timestamp.to_owned(),
     }
-}
-
-pub(in crate::cli) fn size(bytes: u64) -> String {
-    let mut size = bytes as f64;
-    for unit in ["B", "kB", "MB", "GB"] {
-        if size < 999.5 {
-            let decimals = usize::from(unit != "B" && size < 9.95);
-            return format!("{size:.decimals$} {unit}");
-        }
-        size /= 1000.0;
-    }
-    format!("{size:.1} TB")
 }
 
 /// The members of a record, in the order of the contract.

@@ -1,12 +1,13 @@
 //! `locum audit stats`: counts as tables, and what was unusual.
 
 use super::args::{StatsArgs, UnreadFiles};
-use super::row::{local_time, size};
+use super::row::local_time;
 use crate::anomaly::{self, AnomalyDetector, Finding};
 use crate::audit::read::lines::member;
 use crate::audit::read::stats::{GroupBy, Stats, StatsGroup};
 use crate::audit::tell::alerts;
 use crate::cli::table::print_table;
+use crate::cli::term::size;
 use crate::cli::when;
 use crate::config::Settings;
 use std::collections::{BTreeMap, VecDeque};
