@@ -157,6 +157,16 @@ pub fn found_or_made<T, E>(
     }
 }
 
+/// Opens a file to be read, and waits for nobody: a pipe that nobody writes to would otherwise hold up whoever opens it. What it
+/// is, is for the caller to look at.
+///
+/// # Errors
+/// When it can't be opened.
+pub fn open_without_waiting(path: &Path) -> io::Result<File> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path)
+}
+
 /// The folder that `path` is in.
 pub fn folder(path: &Path) -> &Path {
     path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))

@@ -182,6 +182,9 @@ fn parsed(text: &Plaintext) -> anyhow::Result<GivenValues> {
         let (name, value) = line.split_once('=').ok_or_else(|| wrong(format!("line {number} is no NAME=VALUE")))?;
         let value = value.trim();
         let quoted = ['"', '\''].iter().find_map(|quote| value.strip_prefix(*quote)?.strip_suffix(*quote));
+        if quoted.is_none() && value.starts_with(['"', '\'']) {
+            return Err(wrong(format!("line {number}: something follows the closing quote")).into());
+        }
         let value = Plaintext::new(quoted.unwrap_or(value).as_bytes().to_vec());
         if given.insert(name.trim().to_owned(), value).is_some() {
             return Err(wrong(format!("line {number} gives '{}' a second time", name.trim().escape_debug())).into());
@@ -206,6 +209,12 @@ fn check(given: &GivenValues, targets: &[RotationTarget<'_>], all: bool) -> anyh
     if let Some(stranger) = given.keys().find(|label| !known(label)) {
         let what = format!("'{}' is none of the keys that are to be changed", stranger.escape_debug());
         return Err(CliError::failed(what, "nothing has been changed; 'locum key list' shows their names"));
+    }
+    let twice =
+        |target: &&RotationTarget<'_>| labels(target).iter().filter(|label| given.contains_key(*label)).count() > 1;
+    if let Some(target) = targets.iter().find(twice) {
+        let what = format!("'{}' is given twice, by its name and by its variable", target.name);
+        return Err(CliError::failed(what, "nothing has been changed; give it once"));
     }
     let has_none = |target: &&RotationTarget<'_>| !labels(target).iter().any(|label| given.contains_key(label));
     if let Some(target) = targets.iter().find(has_none).filter(|_| !all) {

@@ -74,6 +74,9 @@ pub fn checked(secret: Plaintext) -> anyhow::Result<Plaintext> {
 
 /// Whether it can be a key.
 pub fn check(secret: &Plaintext) -> anyhow::Result<()> {
+    if KeyName::is_placeholder(secret.expose()) {
+        return Err(CliError::failed("what is given is a placeholder, and no key", "give the key itself"));
+    }
     if secret.expose().is_empty() {
         return Err(CliError::failed("nothing was given", "give the value, and no empty line"));
     }

@@ -328,7 +328,10 @@ fn copies_beside_it_and_the_history_of_git_are_told() {
     }
     assert!(!said.contains(".env.example"), "{said}");
     let see = "git -C ~/repo log --all -p -- .env";
-    assert!(said.contains(&format!("note: the history of git still has repo/.env as it was: {see}\n")), "{said}");
+    assert!(
+        said.contains(&format!("note: the history of git has repo/.env as it was, if it was ever committed: {see}\n")),
+        "{said}"
+    );
     let shown = finish(home.command("sh").args(["-c", &see.replace('~', &home.path().display().to_string())]));
     assert!(stdout(&shown).contains(&text.trim_end().to_owned()), "{}", told(&shown));
 }
@@ -405,4 +408,65 @@ fn killed_at_any_moment_it_leaves_the_old_file_or_the_new() {
         }
     }
     assert!(killed > 10 && has_new > 0, "{killed} {has_new}");
+}
+
+/// An agent can write where a person types: that puts no value where the agent says, and runs nothing of its.
+#[test]
+fn what_was_prepared_by_another_gets_no_key_and_runs_nothing() {
+    let home = Home::bare("");
+    let (path, key) = (home.path().join(".env"), filled("@OPENAI@"));
+    fs::write(&path, format!("OPENAI_API_KEY={key}\n")).expect("a file");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("its mode");
+    // a repository in whose settings programs stand, if anything asked git
+    fs::create_dir(home.path().join(".git")).expect("a folder");
+    let bin = home.path().join("bin");
+    fs::create_dir(&bin).expect("a folder");
+    fs::write(bin.join("git"), "#!/bin/sh\ntouch \"$HOME/ran\"\n").expect("a program");
+    fs::set_permissions(bin.join("git"), fs::Permissions::from_mode(0o755)).expect("its mode");
+    let paths = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap_or_default());
+    let home = home.set("PATH", &paths);
+    let said = transcript(&home, &[&MIGRATE[..], &[".env"]].concat(), "");
+    assert!(said.contains("if it was ever committed: git -C "), "{said}");
+    assert!(!home.path().join("ran").exists());
+
+    let left = fs::read_to_string(&path).expect("a file");
+    let undo = ["key", "migrate", "--undo", ".env"];
+    let webhook = "WEBHOOK=https://api.other.example/?k=\"<<openai_key>>\"\n".to_owned();
+    for (text, mode) in [(webhook, 0o600), (format!("{left}\n"), 0o600), (left.clone(), 0o644)] {
+        fs::write(&path, &text).expect("a file");
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("its mode");
+        let said = transcript(&home, &undo, "");
+        assert!(said.contains(".env is not as locum left it") && said.ends_with("[1]\n"), "{said}");
+        assert_eq!(fs::read_to_string(&path).expect("a file"), text);
+    }
+    // nor does the placeholder become the key
+    let said = transcript(&home, &["key", "rotate", "--all", "--from", ".env"], "");
+    assert!(said.contains("what is given is a placeholder, and no key"), "{said}");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("its mode");
+    let said = transcript(&home, &undo, "");
+    assert!(said.ends_with("[0]\n"), "{said}");
+    assert_eq!(fs::read_to_string(&path).expect("a file"), format!("OPENAI_API_KEY={key}\n"));
+}
+
+/// What would never end, or need all memory, is told or left.
+#[test]
+fn no_file_holds_up_or_exhausts_who_reads_it() {
+    let home = Home::bare("");
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        home.path().join(".env"),
+        rustix::fs::FileType::Fifo,
+        rustix::fs::Mode::from(0o600),
+        0,
+    )
+    .expect("a pipe");
+    let said = transcript(&home, &["key", "migrate", "--dry-run", ".env"], "");
+    assert!(said.contains("it is no file of settings"), "{said}");
+    let deep = format!("{{\"a\":{}{}{}}}", "[".repeat(400), vec!["1"; 100_000].join(","), "]".repeat(400));
+    fs::write(home.path().join("config.json"), deep).expect("a file");
+    let locum = home.locum(&["configure", "--yes"]);
+    let line = std::iter::once(locum.get_program()).chain(locum.get_args()).map(|word| word.to_string_lossy());
+    let line = format!("ulimit -v 2000000; exec {}", line.collect::<Vec<_>>().join(" "));
+    let output = finish(home.command("bash").args(["-c", &line]));
+    assert!(output.status.success(), "{}", told(&output));
 }

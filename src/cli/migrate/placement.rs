@@ -1,5 +1,5 @@
 //! What migrate has put where, for `--undo`: in `STATE/migrated.json`, for each file which placeholder of which key stands
-//! where (as the second or third of such texts), and how the value was written. No value, and no hash of one, is in there.
+//! where (as the second or third of such texts), how the value was written, and the hash of the text with the placeholders in it.
 
 use crate::cli::term::CliError;
 use crate::config::key_scan::ValueWriting;
@@ -7,7 +7,9 @@ use crate::config::settings::Settings;
 use crate::disk::{self, Rights};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::fs::Metadata;
 use std::ops::Range;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 /// A placeholder that stands where a value was.
@@ -27,9 +29,16 @@ pub struct Placed {
 /// One with its place in a text.
 pub type PlacedAt = (Range<usize>, Placed);
 
-/// What was put into one file, as it came to be at a time. Who is killed between noting it and doing it leaves the file as
+/// What was put into one file, as it came to be at a time, and whose the file was. Who is killed between noting it and doing it leaves the file as
 /// it was before, so that the one before counts.
-type Generation = Vec<Placed>;
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Generation {
+    placed: Vec<Placed>,
+    /// SHA-256 of the text with the placeholders in it, in hex: in any other text they may stand anywhere.
+    sha256: String,
+    uid: u32,
+    mode: u32,
+}
 
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct MigratedFiles {
@@ -94,29 +103,43 @@ impl Placements {
     ///
     /// # Errors
     /// When it can't be written.
-    pub fn add(&self, path: &Path, before: &str, after: &str, placed: Vec<PlacedAt>) -> anyhow::Result<()> {
+    pub fn add(
+        &self,
+        path: &Path,
+        found: &Metadata,
+        before: &str,
+        after: &str,
+        placed: Vec<PlacedAt>,
+    ) -> anyhow::Result<()> {
         self.change(|migrated| {
             let known = migrated.files.remove(path).unwrap_or_default();
             let standing = known.into_iter().rev().find_map(|generation| in_place(generation, before));
+            let of = |text: &str, placed: Vec<Placed>| Generation {
+                placed,
+                sha256: sha256(text),
+                uid: found.uid(),
+                mode: found.mode() & 0o7777,
+            };
             let before_it: Vec<Generation> =
-                standing.iter().map(|s| s.iter().map(|(_, placed)| placed.clone()).collect()).collect();
+                standing.iter().map(|s| of(before, s.iter().map(|(_, placed)| placed.clone()).collect())).collect();
             let edits: Vec<_> = placed.iter().flat_map(|(at, placed)| placed.edits(at)).collect();
             let mut all: Vec<PlacedAt> = placed.into_iter().chain(standing.into_iter().flatten()).collect();
             all.sort_by_key(|(at, _)| at.start);
             let now = all.into_iter().map(|(at, placed)| placed.numbered(moved(at.start, &edits), after)).collect();
-            let generations = before_it.into_iter().chain([now]).collect();
+            let generations = before_it.into_iter().chain([of(after, now)]).collect();
             migrated.files.insert(path.to_owned(), generations);
         })
     }
 
     /// What stands in the text of `path` of what was put there, each with its place; `None` where nothing is known of it,
-    /// an empty one where it isn't as it was left.
+    /// an empty one where it isn't as it was left: another text, another owner, or open to more.
     ///
     /// # Errors
     /// When it can't be read.
-    pub fn in_file(&self, path: &Path, text: &str) -> anyhow::Result<Option<Vec<PlacedAt>>> {
+    pub fn in_file(&self, path: &Path, found: &Metadata, text: &str) -> anyhow::Result<Option<Vec<PlacedAt>>> {
         let Some(generations) = self.load()?.files.remove(path) else { return Ok(None) };
-        Ok(Some(generations.into_iter().rev().find_map(|generation| in_place(generation, text)).unwrap_or_default()))
+        let mut is_as_left = generations.into_iter().rev().filter(|generation| generation.is_of(found));
+        Ok(Some(is_as_left.find_map(|generation| in_place(generation, text)).unwrap_or_default()))
     }
 
     /// Forgets what was put into `path`.
@@ -157,9 +180,25 @@ fn moved(at: usize, edits: &[(Range<usize>, String)]) -> usize {
     at + more - less
 }
 
-/// Where each stands in `text`, if all do.
+impl Generation {
+    /// Whether the file is still its owner's, and open to no more.
+    fn is_of(&self, found: &Metadata) -> bool {
+        found.uid() == self.uid && found.mode() & 0o7777 & !self.mode == 0
+    }
+}
+
+fn sha256(text: &str) -> String {
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text.as_bytes());
+    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Where each stands in `text`, if that is the text that they were put into.
 fn in_place(generation: Generation, text: &str) -> Option<Vec<PlacedAt>> {
+    if generation.sha256 != sha256(text) {
+        return None;
+    }
     generation
+        .placed
         .into_iter()
         .map(|placed| {
             let found: Vec<usize> = text.match_indices(placed.text.as_str()).map(|(at, _)| at).collect();

@@ -5,13 +5,13 @@ use crate::cli::term::CliError;
 use crate::config::key_scan::{self, FoundValue, KeyScan, ValueVerdict};
 use crate::config::settings::Settings;
 use crate::disk::{self, Rights};
-use std::fs::{self, File, Metadata};
+use std::fs::{self, Metadata};
 use std::io::{self, Read as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 /// A larger file is no file of settings.
-const MAX_FILE: u64 = 4 * 1024 * 1024;
+const MAX_FILE: u64 = 1024 * 1024;
 
 /// A file as it was read, and what is to be changed in it.
 pub struct ScannedFile {
@@ -69,7 +69,7 @@ impl ScannedFile {
         let placed = self.placed(settings);
         let edits: Vec<_> = placed.iter().flat_map(|(at, placed)| placed.edits(at)).collect();
         let after = key_scan::replaced(&self.text, &edits);
-        placements.add(&self.path, &self.text, &after, placed)?;
+        placements.add(&self.path, &self.found, &self.text, &after, placed)?;
         replace(&self.path, &self.found, &after).map_err(|e| {
             let what = format!("{} can't be replaced: {e}", self.named.display());
             CliError::failed(what, "it is as it was, and its keys are in the store; run the same command again")
@@ -84,13 +84,13 @@ impl ScannedFile {
 pub fn read_text(named: &Path) -> anyhow::Result<(PathBuf, Metadata, String)> {
     let failed = |why: String| CliError::failed(format!("{}: {why}", named.display()), "nothing has been changed");
     let path = named.canonicalize().map_err(|e| failed(e.to_string()))?;
-    let mut file = File::open(&path).map_err(|e| failed(e.to_string()))?;
+    let mut file = disk::open_without_waiting(&path).map_err(|e| failed(e.to_string()))?;
     let found = file.metadata().map_err(|e| failed(e.to_string()))?;
     if !found.is_file() {
         return Err(failed("it is no file of settings".into()));
     }
     if found.len() > MAX_FILE {
-        return Err(failed("it is larger than 4 MiB, and no file of settings".into()));
+        return Err(failed("it is larger than 1 MiB, and no file of settings".into()));
     }
     if found.nlink() > 1 {
         return Err(failed("it has another name (a hard link), under which the keys would stay".into()));

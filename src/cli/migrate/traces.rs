@@ -2,11 +2,11 @@
 //! read it.
 
 use super::scanned_file::ScannedFile;
+use crate::cli::run::shown;
 use crate::disk::{folder, shell_quoted};
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
 /// A larger one is no copy of a file of settings.
 const MAX_COPY: u64 = 16 * 1024 * 1024;
@@ -16,12 +16,12 @@ pub fn of(document: &ScannedFile) -> Vec<String> {
     let named = document.named.display();
     let mut told = Vec::new();
     for copy in copies(document) {
-        told.push(format!("{} still has a key of {named}: migrate it or remove it", copy.display()));
+        told.push(format!("{} still has a key of {named}: migrate it or remove it", shown(&copy.to_string_lossy())));
     }
-    if let Some(folder) = in_history(&document.path) {
+    if is_in_repository(&document.path) {
         let name = Path::new(document.path.file_name().unwrap_or_default());
-        let see = format!("git -C {} log --all -p -- {}", shell_quoted(&folder), shell_quoted(name));
-        told.push(format!("the history of git still has {named} as it was: {see}"));
+        let see = format!("git -C {} log --all -p -- {}", shell_quoted(folder(&document.path)), shell_quoted(name));
+        told.push(format!("the history of git has {named} as it was, if it was ever committed: {see}"));
     }
     let mode = document.found.mode() & 0o777;
     if mode & 0o044 != 0 {
@@ -50,16 +50,8 @@ fn copies(document: &ScannedFile) -> Vec<PathBuf> {
     found
 }
 
-/// The folder of the file, where git has had it: in a commit, or in what is to be the next.
-fn in_history(path: &Path) -> Option<PathBuf> {
-    let (folder, name) = (folder(path), path.file_name()?);
-    let says = |args: &[&str]| {
-        let mut git = Command::new("git");
-        // a repository's own settings can have programs run
-        git.args(["-c", "core.fsmonitor=false", "-C"]).arg(folder).args(args).arg("--").arg(name);
-        let output = git.stdin(Stdio::null()).stderr(Stdio::null()).output();
-        output.is_ok_and(|output| output.status.success() && !output.stdout.is_empty())
-    };
-    let has = says(&["log", "--all", "--format=%H", "-1"]) || says(&["ls-files", "--cached"]);
-    has.then(|| folder.to_owned())
+/// Whether the file is in a repository. Git is not asked whether it has it: a repository's own settings can have programs run, and
+/// an agent may have written them.
+fn is_in_repository(path: &Path) -> bool {
+    path.ancestors().skip(1).any(|folder| fs::symlink_metadata(folder.join(".git")).is_ok())
 }

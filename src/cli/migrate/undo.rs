@@ -58,15 +58,17 @@ fn prepared<'f>(
 ) -> anyhow::Result<UndoneFile<'f>> {
     let (path, found, text) = read_text(named)?;
     let shown = named.display();
-    let placed = placements.in_file(&path, &text)?.ok_or_else(|| {
+    let placed = placements.in_file(&path, &found, &text)?.ok_or_else(|| {
         let next = "nothing has been changed; the name has to be that of the file as it was migrated";
         CliError::failed(format!("locum has moved nothing out of {shown}"), next)
     })?;
     if placed.is_empty() {
-        let what = format!("{shown} has been edited, and its placeholders are not where locum put them");
+        let what = format!(
+            "{shown} is not as locum left it, so a value could come to stand anywhere: its text, its owner or its mode has changed"
+        );
         return Err(CliError::failed(
             what,
-            "nothing has been changed; take the edits back, or write the values by hand",
+            "nothing has been changed; take the changes back, or write the values by hand",
         ));
     }
     let mut parts = Vec::with_capacity(placed.len());

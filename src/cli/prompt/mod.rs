@@ -100,6 +100,9 @@ fn own_placeholders(args: &PromptArgs, context: &CliContext) -> anyhow::Result<A
     Ok(AgentPlaceholders::of(&agent, &live.rules))
 }
 
+/// A larger file is no text for a model, in bytes.
+const MAX_FILE: u64 = 16 * 1024 * 1024;
+
 /// Brings the file's block up to date. A link is followed: the file behind it is the one that is replaced.
 fn write(path: &Path, format: Option<PromptFormat>, own: &AgentPlaceholders) -> anyhow::Result<()> {
     let shown = path.display();
@@ -113,6 +116,10 @@ fn write(path: &Path, format: Option<PromptFormat>, own: &AgentPlaceholders) -> 
         Err(e) if e.kind() == io::ErrorKind::NotFound => path.to_owned(),
         found => found.map_err(failed)?,
     };
+    let is_file = |m: &fs::Metadata| m.is_file() && m.len() <= MAX_FILE;
+    if fs::metadata(&target).is_ok_and(|m| !is_file(&m)) {
+        return Err(CliError::failed(format!("{shown} is no file of text, or a very large one"), "name a text file"));
+    }
     let before = match fs::read(&target) {
         Ok(bytes) => Some((bytes, fs::metadata(&target).map_err(failed)?)),
         Err(e) if e.kind() == io::ErrorKind::NotFound => None,
@@ -131,8 +138,13 @@ fn write(path: &Path, format: Option<PromptFormat>, own: &AgentPlaceholders) -> 
     }
     let rights = before.as_ref().map_or(Rights::Public, |(_, metadata)| Rights::Of(metadata));
     disk::replace(&target, &new, rights).map_err(failed)?;
+    let behind = if target == *path || fs::symlink_metadata(path).is_ok_and(|m| !m.is_symlink()) {
+        String::new()
+    } else {
+        format!(", which is a link to {},", target.display())
+    };
     println!(
-        "{shown} tells of {} placeholder{}",
+        "{shown}{behind} tells of {} placeholder{}",
         own.placeholders.len(),
         if own.placeholders.len() == 1 { "" } else { "s" }
     );

@@ -1,6 +1,6 @@
 //! The values of a JSON file, with comments and trailing commas where it has them.
 
-use super::scalar::{ConfigScalar, ScalarForm, is_option};
+use super::scalar::{ConfigScalar, MAX_DEPTH, MAX_VALUES, ScalarForm, is_option};
 use jsonc_parser::ast::{StringLit, Value};
 use jsonc_parser::{CollectOptions, ParseOptions, parse_to_ast};
 
@@ -18,6 +18,9 @@ pub fn read(text: &str) -> Result<Vec<ConfigScalar>, String> {
 }
 
 fn collect(value: &Value<'_>, path: &mut Vec<String>, found: &mut Vec<ConfigScalar>) {
+    if path.len() > MAX_DEPTH || found.len() >= MAX_VALUES {
+        return;
+    }
     match value {
         Value::StringLit(text) => found.push(ConfigScalar {
             path: path.clone(),

@@ -1,7 +1,7 @@
 //! The pairs of files that are read line by line: `.env`, profiles of shells (POSIX, fish, PowerShell), INI and what is
 //! like it, and whatever else has names with `=` or `:` before values. No library gives places in these.
 
-use super::scalar::{ConfigScalar, ScalarForm};
+use super::scalar::{ConfigScalar, MAX_VALUES, ScalarForm};
 use std::ops::Range;
 
 /// Who reads the file.
@@ -17,7 +17,7 @@ pub enum LineDialect {
 pub fn read(text: &str, dialect: LineDialect) -> Vec<ConfigScalar> {
     let mut reader = LineReader { text, dialect, section: None, found: Vec::new() };
     let mut at = 0;
-    while at < text.len() {
+    while at < text.len() && reader.found.len() < MAX_VALUES {
         let end = reader.line(at).max(at);
         at = text.get(end..).and_then(|rest| rest.find('\n')).map_or(text.len(), |line| end + line + 1);
     }

@@ -101,6 +101,7 @@ pub fn find(file: &Path, text: &str, keys: &[KeySetting]) -> KeyScan {
         neighbours: Neighbours::new(&scalars),
         is_flat: matches!(syntax, FileSyntax::Lines(_)),
         is_readable: unreadable.is_none(),
+        lines: memchr::memchr_iter(b'\n', text.as_bytes()).collect(),
     };
     let mut values: Vec<FoundValue> = scalars.iter().flat_map(|scalar| search.in_scalar(scalar)).collect();
     let mut places: Vec<Range<usize>> = scalars.iter().map(|scalar| scalar.at.clone()).collect();
@@ -122,6 +123,8 @@ struct ValueSearch<'s> {
     /// One pair says nothing of the next.
     is_flat: bool,
     is_readable: bool,
+    /// Where its lines end.
+    lines: Vec<usize>,
 }
 
 impl ValueSearch<'_> {
@@ -133,7 +136,7 @@ impl ValueSearch<'_> {
         writing: ValueWriting,
         verdict: ValueVerdict,
     ) -> FoundValue {
-        let line = self.text.get(..at.start).unwrap_or_default().matches('\n').count() + 1;
+        let line = self.lines.partition_point(|end| *end < at.start) + 1;
         FoundValue { at, line, path, value, writing, quotes: None, verdict }
     }
 
@@ -175,7 +178,12 @@ impl ValueSearch<'_> {
         let user = path.iter().rev().nth(1)?.clone();
         let KeyClaim::One(of) = self.owners.of(path, "", &[], &[]) else { return None };
         let writing = ValueWriting::Marker(KEYRING_MARKER.into());
-        let verdict = ValueVerdict::InKeyring { of, user };
+        // the key of one under the name of another: whoever wrote it may have meant to send one to the other's host
+        let names = self.owners.named(&[of]);
+        let verdict = match names.first() {
+            Some(name) if *name == words(&user).join("_") => ValueVerdict::InKeyring { of, user },
+            _ => ValueVerdict::Stays(StayReason::Several([vec![user], names].concat())),
+        };
         Some(self.found(scalar.at.clone(), path.join("."), String::new(), writing, verdict))
     }
 

@@ -17,6 +17,11 @@ pub struct ConfigScalar {
     pub form: ScalarForm,
 }
 
+/// How deep a value may be, and how many there may be: no file of settings has more. What is beyond is still found by its looks.
+pub const MAX_DEPTH: usize = 64;
+/// See [`MAX_DEPTH`].
+pub const MAX_VALUES: usize = 20_000;
+
 /// What a value is to its format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ScalarForm {

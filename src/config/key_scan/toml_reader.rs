@@ -1,6 +1,6 @@
 //! The texts of a TOML file.
 
-use super::scalar::{ConfigScalar, ScalarForm, is_option};
+use super::scalar::{ConfigScalar, MAX_DEPTH, MAX_VALUES, ScalarForm, is_option};
 use toml_edit::{Array, Document, Item, TableLike, Value};
 
 /// Its texts, table by table.
@@ -34,6 +34,9 @@ fn of_table(text: &str, table: &dyn TableLike, path: &mut Vec<String>, found: &m
 }
 
 fn of_value(text: &str, value: &Value, path: &mut Vec<String>, found: &mut Vec<ConfigScalar>) {
+    if path.len() > MAX_DEPTH || found.len() >= MAX_VALUES {
+        return;
+    }
     match value {
         Value::String(string) => {
             let Some(span) = string.span() else { return };

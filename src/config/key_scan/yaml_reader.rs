@@ -1,6 +1,6 @@
 //! The values of a YAML file, document by document. An alias has its value where its anchor stands.
 
-use super::scalar::{ConfigScalar, ScalarForm, is_option};
+use super::scalar::{ConfigScalar, MAX_DEPTH, MAX_VALUES, ScalarForm, is_option};
 use saphyr_parser::{Event, Parser, ScalarStyle, Span};
 
 /// What is open at a place of the file.
@@ -52,12 +52,14 @@ impl YamlReader {
                 if self.is_name(&value) {
                     return;
                 }
-                self.found.push(ConfigScalar {
-                    path: self.path(),
-                    at: inside(text, at, style),
-                    value: value.to_string(),
-                    form: ScalarForm::Text,
-                });
+                if self.open.len() <= MAX_DEPTH && self.found.len() < MAX_VALUES {
+                    self.found.push(ConfigScalar {
+                        path: self.path(),
+                        at: inside(text, at, style),
+                        value: value.to_string(),
+                        form: ScalarForm::Text,
+                    });
+                }
                 self.value_is_over(Some(&value));
             }
             Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentEnd => {}

@@ -27,7 +27,7 @@ use crate::upstream::dial::AllowedPeer;
 use crate::upstream::head_injection::CarriesKey;
 use crate::upstream::pool::{Lease, SendError};
 use crate::upstream::protocol::ProtocolPreference;
-use http::header::EXPECT;
+use http::header::{EXPECT, LINK};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use std::pin::{Pin, pin};
@@ -63,8 +63,11 @@ impl<'c> Recorded<'c> {
         if transfer.expects_continue && !request.body().is_held() {
             (request, go) = expecting(request, progress);
         }
-        let no_key_is_bound = scrubber.scrubber().is_none();
-        let hints = (no_key_is_bound && exchange.outcome.http == HTTP_1_1).then(|| Hints::of(&exchange, &decided));
+        // outside a tunnel the connection's next request may be for another host, and there are clients that take a hint for the
+        // answer, and the answer for the next one (RFC 8297, section 3)
+        let is_of_one_host = exchange.conn.origin.is_some();
+        let may_have_hints = is_of_one_host && scrubber.scrubber().is_none() && exchange.outcome.http == HTTP_1_1;
+        let hints = may_have_hints.then(|| Hints::of(&exchange, &decided));
         hear_interim(&mut request, go, hints);
         let sent = {
             let (pool, asker) = (&exchange.conn.worker.pool, Some(&exchange.info.agent));
@@ -209,10 +212,11 @@ impl Hints {
         Self { exchange: hints.open(), hints, shared: exchange.shared().clone(), ruleset: decided.ruleset.clone() }
     }
 
-    fn pass(&self, status: StatusCode, mut headers: HeaderMap) {
+    /// Of its fields, that which hints: all others are for the answer to say.
+    fn pass(&self, headers: &HeaderMap) {
         if Arc::ptr_eq(&self.shared.ruleset.load(), &self.ruleset) {
-            headers::response(&mut headers);
-            self.hints.send(self.exchange, status, &headers);
+            let links = headers.get_all(LINK).iter().map(|link| (LINK, link.clone()));
+            self.hints.send(self.exchange, StatusCode::EARLY_HINTS, &links.collect());
         }
     }
 }
@@ -224,9 +228,7 @@ fn hear_interim(request: &mut Request<RequestBody>, go: Option<Arc<Notify>>, hin
     }
     hyper::ext::on_informational(request, move |response| match (response.status(), &go, &hints) {
         (StatusCode::CONTINUE, Some(go), _) => go.notify_one(),
-        // the client's own server says it, once the body is asked for
-        (StatusCode::CONTINUE, ..) => {}
-        (status, _, Some(hints)) => hints.pass(status, response.headers().clone()),
+        (StatusCode::EARLY_HINTS, _, Some(hints)) => hints.pass(response.headers()),
         _ => {}
     });
 }
