@@ -7,17 +7,19 @@ use std::ops::Range;
 
 /// Shorter ones are words of a sentence.
 const MIN_LENGTH: usize = 8;
+/// What stands in a URL before its password, in bytes at most.
+const LONGEST_URL: usize = 512;
 
 /// What may be a key outside of `values`, which are in order and apart; with the name before it.
 pub fn find(text: &str, values: &[Range<usize>], owners: &KeyOwners<'_>) -> Vec<(Range<usize>, String)> {
     let mut found = Vec::new();
     let mut from = 0;
-    for until in values.iter().map(|at| at.start).chain([text.len()]) {
-        let gap = text.get(from..until.max(from)).unwrap_or_default();
+    for value in values.iter().cloned().chain(std::iter::once(text.len()..text.len())) {
+        let gap = text.get(from..value.start.max(from)).unwrap_or_default();
         for (at, name) in in_gap(gap, owners) {
             found.push((from + at.start..from + at.end, name));
         }
-        from = from.max(values.iter().find(|at| at.start == until).map_or(until, |at| at.end));
+        from = from.max(value.end);
     }
     found
 }
@@ -59,11 +61,14 @@ fn is_suspect(token: &str, name: &str, owners: &KeyOwners<'_>) -> bool {
 
 /// Whether it stands as in `https://user:token@host`.
 fn is_password_of_url(gap: &str, token: Range<usize>) -> bool {
-    let before = gap.get(..token.start).unwrap_or_default();
+    if !gap.get(token.end..).is_some_and(|rest| rest.starts_with('@')) {
+        return false;
+    }
+    let from = (token.start.saturating_sub(LONGEST_URL)..=token.start).find(|at| gap.is_char_boundary(*at));
+    let before = gap.get(from.unwrap_or_default()..token.start).unwrap_or_default();
     let word = before.rsplit([' ', '"', '\'', '\n']).next().unwrap_or_default();
-    let is_closed = gap.get(token.end..).is_some_and(|rest| rest.starts_with('@'));
     let user = word.split_once("://").and_then(|(_, rest)| rest.strip_suffix(':'));
-    is_closed && user.is_some_and(|user| !user.contains(['/', '@'])) && !is_reference(&gap[token])
+    user.is_some_and(|user| !user.contains(['/', '@'])) && !is_reference(&gap[token])
 }
 
 /// The name of the pair whose value begins behind `before`.

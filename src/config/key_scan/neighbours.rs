@@ -42,7 +42,10 @@ impl<'s> Neighbours<'s> {
     pub fn new(scalars: &'s [ConfigScalar]) -> Self {
         let mut by_parent: HashMap<&[String], Vec<&ConfigScalar>> = HashMap::new();
         for scalar in scalars {
-            if let Some((_, parent)) = scalar.path.split_last() {
+            // what is numbered names nothing
+            if let Some((leaf, parent)) = scalar.path.split_last()
+                && !leaf.starts_with('[')
+            {
                 by_parent.entry(parent).or_default().push(scalar);
             }
         }

@@ -20,7 +20,7 @@ pub struct ConfigScalar {
 /// How deep a value may be, and how many there may be: no file of settings has more. What is beyond is still found by its looks.
 pub const MAX_DEPTH: usize = 64;
 /// See [`MAX_DEPTH`].
-pub const MAX_VALUES: usize = 20_000;
+pub const MAX_VALUES: usize = 5_000;
 
 /// What a value is to its format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
