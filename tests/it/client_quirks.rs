@@ -109,6 +109,22 @@ fn what_an_upstream_hints_at_reaches_the_client() {
     }
 }
 
+/// Outside a tunnel the next request may be for another host, and there are clients that take a hint for the answer.
+#[test]
+fn no_hint_passes_where_requests_are_for_any_host() {
+    let upstream = Socket::answering(
+        |_| "HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi".into(),
+        |_| {},
+    );
+    let serve = Home::with(&format!("connect_ports = [{}]\n", upstream.address.port()), "").serve();
+    let mut client = crate::support::wire::connect(serve.address);
+    let request = format!("GET https://{0}/ HTTP/1.1\r\nHost: {0}\r\n\r\n", upstream.authority());
+    client.write_all(request.as_bytes()).expect("a request");
+    let head = read_head(&mut client);
+    assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+    upstream.finish();
+}
+
 /// A client that waits for the upstream's word, at a host without keys: its body is nobody's before.
 fn expecting(upstream: &Socket) -> (crate::support::Serve, Tunnel) {
     let serve = Home::with(&format!("connect_ports = [{}]\n", upstream.address.port()), "").serve();
