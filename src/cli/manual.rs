@@ -87,14 +87,19 @@ fn write_all(dir: &Path, pages: &[(String, Vec<u8>)]) -> io::Result<()> {
     pages.iter().try_for_each(|(name, page)| fs::write(dir.join(name), page))
 }
 
-/// The page of one command, in roff.
-fn page(command: &Command, words: &[String], out: &mut impl Write) -> io::Result<()> {
-    let page = Man::new(command.clone());
+/// What every page begins with.
+fn opening(page: &Man, out: &mut impl Write) -> io::Result<()> {
     page.render_title(out)?;
     page.render_name_section(out)?;
     page.render_synopsis_section(out)?;
     page.render_description_section(out)?;
-    page.render_options_section(out)?;
+    page.render_options_section(out)
+}
+
+/// The page of one command, in roff.
+fn page(command: &Command, words: &[String], out: &mut impl Write) -> io::Result<()> {
+    let page = Man::new(command.clone());
+    opening(&page, out)?;
     if command.has_subcommands() {
         page.render_subcommands_section(out)?;
     }
@@ -105,11 +110,7 @@ fn page(command: &Command, words: &[String], out: &mut impl Write) -> io::Result
 /// The page with everything, in roff.
 fn whole(command: &Command, out: &mut impl Write) -> io::Result<()> {
     let page = Man::new(command.clone());
-    page.render_title(out)?;
-    page.render_name_section(out)?;
-    page.render_synopsis_section(out)?;
-    page.render_description_section(out)?;
-    page.render_options_section(out)?;
+    opening(&page, out)?;
     command.get_subcommands().try_for_each(|subcommand| section(subcommand, &[], out))?;
     page.render_version_section(out)
 }
