@@ -1,8 +1,9 @@
 //! Tables: in columns where the terminal is wide enough, else row by row.
 
 use super::term;
-use std::fmt::Write as _;
+use comfy_table::{ColumnConstraint, ContentArrangement, Table, presets};
 use std::io::{self, Write};
+use unicode_width::UnicodeWidthStr as _;
 
 /// Rows, the first of which is the head, as the terminal has room for them.
 pub fn shown<const N: usize>(rows: &[[String; N]]) -> String {
@@ -17,49 +18,43 @@ pub fn print_table<const N: usize>(rows: &[[String; N]], out: &mut impl Write) -
 /// Columns are as wide as their widest cell. Where that is wider than `room`, each cell has a line of its own behind the name
 /// of its column: a line that the terminal breaks is no row any more.
 fn in_columns<const N: usize>(rows: &[[String; N]], room: Option<usize>) -> String {
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-    let widths: [usize; N] = std::array::from_fn(width);
-    let mut text = String::new();
-    for row in rows {
-        let mut line = String::new();
-        for (cell, width) in row.iter().zip(widths) {
-            let _ = write!(line, "{cell:<width$}  ");
-        }
-        let _ = writeln!(text, "{}", line.trim_end());
-    }
+    let table = plain(rows).trim_fmt();
     match room {
-        Some(room) if text.lines().any(|line| line.chars().count() > room) => row_by_row(rows, room),
-        _ => text,
+        Some(room) if table.lines().any(|line| line.width() > room) => row_by_row(rows, room),
+        _ => ended(table),
     }
 }
 
 fn row_by_row<const N: usize>(rows: &[[String; N]], room: usize) -> String {
     let Some((head, rows)) = rows.split_first() else { return String::new() };
-    let width = head.iter().map(|name| name.chars().count()).max().unwrap_or(0);
-    let mut text = String::new();
-    for (at, row) in rows.iter().enumerate() {
-        if at > 0 {
-            text.push('\n');
-        }
-        for (name, cell) in head.iter().zip(row).filter(|(_, cell)| !cell.is_empty()) {
-            let mut used = width + 2;
-            let _ = write!(text, "{name:<width$}  ");
-            for (at, word) in cell.split(' ').enumerate() {
-                let wide = word.chars().count();
-                if at > 0 && used + 1 + wide > room {
-                    let _ = write!(text, "\n{:width$}  ", "");
-                    used = width + 2;
-                } else if at > 0 {
-                    text.push(' ');
-                    used += 1;
-                }
-                text.push_str(word);
-                used += wide;
-            }
-            text.push('\n');
-        }
+    let filled = |row: &[String; N]| -> Vec<[String; 2]> {
+        head.iter()
+            .zip(row)
+            .filter(|(_, cell)| !cell.is_empty())
+            .map(|(name, cell)| [name.clone(), cell.clone()])
+            .collect()
+    };
+    let cells: Vec<_> = rows.iter().map(filled).collect::<Vec<_>>().join(&[String::new(), String::new()]);
+    let mut table = plain(&cells);
+    table.set_content_arrangement(ContentArrangement::Dynamic).set_width(room.try_into().unwrap_or(u16::MAX));
+    if let Some(names) = table.column_mut(0) {
+        names.set_constraint(ColumnConstraint::ContentWidth);
     }
-    text
+    ended(table.trim_fmt())
+}
+
+/// Without lines, two spaces between columns.
+fn plain<const N: usize>(rows: &[[String; N]]) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).add_rows(rows);
+    for (at, column) in table.column_iter_mut().enumerate() {
+        column.set_padding((0, if at + 1 < N { 2 } else { 0 }));
+    }
+    table
+}
+
+fn ended(text: String) -> String {
+    if text.is_empty() { text } else { text + "\n" }
 }
 
 #[cfg(test)]
