@@ -13,9 +13,10 @@
 //! 4 WORDS  config/             file.rs: TOML as written; settings.rs: file + environment -> typed settings, all mistakes at
 //!                              once; keys.rs: [key.*] and [agent.*]; limits.rs: [limits]; catalog/: providers by name
 //!          telemetry.rs        what the rooms have to say, on standard error
-//! 3 DOORS  proxy/accept/       listen.rs, first_head.rs, admit.rs: which agent, which local user; slots.rs: places for
-//!                              connections, with little for strangers; descendants.rs: who was started
-//!                              by `run`; connect.rs, intercept.rs, tunnel.rs: TLS, plain HTTP, or passed on unread
+//! 3 DOORS  proxy/accept/       listen.rs, admit.rs: which agent, which local user; slots.rs: places for connections, with
+//!                              little for strangers; doors/: HTTP to a proxy, or a connection that was on its way
+//!                              elsewhere; descendants.rs: who was started by `run`; connect.rs, intercept.rs, tunnel.rs:
+//!                              TLS, plain HTTP, or passed on unread
 //!          proxy/wire/         HTTP/1.1 read more strictly than servers must, HTTP/2 as the library can serve it, WebSocket
 //!                              frames, headers
 //!          proxy/exchange/     mod.rs is the recipe; stages/ its steps; conn.rs, serve.rs: the connection; authorization.rs:

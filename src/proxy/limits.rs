@@ -57,6 +57,8 @@ pub const FIRST_HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 pub const AUTHENTICATION_TRIES: usize = 4;
 /// From the end of CONNECT to the end of the TLS handshake.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(15);
+/// The time that a redirected client whose host may go on unread has for its first byte: then the server is to speak first.
+pub const SERVER_SPEAKS_FIRST: Duration = Duration::from_secs(2);
 /// The time that a client's kept connection may wait for its next request, or for more of what it has begun.
 pub const KEEP_ALIVE: Duration = Duration::from_secs(75);
 /// Requests that one HTTP/2 connection may have under way.

@@ -32,8 +32,12 @@ pub struct Ruleset {
 impl Ruleset {
     /// Whether a tunnel to this host is not to be read.
     pub fn leaves_unread(&self, host: &Host, port: u16) -> bool {
+        self.is_passthrough(host, port) || self.intercept_bound_only && !self.rules.is_bound_host(host)
+    }
+
+    /// Whether the operator has listed this very host as one that is never read.
+    pub fn is_passthrough(&self, host: &Host, port: u16) -> bool {
         self.passthrough.iter().any(|p| p.lists(host, port))
-            || self.intercept_bound_only && !self.rules.is_bound_host(host)
     }
 
     /// The length of a value's well-known beginning, in bytes.

@@ -53,7 +53,8 @@ impl AddressPolicy {
         is_public(ip) && if let IpAddr::V6(v6) = ip { through(v6) } else { true }
     }
 
-    fn is_own(&self, address: SocketAddr) -> bool {
+    /// Whether this proxy itself listens there.
+    pub fn is_own(&self, address: SocketAddr) -> bool {
         self.own.iter().any(|own| {
             own.port() == address.port()
                 && (own.ip() == address.ip().to_canonical() || own.ip().is_unspecified() && !is_public(address.ip()))

@@ -38,7 +38,7 @@ fn stranger(why: String) -> Refusal {
     Refusal::new(RefusalKind::Stranger, why)
 }
 
-pub(crate) async fn admit(
+pub(super) async fn admit(
     shared: &Shared,
     client: &Client,
     host: &Host,
@@ -58,17 +58,26 @@ pub(crate) async fn admit(
     let ruleset = shared.ruleset.load();
     let agent = &admitted.agent;
     local_user(&ruleset, client.user).map_err(|r| (AgentName::nobody(), r))?;
-    if host.is_own() && port != Scheme::Http.default_port() {
-        return Err((agent.name.clone(), Refusal::own_host()));
-    }
-    ruleset.rules.admit(agent, host, port).map_err(|d| (agent.name.clone(), d.into()))?;
+    may_reach(&ruleset, agent, host, port).map_err(|refusal| (agent.name.clone(), refusal))?;
     Ok(admitted)
 }
 
-/// Who has opened a tunnel, and from which process, where that is known.
-pub(crate) struct Admitted {
+/// Whether this agent may open a tunnel to `host`.
+pub(super) fn may_reach(ruleset: &Ruleset, agent: &Agent, host: &Host, port: u16) -> Result<(), Refusal> {
+    if host.is_own() && port != Scheme::Http.default_port() {
+        return Err(Refusal::own_host());
+    }
+    Ok(ruleset.rules.admit(agent, host, port)?)
+}
+
+/// Who asks, and from which process, where that is known.
+#[derive(Clone)]
+pub struct Admitted {
+    /// The agent, as it was when it was asked about.
     pub agent: Arc<Agent>,
+    /// What it is looked up by again.
     pub proof: TokenProof,
+    /// Its process.
     pub pid: Option<u32>,
 }
 

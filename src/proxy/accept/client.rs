@@ -1,6 +1,6 @@
 //! A client's connection as long as no HTTP library serves it.
 
-use super::first_head::not_a_head;
+use super::doors::first_head::not_a_head;
 use super::slots::ConnectionSlot;
 use crate::io::read_ahead::ReadAhead;
 use crate::name::{AgentName, Host, Origin, Scheme};
@@ -15,10 +15,38 @@ use std::sync::Arc;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
+/// The way in which a client came, which is the way that it is answered before anything of its own is served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Door {
+    /// It spoke HTTP to a proxy.
+    Http,
+    /// It speaks to somebody else, as far as it knows: any answer would be taken for that one's.
+    Redirected,
+}
+
+impl Door {
+    /// The word that all from now on is between the client and its host.
+    pub fn established(self) -> &'static [u8] {
+        match self {
+            Self::Http => b"HTTP/1.1 200 Connection Established\r\n\r\n",
+            Self::Redirected => b"",
+        }
+    }
+
+    /// The answer to who goes no further.
+    fn refusal(self, refusal: &Refusal, exchange: &str, host: Option<&Host>, close: bool) -> Vec<u8> {
+        match self {
+            Self::Http => refusal.raw(exchange, host, close),
+            Self::Redirected => Vec::new(),
+        }
+    }
+}
+
 /// A client's connection, with what came after the head.
 pub(crate) struct Client {
     pub stream: TcpStream,
     pub read: BytesMut,
+    pub door: Door,
     pub peer: SocketAddr,
     /// The local user at its other end, as the system said when it was accepted.
     pub user: Option<u32>,
@@ -75,7 +103,7 @@ impl Client {
         let method = if origin.is_some() { "CONNECT" } else { "" };
         let info = Arc::new(recorder.exchange(agent, method, origin.as_ref()));
         recorder.refusal(info.clone(), refusal);
-        let answer = refusal.raw(&info.exchange, target.map(|(h, _)| h), close);
+        let answer = self.door.refusal(refusal, &info.exchange, target.map(|(h, _)| h), close);
         if self.stream.write_all(&answer).await.is_ok() && close {
             hang_up(&mut self.stream, false).await;
         }

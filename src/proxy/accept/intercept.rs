@@ -1,6 +1,7 @@
 //! Inside a tunnel: the first bytes tell TLS from HTTP; TLS is answered with our leaf for the tunnel's host.
 
 use super::client::Client;
+use super::doors::first_bytes::{TLS_HANDSHAKE, is_http, is_http2, is_undecided};
 use crate::ca::CaError;
 use crate::name::{Host, Scheme};
 use crate::proxy::exchange::conn::Conn;
@@ -17,9 +18,6 @@ use tokio::io::AsyncReadExt as _;
 use tokio::sync::watch;
 use tokio_rustls::LazyConfigAcceptor;
 
-/// The first byte of a TLS record that holds a handshake message (RFC 8446, section 5.1).
-const TLS_HANDSHAKE: u8 = 0x16;
-
 /// Serves what comes through the tunnel.
 pub(crate) async fn run(mut client: Client, mut conn: Conn, stop: watch::Receiver<bool>) {
     let mut stopping = stop.clone();
@@ -31,8 +29,8 @@ pub(crate) async fn run(mut client: Client, mut conn: Conn, stop: watch::Receive
     match first {
         [] => {}
         [TLS_HANDSHAKE, ..] => tls(client, conn, stop).await,
-        [b'A'..=b'Z', ..] => {
-            let http2 = first.starts_with(b"PRI");
+        first if is_http(first) => {
+            let http2 = is_http2(first);
             conn.set_scheme(Scheme::Http);
             serve(conn, client.into_stream(), http2, stop).await;
         }
@@ -43,11 +41,9 @@ pub(crate) async fn run(mut client: Client, mut conn: Conn, stop: watch::Receive
     }
 }
 
-/// What came first, without taking it: at least one byte, or nothing where the client left.
+/// What came first, without taking it: enough to tell what is spoken, or what there was when the client left.
 async fn first_bytes(client: &mut Client) -> io::Result<&[u8]> {
-    if client.read.is_empty() {
-        client.stream.read_buf(&mut client.read).await?;
-    }
+    while is_undecided(&client.read) && client.stream.read_buf(&mut client.read).await? > 0 {}
     Ok(&client.read)
 }
 

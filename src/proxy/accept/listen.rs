@@ -1,8 +1,9 @@
 //! Accepts connections, bounds how many there are, hands them over, and drains.
 
-use super::client::Client;
+use super::admit;
+use super::client::{Client, Door};
+use super::doors::http;
 use super::slots::Standing;
-use super::{admit, connect};
 use crate::proxy::Shared;
 use crate::proxy::exchange::worker::Worker;
 use bytes::BytesMut;
@@ -57,7 +58,7 @@ fn place(shared: &Shared, stream: TcpStream, peer: SocketAddr) -> Option<Client>
     let is_local = admit::may_be_local(&shared.ruleset.load(), user);
     let standing = if is_local { Standing::Newcomer } else { Standing::Stranger };
     let slot = Arc::new(shared.slots.take(standing, user, SystemTime::now())?);
-    Some(Client { stream, read: BytesMut::with_capacity(1024), peer, user, slot })
+    Some(Client { stream, read: BytesMut::with_capacity(1024), door: Door::Http, peer, user, slot })
 }
 
 /// Serves a connection to its end, or until its place is needed and it has proved nothing.
@@ -65,7 +66,7 @@ async fn served(worker: Arc<Worker>, client: Client, stop: watch::Receiver<bool>
     let _ = client.stream.set_nodelay(true);
     let slot = client.slot.clone();
     tokio::select! {
-        () = connect::connection(worker, client, stop) => {}
+        () = http::connection(worker, client, stop) => {}
         () = slot.evicted() => {}
     }
     drop((slot, open));

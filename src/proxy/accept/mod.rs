@@ -1,10 +1,10 @@
 //! From an accepted connection to requests: which agent is there, for which host, and in which protocol.
 
-pub(crate) mod admit;
+pub mod admit;
 pub(crate) mod client;
 mod connect;
 pub mod descendants;
-mod first_head;
+pub mod doors;
 mod intercept;
 pub mod listen;
 pub(crate) mod slots;

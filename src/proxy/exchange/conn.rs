@@ -4,7 +4,7 @@ use super::authorization::Caller;
 use super::websocket::switch::Switch;
 use super::worker::Worker;
 use crate::ca::Leaves;
-use crate::name::{AgentName, Host, Origin, Scheme};
+use crate::name::{AgentName, Host, NameError, Origin, Scheme};
 use crate::policy::agent::AuthError;
 use crate::proxy::accept::admit::Admitted;
 use crate::proxy::accept::descendants::Descendant;
@@ -16,6 +16,7 @@ use crate::proxy::{Ruleset, Shared};
 use crate::record::ExchangeInfo;
 use http::header::{HOST, PROXY_AUTHORIZATION};
 use http::{HeaderValue, Method, Request, Uri, Version};
+use std::net::SocketAddr;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
@@ -31,6 +32,8 @@ pub(crate) struct Conn {
     misdirected: Option<Host>,
     /// Who asks where a request without a tunnel brings no token.
     descendant: Option<Descendant>,
+    /// Who asks, and what was dialled, where the connection was led here on its way there: each request names its host itself.
+    redirected: Option<(Admitted, SocketAddr)>,
     /// Its place among all connections, which it keeps once a request of it has proved who asks; a tunnel's opener has.
     slot: Option<Arc<ConnectionSlot>>,
     /// The client's process, where it was asked for.
@@ -58,10 +61,28 @@ impl Conn {
         Self { descendant, pid, slot: Some(slot), ..Self::new(worker) }
     }
 
+    /// Requests over `http://` on a connection to an address that nobody knows the name of.
+    pub fn redirected(worker: Arc<Worker>, by: Admitted, destination: SocketAddr) -> Self {
+        Self { pid: by.pid, redirected: Some((by, destination)), ..Self::new(worker) }
+    }
+
     fn new(worker: Arc<Worker>) -> Self {
         let (under_way, switch, ceilings, hints) = Default::default();
-        let (opener, origin, misdirected, descendant, slot, pid) = Default::default();
-        Self { worker, opener, origin, misdirected, descendant, slot, pid, under_way, ceilings, switch, hints }
+        let (opener, origin, misdirected, descendant, redirected, slot, pid) = Default::default();
+        Self {
+            worker,
+            opener,
+            origin,
+            misdirected,
+            descendant,
+            redirected,
+            slot,
+            pid,
+            under_way,
+            ceilings,
+            switch,
+            hints,
+        }
     }
 
     pub fn set_scheme(&mut self, scheme: Scheme) {
@@ -107,6 +128,10 @@ impl Conn {
             let asked = opener.agent(ruleset, now).and_then(|_| self.origin_of(request));
             return asked.map(|origin| (opener.clone(), origin)).map_err(|refusal| (opener.name(), refusal));
         }
+        if let Some((by, _)) = &self.redirected {
+            let origin = self.origin_of(request).map_err(|refusal| (by.agent.name.clone(), refusal))?;
+            return Ok((Arc::new(Caller::new(by.agent.clone(), by.proof.clone(), &origin)), origin));
+        }
         let credentials = request.headers().get(PROXY_AUTHORIZATION).map(HeaderValue::as_bytes);
         let (agent, proof) = match (ruleset.agents.authenticate(credentials, now), &self.descendant) {
             (Ok(known), _) => known,
@@ -129,9 +154,10 @@ impl Conn {
         }
         let uri = request.uri();
         let scheme = written_scheme(uri).map_err(malformed)?;
-        let origin = match &self.origin {
-            Some(origin) => origin.clone(),
-            None => {
+        let origin = match (&self.origin, &self.redirected) {
+            (Some(origin), _) => origin.clone(),
+            (None, Some((_, destination))) => named_origin(request, *destination)?,
+            (None, None) => {
                 let authority = uri.authority().ok_or_else(|| malformed("the target names no host"))?;
                 let scheme = scheme.ok_or_else(|| malformed("the target names no scheme"))?;
                 Origin::parse(scheme, authority.as_str()).map_err(|e| Refusal::malformed(e.to_string()))?
@@ -185,9 +211,11 @@ impl Conn {
     /// Who asks, as far as the connection itself proves it.
     fn known_agent(&self) -> AgentName {
         let ruleset = self.shared().ruleset.load();
-        match (&self.opener, &self.descendant) {
+        let redirected = self.redirected.as_ref().map(|(by, _)| &by.agent);
+        let known = redirected.or(self.descendant.as_ref().map(|descendant| &descendant.agent));
+        match (&self.opener, known) {
             (Some(opener), _) => opener.name(),
-            (None, Some(descendant)) => descendant.agent.name.clone(),
+            (None, Some(agent)) => agent.name.clone(),
             (None, None) if ruleset.agents.need_token() => AgentName::nobody(),
             (None, None) => AgentName::local(),
         }
@@ -209,6 +237,20 @@ fn written_scheme(uri: &Uri) -> Result<Option<Scheme>, &'static str> {
         Some(_) => Err("the target's scheme is neither http nor https"),
         None => Ok(None),
     }
+}
+
+/// The host that a request on a connection to `destination` names, on the port that was dialled; the address where it names
+/// none (HTTP/1.0).
+fn named_origin<B>(request: &Request<B>, destination: SocketAddr) -> Result<Origin, Refusal> {
+    let malformed = |e: NameError| Refusal::malformed(e.to_string());
+    let (scheme, port) = (Scheme::Http, destination.port());
+    let host = request.headers().get(HOST).map(HeaderValue::as_bytes);
+    let named = request.uri().authority().map(|authority| authority.as_str().as_bytes()).or(host);
+    let Some(named) = named else {
+        return Ok(Origin { scheme, host: Host::Ip(destination.ip().to_canonical()), port });
+    };
+    let Origin { host, .. } = Origin::parse(scheme, &String::from_utf8_lossy(named)).map_err(malformed)?;
+    Ok(Origin { scheme, host, port })
 }
 
 /// The host that the agent wrote into the target, so that a refusal tells what was asked for.
