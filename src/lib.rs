@@ -68,6 +68,8 @@ pub mod ca;
 pub mod chain;
 pub mod cli;
 pub mod config;
+#[cfg(target_os = "linux")]
+pub mod confine;
 pub mod control;
 pub mod disk;
 pub mod held_map;

@@ -15,6 +15,7 @@ use crate::metrics::Counts;
 use crate::policy::Agent;
 use crate::policy::agent::{TokenHash, TokenProof};
 use crate::proxy::accept::descendants::Descendants;
+use crate::proxy::accept::enclosed::{Enclosure, NameOf};
 use crate::proxy::accept::slots::ConnectionSlots;
 use crate::proxy::{self, LastRefusal, Recorder, Ruleset, Shared};
 use crate::secrets::{SecretBackends, Secrets};
@@ -56,6 +57,8 @@ pub struct App {
     pub(super) outbound: Outbound,
     /// Until workers have it: then it is closed when they accept no more.
     pub(super) listener: Option<TcpListener>,
+    /// The network of the command that it is for, until workers serve it.
+    pub(super) enclosure: Option<Enclosure>,
     address: SocketAddr,
     pub(super) startup_tokens: StartupTokens,
     /// When the file of tokens was last changed, as it was last read.
@@ -117,6 +120,7 @@ impl App {
             active_keys,
             backends,
             listener: Some(listener),
+            enclosure: None,
             address: own,
             startup_tokens,
             tokens_read,
@@ -130,6 +134,20 @@ impl App {
     /// The address that it listens on.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Serves the network of a command that this process starts: `proxy` is where that is told that the proxy is, and what it
+    /// means for others comes to `intake`.
+    ///
+    /// # Errors
+    /// The system's, of a listener.
+    pub fn enclose(&mut self, proxy: TcpListener, intake: Vec<TcpListener>, name_of: NameOf) -> Result<(), AppError> {
+        for listener in intake.iter().chain([&proxy]) {
+            listener.set_nonblocking(true).map_err(AppError::Thread)?;
+        }
+        let by = self.shared.descendants.as_ref().map(|descendants| descendants.as_one());
+        self.enclosure = by.map(|by| Enclosure { proxy, intake, name_of, by });
+        Ok(())
     }
 
     /// The settings that it follows.

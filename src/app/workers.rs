@@ -4,6 +4,7 @@ use super::build::App;
 use super::running::{LEFT_BEHIND, RunningProxy, StopChannels};
 use super::{AppError, audit};
 use crate::memory;
+use crate::proxy::accept::enclosed::Enclosure;
 use crate::proxy::accept::listen;
 use crate::proxy::exchange::worker::Worker;
 use crate::upstream::pool::Pool;
@@ -24,7 +25,7 @@ impl App {
         let count = std::thread::available_parallelism().map_or(1, usize::from);
         let mut workers = Vec::with_capacity(count);
         let mut pools = Vec::with_capacity(count);
-        let listener = self.listener.take();
+        let (listener, enclosure) = (self.listener.take(), self.enclosure.take());
         for number in 0..count {
             let worker = Worker {
                 shared: self.shared.clone(),
@@ -33,7 +34,8 @@ impl App {
             };
             pools.push(worker.pool.clone());
             let listener = listener.as_ref().map(TcpListener::try_clone).transpose().map_err(AppError::Thread)?;
-            workers.push(start(number, worker, listener, stopped.clone(), is_cut.clone())?);
+            let enclosure = enclosure.as_ref().map(Enclosure::try_clone).transpose().map_err(AppError::Thread)?;
+            workers.push(start(number, worker, (listener, enclosure), stopped.clone(), is_cut.clone())?);
         }
         let webhook = self.webhook.take().map(audit::PendingWebhook::serve).transpose()?;
         memory::give_back();
@@ -44,7 +46,7 @@ impl App {
 fn start(
     number: usize,
     worker: Worker,
-    listener: Option<TcpListener>,
+    (listener, enclosure): (Option<TcpListener>, Option<Enclosure>),
     stopped: watch::Receiver<bool>,
     mut is_cut: watch::Receiver<bool>,
 ) -> Result<JoinHandle<()>, AppError> {
@@ -54,7 +56,8 @@ fn start(
         runtime.block_on(async {
             // a limit on the size of files has to fail a write, and not end the process
             let _caught = signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()));
-            // the descriptor is non-blocking, and a runtime is there: nothing else can fail here
+            // the descriptors are non-blocking, and a runtime is there: nothing else can fail here
+            let _ = enclosure.map(|enclosure| enclosure.serve(&worker, &stopped));
             if let Some(Ok(listener)) = listener.map(tokio::net::TcpListener::from_std) {
                 tokio::select! {
                     () = listen::serve(worker, listener, stopped) => {}

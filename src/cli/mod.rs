@@ -31,6 +31,8 @@ mod check;
 mod child_env;
 mod completions;
 mod configure;
+#[cfg(target_os = "linux")]
+mod confined;
 mod context;
 mod control;
 mod copies;
@@ -143,6 +145,10 @@ fn command_line() -> clap::Command {
 
 /// Runs the command that the arguments ask for.
 pub fn run() -> ExitCode {
+    #[cfg(target_os = "linux")]
+    if let Some(code) = crate::confine::helper::run_if_asked() {
+        return code;
+    }
     let parsed = completions::answer(command_line).and_then(|is_answered| match is_answered {
         true => Ok(None),
         false => command_line()

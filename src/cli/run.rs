@@ -1,6 +1,7 @@
 //! `locum run`: a proxy for one command, with everything that the command needs to use it, and nothing left behind.
 
 use super::child_env::TakenEnvironment;
+use super::confined::{ConfineArgs, WalledIn};
 use super::context::CliContext;
 use super::reaper::Reaper;
 use super::run_dir::RunDir;
@@ -11,6 +12,9 @@ use crate::app::{App, AppError, LaunchOptions};
 use crate::config::key_option::KeyOption;
 use crate::config::keys::KeySetting;
 use crate::config::settings::{CaSource, Settings};
+use crate::confine::ConfinePlan;
+use crate::confine::names::{self, SyntheticNames};
+use crate::confine::network::NamespaceListeners;
 use crate::memory;
 use crate::metrics::Counts;
 use crate::name::{AgentName, KeyName};
@@ -43,6 +47,9 @@ pub struct RunArgs {
     /// Exit with 3 where a request was refused and the command itself did well: for jobs that nobody watches
     #[arg(long)]
     strict: bool,
+    #[cfg(target_os = "linux")]
+    #[command(flatten)]
+    confine: ConfineArgs,
     /// The command and its arguments
     #[arg(trailing_var_arg = true, required = true, value_name = "CMD")]
     command: Vec<OsString>,
@@ -71,30 +78,17 @@ fn proxied(args: RunArgs, context: &CliContext) -> anyhow::Result<ExitCode> {
     let taken = context.take_environment(&settings)?;
     look_for(&bound, &taken)?;
     context.warn_of_weaknesses();
-    child_env::warn_of_withheld(&taken);
-    child_env::warn_of_placeholders(&settings);
-    child_env::warn_of_hostless(&settings, &taken);
-    if !args.quiet {
-        child_env::warn_of_unmanaged();
-    }
+    warn_of_variables(&settings, &taken, args.quiet);
     let was = child_env::before(&taken);
+    let is_confined = args.confine.is_wanted();
     let token = token()?;
-    if !matches!(settings.ca.source, CaSource::File(_)) {
-        settings.ca.source = CaSource::Memory;
-    }
-    let options = LaunchOptions {
-        settings,
-        environment: taken.secrets.clone(),
-        listen: Some(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0)),
-        tokens: vec![(TokenHash::of(token.as_bytes()), agent.clone())],
-        descendants: true,
-    };
-    let app = App::build(options).map_err(CliError::from)?;
+    let options = launch_options(settings, &taken, &token, &agent);
+    let mut app = App::build(options).map_err(CliError::from)?;
     warn(&app, &was);
     let dir = RunDir::make()?;
     let files = TrustFiles::write(dir.path(), &app.ca().bundle(), dir.shared(), &was)?;
     let access =
-        ProxyAccess { address: app.address(), agent: agent.name.as_str(), token: Some(&token), confined: false };
+        ProxyAccess { address: app.address(), agent: agent.name.as_str(), token: Some(&token), confined: is_confined };
     let changes = trust_env::changes(
         &access,
         &files,
@@ -103,18 +97,28 @@ fn proxied(args: RunArgs, context: &CliContext) -> anyhow::Result<ExitCode> {
         &was,
     );
     let changes = child_env::with_copies(changes, &taken);
-    let mut command = command(&args.command, &changes);
-    context.hardened().spare(&mut command);
-    memory::end_with_us(&mut command);
-
+    let dress = |command: &mut Command| {
+        set_environment(command, &changes);
+        context.hardened().spare(command);
+        memory::end_with_us(command);
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let context = runtime.enter();
+    let start = match is_confined {
+        true => args
+            .confine
+            .plan(&app, &files, dir.path(), &was)
+            .and_then(|plan| walled_in(&args, plan, &mut app, dress))?,
+        false => Start::plain(&args.command, dress),
+    };
     if args.quiet {
         telemetry::show_only_errors();
     }
     let running = app.spawn().map_err(CliError::from)?;
     // the screen is the command's until it has ended
     let held = telemetry::hold();
-    let status = tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(child(command));
-    drop(held);
+    let status = runtime.block_on(child(start));
+    drop((held, context));
     let summary = Summary::of(running.app());
     let closed = running.stop();
     let status = status.map_err(|e| not_started(&args.command[0], &e))?;
@@ -124,6 +128,20 @@ fn proxied(args: RunArgs, context: &CliContext) -> anyhow::Result<ExitCode> {
     closed?;
     let is_refused = args.strict && status.success() && summary.counts.refusals > 0;
     Ok(if is_refused { ExitCode::from(term::REFUSED) } else { exit_code(status) })
+}
+
+/// A proxy for this command alone, with a CA that is gone with it.
+fn launch_options(mut settings: Settings, taken: &TakenEnvironment, token: &str, agent: &Arc<Agent>) -> LaunchOptions {
+    if !matches!(settings.ca.source, CaSource::File(_)) {
+        settings.ca.source = CaSource::Memory;
+    }
+    LaunchOptions {
+        settings,
+        environment: taken.secrets.clone(),
+        listen: Some(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0)),
+        tokens: vec![(TokenHash::of(token.as_bytes()), agent.clone())],
+        descendants: true,
+    }
 }
 
 /// Whether the variables hold something that the command line names for keys.
@@ -136,6 +154,16 @@ fn look_for(bound: &[(KeyName, String)], taken: &TakenEnvironment) -> anyhow::Re
         }
     }
     Ok(())
+}
+
+/// Says what of the environment is not as it looks.
+fn warn_of_variables(settings: &Settings, taken: &TakenEnvironment, is_quiet: bool) {
+    child_env::warn_of_withheld(taken);
+    child_env::warn_of_placeholders(settings);
+    child_env::warn_of_hostless(settings, taken);
+    if !is_quiet {
+        child_env::warn_of_unmanaged();
+    }
 }
 
 /// Says what would keep keys from working.
@@ -163,9 +191,7 @@ fn placeholders(app: &App, agent: &Agent, was: &impl Fn(&str) -> Option<String>)
     placeholders
 }
 
-fn command(words: &[OsString], changes: &trust_env::EnvironmentChanges) -> Command {
-    let mut command = Command::new(&words[0]);
-    command.args(&words[1..]);
+fn set_environment(command: &mut Command, changes: &trust_env::EnvironmentChanges) {
     for (name, value) in changes {
         match value {
             Some(value) => command.env(name, value),
@@ -176,7 +202,32 @@ fn command(words: &[OsString], changes: &trust_env::EnvironmentChanges) -> Comma
     for (name, _) in std::env::vars_os().filter(|(name, _)| is_setting(name)) {
         command.env_remove(name);
     }
-    command
+}
+
+/// The command behind its walls, in which the proxy serves it.
+fn walled_in(args: &RunArgs, plan: ConfinePlan, app: &mut App, dress: impl Fn(&mut Command)) -> anyhow::Result<Start> {
+    let mut walled_in = args.confine.wall_in(plan, &args.command, dress)?;
+    if !args.quiet {
+        eprintln!("locum: {}", walled_in.told());
+    }
+    enclose(app, walled_in.helper.listeners.take())?;
+    Ok(Start::WalledIn(walled_in))
+}
+
+/// Has the proxy serve who is in the command's own network, and answers there what asks for names.
+fn enclose(app: &mut App, listeners: Option<NamespaceListeners>) -> anyhow::Result<()> {
+    let Some(listeners) = listeners else { return Ok(()) };
+    let NamespaceListeners { intake, proxy, dns_udp, dns_tcp, .. } = listeners;
+    let names = Arc::new(SyntheticNames::default());
+    dns_udp.set_nonblocking(true)?;
+    dns_tcp.set_nonblocking(true)?;
+    tokio::spawn(names::answer_all(
+        names.clone(),
+        tokio::net::UdpSocket::from_std(dns_udp)?,
+        tokio::net::TcpListener::from_std(dns_tcp)?,
+    ));
+    app.enclose(proxy, intake, Arc::new(move |address| names.name_of(address))).map_err(CliError::from)?;
+    Ok(())
 }
 
 /// A reason repeats what the agent wrote: it is cut here, and no terminal obeys it.
@@ -269,19 +320,46 @@ fn token() -> anyhow::Result<String> {
     Ok(bytes.iter().map(|b| format!("{b:02x}")).collect())
 }
 
+/// The command, as it is to be started.
+enum Start {
+    Plain(Command),
+    #[cfg(target_os = "linux")]
+    WalledIn(WalledIn),
+}
+
+impl Start {
+    fn plain(words: &[OsString], dress: impl Fn(&mut Command)) -> Self {
+        let mut command = Command::new(&words[0]);
+        command.args(&words[1..]);
+        dress(&mut command);
+        Self::Plain(command)
+    }
+
+    /// Starts it: the process to wait for, and the one that signals are for.
+    fn go(self) -> io::Result<(tokio::process::Child, u32)> {
+        let (child, command) = match self {
+            Self::Plain(command) => (tokio::process::Command::from(command).spawn()?, None),
+            #[cfg(target_os = "linux")]
+            Self::WalledIn(WalledIn { helper, .. }) => (helper.process, helper.command.go()?),
+        };
+        // it has one until it was waited for
+        let pid = command.or(child.id()).unwrap_or_default();
+        Ok((child, pid))
+    }
+}
+
 /// Runs the child to its end, and hands on to it what is sent to us.
-async fn child(command: Command) -> io::Result<ExitStatus> {
+async fn child(start: Start) -> io::Result<ExitStatus> {
     let mut signals = CaughtSignals::catch()?;
     let mut ended = signal(SignalKind::child())?;
     let mut orphans = Reaper::adopt();
-    let mut child = tokio::process::Command::from(command).spawn()?;
-    // it has one until it was waited for
-    let pid = child.id().unwrap_or_default();
+    let (mut child, pid) = start.go()?;
+    let own = child.id().unwrap_or_default();
     loop {
         tokio::select! {
             status = child.wait() => return status,
             _ = ended.recv() => orphans.expect(),
-            () = orphans.due() => orphans.reap(pid),
+            () = orphans.due() => orphans.reap(own),
             sent = signals.next(pid) => signals::hand_on(sent, pid),
         }
     }

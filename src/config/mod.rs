@@ -3,6 +3,7 @@
 
 pub(crate) mod audit;
 pub mod catalog;
+pub mod confine;
 pub(crate) mod edit;
 mod file;
 pub(crate) mod key_option;

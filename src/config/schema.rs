@@ -150,6 +150,15 @@ pub static SECTIONS: &[SectionSchema] = &[
         ],
     },
     SectionSchema {
+        name: "confine",
+        named: false,
+        settings: &[
+            known("hide", Texts, r#"["~/notes"]"#),
+            known("allow_socket", Texts, r#"["/run/postgresql/.s.PGSQL.5432"]"#),
+            known("allow_write", Texts, r#"["~/.cache"]"#),
+        ],
+    },
+    SectionSchema {
         name: "limits",
         named: false,
         settings: &[

@@ -2,6 +2,7 @@
 
 use super::audit::{self, AnomalySettings, AuditSettings};
 use super::catalog::Catalog;
+use super::confine::{self, ConfineSettings};
 use super::file::{ConfigDocument, ConfigTable};
 use super::keys::{self, AgentSetting, KeySetting};
 use super::limits;
@@ -46,6 +47,8 @@ pub struct Settings {
     pub audit: AuditSettings,
     /// `[anomaly]`.
     pub anomaly: AnomalySettings,
+    /// `[confine]`.
+    pub confine: ConfineSettings,
     /// `[limits]`.
     pub limits: Limits,
 }
@@ -346,12 +349,13 @@ fn build(
     });
     let audit = TableReader::read(written.all("audit"), home, mistakes, |r| audit::audit(r, &state));
     let anomaly = TableReader::read(written.all("anomaly"), home, mistakes, audit::anomaly);
+    let confine = TableReader::read(written.all("confine"), home, mistakes, confine::confine);
     let limits = TableReader::read(written.all("limits"), home, mistakes, limits::limits);
     let catalog = catalog(written.all("catalog"), home, mistakes);
     let keys = keys::keys(written.all("key"), &catalog, proxy.cleartext, home, mistakes);
     let agents = keys::agents(written.all("agent"), &keys, home, mistakes);
     keys::tell_injected_apart(&keys, &agents, mistakes);
-    Settings { file, state, proxy, ca, catalog, keys, agents, vault, audit, anomaly, limits }
+    Settings { file, state, proxy, ca, catalog, keys, agents, vault, audit, anomaly, confine, limits }
 }
 
 /// The binary's own providers, and over them those of the files that `[catalog]` names. Who writes these says where keys go, as

@@ -118,9 +118,7 @@ impl HostPattern {
     /// Whether a binding of this pattern lets a key go to `origin`.
     pub fn binds(&self, origin: &Origin) -> bool {
         let scheme = self.scheme.unwrap_or(Scheme::Https);
-        scheme == origin.scheme
-            && self.port.unwrap_or(scheme.default_port()) == origin.port
-            && self.host.covers(&origin.host)
+        scheme == origin.scheme && self.binding_port() == origin.port && self.host.covers(&origin.host)
     }
 
     /// Whether a list that holds this pattern names `host` and `port`.

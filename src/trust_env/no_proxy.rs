@@ -6,14 +6,12 @@ use crate::policy::rule::HostPattern;
 /// here, and the other forms of it make later versions fail. Go and the JVM know it by themselves or by an option of theirs.
 const LOOPBACK: [&str; 2] = ["localhost", "127.0.0.1"];
 
-/// What goes past the proxy: what the user said in either case, then loopback. A confined child reaches nothing else, so there
-/// it is nothing.
+/// What goes past the proxy: what the user said in either case, then loopback. Past it a confined child reaches nothing but
+/// loopback, which is its own.
 pub(super) fn entries(confined: bool, now: &dyn Fn(&str) -> Option<String>) -> Vec<String> {
-    if confined {
-        return Vec::new();
-    }
+    let said = if confined { Vec::new() } else { said(now) };
     let mut out: Vec<String> = Vec::new();
-    for entry in said(now).into_iter().chain(LOOPBACK.map(str::to_owned)) {
+    for entry in said.into_iter().chain(LOOPBACK.map(str::to_owned)) {
         if !out.contains(&entry) {
             out.push(entry);
         }

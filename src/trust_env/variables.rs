@@ -253,7 +253,7 @@ mod tests {
             (false, vec![], "localhost,127.0.0.1"),
             (false, vec![("NO_PROXY", "a.example, .b.example")], "a.example,.b.example,localhost,127.0.0.1"),
             (false, vec![("no_proxy", "a"), ("NO_PROXY", "b,a,localhost")], "a,b,localhost,127.0.0.1"),
-            (true, vec![("NO_PROXY", "a.example")], ""),
+            (true, vec![("NO_PROXY", "a.example")], "localhost,127.0.0.1"),
         ] {
             let set = of(ProxyAccess { confined, ..ACCESS }, &said);
             assert_eq!((set["NO_PROXY"].as_str(), set["no_proxy"].as_str()), (result, result), "{said:?}");

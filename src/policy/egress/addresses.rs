@@ -77,6 +77,13 @@ pub struct AddressRule {
 pub struct AddressError(String);
 
 impl AddressRule {
+    /// The one service on this machine's loopback that it lists, where it does just that.
+    pub fn loopback_service(&self) -> Option<SocketAddr> {
+        let is_single = self.bits == if self.net.is_ipv4() { 32 } else { 128 };
+        let port = self.port.filter(|_| is_single && self.net.is_loopback())?;
+        Some(SocketAddr::new(self.net, port))
+    }
+
     /// Whether the address is in this network, an IPv4 address mapped into IPv6 being the IPv4 address.
     pub fn covers(&self, address: SocketAddr) -> bool {
         let ip = address.ip().to_canonical();

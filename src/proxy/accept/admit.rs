@@ -1,7 +1,6 @@
 //! Who may open a tunnel or ask in plain: agents by their token, descendants of `run`, local users where nobody needs a token.
 
 use super::client::Client;
-use super::descendants::Descendant;
 use crate::name::{AgentName, Host, Scheme};
 use crate::policy::Agent;
 use crate::policy::agent::{AuthError, TokenProof};
@@ -51,8 +50,7 @@ pub(super) async fn admit(
         Err(e) => {
             let descendant = if e == AuthError::Missing { descendant(shared, client).await } else { None };
             let unauthenticated = (AgentName::nobody(), Refusal::from(e));
-            let Descendant { agent, proof, pid } = descendant.ok_or(unauthenticated)?;
-            Admitted { agent, proof, pid: Some(pid) }
+            descendant.ok_or(unauthenticated)?
         }
     };
     let ruleset = shared.ruleset.load();
@@ -81,8 +79,11 @@ pub struct Admitted {
     pub pid: Option<u32>,
 }
 
-/// The descendant behind a connection without a token, where such are let in.
-pub(crate) async fn descendant(shared: &Shared, client: &Client) -> Option<Descendant> {
+/// Whom a connection without a token is from, where such are let in: it is known, or a descendant.
+pub(crate) async fn descendant(shared: &Shared, client: &Client) -> Option<Admitted> {
+    if client.known.is_some() {
+        return client.known.clone();
+    }
     let descendants = shared.descendants.as_ref()?;
     descendants.knows(client.peer, client.stream.local_addr().ok()?).await
 }

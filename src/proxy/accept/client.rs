@@ -1,5 +1,6 @@
 //! A client's connection as long as no HTTP library serves it.
 
+use super::admit::Admitted;
 use super::doors::first_head::not_a_head;
 use super::slots::ConnectionSlot;
 use crate::io::read_ahead::ReadAhead;
@@ -50,6 +51,8 @@ pub(crate) struct Client {
     pub peer: SocketAddr,
     /// The local user at its other end, as the system said when it was accepted.
     pub user: Option<u32>,
+    /// Who it is, where that is known without its saying so.
+    pub known: Option<Admitted>,
     pub slot: Arc<ConnectionSlot>,
 }
 

@@ -4,6 +4,7 @@
 //! The kernel names the client's socket, and `/proc` who holds it and whose child that is. Where any of it can't be told,
 //! the client needs the token like everyone else.
 
+use super::admit::Admitted;
 use crate::policy::Agent;
 use crate::policy::agent::TokenProof;
 use crate::system::processes::{holds_socket, is_descendant, processes};
@@ -28,12 +29,17 @@ impl Descendants {
         Self { agent, proof, seen: Mutex::default() }
     }
 
+    /// One of them, of which it isn't known which.
+    pub fn as_one(&self) -> Admitted {
+        Admitted { agent: self.agent.clone(), proof: self.proof.clone(), pid: None }
+    }
+
     /// Who asks, and from which process; `None` for a stranger.
-    pub(crate) async fn knows(self: &Arc<Self>, client: SocketAddr, own: SocketAddr) -> Option<Descendant> {
+    pub(crate) async fn knows(self: &Arc<Self>, client: SocketAddr, own: SocketAddr) -> Option<Admitted> {
         let descendants = self.clone();
         // `/proc` is read in the blocking pool: with many processes it takes milliseconds
         let pid = tokio::task::spawn_blocking(move || descendants.holder(client, own)).await.ok().flatten()?;
-        Some(Descendant { agent: self.agent.clone(), proof: self.proof.clone(), pid })
+        Some(Admitted { pid: Some(pid), ..self.as_one() })
     }
 
     /// The descendant that holds the client's end of a connection.
@@ -47,12 +53,4 @@ impl Descendants {
         seen.insert(found);
         Some(found)
     }
-}
-
-/// A descendant that is at the other end of a connection.
-#[derive(Clone)]
-pub(crate) struct Descendant {
-    pub agent: Arc<Agent>,
-    pub proof: TokenProof,
-    pub pid: u32,
 }

@@ -34,10 +34,7 @@ pub async fn serve(worker: Arc<Worker>, listener: TcpListener, stop: watch::Rece
                     }
                 }
                 Err(e) if is_of_one_connection(&e) => {}
-                Err(_) => {
-                    worker.shared.slots.make_room(SystemTime::now());
-                    tokio::time::sleep(RESPITE).await;
-                }
+                Err(_) => respite(&worker).await,
             },
             _ = sweep.tick() => {
                 worker.pool.sweep(Instant::now());
@@ -52,13 +49,19 @@ pub async fn serve(worker: Arc<Worker>, listener: TcpListener, stop: watch::Rece
     connections.closed().await;
 }
 
+/// Waits for descriptors to be given back, and has some be.
+pub(super) async fn respite(worker: &Worker) {
+    worker.shared.slots.make_room(SystemTime::now());
+    tokio::time::sleep(RESPITE).await;
+}
+
 /// A connection that was just accepted, if there is a place for it: whose it is is asked before it counts.
 fn place(shared: &Shared, stream: TcpStream, peer: SocketAddr) -> Option<Client> {
     let user = stream.local_addr().ok().and_then(|own| admit::user(peer, own));
     let is_local = admit::may_be_local(&shared.ruleset.load(), user);
     let standing = if is_local { Standing::Newcomer } else { Standing::Stranger };
     let slot = Arc::new(shared.slots.take(standing, user, SystemTime::now())?);
-    Some(Client { stream, read: BytesMut::with_capacity(1024), door: Door::Http, peer, user, slot })
+    Some(Client { stream, read: BytesMut::with_capacity(1024), door: Door::Http, peer, user, known: None, slot })
 }
 
 /// Serves a connection to its end, or until its place is needed and it has proved nothing.

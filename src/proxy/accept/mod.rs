@@ -5,6 +5,7 @@ pub(crate) mod client;
 mod connect;
 pub mod descendants;
 pub mod doors;
+pub mod enclosed;
 mod intercept;
 pub mod listen;
 pub(crate) mod slots;

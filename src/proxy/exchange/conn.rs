@@ -7,7 +7,6 @@ use crate::ca::Leaves;
 use crate::name::{AgentName, Host, NameError, Origin, Scheme};
 use crate::policy::agent::AuthError;
 use crate::proxy::accept::admit::Admitted;
-use crate::proxy::accept::descendants::Descendant;
 use crate::proxy::accept::slots::ConnectionSlot;
 use crate::proxy::ceilings::PathToUpstream;
 use crate::proxy::refusal::{Refusal, RefusalKind};
@@ -31,7 +30,7 @@ pub(crate) struct Conn {
     /// The host that the TLS handshake named, where it was not the tunnel's.
     misdirected: Option<Host>,
     /// Who asks where a request without a tunnel brings no token.
-    descendant: Option<Descendant>,
+    descendant: Option<Admitted>,
     /// Who asks, and what was dialled, where the connection was led here on its way there: each request names its host itself.
     redirected: Option<(Admitted, SocketAddr)>,
     /// Its place among all connections, which it keeps once a request of it has proved who asks; a tunnel's opener has.
@@ -56,8 +55,8 @@ impl Conn {
     }
 
     /// Requests by their whole URL, each with its own host and its own credentials.
-    pub fn absolute(worker: Arc<Worker>, descendant: Option<Descendant>, slot: Arc<ConnectionSlot>) -> Self {
-        let pid = descendant.as_ref().map(|r| r.pid);
+    pub fn absolute(worker: Arc<Worker>, descendant: Option<Admitted>, slot: Arc<ConnectionSlot>) -> Self {
+        let pid = descendant.as_ref().and_then(|by| by.pid);
         Self { descendant, pid, slot: Some(slot), ..Self::new(worker) }
     }
 

@@ -49,7 +49,7 @@ pub async fn serve(worker: Arc<Worker>, redirected: Redirected, stop: watch::Rec
     slot.prove();
     let _ = stream.set_nodelay(true);
     let (read, slot) = (BytesMut::with_capacity(1024), Arc::new(slot));
-    let mut client = Client { stream, read, door: Door::Redirected, peer, user: None, slot };
+    let mut client = Client { stream, read, door: Door::Redirected, peer, user: None, known: None, slot };
     let destination = Destination::of(destination, name);
     match lead(&worker, &mut client, &destination, by, stop.clone()).await {
         Led::Nowhere => {}
