@@ -3,6 +3,7 @@
 use super::child_env;
 use super::context::CliContext;
 use super::key_strength::guessable;
+use super::progress::{ASKING_THE_STORES, ProgressLine};
 use crate::app::{self, AppError, KeyLookup, MIN_TOKEN, ValueComplaint};
 use crate::ca::{Authorities, Authority};
 use crate::config::catalog::Catalog;
@@ -73,7 +74,9 @@ struct CheckReport {
 pub fn run(args: &CheckArgs, context: &CliContext) -> anyhow::Result<ExitCode> {
     let (settings, mistakes) = Settings::read(context.paths(), &ConfigEnvironment::of_process());
     let backends = app::backends(&settings, context.take_secrets(&settings)?);
+    let line = (!args.json).then(|| ProgressLine::of(ASKING_THE_STORES));
     let mut report = report(settings, mistakes, &backends);
+    drop(line);
     let hint = "a container may need its limit of locked memory, or its seccomp profile, raised".to_owned();
     let weak = |what: String| CheckWarning { at: None, what, hint: hint.clone() };
     report.warnings.extend(context.weaknesses().into_iter().map(weak));

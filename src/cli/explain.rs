@@ -2,6 +2,7 @@
 
 use super::context::CliContext;
 use super::lookup;
+use super::progress::ProgressLine;
 use super::term::{self, CliError};
 use crate::app;
 use crate::audit::read::filter::{Filter, RecordQuery};
@@ -63,6 +64,7 @@ fn exchange(id: &str, dir: &Path) -> anyhow::Result<ExitCode> {
     let mut found = 0;
     let wanted = RecordQuery { exchanges: vec![id.to_owned()], ..RecordQuery::default() };
     let mut merge = Merge::new(dir, Filter::new(&wanted))?;
+    let line = ProgressLine::reading("", &merge.progress());
     merge.run(|line| {
         found += 1;
         let read = |name: &str| member(line, name).map(|v| v.text().into_owned()).filter(|t| !t.is_empty());
@@ -83,6 +85,7 @@ fn exchange(id: &str, dir: &Path) -> anyhow::Result<ExitCode> {
         }
         Ok(())
     })?;
+    drop(line);
     merge.damage().map_err(|e| CliError::from(app::AppError::from(e)))?;
     if found > 0 {
         return Ok(ExitCode::SUCCESS);

@@ -58,6 +58,7 @@ mod rewriting;
 mod rotation;
 mod running_text;
 mod runs;
+mod screens;
 mod secrecy;
 mod service;
 mod sidecar;

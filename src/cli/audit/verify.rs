@@ -1,13 +1,13 @@
 //! `locum audit verify`: whether the audit is whole. What is wrong is told file by file, what is right in one line.
 
 use super::args::VerifyArgs;
-use super::progress::ProgressBar;
 use crate::audit;
 use crate::audit::read::query::ReadProgress;
 use crate::audit::read::verify::{FileVerdict, Proofs, VerifyReport, verify_files};
 use crate::audit::signature::SignatureChecker;
 use crate::audit::verifying_key::{self, VerifyingKey};
 use crate::chain::ChainHead;
+use crate::cli::progress::ProgressLine;
 use crate::cli::table::print_table;
 use crate::cli::term::{CliError, UNAVAILABLE, WRONG_USAGE};
 use crate::config::Settings;
@@ -22,9 +22,9 @@ pub(super) fn verify(args: &VerifyArgs, settings: &Settings, out: &mut impl Writ
     let keys = keys(args, &settings.state)?;
     let files = audit::files(dir)?;
     let progress = ReadProgress::of(files.iter().filter_map(|file| Some(file.metadata().ok()?.1)).sum());
-    let bar = ProgressBar::show(progress.clone(), true);
+    let line = (!args.json).then(|| ProgressLine::reading("", &progress));
     let report = verify_files(&files, &Proofs { anchors, checker: SignatureChecker::new(&keys) }, &progress);
-    drop(bar);
+    drop(line);
     if report.files.is_empty() {
         emptied(dir, &verifying_key::known(&verifying_key::path(&settings.state))?)?;
     }
