@@ -6,7 +6,7 @@ use super::progress::{ASKING_THE_STORES, ProgressLine};
 use super::run::{counted, shown};
 use super::running_service;
 use super::stores::{self, StoreState};
-use super::term::{FAILED, size};
+use super::term::{FAILED, TextColour, size};
 use super::{table, when};
 use crate::app;
 use crate::audit;
@@ -21,6 +21,7 @@ use jiff::{Timestamp, ToSpan as _};
 use serde::Serialize;
 use serde_json::Value;
 use std::collections::VecDeque;
+use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
@@ -172,11 +173,13 @@ impl StatusReport {
         print_recent("last refusals", &self.refusals);
         print_recent("unusual", &self.anomalies);
         match self.problems.as_slice() {
-            [] => println!("healthy"),
-            problems => println!("{} to look at:", problems.len()),
+            [] => println!("{}", TextColour::Green.paint("healthy", &io::stdout())),
+            problems => {
+                println!("{}", TextColour::Red.paint(&format!("{} to look at:", problems.len()), &io::stdout()));
+            }
         }
         for StatusProblem { what, next } in &self.problems {
-            println!("  {what}");
+            println!("  {}", TextColour::Yellow.paint(what, &io::stdout()));
             if !next.is_empty() {
                 println!("    next: {next}");
             }

@@ -148,11 +148,34 @@ pub fn columns() -> Option<usize> {
     Some(size.or_else(said).unwrap_or(80))
 }
 
+/// The colour of a text, by what it says.
+#[derive(Debug, Clone, Copy)]
+pub enum TextColour {
+    /// A fault.
+    Red,
+    /// All is well.
+    Green,
+    /// Something to look at.
+    Yellow,
+}
+
+impl TextColour {
+    /// A text in this colour, where `to` is a terminal whose user wants colours.
+    pub fn paint(self, text: &str, to: &impl IsTerminal) -> String {
+        let code = match self {
+            Self::Red => 31,
+            Self::Green => 32,
+            Self::Yellow => 33,
+        };
+        if to.is_terminal() && telemetry::wants_colour() { format!("\x1b[{code}m{text}\x1b[0m") } else { text.into() }
+    }
+}
+
 /// Prints an error in two lines, and gives the exit code.
 pub fn report(error: &anyhow::Error) -> ExitCode {
     let told = error.downcast_ref::<CliError>();
     let mut stderr = std::io::stderr().lock();
-    let label = if stderr.is_terminal() && telemetry::wants_colour() { "\x1b[31merror\x1b[0m" } else { "error" };
+    let label = TextColour::Red.paint("error", &stderr);
     let what = told.map_or_else(|| format!("{error:#}"), |t| t.what.clone());
     // nobody is left to tell where this fails
     let _ = writeln!(stderr, "{label}: {what}");

@@ -1,6 +1,6 @@
-//! What a command shows on a terminal alone: how far it is while it works.
+//! What a command shows on a terminal alone: how far it is while it works, and colours.
 
-use crate::support::locum::finish;
+use crate::support::locum::{finish, stdout, told};
 use crate::support::{Home, Terminal};
 use std::fs::{DirBuilder, File};
 use std::os::unix::fs::DirBuilderExt as _;
@@ -93,4 +93,20 @@ fn a_vault_that_is_made_slowly_says_so() {
     let (status, shown) = terminal.ended();
     let (_, after) = around_progress(&shown);
     assert!(after.starts_with("made ") && status.success(), "{shown:?}");
+}
+
+#[test]
+fn the_status_is_green_where_all_is_well_and_faults_stand_out() {
+    let well = || Home::with("", "");
+    let faulty = || Home::with("", "[key.lost]\nsource = \"env:NOWHERE\"\nhosts = [\"api.lost.example\"]\n");
+    let shown = |home: &Home| Terminal::locum(home, "status").ended().1;
+    assert!(shown(&well()).ends_with("\u{1b}[32mhealthy\u{1b}[0m\n"), "{:?}", shown(&well()));
+    let fault = shown(&faulty());
+    assert!(fault.contains("\u{1b}[31m1 to look at:\u{1b}[0m\n  \u{1b}[33m"), "{fault:?}");
+    for home in [well, faulty].map(|home| home()) {
+        let piped = finish(&mut home.locum(&["status"]));
+        assert!(!stdout(&piped).contains('\u{1b}'), "{}", told(&piped));
+        let home = home.set("NO_COLOR", "1");
+        assert!(!shown(&home).contains("\u{1b}[3"), "{:?}", shown(&home));
+    }
 }
