@@ -3,6 +3,7 @@
 use super::administration::Administration;
 use super::context::CliContext;
 use super::lookup::kept_ca;
+use super::progress::{ASKING_THE_STORES, ProgressLine};
 use super::term::CliError;
 use super::{secret, when};
 use crate::app;
@@ -55,6 +56,7 @@ pub fn run(args: CaArgs, context: &CliContext) -> anyhow::Result<ExitCode> {
     let settings = context.settings()?;
     let environment = context.take_secrets(&settings)?;
     let backends = app::backends_with_prompt(&settings, environment, Arc::new(secret::MasterPrompt::default()));
+    let _line = (!matches!(args.command, CaCommand::Show { json: true })).then(|| ProgressLine::of(ASKING_THE_STORES));
     match args.command {
         CaCommand::Show { json } => show(&kept_ca(&settings, &backends)?, &settings, json),
         CaCommand::Export { out: Some(path) } => {

@@ -4,6 +4,7 @@
 use super::administration::Administration;
 use super::context::CliContext;
 use super::key::{self, SetArgs};
+use super::progress::{ASKING_THE_STORES, ProgressLine};
 use super::term::{CliError, UNAVAILABLE};
 use super::{migrate, secret, stores, when};
 use crate::app;
@@ -62,6 +63,7 @@ pub fn run(args: ConfigureArgs, context: &CliContext) -> anyhow::Result<ExitCode
     let backends = app::backends_with_prompt(&settings, environment.clone(), Arc::new(secret::MasterPrompt::default()));
     let mut admin = Administration::begin(&settings, &backends, Event::Key, "configure");
     let mut setup = Setup { settings, backends, environment, context, config, asks: !args.yes };
+    let _line = ProgressLine::of(ASKING_THE_STORES);
     let done = setup.run(args.names.into_iter().chain(args.providers).collect(), &mut admin);
     admin.end(done)
 }

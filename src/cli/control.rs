@@ -2,12 +2,15 @@
 //! keys can be wiped however wrong that is.
 
 use super::context::CliContext;
+use super::progress::ProgressLine;
 use super::running_service;
 use std::process::ExitCode;
 
 /// Has the service read its config and keys anew, whole or not at all.
 pub fn reload(context: &CliContext) -> anyhow::Result<ExitCode> {
+    let line = ProgressLine::of("the service reads its config and keys");
     running_service::obey(&context.state(), "reload")?;
+    drop(line);
     println!("the config and the keys were read anew; of a key that can't be had the service's log says why");
     Ok(ExitCode::SUCCESS)
 }

@@ -2,12 +2,14 @@
 
 use super::context::CliContext;
 use super::lookup;
+use super::progress::ProgressLine;
 use super::term::{self, CliError};
 use crate::app;
 use crate::audit::read::filter::{Filter, RecordQuery};
 use crate::audit::read::lines::member;
 use crate::audit::read::query::Merge;
 use crate::config::settings::Settings;
+use crate::disk;
 use crate::name::{AgentName, KeyName, Origin, Scheme};
 use crate::place::Place;
 use crate::policy::Denial;
@@ -63,6 +65,7 @@ fn exchange(id: &str, dir: &Path) -> anyhow::Result<ExitCode> {
     let mut found = 0;
     let wanted = RecordQuery { exchanges: vec![id.to_owned()], ..RecordQuery::default() };
     let mut merge = Merge::new(dir, Filter::new(&wanted))?;
+    let line = ProgressLine::reading("", &merge.progress());
     merge.run(|line| {
         found += 1;
         let read = |name: &str| member(line, name).map(|v| v.text().into_owned()).filter(|t| !t.is_empty());
@@ -83,6 +86,7 @@ fn exchange(id: &str, dir: &Path) -> anyhow::Result<ExitCode> {
         }
         Ok(())
     })?;
+    drop(line);
     merge.damage().map_err(|e| CliError::from(app::AppError::from(e)))?;
     if found > 0 {
         return Ok(ExitCode::SUCCESS);
@@ -249,7 +253,8 @@ fn undialled(error: &DialError) {
 fn read_body(body: &str) -> anyhow::Result<Vec<u8>> {
     match body.strip_prefix('@') {
         Some(path) => {
-            std::fs::read(path).map_err(|e| CliError::failed(format!("{path}: {e}"), "name a file after '@'"))
+            let named = Path::new(path);
+            disk::read_bytes(named).map_err(|e| CliError::failed(format!("{path}: {e}"), "name a file after '@'"))
         }
         None => Ok(body.as_bytes().to_vec()),
     }

@@ -5,11 +5,13 @@ use super::check::strange_host;
 use super::context::CliContext;
 use super::key_rows::KeyRow;
 use super::key_strength::guessable;
+use super::progress::{ASKING_THE_STORES, ProgressLine};
 use super::rotate::{self, RotateArgs};
 use super::stores::{self, KeyStores, StoreKind};
 use super::term::{CliError, WRONG_USAGE};
 use super::{lookup, migrate, providers, secret, table};
 use crate::app;
+use crate::audit::read::query::ReadProgress;
 use crate::config::edit::{self, Binding, EditError};
 use crate::config::keys::KeySetting;
 use crate::config::settings::{ConfigEnvironment as Variables, Settings};
@@ -128,6 +130,10 @@ pub fn run(args: KeyArgs, context: &CliContext) -> anyhow::Result<ExitCode> {
         Some(action) => Administration::begin(&settings, &backends, Event::Key, action),
         None => Administration::nothing(),
     };
+    // 'list' says how far it is, and 'migrate' too
+    let is_told =
+        matches!(args.command, KeyCommand::List { .. } | KeyCommand::Providers { .. } | KeyCommand::Migrate { .. });
+    let _line = (!is_told).then(|| ProgressLine::of(ASKING_THE_STORES));
     let done = obey(args.command, &settings, &backends, &environment, context, &mut admin);
     admin.end(done)
 }
@@ -299,7 +305,10 @@ fn edit_failed(e: &EditError) -> anyhow::Error {
 }
 
 fn list(settings: &Settings, backends: &SecretBackends, json: bool) -> anyhow::Result<ExitCode> {
-    let rows = KeyRow::all(settings, backends)?;
+    let progress = ReadProgress::default();
+    let line = (!json).then(|| ProgressLine::reading(ASKING_THE_STORES, &progress));
+    let rows = KeyRow::all(settings, backends, &progress)?;
+    drop(line);
     if json {
         println!("{}", serde_json::to_string_pretty(&rows)?);
         return Ok(ExitCode::SUCCESS);

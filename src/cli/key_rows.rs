@@ -3,6 +3,7 @@
 use super::when;
 use crate::app::{self, KeyAges};
 use crate::audit;
+use crate::audit::read::query::ReadProgress;
 use crate::config::settings::Settings;
 use crate::secrets::{SecretBackends, Secrets, SourceSpec};
 use jiff::Timestamp;
@@ -36,18 +37,18 @@ pub struct KeyRow {
 }
 
 impl KeyRow {
-    /// Of each that may be used. Asks the stores, and reads the audit.
+    /// Of each that may be used. Asks the stores, and then reads the audit, as far as `progress` says.
     ///
     /// # Errors
     /// When the system gives no runtime.
-    pub fn all(settings: &Settings, backends: &SecretBackends) -> anyhow::Result<Vec<Self>> {
+    pub fn all(settings: &Settings, backends: &SecretBackends, progress: &ReadProgress) -> anyhow::Result<Vec<Self>> {
         let active = app::active(settings, backends);
         let secrets = Secrets::new(app::sources(&active, backends));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let survey = runtime.block_on(secrets.survey());
         let ages = KeyAges::read(&settings.state);
         let names: Vec<&str> = active.iter().map(|key| key.name.as_str()).collect();
-        let last = audit::last_uses(&settings.audit.dir, &names);
+        let last = audit::last_uses(&settings.audit.dir, &names, progress);
         let rows = active.iter().map(|key| {
             let found = survey.iter().find(|s| s.name == key.name);
             let since = ages.since(key);

@@ -17,11 +17,6 @@ macro_rules! eprintln {
     ($($text:tt)*) => { crate::cli::term::put(std::io::stderr(), format_args!("{}\n", format_args!($($text)*))) };
 }
 
-/// See [`println`], for standard error.
-macro_rules! eprint {
-    ($($text:tt)*) => { crate::cli::term::put(std::io::stderr(), format_args!($($text)*)) };
-}
-
 mod administration;
 mod agent;
 mod allowing;
@@ -48,6 +43,7 @@ mod manual;
 mod mcp;
 mod migrate;
 mod other_words;
+mod progress;
 mod prompt;
 mod providers;
 mod proxy_client;

@@ -1,6 +1,6 @@
 //! Reads a secret from a person or a pipe: never from an argument, never shown.
 
-use super::term::CliError;
+use super::term::{CliError, LastLine};
 use crate::app;
 use crate::memory::{Plaintext, wipe};
 use crate::name::KeyName;
@@ -21,7 +21,15 @@ pub const BY_STDIN: &str = "give the value on standard input, with --stdin";
 
 /// From standard input to its end, without the line feed that `echo` adds.
 pub fn from_stdin() -> anyhow::Result<Plaintext> {
+    let _typed = held();
     checked(read_to_end(&mut io::stdin().lock())?)
+}
+
+/// The terminal's last line, for a question and its answer.
+fn held() -> LastLine {
+    let mut line = LastLine::hold();
+    line.clear();
+    line
 }
 
 /// A text that holds several, such as lines `NAME=VALUE`, to its end.
@@ -59,9 +67,12 @@ fn typed(question: &str, otherwise: &str) -> anyhow::Result<Plaintext> {
 /// When nobody is there to answer any more.
 pub fn ask_person(question: &str) -> anyhow::Result<Option<String>> {
     print!("{question}");
+    let asked = held();
     io::stdout().flush()?;
     let mut line = String::new();
-    if io::stdin().lock().read_line(&mut line)? == 0 {
+    let read = io::stdin().lock().read_line(&mut line);
+    drop(asked);
+    if read? == 0 {
         println!();
         return Err(CliError::failed("nobody answers any more", "what was done so far stays; run the same again"));
     }
@@ -154,6 +165,7 @@ impl Drop for EchoOff<'_> {
 
 fn ask(question: &str) -> io::Result<Plaintext> {
     let terminal = OpenOptions::new().read(true).write(true).open("/dev/tty")?;
+    let _asked = held();
     // before it asks: what is given at once would be shown, and the change would drop what came before it
     let silence = EchoOff::on(&terminal)?;
     write!(&terminal, "{question}: ")?;

@@ -2,16 +2,17 @@
 
 use super::context::CliContext;
 use super::key_rows::KeyRow;
+use super::progress::{ASKING_THE_STORES, ProgressLine};
 use super::run::{counted, shown};
 use super::running_service;
 use super::stores::{self, StoreState};
-use super::term::{FAILED, size};
+use super::term::{FAILED, TextColour, size};
 use super::{table, when};
 use crate::app;
 use crate::audit;
 use crate::audit::read::filter::{Filter, RecordQuery};
 use crate::audit::read::lines::{MemberValue, member};
-use crate::audit::read::query::Merge;
+use crate::audit::read::query::{Merge, ReadProgress};
 use crate::config::settings::{CaSource, ConfigEnvironment, Settings};
 use crate::control::AgentToken;
 use crate::record::Event;
@@ -20,6 +21,7 @@ use jiff::{Timestamp, ToSpan as _};
 use serde::Serialize;
 use serde_json::Value;
 use std::collections::VecDeque;
+use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
@@ -91,7 +93,10 @@ struct RecentRecord {
 pub fn run(args: &StatusArgs, context: &CliContext) -> anyhow::Result<ExitCode> {
     let (settings, mistakes) = Settings::read(context.paths(), &ConfigEnvironment::of_process());
     let backends = app::backends(&settings, context.take_secrets(&settings)?);
-    let mut report = StatusReport::of(&settings, &backends)?;
+    let progress = ReadProgress::default();
+    let line = (!args.json).then(|| ProgressLine::reading(ASKING_THE_STORES, &progress));
+    let mut report = StatusReport::of(&settings, &backends, &progress)?;
+    drop(line);
     report.problems.splice(
         ..0,
         mistakes
@@ -108,12 +113,12 @@ pub fn run(args: &StatusArgs, context: &CliContext) -> anyhow::Result<ExitCode> 
 }
 
 impl StatusReport {
-    fn of(settings: &Settings, backends: &SecretBackends) -> anyhow::Result<Self> {
+    fn of(settings: &Settings, backends: &SecretBackends, progress: &ReadProgress) -> anyhow::Result<Self> {
         let service = running_service::status(&settings.state);
         let stores = stores::states(backends);
         let mut problems = Vec::new();
         let ca = ca(settings, backends, &mut problems);
-        let keys = KeyRow::all(settings, backends)?;
+        let keys = KeyRow::all(settings, backends, progress)?;
         problems.extend(keys.iter().flat_map(|key| key_problems(key, service.as_ref())));
         let due = app::overdue(app::active(settings, backends), &settings.state, SystemTime::now());
         problems.extend(due.into_iter().map(|(_, due)| StatusProblem { what: due.what, next: due.next }));
@@ -123,7 +128,7 @@ impl StatusReport {
             Vec::new()
         });
         problems.extend(agents.iter().filter_map(agent_problem));
-        let recent = |event| recent(settings, event);
+        let [refusals, anomalies] = recent(settings, progress);
         Ok(Self {
             healthy: true,
             problems,
@@ -135,8 +140,8 @@ impl StatusReport {
             keys,
             agents,
             audit: audit_disk(settings),
-            refusals: recent(Event::Refusal),
-            anomalies: recent(Event::Anomaly),
+            refusals,
+            anomalies,
         })
     }
 
@@ -168,11 +173,13 @@ impl StatusReport {
         print_recent("last refusals", &self.refusals);
         print_recent("unusual", &self.anomalies);
         match self.problems.as_slice() {
-            [] => println!("healthy"),
-            problems => println!("{} to look at:", problems.len()),
+            [] => println!("{}", TextColour::Green.paint("healthy", &io::stdout())),
+            problems => {
+                println!("{}", TextColour::Red.paint(&format!("{} to look at:", problems.len()), &io::stdout()));
+            }
         }
         for StatusProblem { what, next } in &self.problems {
-            println!("  {what}");
+            println!("  {}", TextColour::Yellow.paint(what, &io::stdout()));
             if !next.is_empty() {
                 println!("    next: {next}");
             }
@@ -288,20 +295,25 @@ fn audit_disk(settings: &Settings) -> AuditDisk {
     AuditDisk { dir, files: files.len(), bytes }
 }
 
-/// The newest records of this kind of the last day.
-fn recent(settings: &Settings, event: Event) -> Vec<RecentRecord> {
+/// The newest refusals of the last day, and what was unusual in it.
+fn recent(settings: &Settings, progress: &ReadProgress) -> [Vec<RecentRecord>; 2] {
+    const EVENTS: [Event; 2] = [Event::Refusal, Event::Anomaly];
     let since = Timestamp::now().checked_sub(24.hours()).ok().map(|at| crate::audit::stamp::time_stamp(at.into()));
-    let filter = Filter::new(&RecordQuery { events: vec![event], since, ..RecordQuery::default() });
-    let mut newest = VecDeque::new();
+    let filter = Filter::new(&RecordQuery { events: EVENTS.to_vec(), since, ..RecordQuery::default() });
+    let mut newest = EVENTS.map(|event| (event, VecDeque::new()));
     // what can't be read is for 'locum audit verify' to tell
-    if let Ok(mut merge) = Merge::new(&settings.audit.dir, filter) {
+    if let Ok(mut merge) = Merge::counted(&settings.audit.dir, filter, progress.clone()) {
         let _ = merge.run(|line| {
-            newest.push_back(RecentRecord::of(line));
-            newest.drain(..newest.len().saturating_sub(SHOWN));
+            let event = member(line, "event").map(|event| event.text());
+            let of_it = newest.iter_mut().filter(|(of, _)| event.as_deref() == Some(of.as_str()));
+            of_it.for_each(|(_, newest)| {
+                newest.push_back(RecentRecord::of(line));
+                newest.drain(..newest.len().saturating_sub(SHOWN));
+            });
             Ok(())
         });
     }
-    newest.into()
+    newest.map(|(_, newest)| newest.into())
 }
 
 impl RecentRecord {

@@ -6,6 +6,7 @@ use std::fmt;
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 
 /// Exit code: it failed.
 pub const FAILED: u8 = 1;
@@ -71,7 +72,44 @@ static IS_INCOMPLETE: AtomicBool = AtomicBool::new(false);
 
 /// Writes a text for a person. A reader that has left misses it, and what the command does goes on.
 pub fn put(mut to: impl Write, text: fmt::Arguments<'_>) {
+    LastLine::hold().clear();
     note(to.write_fmt(text));
+}
+
+/// Whether what stands on the terminal's last line is to be taken away again.
+static IS_PASSING: Mutex<bool> = Mutex::new(false);
+
+/// The terminal's last line, on standard error. Whoever asks a person something holds it until that is answered, and prints
+/// nothing by [`put`] meanwhile, which would wait for it.
+pub struct LastLine(MutexGuard<'static, bool>);
+
+impl LastLine {
+    /// It, once nobody else has it.
+    pub fn hold() -> Self {
+        Self(IS_PASSING.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Hands it to `what`, unless somebody holds it.
+    pub fn if_free(what: impl FnOnce(&mut Self)) {
+        match IS_PASSING.try_lock() {
+            Ok(held) => what(&mut Self(held)),
+            Err(TryLockError::Poisoned(held)) => what(&mut Self(held.into_inner())),
+            Err(TryLockError::WouldBlock) => {}
+        }
+    }
+
+    /// Takes away what was passing.
+    pub fn clear(&mut self) {
+        if std::mem::take(&mut *self.0) {
+            let _ = io::stderr().write_all(b"\r\x1b[K");
+        }
+    }
+
+    /// Shows a text in passing, in place of the one before.
+    pub fn write(&mut self, text: &str) {
+        *self.0 = true;
+        let _ = write!(io::stderr(), "\r\x1b[K{text} ");
+    }
 }
 
 fn note(written: io::Result<()>) {
@@ -110,11 +148,34 @@ pub fn columns() -> Option<usize> {
     Some(size.or_else(said).unwrap_or(80))
 }
 
+/// The colour of a text, by what it says.
+#[derive(Debug, Clone, Copy)]
+pub enum TextColour {
+    /// A fault.
+    Red,
+    /// All is well.
+    Green,
+    /// Something to look at.
+    Yellow,
+}
+
+impl TextColour {
+    /// A text in this colour, where `to` is a terminal whose user wants colours.
+    pub fn paint(self, text: &str, to: &impl IsTerminal) -> String {
+        let code = match self {
+            Self::Red => 31,
+            Self::Green => 32,
+            Self::Yellow => 33,
+        };
+        if to.is_terminal() && telemetry::wants_colour() { format!("\x1b[{code}m{text}\x1b[0m") } else { text.into() }
+    }
+}
+
 /// Prints an error in two lines, and gives the exit code.
 pub fn report(error: &anyhow::Error) -> ExitCode {
     let told = error.downcast_ref::<CliError>();
     let mut stderr = std::io::stderr().lock();
-    let label = if stderr.is_terminal() && telemetry::wants_colour() { "\x1b[31merror\x1b[0m" } else { "error" };
+    let label = TextColour::Red.paint("error", &stderr);
     let what = told.map_or_else(|| format!("{error:#}"), |t| t.what.clone());
     // nobody is left to tell where this fails
     let _ = writeln!(stderr, "{label}: {what}");

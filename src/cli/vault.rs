@@ -2,6 +2,7 @@
 
 use super::administration::Administration;
 use super::context::CliContext;
+use super::progress::ProgressLine;
 use super::secret;
 use super::term::{CliError, UNAVAILABLE};
 use crate::app;
@@ -47,6 +48,7 @@ pub fn run(args: VaultArgs, context: &CliContext) -> anyhow::Result<ExitCode> {
         VaultCommand::Accept => "vault accept",
     };
     let mut admin = Administration::begin(&settings, &backends, Event::Admin, action);
+    let _line = ProgressLine::of(if new { "making the vault" } else { "opening the vault" });
     let done = admin.other("vault", None, change(&args, [&Vault::machine(&settings.state), vault], kdf));
     admin.end(done)
 }

@@ -2,6 +2,7 @@
 //! What a record `unsent` takes back was no use.
 
 use super::lines::{AuditLine, AuditLines, MemberValue, member, stamp};
+use super::query::ReadProgress;
 use crate::audit::folder::{AuditFile, files};
 use crate::audit::stamp::{Stamp, time_stamp};
 use std::collections::HashMap;
@@ -11,8 +12,8 @@ use std::path::Path;
 const MOST: u64 = 512 * 1024 * 1024;
 
 /// When each of these keys was last put into a request, as far as the audit in `dir` tells. What can't be read tells
-/// nothing.
-pub fn last_uses(dir: &Path, keys: &[&str]) -> HashMap<String, Stamp> {
+/// nothing. What is read, and is to be, is added to `progress`.
+pub fn last_uses(dir: &Path, keys: &[&str], progress: &ReadProgress) -> HashMap<String, Stamp> {
     if keys.is_empty() {
         return HashMap::new();
     }
@@ -20,19 +21,23 @@ pub fn last_uses(dir: &Path, keys: &[&str]) -> HashMap<String, Stamp> {
     let mut newest_first: Vec<_> = files(dir).unwrap_or_default().into_iter().filter_map(readable).collect();
     newest_first.sort_by(|a, b| b.cmp(a));
     let (mut last, mut unsent, mut read) = (HashMap::new(), HashMap::new(), 0);
+    // each file twice
+    let mut ahead = newest_first.iter().map(|(_, length, _)| length * 2).sum();
+    progress.expect(ahead);
     for (written, length, file) in newest_first {
         let oldest = keys.iter().map(|key| last.get(*key).copied()).min().flatten();
         if read > MOST || oldest.is_some_and(|oldest| oldest >= time_stamp(written)) {
             break;
         }
         read += length;
+        ahead -= length * 2;
         // what takes a use back follows it, in this file or in a newer one
-        each_line(&file, |line| {
+        each_line(&file, progress, |line| {
             if let Some((_, used)) = used(line, br#""event":"unsent""#) {
                 *unsent.entry(used).or_default() += count(line);
             }
         });
-        each_line(&file, |line| {
+        each_line(&file, progress, |line| {
             let Some((key, used)) = used(line, br#""event":"substitution""#) else { return };
             let Some(at) = stamp(line).filter(|_| keys.contains(&key.as_str())) else { return };
             if take_back(&mut unsent, &used, count(line)) {
@@ -42,6 +47,7 @@ pub fn last_uses(dir: &Path, keys: &[&str]) -> HashMap<String, Stamp> {
             *last = at.max(*last);
         });
     }
+    progress.spare(ahead);
     last
 }
 
@@ -49,8 +55,8 @@ pub fn last_uses(dir: &Path, keys: &[&str]) -> HashMap<String, Stamp> {
 type RecordedUse = [String; 3];
 
 /// Calls `each` with the whole lines of a file, as far as it can be read.
-fn each_line(file: &AuditFile, mut each: impl FnMut(&[u8])) {
-    let Ok(input) = file.open() else { return };
+fn each_line(file: &AuditFile, progress: &ReadProgress, mut each: impl FnMut(&[u8])) {
+    let Ok(input) = file.open_counted(progress.counter()) else { return };
     let mut lines = AuditLines::new(input);
     while let Ok(Some(line)) = lines.next_line() {
         if let AuditLine::Whole(line) = line {
@@ -105,14 +111,14 @@ mod tests {
         // one that lives long, and one that was begun and ended meanwhile
         write("20251113T021320.000000Z-1.jsonl", &[use_of(1, "api.a"), use_of(90, "api.b")], 90);
         write("20251113T021330.000000Z-2.jsonl", &[use_of(20, "api.a"), (30, Event::Refusal, "api.c")], 30);
-        let last = last_uses(dir.path(), &["a", "b", "c"]);
+        let last = last_uses(dir.path(), &["a", "b", "c"], &ReadProgress::default());
         assert_eq!(last, [("a".into(), time_stamp(at(20))), ("b".into(), time_stamp(at(90)))].into());
-        assert_eq!(last_uses(dir.path(), &["b"]).len(), 1);
+        assert_eq!(last_uses(dir.path(), &["b"], &ReadProgress::default()).len(), 1);
         // one that was taken back was none, also where the file was full in between
         let unsent = |second| (second, Event::Unsent, "api.b");
         write("20251113T021500.000000Z-3.jsonl", &[use_of(100, "api.b"), unsent(101), use_of(102, "api.b")], 102);
         write("20251113T021600.000000Z-4.jsonl", &[unsent(103)], 103);
-        assert_eq!(last_uses(dir.path(), &["b"]), [("b".into(), time_stamp(at(90)))].into());
-        assert!(last_uses(&dir.path().join("none"), &["b"]).is_empty());
+        assert_eq!(last_uses(dir.path(), &["b"], &ReadProgress::default()), [("b".into(), time_stamp(at(90)))].into());
+        assert!(last_uses(&dir.path().join("none"), &["b"], &ReadProgress::default()).is_empty());
     }
 }

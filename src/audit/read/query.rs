@@ -37,14 +37,28 @@ pub struct Merge {
 #[derive(Debug, Clone, Default)]
 pub struct ReadProgress {
     read: Arc<AtomicU64>,
-    /// Bytes of all files that are read.
-    pub total: u64,
+    total: Arc<AtomicU64>,
 }
 
 impl ReadProgress {
     /// Of so many bytes.
     pub fn of(total: u64) -> Self {
-        Self { read: Arc::default(), total }
+        Self { read: Arc::default(), total: Arc::new(total.into()) }
+    }
+
+    /// So many bytes are to be read besides.
+    pub(crate) fn expect(&self, bytes: u64) {
+        self.total.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// So many of them are not, after all.
+    pub(crate) fn spare(&self, bytes: u64) {
+        self.total.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// Bytes of all files that are read; 0 before it is known which.
+    pub fn total(&self) -> u64 {
+        self.total.load(Ordering::Relaxed)
     }
 
     /// What readers add their bytes to.
@@ -52,7 +66,7 @@ impl ReadProgress {
         &self.read
     }
 
-    /// Bytes of files read so far, of `total`.
+    /// Bytes of files read so far, of [`Self::total`].
     pub fn read(&self) -> u64 {
         self.read.load(Ordering::Relaxed)
     }
@@ -68,11 +82,16 @@ struct MergeSource {
 impl Merge {
     /// All that is in `dir` now and that `filter` takes.
     pub fn new(dir: &Path, filter: Filter) -> Result<Self, AuditError> {
-        let mut merge = Merge { filter, ..Merge::empty(dir) };
+        Self::counted(dir, filter, ReadProgress::default())
+    }
+
+    /// The same, with what is to be read and what is read added to `progress`.
+    pub fn counted(dir: &Path, filter: Filter, progress: ReadProgress) -> Result<Self, AuditError> {
+        let mut merge = Merge { filter, progress, ..Merge::empty(dir) };
         for file in merge.fresh()? {
             let Some((written, len)) = merge.spared(file.metadata()) else { continue };
             if merge.filter.may_be_in(file.begun().as_ref(), &time_stamp(written)) {
-                merge.progress.total += len;
+                merge.progress.expect(len);
                 merge.ahead.push(file);
             }
         }

@@ -1,10 +1,10 @@
 //! The arguments of `locum audit`, and the records that they ask for.
 
-use super::progress::ProgressBar;
 use crate::audit::AuditError;
 use crate::audit::read::filter::{Filter, RecordQuery};
 use crate::audit::read::query::Merge;
 use crate::audit::stamp::time_stamp;
+use crate::cli::progress::ProgressLine;
 use crate::cli::when;
 use crate::record::Event;
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
@@ -145,16 +145,16 @@ impl FilterArgs {
         }))
     }
 
-    /// Calls `each` with every record that is asked for, and shows how far it is where that takes a while. Gives what could
-    /// not be read, to be told once all else is shown. `at_last`: nothing is printed before it is through.
+    /// Calls `each` with every record that is asked for. Gives what could not be read, to be told once all else is shown.
+    /// `shows_progress`: says how far it is where that takes a while, which is to be where nothing else is shown before the end.
     pub fn run(
         &self,
         dir: &Path,
-        at_last: bool,
+        shows_progress: bool,
         each: impl FnMut(&[u8]) -> io::Result<()>,
     ) -> anyhow::Result<UnreadFiles> {
         let mut merge = Merge::new(dir, self.filter()?)?;
-        let _bar = ProgressBar::show(merge.progress(), at_last);
+        let _line = shows_progress.then(|| ProgressLine::reading("", &merge.progress()));
         merge.run(each)?;
         Ok(UnreadFiles(merge.damage()))
     }

@@ -1,11 +1,11 @@
 //! `locum audit`: shows what the audit holds and whether it still holds all of it. Writes nothing there.
 
 mod args;
-mod progress;
 mod row;
 mod stats;
 mod verify;
 
+use super::progress::ProgressLine;
 use super::term::CliError;
 use crate::audit::AuditError;
 use crate::audit::read::query::Merge;
@@ -13,7 +13,7 @@ use crate::config::Settings;
 pub(super) use args::AuditArgs;
 use args::{AuditCommand, ExportArgs, ExportFormat, QueryArgs, TailArgs};
 use std::collections::VecDeque;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, IsTerminal as _, Write};
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -55,6 +55,7 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
 }
 
 fn tail(args: &TailArgs, dir: &Path, out: &mut impl Write) -> anyhow::Result<ExitCode> {
+    let line = (!args.json).then(|| ProgressLine::of("reading the audit"));
     let mut merge = Merge::tail(dir, args.lines)?;
     let mut newest: VecDeque<Vec<u8>> = VecDeque::new();
     merge.run(|line| {
@@ -63,6 +64,7 @@ fn tail(args: &TailArgs, dir: &Path, out: &mut impl Write) -> anyhow::Result<Exi
         Ok(())
     })?;
     let damage = merge.damage();
+    drop(line);
     if newest.is_empty() && !args.follow && damage.is_ok() {
         writeln!(out, "nothing is recorded in {} yet", dir.display())?;
     }
@@ -86,7 +88,7 @@ fn tail(args: &TailArgs, dir: &Path, out: &mut impl Write) -> anyhow::Result<Exi
 
 fn query(args: &QueryArgs, dir: &Path, out: &mut impl Write) -> anyhow::Result<ExitCode> {
     let mut found = 0u64;
-    let damage = args.filter.run(dir, false, |line| {
+    let damage = args.filter.run(dir, !args.json && !io::stdout().is_terminal(), |line| {
         found += 1;
         show(line, args.json, out)
     })?;
@@ -98,14 +100,16 @@ fn query(args: &QueryArgs, dir: &Path, out: &mut impl Write) -> anyhow::Result<E
 }
 
 fn export(args: &ExportArgs, dir: &Path, out: &mut impl Write) -> anyhow::Result<ExitCode> {
+    // what is printed meanwhile is sign enough, and would run into it
+    let is_elsewhere = !io::stdout().is_terminal();
     let damage = match args.format {
         ExportFormat::Csv => {
             writeln!(out, "{}", row::COLUMNS.join(","))?;
-            args.filter.run(dir, false, |line| row::csv_row(line, out))?
+            args.filter.run(dir, is_elsewhere, |line| row::csv_row(line, out))?
         }
         ExportFormat::Json => {
             let mut before: &[u8] = b"[\n";
-            let damage = args.filter.run(dir, false, |line| {
+            let damage = args.filter.run(dir, is_elsewhere, |line| {
                 out.write_all(std::mem::replace(&mut before, b",\n"))?;
                 out.write_all(line)
             })?;

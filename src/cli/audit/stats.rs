@@ -66,7 +66,7 @@ fn count(args: &StatsArgs, settings: &Settings) -> anyhow::Result<(Stats, Unusua
             to_stats.send(batch.clone()).map_err(gone)?;
             to_unusual.send(batch).map_err(gone)
         };
-        let damage = args.filter.run(&settings.audit.dir, true, |line| {
+        let damage = args.filter.run(&settings.audit.dir, !args.json, |line| {
             batch.extend_from_slice(line);
             batch.push(b'\n');
             if batch.len() < BATCH { Ok(()) } else { send(std::mem::replace(&mut batch, Vec::with_capacity(BATCH))) }

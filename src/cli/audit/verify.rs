@@ -1,16 +1,17 @@
 //! `locum audit verify`: whether the audit is whole. What is wrong is told file by file, what is right in one line.
 
 use super::args::VerifyArgs;
-use super::progress::ProgressBar;
 use crate::audit;
 use crate::audit::read::query::ReadProgress;
 use crate::audit::read::verify::{FileVerdict, Proofs, VerifyReport, verify_files};
 use crate::audit::signature::SignatureChecker;
 use crate::audit::verifying_key::{self, VerifyingKey};
 use crate::chain::ChainHead;
+use crate::cli::progress::ProgressLine;
 use crate::cli::table::print_table;
 use crate::cli::term::{CliError, UNAVAILABLE, WRONG_USAGE};
 use crate::config::Settings;
+use crate::disk;
 use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::path::Path;
@@ -22,9 +23,9 @@ pub(super) fn verify(args: &VerifyArgs, settings: &Settings, out: &mut impl Writ
     let keys = keys(args, &settings.state)?;
     let files = audit::files(dir)?;
     let progress = ReadProgress::of(files.iter().filter_map(|file| Some(file.metadata().ok()?.1)).sum());
-    let bar = ProgressBar::show(progress.clone(), true);
+    let line = (!args.json).then(|| ProgressLine::reading("", &progress));
     let report = verify_files(&files, &Proofs { anchors, checker: SignatureChecker::new(&keys) }, &progress);
-    drop(bar);
+    drop(line);
     if report.files.is_empty() {
         emptied(dir, &verifying_key::known(&verifying_key::path(&settings.state))?)?;
     }
@@ -145,7 +146,7 @@ fn heads(said: &str) -> anyhow::Result<Vec<ChainHead>> {
     }
     let next = "an anchor is a head as 'locum audit verify' prints it, or a file that holds such lines";
     let what = |why: &dyn std::fmt::Display| format!("the anchor '{}' can't be used: {why}", said.escape_debug());
-    let text = std::fs::read_to_string(said).map_err(|e| wrong(what(&e), next))?;
+    let text = disk::read_text(Path::new(said)).map_err(|e| wrong(what(&e), next))?;
     let heads: Vec<ChainHead> =
         text.split([' ', '\t', '\n', '\r', '"', ',']).filter_map(|word| word.parse().ok()).collect();
     if heads.is_empty() { Err(wrong(what(&"it holds no head"), next)) } else { Ok(heads) }

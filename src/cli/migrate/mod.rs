@@ -14,6 +14,7 @@ pub use import::{import, import_one};
 pub use undo::undo;
 
 use crate::cli::administration::Administration;
+use crate::cli::progress::ProgressLine;
 use crate::cli::stores::{self, KeyStores};
 use crate::cli::term::{self, CliError};
 use crate::config::settings::Settings;
@@ -23,6 +24,8 @@ use scanned_file::ScannedFile;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Moves keys out of `files`. All that could go wrong is looked at before anything is changed.
 pub fn migrate(
@@ -32,8 +35,7 @@ pub fn migrate(
     stores: &KeyStores,
     admin: &mut Administration,
 ) -> anyhow::Result<ExitCode> {
-    let mut documents: Vec<ScannedFile> =
-        files.iter().map(|path| ScannedFile::read(path, settings)).collect::<Result<_, _>>()?;
+    let mut documents = read(files, settings)?;
     // one that is named twice is one
     let mut seen = BTreeSet::new();
     documents.retain(|document| seen.insert(document.path.clone()));
@@ -72,6 +74,16 @@ pub fn migrate(
     report::traces(&documents);
     report::next(moving.values());
     Ok(ended)
+}
+
+/// Reads what is named, and says how far it is.
+fn read(files: &[PathBuf], settings: &Settings) -> anyhow::Result<Vec<ScannedFile>> {
+    let (read, all) = (Arc::new(AtomicUsize::new(0)), files.len());
+    let progress = read.clone();
+    let _line =
+        ProgressLine::show(move || format!("looked through {} of {all} files", progress.load(Ordering::Relaxed)));
+    let one = |path| ScannedFile::read(path, settings).inspect(|_| _ = read.fetch_add(1, Ordering::Relaxed));
+    files.iter().map(|path| one(path)).collect()
 }
 
 /// Whether keys that locum knows lie open in a file, as far as it can be read.
