@@ -1,7 +1,7 @@
 //! `locum key providers`: the catalog as a table, or as it is for programs.
 
 use super::table;
-use crate::config::catalog::Provider;
+use crate::config::catalog::{Provider, TestCall};
 use crate::config::settings::Settings;
 use std::process::ExitCode;
 
@@ -32,6 +32,7 @@ fn row(p: &Provider) -> serde_json::Value {
         "name": p.name.as_str(), "title": p.title, "model": p.model, "hosts": p.hosts.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "tenant": p.tenants.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "where": p.places.iter().map(ToString::to_string).collect::<Vec<_>>(), "env": p.env,
-        "shape": p.shape_pattern(), "revoke": p.revoke, "usage": p.usage, "doc": p.doc, "file": p.at,
+        "shape": p.shape_pattern(), "revoke": p.revoke, "usage": p.usage, "test": p.test.as_ref().map(TestCall::lines),
+        "doc": p.doc, "file": p.at,
     })
 }

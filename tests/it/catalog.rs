@@ -3,9 +3,12 @@
 use crate::support::client::{full, none};
 use crate::support::locum::{TOOL_KEY, finish, of, stderr, stdout, told};
 use crate::support::{Home, Http, Upstream};
+use base64::Engine as _;
 use std::os::unix::fs::PermissionsExt as _;
 
 const SHOPIFY_KEY: &str = "shpat_0123456789abcdef0123456789abcdef";
+const GHCR_KEY: &str = "ghp_Ab3dEf6hIj9kLm2nOp5qRs8tUv1wXy4zAb3d";
+const ANYSCALE_KEY: &str = "aph0_Ck3vNp8RtQ2wXyZ5bDfHjLm7SgUe";
 
 /// Without a host of theirs nobody's key goes anywhere, and all who could say so do; with one it is a key as any other.
 #[tokio::test]
@@ -49,6 +52,33 @@ async fn a_key_of_a_provider_with_a_host_for_each_customer_waits_for_that_host()
     assert_eq!(of(&serve.drained().await.audit(), "substitution").len(), 1);
 }
 
+/// A registry is asked for a token by Basic, and Anyscale's client sends a cookie: each key goes there, and nowhere else.
+#[tokio::test]
+async fn a_key_goes_to_the_one_place_where_its_own_client_puts_it() {
+    let upstream = Upstream::start();
+    let authority = upstream.authority();
+    let hosts = |name: &str| format!("[key.{name}]\nhosts = [\"{authority}\"]\n");
+    let ports = format!("connect_ports = [{}]\n", upstream.port());
+    let home = Home::with(&ports, &(hosts("ghcr") + &hosts("anyscale")))
+        .set("CR_PAT", GHCR_KEY)
+        .set("ANYSCALE_CLI_TOKEN", ANYSCALE_KEY);
+    let serve = home.serve();
+    let mut client = serve.client(&upstream, Http::Two).await;
+    let basic = |key: &str| format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(format!("me:{key}")));
+    for (header, sent, status) in [
+        ("authorization", basic("<<ghcr_key>>"), 200),
+        ("authorization", "Bearer <<ghcr_key>>".into(), 403),
+        ("cookie", "cli_token=<<anyscale_key>>".into(), 200),
+        ("authorization", "Bearer <<anyscale_key>>".into(), 403),
+    ] {
+        let answer = client.ask(client.request("GET", "/echo").header(header, &sent).body(none()).unwrap()).await;
+        assert_eq!(answer.status, status, "{sent}: {}", answer.text());
+    }
+    let [registry, console] = upstream.await_seen(2).try_into().expect("the two that were not refused");
+    assert_eq!(registry.header("authorization"), Some(basic(GHCR_KEY)));
+    assert_eq!(console.header("cookie"), Some(format!("cli_token={ANYSCALE_KEY}")));
+}
+
 #[test]
 fn a_star_over_everybodys_hosts_and_a_table_without_a_host_are_told() {
     let home = Home::with("", "[key.zendesk]\nhosts = [\"*.zendesk.com\"]\n[key.shopify]\nmax_uses = 2\n");
@@ -79,6 +109,9 @@ async fn a_provider_of_a_file_of_ones_own_is_used() {
     let row = |name: &str| listed.as_array().unwrap().iter().find(|row| row["name"] == name).unwrap();
     assert_eq!((&row("acme")["env"][0], &row("acme")["file"]["line"]), (&"ACME_TOKEN".into(), &1.into()));
     assert_eq!(row("azure_openai")["tenant"][0], "NAME.openai.azure.com");
+    assert_eq!(row("acme")["test"], serde_json::Value::Null);
+    assert_eq!(row("mistral")["test"][0], "GET https://api.mistral.ai/v1/models");
+    assert_eq!(row("mistral")["usage"], "https://admin.mistral.ai/organization/usage");
 
     let serve = home.serve();
     let mut client = serve.client(&upstream, Http::Two).await;

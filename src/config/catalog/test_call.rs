@@ -62,6 +62,15 @@ impl TestCall {
         parameter.map(|(name, _)| Place::QueryNamed(name.to_owned())).ok_or_else(|| "the key goes nowhere".to_owned())
     }
 
+    /// The request as the catalog writes it, names of headers in lower case: `GET https://host/path`, and `name: value`.
+    pub fn lines(&self) -> Vec<String> {
+        let first = format!("{} https://{}{}", self.method, self.host, self.target);
+        let header = |(name, value): &(HeaderName, HeaderValue)| {
+            format!("{name}: {}", String::from_utf8_lossy(value.as_bytes()))
+        };
+        std::iter::once(first).chain(self.headers.iter().map(header)).collect()
+    }
+
     /// The request's address at this host.
     pub fn url(&self, host: &Host) -> String {
         format!("https://{host}{}", self.target)
@@ -91,6 +100,11 @@ mod tests {
         assert_eq!(
             (call.headers[0].0.as_str(), call.headers[0].1.as_bytes()),
             ("authorization", &b"Bearer <<tool_key>>"[..])
+        );
+        assert_eq!(
+            call.lines(),
+            ["GET https://NAME.tool.example/v1/me?all", "authorization: Bearer <<tool_key>>"],
+            "as it was written"
         );
         for (lines, place) in [
             (&["GET https://a.example/bot<<tool_key>>/me"][..], "path"),
