@@ -197,6 +197,11 @@ impl App {
         due.into_iter().map(|(_, complaint)| complaint).collect()
     }
 
+    /// Whether any client ever connected.
+    pub fn was_connected_to(&self) -> bool {
+        self.shared.slots.were_taken()
+    }
+
     /// The counts since the start.
     pub fn counts(&self) -> Counts {
         self.shared.recorder.counts()

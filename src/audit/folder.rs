@@ -62,7 +62,7 @@ impl AuditFile {
     /// # Errors
     /// When it is gone or can't be read.
     pub fn open_counted(&self, read: &Arc<AtomicU64>) -> Result<AuditInput, AuditError> {
-        let (file, compressed) = self.on_disk(|path| disk::open_regular(path))?;
+        let (file, compressed) = self.on_disk(disk::open_regular)?;
         let file = CountedFile { file, read: read.clone() };
         if !compressed {
             return Ok(AuditInput::Plain(file));

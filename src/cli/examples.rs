@@ -9,6 +9,7 @@ const EXAMPLES: &[(&[&str], &[&str])] = &[
         &["run"],
         &[
             "locum run -- claude",
+            "locum run --confine -- claude",
             "locum run --key tool=TOOL_API_KEY@api.tool.example -- python agent.py",
             "locum run --agent researcher -- python agent.py",
             "locum run --strict -- make test",

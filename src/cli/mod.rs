@@ -59,6 +59,7 @@ mod status;
 mod stores;
 mod table;
 mod term;
+mod unconfined;
 mod vault;
 mod when;
 

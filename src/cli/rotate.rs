@@ -13,7 +13,7 @@ use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io::IsTerminal as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -157,7 +157,7 @@ fn of_environment(targets: &[RotationTarget<'_>], environment: &SealedEnvironmen
     variables.filter_map(set).filter(|(_, value)| !KeyName::is_placeholder(value.expose())).collect()
 }
 
-fn of_file(path: &PathBuf) -> anyhow::Result<GivenValues> {
+fn of_file(path: &Path) -> anyhow::Result<GivenValues> {
     let mut file = disk::open_regular(path).map_err(|e| {
         let next = "nothing has been changed; what is in no file can be given with --stdin";
         CliError::failed(format!("{}: {e}", path.display()), next)

@@ -7,12 +7,14 @@ use super::reaper::Reaper;
 use super::run_dir::RunDir;
 use super::signals::{self, CaughtSignals};
 use super::term::{self, CliError};
+use super::unconfined::{self, Unseen};
 use super::{allowing, child_env, lookup};
 use crate::app::{App, AppError, LaunchOptions};
 use crate::config::key_option::KeyOption;
 use crate::config::keys::KeySetting;
 use crate::config::settings::{CaSource, Settings};
 use crate::confine::ConfinePlan;
+use crate::confine::foreground::Foreground;
 use crate::confine::names::{self, SyntheticNames};
 use crate::confine::network::NamespaceListeners;
 use crate::memory;
@@ -31,6 +33,7 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode, ExitStatus};
 use std::sync::Arc;
+use std::time::Instant;
 use tokio::signal::unix::{SignalKind, signal};
 
 #[derive(Debug, clap::Args)]
@@ -89,13 +92,9 @@ fn proxied(args: RunArgs, context: &CliContext) -> anyhow::Result<ExitCode> {
     let files = TrustFiles::write(dir.path(), &app.ca().bundle(), dir.shared(), &was)?;
     let access =
         ProxyAccess { address: app.address(), agent: agent.name.as_str(), token: Some(&token), confined: is_confined };
-    let changes = trust_env::changes(
-        &access,
-        &files,
-        &child_env::stands(&placeholders(&app, &agent, &was)),
-        &trust_env::outranking_settings(),
-        &was,
-    );
+    let placeholders = placeholders(&app, &agent, &was);
+    let stands = child_env::stands(&placeholders);
+    let changes = trust_env::changes(&access, &files, &stands, &trust_env::outranking_settings(), &was);
     let changes = child_env::with_copies(changes, &taken);
     let dress = |command: &mut Command| {
         set_environment(command, &changes);
@@ -103,7 +102,7 @@ fn proxied(args: RunArgs, context: &CliContext) -> anyhow::Result<ExitCode> {
         memory::end_with_us(command);
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let context = runtime.enter();
+    let entered = runtime.enter();
     let start = match is_confined {
         true => args
             .confine
@@ -111,18 +110,24 @@ fn proxied(args: RunArgs, context: &CliContext) -> anyhow::Result<ExitCode> {
             .and_then(|plan| walled_in(&args, plan, &mut app, dress))?,
         false => Start::plain(&args.command, dress),
     };
+    if !is_confined && !args.quiet {
+        unconfined::tell_once(&app.settings().state);
+    }
     if args.quiet {
         telemetry::show_only_errors();
     }
     let running = app.spawn().map_err(CliError::from)?;
+    let started = Instant::now();
     // the screen is the command's until it has ended
     let held = telemetry::hold();
     let status = runtime.block_on(child(start));
-    drop((held, context));
+    drop((held, entered));
     let summary = Summary::of(running.app());
+    let unseen = (!is_confined).then(|| Unseen::of(running.app(), started));
     let closed = running.stop();
     let status = status.map_err(|e| not_started(&args.command[0], &e))?;
     if !args.quiet {
+        unseen.iter().for_each(Unseen::tell);
         summary.tell();
     }
     closed?;
@@ -350,6 +355,7 @@ impl Start {
 
 /// Runs the child to its end, and hands on to it what is sent to us.
 async fn child(start: Start) -> io::Result<ExitStatus> {
+    let _given_back = Foreground::of_terminal();
     let mut signals = CaughtSignals::catch()?;
     let mut ended = signal(SignalKind::child())?;
     let mut orphans = Reaper::adopt();

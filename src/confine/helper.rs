@@ -11,7 +11,7 @@ use super::mounts::FailedStep;
 use super::network::NamespaceListeners;
 use super::plan::{ConfineLevel, ConfinePlan};
 use super::{filter, landlock, mounts, network};
-use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, waitpid};
+use rustix::process::{Pid, Signal, WaitOptions, WaitStatus};
 use rustix::thread::{CapabilitiesSecureBits, CapabilitySet, CapabilitySets, UnshareFlags};
 use std::ffi::OsString;
 use std::io;
@@ -215,10 +215,10 @@ fn fork() -> io::Result<Option<Pid>> {
     }
 }
 
-/// Waits for this child, and for whatever else is ours to wait for; `None` when it was waited for elsewhere.
+/// Waits for this child, and for whatever else is ours to wait for, of any group; `None` when it was waited for elsewhere.
 fn wait_for(child: Pid) -> Option<WaitStatus> {
     loop {
-        match waitpid(None, WaitOptions::empty()) {
+        match rustix::process::wait(WaitOptions::empty()) {
             Ok(Some((pid, status))) if pid == child => return Some(status),
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(_) => return None,

@@ -121,6 +121,22 @@ impl ConfinedCommand {
     }
 }
 
+/// Whether this system gives a level: its walls are put up around nothing, and taken down. The ports that are taken in, where
+/// that is not all.
+///
+/// # Errors
+/// What the system does not permit, or has not.
+pub fn probe(level: ConfineLevel) -> Result<Option<Vec<u16>>, ConfineError> {
+    const PORT: u16 = 443;
+    let (mut command, end) = helper_of(&["true"])?;
+    let plan = ConfinePlan { proxy_port: PORT, ports: vec![PORT], directory: "/".into(), ..ConfinePlan::bare(level) };
+    let StartedHelper { mut process, command, listeners } = end.start(&plan, || command.spawn())?;
+    // without an order the helper ends
+    drop(command);
+    process.wait()?;
+    Ok(listeners.and_then(|listeners| listeners.only_ports))
+}
+
 /// Lets the child keep its end through exec.
 #[allow(unsafe_code, reason = "a system call between fork and exec")]
 fn inherit(command: &mut Command, end: &Channel) {

@@ -9,6 +9,7 @@
 
 mod channel;
 mod filter;
+pub mod foreground;
 pub mod helper;
 mod landlock;
 pub mod launch;

@@ -72,24 +72,24 @@ pub fn set_up(plan: &ConfinePlan) -> Result<(), FailedStep> {
 }
 
 /// A tree of mounts, taken as it is now.
-struct Clone {
+struct MountTree {
     path: PathBuf,
     tree: OwnedFd,
     is_folder: bool,
 }
 
-fn clones<'p>(paths: impl IntoIterator<Item = &'p PathBuf>) -> Result<Vec<Clone>, FailedStep> {
+fn clones<'p>(paths: impl IntoIterator<Item = &'p PathBuf>) -> Result<Vec<MountTree>, FailedStep> {
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE;
     let clone = |path: &PathBuf| {
         let tree = step(format!("look at {}", path.display()), open_tree(CWD, path, flags))?;
-        Ok(Clone { is_folder: path.is_dir(), path: path.clone(), tree })
+        Ok(MountTree { is_folder: path.is_dir(), path: path.clone(), tree })
     };
     paths.into_iter().filter(|path| path.exists()).map(clone).collect()
 }
 
 /// Puts trees where they were, over what is there now; where nothing is, folders and files are made for it.
-fn place(clones: Vec<Clone>) -> Result<(), FailedStep> {
-    for Clone { path, tree, is_folder } in clones {
+fn place(clones: Vec<MountTree>) -> Result<(), FailedStep> {
+    for MountTree { path, tree, is_folder } in clones {
         let what = || format!("show {}", path.display());
         if !path.exists() {
             let folder = if is_folder { Some(path.as_path()) } else { path.parent() };
@@ -128,8 +128,8 @@ fn read_only() -> io::Result<()> {
 /// Names are asked of us. Without the file that is so by itself (resolv.conf(5)).
 fn resolve_by_us(ours: &Path) -> Result<(), FailedStep> {
     match fs::canonicalize("/etc/resolv.conf") {
-        Ok(path) => step("resolve names", mount_bind(ours, path)),
-        Err(_) => Ok(()),
+        Ok(path) if !ours.as_os_str().is_empty() => step("resolve names", mount_bind(ours, path)),
+        _ => Ok(()),
     }
 }
 

@@ -29,6 +29,15 @@ pub struct ConfinePlan {
     pub only_writable: Option<Vec<PathBuf>>,
 }
 
+impl ConfinePlan {
+    /// One that hides nothing and covers nothing.
+    pub fn bare(level: ConfineLevel) -> Self {
+        let (proxy_port, ports, services, directory, hidden, shown) = Default::default();
+        let (resolv_conf, trust, only_writable) = Default::default();
+        Self { level, proxy_port, ports, services, directory, hidden, shown, resolv_conf, trust, only_writable }
+    }
+}
+
 /// What keeps a command from going past the proxy, from the strictest to the one that most systems have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum ConfineLevel {

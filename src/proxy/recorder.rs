@@ -26,6 +26,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::SystemTime;
 
+/// So many different advices are said.
+const MAX_ADVISED: usize = 64;
+
 /// Writes records, counts them, has them watched for what is unusual, and names exchanges.
 pub struct Recorder {
     audit: Log,
@@ -38,6 +41,8 @@ pub struct Recorder {
     last_refusal: ArcSwapOption<LastRefusal>,
     /// What was last said of requests that can't succeed as they are.
     last_advice: ArcSwapOption<String>,
+    /// All that was said so, each once.
+    advised: Mutex<HashSet<Arc<String>>>,
     /// The near misses of placeholders that were told of: whose key, of what kind, and whether the upstream refused one.
     near_misses: Mutex<HashSet<(KeyName, NearMissKind, bool)>>,
     /// Exchanges are cut because the process ends.
@@ -74,8 +79,8 @@ impl Recorder {
     pub fn new(audit: Log, alerts: Alerts, random: u64) -> Self {
         let (counters, ids) = (Counters::default(), ExchangeIds::new(random));
         let refusals = RefusalLog::new(audit.clone());
-        let (told, last_refusal, last_advice, near_misses, stopping) = Default::default();
-        Self { audit, refusals, told, alerts, counters, ids, last_refusal, last_advice, near_misses, stopping }
+        let (told, last_refusal, last_advice, advised, near_misses, stopping) = Default::default();
+        Self { audit, refusals, told, alerts, counters, ids, last_refusal, last_advice, advised, near_misses, stopping }
     }
 
     /// Queues a record that nothing waits for.
@@ -172,12 +177,17 @@ impl Recorder {
         self.last_refusal.load_full()
     }
 
-    /// Says what to do about requests that can't succeed as they are, once for as long as nothing else is said.
+    /// Says what to do about requests that can't succeed as they are, once. Agents choose the hosts, so there is an end to it.
     pub fn advise(&self, advice: String) {
-        if self.last_advice.load().as_deref() != Some(&advice) {
-            tracing::warn!("{advice}");
-            self.last_advice.store(Some(Arc::new(advice)));
+        if self.last_advice.load().as_deref() == Some(&advice) {
+            return;
         }
+        let advice = Arc::new(advice);
+        let mut advised = self.advised.lock().unwrap_or_else(PoisonError::into_inner);
+        if advised.len() < MAX_ADVISED && advised.insert(advice.clone()) {
+            tracing::warn!("{advice}");
+        }
+        self.last_advice.store(Some(advice));
     }
 
     /// Says what goes out in place of a placeholder: once for each key and kind of mistake, and once more where an upstream

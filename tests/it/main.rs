@@ -20,6 +20,7 @@ mod client_signatures;
 mod clients;
 mod codings;
 mod commands;
+mod confine;
 mod descendants;
 mod disconnects;
 mod endings;

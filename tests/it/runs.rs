@@ -6,6 +6,10 @@ use rustix::process::Signal;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::Stdio;
 
+/// The ways to run a command, in which it ends, is stopped and talks as it would alone.
+const WAYS: [&[&str]; 2] = [&[], CONFINED];
+const CONFINED: &[&str] = if cfg!(target_os = "linux") { &["--confine=require"] } else { &[] };
+
 /// What `locum run -- …` exits with.
 #[test]
 fn run_ends_as_its_child_does() {
@@ -13,7 +17,7 @@ fn run_ends_as_its_child_does() {
     let script = home.path().join("no-program");
     std::fs::write(&script, "text").unwrap();
     let script = script.to_string_lossy().into_owned();
-    for (child, code) in [
+    let cases = [
         (&["true"][..], 0),
         (&["false"], 1),
         (&["sh", "-c", "exit 77"], 77),
@@ -22,9 +26,10 @@ fn run_ends_as_its_child_does() {
         (&["locum-test-no-such-program"], 127),
         (&[&script], 126),
         (&["/"], 126),
-    ] {
-        let output = home.run(child);
-        assert_eq!(output.status.code(), Some(code), "{child:?}: {}", told(&output));
+    ];
+    for (options, (child, code)) in WAYS.into_iter().flat_map(|options| cases.map(|case| (options, case))) {
+        let output = finish(home.locum(&[&["run"], options, &["--"]].concat()).args(child));
+        assert_eq!(output.status.code(), Some(code), "{options:?} {child:?}: {}", told(&output));
     }
     let broken = Home::bare("[proxy]\nlisten = 5\n");
     let output = broken.run(&["true"]);
@@ -131,10 +136,10 @@ fn the_folder_of_a_child_of_run_is_closed_to_others() {
 }
 
 /// `run` with signals as they are by default, whatever who runs the tests ignores, once its child has said `ready`.
-fn ready(home: &Home, script: &str) -> std::process::Child {
+fn ready(home: &Home, options: &[&str], script: &str) -> std::process::Child {
     let mut command = home.command("env");
     command.args(["--default-signal", env!("CARGO_BIN_EXE_locum"), "--config"]).arg(home.config());
-    command.arg("--state").arg(home.state()).args(["run", "--", "bash", "-c", script]);
+    command.arg("--state").arg(home.state()).arg("run").args(options).args(["--", "bash", "-c", script]);
     command.env("TMPDIR", home.path());
     let mut run = command.stdout(Stdio::piped()).stdin(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     let mut ready = [0; 6];
@@ -166,14 +171,18 @@ fn run_hands_signals_on_to_its_child() {
         (Signal::USR1, 10),
         (Signal::USR2, 12),
     ];
-    for (signal, number) in all {
+    for (options, (signal, number)) in WAYS.into_iter().flat_map(|options| all.map(|case| (options, case))) {
         let script =
             format!("tail -f /dev/null >/dev/null & trap 'kill $!; echo got it; exit 40' {number}; echo ready; wait");
-        let mut run = ready(&home, &script);
+        let mut run = ready(&home, options, &script);
         send(&run, signal);
         let rest = rest(&mut run);
         let status = run.wait().unwrap();
-        assert_eq!((rest.as_str(), status.code(), status.signal()), ("got it\n", Some(40), None), "{signal:?}");
+        assert_eq!(
+            (rest.as_str(), status.code(), status.signal()),
+            ("got it\n", Some(40), None),
+            "{options:?} {signal:?}"
+        );
     }
 }
 
@@ -184,21 +193,96 @@ fn what_the_terminal_sends_reaches_the_child_once() {
     std::fs::write(
         home.path().join("child.sh"),
         "trap 'echo interrupted' INT; trap 'echo told to quit' QUIT; trap 'echo over; exit 5' TERM\n\
-         echo \"run is $PPID.\"; while :; do read -r line; done\n",
+         echo \"it is there.\"; while :; do read -r line; done\n",
     )
     .unwrap();
-    let mut terminal = Terminal::locum(&home, "run --quiet -- bash child.sh");
-    let shown = terminal.await_shown(".\n");
-    let run = shown.split("run is ").nth(1).unwrap().split('.').next().unwrap().parse().unwrap();
-    terminal.press("\u{3}");
-    terminal.await_shown("interrupted");
-    terminal.press("\u{1c}");
-    terminal.await_shown("told to quit");
-    // whatever `run` hands on it does in turn, so that this comes last
-    rustix::process::kill_process(rustix::process::Pid::from_raw(run).unwrap(), Signal::TERM).unwrap();
-    let (status, shown) = terminal.ended();
-    assert_eq!(status.code(), Some(5), "{shown}");
-    assert_eq!((shown.matches("interrupted").count(), shown.matches("told to quit").count()), (1, 1), "{shown}");
+    for options in WAYS {
+        let (config, state) = (home.config(), home.state());
+        // the shell's line is `run` itself, which tells its pid before it is that
+        let mut terminal = Terminal::line(
+            &home,
+            &format!(
+                "echo \"run is $$.\"; exec '{}' --config '{}' --state '{}' run --quiet {} -- bash child.sh",
+                env!("CARGO_BIN_EXE_locum"),
+                config.display(),
+                state.display(),
+                options.join(" "),
+            ),
+        );
+        let shown = terminal.await_shown("it is there.\n");
+        let run = shown.split("run is ").nth(1).unwrap().split('.').next().unwrap().parse().unwrap();
+        terminal.press("\u{3}");
+        terminal.await_shown("interrupted");
+        terminal.press("\u{1c}");
+        terminal.await_shown("told to quit");
+        // whatever `run` hands on it does in turn, so that this comes last
+        rustix::process::kill_process(rustix::process::Pid::from_raw(run).unwrap(), Signal::TERM).unwrap();
+        let (status, shown) = terminal.ended();
+        assert_eq!(status.code(), Some(5), "{options:?}: {shown}");
+        assert_eq!((shown.matches("interrupted").count(), shown.matches("told to quit").count()), (1, 1), "{shown}");
+    }
+}
+
+/// Ctrl-Z stops the command and `run` with it, and the shell has the terminal until `fg` gives it back.
+#[test]
+fn a_command_is_stopped_and_goes_on_as_jobs_do() {
+    let home = Home::with("", "");
+    std::fs::write(home.path().join("child.sh"), "echo up; while read -r line; do echo \"got $line\"; done\n").unwrap();
+    for options in WAYS {
+        let mut terminal = Terminal::bash(&home);
+        terminal.await_prompt();
+        let (config, state) = (home.config(), home.state());
+        let options = options.join(" ");
+        let files = format!("--config '{}' --state '{}'", config.display(), state.display());
+        terminal.press(&format!("locum {files} run --quiet {options} -- bash child.sh\n"));
+        terminal.await_shown("up\n");
+        terminal.press("one\n");
+        terminal.await_shown("got one");
+        terminal.press("\u{1a}");
+        terminal.await_prompt();
+        terminal.press("echo the shell has $((40 + 2))\n");
+        terminal.await_shown("the shell has 42");
+        terminal.await_prompt();
+        terminal.press("fg\n");
+        terminal.press("two\n");
+        terminal.await_shown("got two");
+        terminal.press("\u{4}");
+        terminal.await_prompt();
+        terminal.press("exit\n");
+        let (_, shown) = terminal.ended();
+        assert!(shown.contains("Stopped"), "{options}: {shown}");
+    }
+}
+
+/// A shell within takes the terminal for itself; what comes after the command has it again.
+#[test]
+fn an_interactive_shell_has_the_terminal_and_gives_it_back() {
+    let home = Home::with("", "");
+    for options in WAYS {
+        let (config, state) = (home.config(), home.state());
+        let mut terminal = Terminal::line(
+            &home,
+            &format!(
+                "'{}' --config '{}' --state '{}' run --quiet {} -- env PS1='inner> ' TERM=dumb bash --norc -i; read -r line; echo \"then $line\"",
+                env!("CARGO_BIN_EXE_locum"),
+                config.display(),
+                state.display(),
+                options.join(" "),
+            ),
+        );
+        terminal.await_shown("inner> ");
+        terminal.press("cat\n");
+        terminal.press("\u{1a}");
+        terminal.await_shown("Stopped");
+        terminal.press("kill %1; echo $((6 * 7)) of them\n");
+        let shown = terminal.await_shown("42 of them");
+        assert!(!shown.contains("no job control"), "{options:?}: {shown}");
+        terminal.press("exit\n");
+        terminal.press("exit\n");
+        terminal.press("typed\n");
+        let (status, shown) = terminal.ended();
+        assert!(status.success() && shown.contains("then "), "{options:?}: {shown}");
+    }
 }
 
 /// A full-screen program's picture would be broken by them; what is grave is shown even in quiet, and afterwards.
@@ -211,6 +295,8 @@ fn warnings_wait_until_the_terminal_is_free() {
         "for i in 1 2 3 4 5 6 7 8; do curl -so answer -H 'x: <<no_such_key>>' http://api.invalid/; done; echo done\n",
     )
     .unwrap();
+    // what is said once, before the command has the screen
+    assert!(stderr(&home.run(&["true"])).starts_with("locum: not confined: "));
     for quiet in ["", "--quiet"] {
         let (status, shown) = Terminal::locum(&home, &format!("run {quiet} -- bash child.sh")).ended();
         assert_eq!(status.code(), Some(0), "{shown}");
@@ -249,16 +335,16 @@ fn a_run_that_is_killed_leaves_neither_child_nor_folder() {
     };
     let folders = || left("locum-run-");
     let script = "tail -f /dev/null >/dev/null & trap 'kill $!; echo got it; exit' TERM; echo ready; wait";
-    let mut other = ready(&home, "echo ready; read -r line");
+    let mut other = ready(&home, &[], "echo ready; read -r line");
     let in_use = folders();
-    let mut run = ready(&home, script);
+    let mut run = ready(&home, &[], script);
     send(&run, Signal::KILL);
     // as the threads of `run` die one inherits the child from the other, and the system tells it each time
     let told = rest(&mut run);
     assert!(told.starts_with("got it\n") && told.replace("got it\n", "").is_empty(), "{told}");
     run.wait().unwrap();
     assert_eq!(folders().len(), 2);
-    let mut next = ready(&home, "echo ready");
+    let mut next = ready(&home, &[], "echo ready");
     assert!(next.wait().unwrap().success());
     assert_eq!(folders(), in_use);
     drop(other.stdin.take());
@@ -269,13 +355,16 @@ fn a_run_that_is_killed_leaves_neither_child_nor_folder() {
 #[test]
 fn run_passes_standard_streams_through() {
     let home = Home::with("", "");
-    let mut command = home.locum(&["run", "--quiet", "--", "sh", "-c", "cat; echo aside >&2"]);
-    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let mut stdin = child.stdin.take().unwrap();
-    std::io::Write::write_all(&mut stdin, b"in and out").unwrap();
-    drop(stdin);
-    let output = child.wait_with_output().unwrap();
-    assert_eq!((stdout(&output).as_str(), stderr(&output).as_str()), ("in and out", "aside\n"));
+    for options in WAYS {
+        let words = [&["run", "--quiet"], options, &["--", "sh", "-c", "cat; echo aside >&2"]].concat();
+        let mut command = home.locum(&words);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        std::io::Write::write_all(&mut stdin, b"in and out").unwrap();
+        drop(stdin);
+        let output = child.wait_with_output().unwrap();
+        assert_eq!((stdout(&output).as_str(), stderr(&output).as_str()), ("in and out", "aside\n"), "{options:?}");
+    }
 }
 
 /// A job that nobody watches fails by what was refused in it.

@@ -77,7 +77,12 @@ async fn tls(client: Client, mut conn: Conn, stop: watch::Receiver<bool>) {
             let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
             return serve(conn, stream, http2, stop).await;
         }
-        Ok(Err(e)) => format!("the client's TLS handshake failed: {}", explain(&e)),
+        Ok(Err(e)) if is_distrust(&e) => {
+            conn.advise_of_distrust();
+            "the client does not trust locum's CA ('locum ca export' gives the certificate, 'locum env' the variables)"
+                .into()
+        }
+        Ok(Err(e)) => format!("the client's TLS handshake failed: {e}"),
         Err(_) => format!("the client's TLS handshake took over {} s", HANDSHAKE_TIMEOUT.as_secs()),
     };
     match uncovered {
@@ -93,12 +98,9 @@ fn without_alpn(config: &ServerConfig) -> Arc<ServerConfig> {
     Arc::new(config)
 }
 
-fn explain(e: &io::Error) -> String {
+/// Whether it says that our CA is none of the client's (RFC 8446, section 6.2).
+fn is_distrust(e: &io::Error) -> bool {
     use rustls::AlertDescription::{BadCertificate, CertificateUnknown, UnknownCA};
-    match e.get_ref().and_then(|e| e.downcast_ref::<rustls::Error>()) {
-        Some(rustls::Error::AlertReceived(UnknownCA | BadCertificate | CertificateUnknown)) => {
-            "it does not trust locum's CA (`locum ca export` gives the certificate, `locum env` the variables)".into()
-        }
-        _ => e.to_string(),
-    }
+    let error = e.get_ref().and_then(|e| e.downcast_ref::<rustls::Error>());
+    matches!(error, Some(rustls::Error::AlertReceived(UnknownCA | BadCertificate | CertificateUnknown)))
 }

@@ -123,6 +123,11 @@ impl ConnectionSlots {
         Some(ConnectionSlot { slots: self.clone(), number, standing, evicted, proven: AtomicBool::new(false) })
     }
 
+    /// Whether any connection ever had a place.
+    pub fn were_taken(&self) -> bool {
+        self.open().next > 0
+    }
+
     /// Has the oldest connection that has proved nothing go, as the system has no more descriptors.
     pub(crate) fn make_room(&self, now: SystemTime) {
         let mut open = self.open();

@@ -108,6 +108,15 @@ impl Conn {
         }
     }
 
+    /// Says once what to do about a client that has roots of its own.
+    pub fn advise_of_distrust(&self) {
+        let host = self.origin.as_ref().map_or_else(String::new, |origin| format!(" for {}", origin.host));
+        self.shared().recorder.advise(format!(
+            "a client refused locum's certificate{host}, since it has roots of its own: give it locum's CA by its own setting, \
+             or list the host in [proxy] passthrough, where no key is put in"
+        ));
+    }
+
     /// Why a handshake that named `host` gets no certificate, where the CA doesn't cover that.
     pub fn uncovered(&self, host: Host) -> Refusal {
         match (&self.misdirected, &self.origin) {

@@ -98,10 +98,11 @@ impl Home {
         command
     }
 
-    /// `locum run -- …` to its end.
+    /// `locum run -- …` to its end; confined where that is what is tried of all clients.
     pub fn run(&self, child: &[&str]) -> Output {
-        let args: Vec<&str> = ["run", "--"].iter().chain(child).copied().collect();
-        finish(&mut self.locum(&args))
+        let confined = std::env::var("LOCUM_TEST_CONFINE").map(|mode| format!("--confine={mode}"));
+        let mut run = self.locum(&["run"]);
+        finish(run.args(confined.ok()).arg("--").args(child))
     }
 
     pub fn serve(self) -> Serve {

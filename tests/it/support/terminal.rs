@@ -37,6 +37,11 @@ impl Terminal {
         Self::of(home, &format!("PATH='{}':$PATH PS1='{PROMPT}' TERM=dumb exec bash --norc -i", folder.display()))
     }
 
+    /// A line of `sh`.
+    pub fn line(home: &Home, line: &str) -> Self {
+        Self::of(home, line)
+    }
+
     fn of(home: &Home, line: &str) -> Self {
         // signals that who runs the tests ignores can't be caught by any program below
         let mut command = home.command("env");
