@@ -7,7 +7,7 @@
 #   docker run --name locum -v locum-state:/var/lib/locum -v locum-ca:/ca -e OPENAI_API_KEY -e LOCUM_PROXY_TOKEN locum
 #
 # A config of your own, by -v ./locum.toml:/etc/locum/locum.toml:ro, has to be readable by user 10001 and writable by its
-# owner alone (chmod 644). So have files with keys, which only that user should read (chown 10001, chmod 400).
+# owner alone (chmod 644); read-only, it may belong to any user. So have files with keys, which only that user should read (chown 10001, chmod 400).
 
 FROM rust:1-slim-bookworm AS build
 # C for aws-lc and zstd

@@ -134,7 +134,10 @@ impl AppError {
             AppError::Tls(_) | AppError::Variable(_) | AppError::Random | AppError::Thread(_) => {
                 "this machine is not fit for it".into()
             }
-            AppError::Tokens(_) => {
+            AppError::Tokens(TokensError::OfAnother { .. }) => {
+                "run it as that user, or name a folder of your own with --state DIR".into()
+            }
+            AppError::Tokens(TokensError::Unfit { .. }) => {
                 "mend or remove the file; without it the tokens are gone: 'locum agent add' makes new ones".into()
             }
             AppError::Open { .. } => "make an agent with 'locum agent add NAME', or set LOCUM_PROXY_TOKEN".into(),

@@ -4,6 +4,7 @@ use super::error::AuditError;
 use super::file_end::{self, FileEnd};
 use super::file_name::{self, COMPRESSED, begun, stem};
 use super::stamp::Stamp;
+use crate::disk;
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -61,7 +62,7 @@ impl AuditFile {
     /// # Errors
     /// When it is gone or can't be read.
     pub fn open_counted(&self, read: &Arc<AtomicU64>) -> Result<AuditInput, AuditError> {
-        let (file, compressed) = self.on_disk(|path| File::open(path))?;
+        let (file, compressed) = self.on_disk(disk::open_regular)?;
         let file = CountedFile { file, read: read.clone() };
         if !compressed {
             return Ok(AuditInput::Plain(file));
@@ -115,7 +116,7 @@ pub fn files(dir: &Path) -> Result<Vec<AuditFile>, AuditError> {
 /// How the newest file that no process writes to any more ends.
 pub fn last_ending(dir: &Path) -> Option<(String, FileEnd)> {
     for file in files(dir).ok()?.into_iter().rev() {
-        let Ok(mut open) = File::open(&file.path) else { continue };
+        let Ok(mut open) = disk::open_regular(&file.path) else { continue };
         let ending = match file.is_compressed() {
             true => file_end::compressed_ending(&mut open).ok().flatten(),
             false if file_end::is_live(&open) => None,

@@ -10,6 +10,7 @@ use rcgen::{
     KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, SerialNumber,
 };
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
+use std::io::Read as _;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 use x509_parser::prelude::{ASN1Time, X509Certificate};
@@ -74,10 +75,11 @@ impl Authority {
     /// [`Authority::from_pem`] from a file that no other user may read.
     pub fn from_file(path: &Path) -> Result<Self, CaError> {
         let fail = |why: String| CaError::File { path: path.display().to_string(), why };
+        let mut file = disk::open_regular(path).map_err(|e| fail(e.to_string()))?;
         #[cfg(unix)]
         {
             use std::os::unix::fs::PermissionsExt as _;
-            let mode = std::fs::metadata(path).map_err(|e| fail(e.to_string()))?.permissions().mode();
+            let mode = file.metadata().map_err(|e| fail(e.to_string()))?.permissions().mode();
             if mode & 0o077 != 0 {
                 return Err(fail(format!(
                     "others may read this CA's key; run: chmod 600 {}",
@@ -85,7 +87,8 @@ impl Authority {
                 )));
             }
         }
-        let pem = Zeroizing::new(std::fs::read(path).map_err(|e| fail(e.to_string()))?);
+        let mut pem = Zeroizing::new(Vec::new());
+        file.read_to_end(&mut pem).map_err(|e| fail(e.to_string()))?;
         Self::from_pem(&pem, &path.display().to_string())
     }
 

@@ -174,7 +174,8 @@ impl CheckReport {
                 // the only other place where an address could be set
                 (_, None) => ConfigLocation::Variable("LOCUM_PROXY__LISTEN".into()),
             };
-            let mistake = Mistake::new(at, e.to_string(), e.next());
+            let said = e.to_string();
+            let mistake = Mistake::new(at, e.path().map_or(&*said, |path| without_place(&said, path)), e.next());
             // a folder that is open to others may have been told of with the settings
             if e.path().is_none() || !self.mistakes.iter().any(|known| known.at == mistake.at) {
                 self.mistakes.push(mistake);
@@ -203,7 +204,7 @@ impl CheckReport {
     }
 
     fn mistaken(&mut self, path: &Path, what: &str, hint: &str) {
-        self.mistakes.push(Mistake::new(ConfigLocation::File(path.into()), what, hint));
+        self.mistakes.push(Mistake::new(ConfigLocation::File(path.into()), without_place(what, path), hint));
     }
 
     /// A secret of locum's own, which no agent is to write anything before.
@@ -356,6 +357,11 @@ pub(super) fn strange_host(key: &KeySetting, host: &HostPattern) -> Option<(Stri
     let name = host.exact().filter(|name| !provider.names(name))?;
     let what = format!("key '{}' is bound to {name}, and hosts of {} look like {tenant}", key.name, provider.title);
     Some((what, "make sure that it is yours, or a gateway that you trust with the key".into()))
+}
+
+/// What an error says, without the path that it begins with: the place is told already.
+fn without_place<'e>(said: &'e str, path: &Path) -> &'e str {
+    said.strip_prefix(&format!("{}: ", path.display())).unwrap_or(said)
 }
 
 /// Whether the catalog says that a host hands what it is sent to a language model.

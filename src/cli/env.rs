@@ -8,6 +8,7 @@ use super::lookup;
 use super::running_service::RunningService;
 use super::term::CliError;
 use crate::app;
+use crate::disk;
 use crate::memory::own_variables::PROXY_TOKEN;
 use crate::name::KeyName;
 use crate::trust_env::{self, EnvironmentChanges, ProxyAccess, Shell, TrustFiles};
@@ -49,7 +50,9 @@ pub fn run(args: EnvArgs, context: &CliContext) -> anyhow::Result<ExitCode> {
     let was = before_all(&now, &taken);
     let backends = app::backends(&settings, taken.secrets.clone());
     let pem = match &settings.ca.export {
-        Some(path) if path.exists() => std::fs::read_to_string(path)?,
+        Some(path) if path.exists() => disk::read_text(path).map_err(|e| {
+            CliError::failed(format!("{}: {e}", path.display()), "see [ca] export in the config: the service writes it")
+        })?,
         _ => lookup::kept_ca(&settings, &backends)?.bundle(),
     };
     let service = RunningService::find(&settings)?;
@@ -81,7 +84,7 @@ fn token(args: &EnvArgs, taken: &TakenEnvironment) -> anyhow::Result<Option<Stri
         let own = taken.secrets.get(PROXY_TOKEN)?.filter(|_| args.agent == LOCAL);
         return Ok(own.map(|token| String::from_utf8_lossy(token.expose()).into_owned()));
     };
-    let text = std::fs::read_to_string(path).map_err(|e| {
+    let text = disk::read_text(path).map_err(|e| {
         CliError::failed(format!("{}: {e}", path.display()), "name the file that holds the agent's token")
     })?;
     Ok(Some(text.trim().to_owned()))

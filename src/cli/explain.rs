@@ -9,6 +9,7 @@ use crate::audit::read::filter::{Filter, RecordQuery};
 use crate::audit::read::lines::member;
 use crate::audit::read::query::Merge;
 use crate::config::settings::Settings;
+use crate::disk;
 use crate::name::{AgentName, KeyName, Origin, Scheme};
 use crate::place::Place;
 use crate::policy::Denial;
@@ -252,7 +253,8 @@ fn undialled(error: &DialError) {
 fn read_body(body: &str) -> anyhow::Result<Vec<u8>> {
     match body.strip_prefix('@') {
         Some(path) => {
-            std::fs::read(path).map_err(|e| CliError::failed(format!("{path}: {e}"), "name a file after '@'"))
+            let named = Path::new(path);
+            disk::read_bytes(named).map_err(|e| CliError::failed(format!("{path}: {e}"), "name a file after '@'"))
         }
         None => Ok(body.as_bytes().to_vec()),
     }

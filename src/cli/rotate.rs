@@ -5,13 +5,15 @@ use super::term::{CliError, WRONG_USAGE};
 use super::{lookup, secret, stores};
 use crate::config::keys::KeySetting;
 use crate::config::settings::Settings;
+use crate::disk;
 use crate::memory::{Plaintext, SealedEnvironment};
 use crate::name::KeyName;
 use crate::secrets::{SecretBackends, Store, entry_name, masked};
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use std::collections::BTreeMap;
-use std::fs::File;
+use std::fmt;
 use std::io::IsTerminal as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -155,9 +157,11 @@ fn of_environment(targets: &[RotationTarget<'_>], environment: &SealedEnvironmen
     variables.filter_map(set).filter(|(_, value)| !KeyName::is_placeholder(value.expose())).collect()
 }
 
-fn of_file(path: &PathBuf) -> anyhow::Result<GivenValues> {
-    let failed = |e: std::io::Error| CliError::failed(format!("{}: {e}", path.display()), "nothing has been changed");
-    let mut file = File::open(path).map_err(failed)?;
+fn of_file(path: &Path) -> anyhow::Result<GivenValues> {
+    let mut file = disk::open_regular(path).map_err(|e| {
+        let next = "nothing has been changed; what is in no file can be given with --stdin";
+        CliError::failed(format!("{}: {e}", path.display()), next)
+    })?;
     parsed(&secret::text_of(&mut file)?)
 }
 
@@ -168,12 +172,18 @@ fn parsed(text: &Plaintext) -> anyhow::Result<GivenValues> {
         CliError { what, next: next.into(), code: WRONG_USAGE }
     };
     let text = std::str::from_utf8(text.expose()).map_err(|_| wrong("the values are no UTF-8".into()))?;
-    if text.trim_start().starts_with('{') {
-        let values: BTreeMap<String, String> =
-            serde_json::from_str(text).map_err(|e| wrong(format!("the JSON can't be read at line {}", e.line())))?;
-        return Ok(values.into_iter().map(|(name, value)| (name, Plaintext::new(value.into_bytes()))).collect());
-    }
     let mut given = GivenValues::new();
+    if text.trim_start().starts_with('{') {
+        let JsonPairs(pairs) =
+            serde_json::from_str(text).map_err(|e| wrong(format!("the JSON can't be read at line {}", e.line())))?;
+        for (name, value) in pairs {
+            let twice = wrong(format!("the JSON gives '{}' a second time", name.escape_debug()));
+            if given.insert(name, value).is_some() {
+                return Err(twice.into());
+            }
+        }
+        return Ok(given);
+    }
     for (number, line) in (1..).zip(text.lines().map(str::trim)) {
         if line.is_empty() || line.starts_with('#') {
             continue;
@@ -191,6 +201,31 @@ fn parsed(text: &Plaintext) -> anyhow::Result<GivenValues> {
         }
     }
     Ok(given)
+}
+
+/// The members of a JSON object of texts, each as often as it is there: a map would keep the last.
+struct JsonPairs(Vec<(String, Plaintext)>);
+
+impl<'de> Deserialize<'de> for JsonPairs {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Members;
+        impl<'de> Visitor<'de> for Members {
+            type Value = JsonPairs;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object of texts")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<JsonPairs, A::Error> {
+                let mut pairs = Vec::new();
+                while let Some((name, value)) = members.next_entry::<String, String>()? {
+                    pairs.push((name, Plaintext::new(value.into_bytes())));
+                }
+                Ok(JsonPairs(pairs))
+            }
+        }
+        from.deserialize_map(Members)
+    }
 }
 
 /// What a value may be given under: the key's name, and its variables.

@@ -181,7 +181,7 @@ fn edited(
     change: impl FnOnce(&mut DocumentMut) -> Result<(), NoTable>,
 ) -> Result<Option<String>, EditError> {
     let toml = |why: String| EditError::Toml { path: path.into(), why };
-    let before = match fs::read_to_string(path) {
+    let before = match disk::read_text(path) {
         Ok(text) => text,
         Err(e) if e.kind() == io::ErrorKind::NotFound => String::new(),
         Err(source) => return Err(EditError::Io { path: path.into(), source }),

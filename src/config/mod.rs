@@ -15,6 +15,7 @@ mod schema;
 pub mod settings;
 pub(crate) mod tokens;
 mod units;
+mod user_file;
 
 pub(crate) use mistake::nearest;
 pub use mistake::{ConfigLocation, Mistake, Mistakes};

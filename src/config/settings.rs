@@ -7,7 +7,7 @@ use super::keys::{self, AgentSetting, KeySetting};
 use super::limits;
 use super::mistake::{ConfigLocation, Mistake, Mistakes};
 use super::reader::TableReader;
-use crate::disk;
+use super::user_file::{read, too_open};
 use crate::policy::egress::{AddressRule, EgressMode};
 use crate::policy::rule::HostPattern;
 use crate::proxy::Limits;
@@ -15,13 +15,8 @@ use crate::upstream::bypass::BypassRule;
 use crate::upstream::proxy::UpstreamProxy;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::fs::File;
-use std::io::{self, Read as _};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-
-/// The largest config file that is read.
-const MAX_FILE: u64 = 1024 * 1024;
 
 /// All that the user decided, or left at its default.
 #[derive(Debug, Clone)]
@@ -267,58 +262,6 @@ pub(super) fn state_path(given: &CliPaths, env: &ConfigEnvironment, mistakes: &m
 }
 
 const ANOTHER_CONFIG: &str = "name another with --config FILE";
-
-/// The text of the file; none where there is none to read, which is a mistake only if the user named it.
-fn read(path: &Path, named: bool, instead: &str, mistakes: &mut Vec<Mistake>) -> Option<String> {
-    let at = || ConfigLocation::File(path.into());
-    let mut read = || -> io::Result<Vec<u8>> {
-        let file = File::open(path)?;
-        too_open(
-            path,
-            &file.metadata()?,
-            0o022,
-            "go-w",
-            "is writable by others, who could send your keys away",
-            mistakes,
-        );
-        let mut bytes = Vec::new();
-        file.take(MAX_FILE + 1).read_to_end(&mut bytes)?;
-        Ok(bytes)
-    };
-    let bytes = match read() {
-        Ok(bytes) => bytes,
-        Err(e) if e.kind() == io::ErrorKind::NotFound && !named => return None,
-        Err(e) => {
-            mistakes.push(Mistake::new(at(), format!("can't be read: {e}"), instead));
-            return None;
-        }
-    };
-    if bytes.len() as u64 > MAX_FILE {
-        mistakes.push(Mistake::new(
-            at(),
-            "is larger than 1 MiB",
-            "a config has a few hundred lines; is it the right file?",
-        ));
-        return None;
-    }
-    String::from_utf8(bytes).map_err(|_| mistakes.push(Mistake::new(at(), "is not UTF-8", "save it as UTF-8"))).ok()
-}
-
-#[cfg(unix)]
-fn too_open(path: &Path, meta: &std::fs::Metadata, bits: u32, take: &str, what: &str, mistakes: &mut Vec<Mistake>) {
-    use std::os::unix::fs::MetadataExt;
-    if meta.mode() & bits != 0 {
-        mistakes.push(Mistake::new(
-            ConfigLocation::File(path.into()),
-            what,
-            format!("run: chmod {take} {}", disk::shell_quoted(path)),
-        ));
-    }
-}
-
-/// Elsewhere permissions aren't modes, and the folders of a user are closed to others as they are made.
-#[cfg(not(unix))]
-fn too_open(_: &Path, _: &std::fs::Metadata, _: u32, _: &str, _: &str, _: &mut Vec<Mistake>) {}
 
 /// Typed settings from what was written; where a part is wrong, its default stands in so that the rest is read too.
 fn build(

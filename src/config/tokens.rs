@@ -4,7 +4,7 @@ use crate::disk::{self, Rights};
 use crate::name::{AgentName, KeyName};
 use crate::policy::agent::TokenHash;
 use serde::{Deserialize, Serialize};
-use std::fs::File;
+use std::fs;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -33,10 +33,11 @@ pub struct StoredTokens {
 
 /// An error of the file of tokens.
 #[derive(Debug, thiserror::Error)]
-#[error("{path}: {why}")]
-pub struct TokensError {
-    pub path: PathBuf,
-    pub why: String,
+pub enum TokensError {
+    #[error("{}: {why}", path.display())]
+    Unfit { path: PathBuf, why: String },
+    #[error("{} belongs to another user (uid {owner})", folder.display())]
+    OfAnother { folder: PathBuf, owner: u32 },
 }
 
 #[derive(Serialize, Deserialize)]
@@ -65,11 +66,11 @@ impl StoredTokens {
     /// with the tokens that it has.
     pub fn load(state: &Path) -> Result<Option<Self>, TokensError> {
         let path = path(state);
-        let fail = |why: String| TokensError { path: path.clone(), why };
-        let file = match File::open(&path) {
+        let fail = |why: String| TokensError::Unfit { path: path.clone(), why };
+        let file = match disk::open_regular(&path) {
             Ok(file) => file,
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(e) => return Err(fail(e.to_string())),
+            Err(e) => return Err(unopened(&path, &e)),
         };
         let mut text = String::new();
         file.take(MAX_FILE).read_to_string(&mut text).map_err(|e| fail(e.to_string()))?;
@@ -91,7 +92,7 @@ impl StoredTokens {
 /// # Errors
 /// When the file can't be read or written.
 pub fn change<T>(state: &Path, change: impl FnOnce(&mut StoredTokens) -> T) -> Result<T, TokensError> {
-    let fail = |e: io::Error| TokensError { path: path(state), why: e.to_string() };
+    let fail = |e: io::Error| unopened(&path(state), &e);
     let _turn = disk::turn(&state.join("agents.lock")).map_err(fail)?;
     let mut tokens = StoredTokens::load(state)?.unwrap_or_default();
     let before = tokens.kept.clone();
@@ -100,6 +101,19 @@ pub fn change<T>(state: &Path, change: impl FnOnce(&mut StoredTokens) -> T) -> R
         tokens.save(state).map_err(fail)?;
     }
     Ok(out)
+}
+
+/// Why a file of the state folder can't be had: to whom that belongs says more than the system does.
+fn unopened(path: &Path, e: &io::Error) -> TokensError {
+    use std::os::unix::fs::MetadataExt as _;
+    let folder = disk::folder(path);
+    let owner = fs::metadata(folder).map(|folder| folder.uid()).ok();
+    match owner.filter(|owner| *owner != rustix::process::geteuid().as_raw()) {
+        Some(owner) if e.kind() == io::ErrorKind::PermissionDenied => {
+            TokensError::OfAnother { folder: folder.into(), owner }
+        }
+        _ => TokensError::Unfit { path: path.into(), why: e.to_string() },
+    }
 }
 
 fn kept(row: StoredTokenRow) -> Result<StoredToken, String> {

@@ -2,6 +2,7 @@
 
 use super::UpstreamError;
 use super::protocol::AlpnOffer;
+use crate::disk;
 use crate::io::read_ahead::ReadAhead;
 use crate::name::{Host, Origin};
 use crate::system::roots;
@@ -157,7 +158,8 @@ pub fn roots(extra: &[PathBuf], state: Option<&Path>) -> Result<RootCertStore, R
 fn add(store: &mut RootCertStore, path: &Path) -> Result<(), RootsError> {
     let fail = |why: String| RootsError { path: path.into(), why };
     let mut count = 0;
-    for certificate in CertificateDer::pem_file_iter(path).map_err(|e| fail(e.to_string()))? {
+    let file = disk::open_regular(path).map_err(|e| fail(e.to_string()))?;
+    for certificate in CertificateDer::pem_reader_iter(file) {
         let certificate = certificate.map_err(|e| fail(e.to_string()))?;
         store.add(certificate).map_err(|e| fail(e.to_string()))?;
         count += 1;

@@ -286,11 +286,18 @@ fn all_keys_get_new_values_without_a_terminal() {
             "line 2 gives 'one' a second time",
         ),
         (&["--all", "--stdin"], r#"{"one": "x-secret-value""#, "the JSON can't be read at line 1"),
+        (
+            &["--all", "--stdin"],
+            r#"{"one": "a-0123456789abcdef-DDD1", "two": "b-0123456789abcdef-DDD1", "one": "x-secret-value"}"#,
+            "the JSON gives 'one' a second time",
+        ),
         (&["--all", "--stdin"], "one=x-secret\u{7}-value\ntwo=x-secret-value\n", "control character"),
         (&["--all", "--from", "nowhere.env"], "", "nowhere.env"),
+        (&["--all", "--from", "pipe"], "", "pipe: it is no regular file"),
         (&["--all"], "", "there is no terminal to ask on"),
     ] {
         let home = stored(&keys);
+        assert!(finish(home.command("mkfifo").arg("pipe")).status.success());
         let output = given(&home, &[&["key", "rotate"], args].concat(), input);
         assert!(!output.status.success() && stderr(&output).contains(says), "{args:?} {input:?}: {}", told(&output));
         assert!(!told(&output).contains("x-secret"), "{}", told(&output));

@@ -71,5 +71,6 @@ mod tampered;
 mod traffic;
 mod under_way;
 mod unsent;
+mod user_files;
 mod way_out;
 mod websocket;

@@ -11,6 +11,7 @@ use crate::cli::progress::ProgressLine;
 use crate::cli::table::print_table;
 use crate::cli::term::{CliError, UNAVAILABLE, WRONG_USAGE};
 use crate::config::Settings;
+use crate::disk;
 use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::path::Path;
@@ -145,7 +146,7 @@ fn heads(said: &str) -> anyhow::Result<Vec<ChainHead>> {
     }
     let next = "an anchor is a head as 'locum audit verify' prints it, or a file that holds such lines";
     let what = |why: &dyn std::fmt::Display| format!("the anchor '{}' can't be used: {why}", said.escape_debug());
-    let text = std::fs::read_to_string(said).map_err(|e| wrong(what(&e), next))?;
+    let text = disk::read_text(Path::new(said)).map_err(|e| wrong(what(&e), next))?;
     let heads: Vec<ChainHead> =
         text.split([' ', '\t', '\n', '\r', '"', ',']).filter_map(|word| word.parse().ok()).collect();
     if heads.is_empty() { Err(wrong(what(&"it holds no head"), next)) } else { Ok(heads) }

@@ -3,7 +3,7 @@
 use crate::disk::{self, Rights};
 use crate::memory::Plaintext;
 use crate::secrets::source::SourceError;
-use std::fs::{self, File};
+use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, ErrorKind, Read};
 use std::path::Path;
@@ -13,7 +13,7 @@ pub(crate) fn read_private(path: &Path, most: usize) -> Result<Option<Plaintext>
     let failed = |e: io::Error| {
         SourceError::new(format!("{} can't be read: {e}", path.display()), "see whose file it is, and its folder")
     };
-    let file = match File::open(path) {
+    let file = match disk::open_without_waiting(path) {
         Ok(file) => file,
         Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(None),
         Err(e) => return Err(failed(e)),
