@@ -91,10 +91,18 @@ fn draft_begin(path: &Path) -> OsString {
 /// The new bytes beside the old. Dropped, it is gone again.
 fn draft(path: &Path, bytes: &[u8], rights: Rights) -> io::Result<NamedTempFile> {
     let begin = draft_begin(path);
-    let mut draft = tempfile::Builder::new().prefix(&begin).suffix(DRAFT_END).tempfile_in(folder(path))?;
+    let draft = tempfile::Builder::new().prefix(&begin).suffix(DRAFT_END).tempfile_in(folder(path));
+    let mut draft = draft.map_err(unnamed)?;
     draft.write_all(bytes)?;
     rights.give(draft.as_file())?;
     Ok(draft)
+}
+
+/// The error as the system has it, without the draft's own name, which nobody has ever seen.
+fn unnamed(e: io::Error) -> io::Error {
+    let said = e.to_string();
+    let kind = e.kind();
+    said.split_once(" at path ").map_or(e, |(said, _)| io::Error::new(kind, said))
 }
 
 impl Rights<'_> {

@@ -183,7 +183,7 @@ fn secret(settings: &Settings, backends: &SecretBackends) -> Result<Option<Plain
     let fail = |why: String| AppError::WebhookSecret { path: path.clone(), why };
     match FileSource::new(path).load() {
         Ok(Some(secret)) => Ok(Some(secret)),
-        Ok(None) => Err(fail("holds no secret".into())),
+        Ok(None) => Err(fail("it holds no secret".into())),
         Err(e) => Err(fail(e.to_string())),
     }
 }

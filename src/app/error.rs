@@ -119,6 +119,7 @@ impl AppError {
                     .into()
             }
             AppError::Listen { .. } => "set [proxy] listen to an address of this machine".into(),
+            AppError::Ca(CaError::Exposed { path }) => format!("run: chmod 600 {path}"),
             AppError::Ca(_) => "see [ca] source in the config, and 'locum ca --help'".into(),
             AppError::Unasked(e) => format!("{}; or keep it elsewhere, by [ca] source", e.next),
             AppError::NotOurs(CaSource::File(path)) => {
@@ -148,7 +149,7 @@ impl AppError {
             AppError::NoSuchKey(_) => "'locum check' lists those there are".into(),
             AppError::EndUnsaid(_) => "say until when it counts: --expires 30d, or --expires never".into(),
             AppError::NoToken { in_file: true, .. } => {
-                "its token is in the file that the config names: remove the token_file line, then SIGHUP".into()
+                "its token is in the file that the config names: remove the token_file line, then 'locum reload'".into()
             }
             AppError::NoToken { .. } => "'locum agent list' shows those that have one".into(),
             AppError::Export { .. } => "see [ca] export in the config".into(),

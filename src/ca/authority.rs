@@ -81,10 +81,7 @@ impl Authority {
             use std::os::unix::fs::PermissionsExt as _;
             let mode = file.metadata().map_err(|e| fail(e.to_string()))?.permissions().mode();
             if mode & 0o077 != 0 {
-                return Err(fail(format!(
-                    "others may read this CA's key; run: chmod 600 {}",
-                    disk::shell_quoted(path)
-                )));
+                return Err(CaError::Exposed { path: disk::shell_quoted(path) });
             }
         }
         let mut pem = Zeroizing::new(Vec::new());

@@ -13,6 +13,12 @@ pub enum CaError {
         /// What is wrong with it.
         why: String,
     },
+    /// A file with the CA's key that others may read.
+    #[error("others may read the CA's key in {path}")]
+    Exposed {
+        /// The file, as a shell takes it.
+        path: String,
+    },
     /// Certificates without the private key of one of them.
     #[error("the CA in {0} has no private key beside its certificate")]
     NoKey(String),

@@ -4,8 +4,9 @@ use super::child_env;
 use super::context::CliContext;
 use super::key_strength::guessable;
 use super::progress::{ASKING_THE_STORES, ProgressLine};
+use super::term::in_words;
 use crate::app::{self, AppError, KeyLookup, MIN_TOKEN, ValueComplaint};
-use crate::ca::{Authorities, Authority};
+use crate::ca::{Authorities, Authority, CaError};
 use crate::config::catalog::Catalog;
 use crate::config::keys::KeySetting;
 use crate::config::settings::{CaSource, ConfigEnvironment};
@@ -21,7 +22,6 @@ use crate::secrets::{FileSource, SecretBackends, SecretSource as _, SourceSpec, 
 use crate::upstream::tls;
 use serde::Serialize;
 use std::fmt::{self, Write as _};
-use std::io::{self, Write as _};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -80,8 +80,8 @@ pub fn run(args: &CheckArgs, context: &CliContext) -> anyhow::Result<ExitCode> {
     let hint = "a container may need its limit of locked memory, or its seccomp profile, raised".to_owned();
     let weak = |what: String| CheckWarning { at: None, what, hint: hint.clone() };
     report.warnings.extend(context.weaknesses().into_iter().map(weak));
-    let text = if args.json { serde_json::to_string_pretty(&report)? + "\n" } else { report.to_string() };
-    io::stdout().lock().write_all(text.as_bytes())?;
+    let text = if args.json { serde_json::to_string_pretty(&report)? + "\n" } else { in_words(&report.to_string()) };
+    print!("{text}");
     Ok(if report.ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -189,7 +189,9 @@ impl CheckReport {
             CaSource::File(path) => match Authority::from_file(path) {
                 Ok(ca) => ca.into(),
                 Err(e) => {
-                    return self.mistaken(path, &e.to_string(), "[ca] source is a PEM file with certificate and key");
+                    let (what, exposed) = (e.to_string(), matches!(e, CaError::Exposed { .. }));
+                    let fits = "[ca] source is a PEM file with certificate and key".to_owned();
+                    return self.mistaken(path, &what, &if exposed { AppError::from(e).next() } else { fits });
                 }
             },
             _ => match app::look_for_ca(settings, backends) {

@@ -128,8 +128,8 @@ fn with_way_back(
 fn put_back() -> anyhow::Result<EnvironmentChanges> {
     let text = child_env::now(BEFORE)
         .ok_or_else(|| CliError::failed("this shell was not set up by 'locum env'", "there is nothing to put back"))?;
-    let mut before: EnvironmentChanges =
-        serde_json::from_str(&text).map_err(|e| CliError::failed(format!("{BEFORE}: {e}"), "begin a new shell"))?;
+    let mut before: EnvironmentChanges = serde_json::from_str(&text)
+        .map_err(|_| CliError::failed(format!("{BEFORE} is not as 'locum env' has set it"), "begin a new shell"))?;
     before.insert(BEFORE.into(), None);
     Ok(before)
 }

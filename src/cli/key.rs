@@ -309,6 +309,7 @@ fn list(settings: &Settings, backends: &SecretBackends, json: bool) -> anyhow::R
     let line = (!json).then(|| ProgressLine::reading(ASKING_THE_STORES, &progress));
     let rows = KeyRow::all(settings, backends, &progress)?;
     drop(line);
+    tell_of_closed_stores(backends);
     if json {
         println!("{}", serde_json::to_string_pretty(&rows)?);
         return Ok(ExitCode::SUCCESS);
@@ -326,6 +327,15 @@ fn list(settings: &Settings, backends: &SecretBackends, json: bool) -> anyhow::R
     }
     print!("{}", table::shown(&table));
     Ok(ExitCode::SUCCESS)
+}
+
+/// A store that can't be opened may hold more keys than there are to show.
+fn tell_of_closed_stores(backends: &SecretBackends) {
+    for store in backends.stores().filter(|store| store.is_there()) {
+        if let Err(e) = store.list() {
+            eprintln!("locum: warning: {e}, so no key in it is shown\n  next: {}", e.next);
+        }
+    }
 }
 
 fn remove(
@@ -351,9 +361,10 @@ fn remove(
         println!("[key.{name}] is no longer in the config");
     }
     if holders.is_empty() && !unbound {
-        let next = match lookup::key_of_name(settings, name).map(|k| k.source.to_string()) {
-            Some(source) => format!("its source is {source}: take it away there"),
-            None => "'locum key list' shows those there are".into(),
+        let key = lookup::key_of_name(settings, name);
+        let next = match key.and_then(|key| Some((key.source.to_string(), backends.holder(name, &key.env)?))) {
+            Some((source, holder)) if source == "auto" => format!("its value is from the {holder}: take it away there"),
+            _ => "'locum key list' shows those there are".into(),
         };
         return Err(CliError::failed(format!("neither a store of this machine nor the config has '{name}'"), next));
     }

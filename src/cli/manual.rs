@@ -37,7 +37,7 @@ pub fn run(args: &ManArgs, command: Command) -> anyhow::Result<ExitCode> {
             page(found(&command, words)?, words, &mut out)?;
         }
     }
-    io::stdout().lock().write_all(&out)?;
+    print!("{}", String::from_utf8_lossy(&out));
     Ok(ExitCode::SUCCESS)
 }
 
@@ -53,7 +53,7 @@ fn found<'c>(command: &'c Command, words: &[String]) -> Result<&'c Command, CliE
     words.iter().try_fold(command, |above, word| {
         above.find_subcommand(word).ok_or_else(|| {
             let meant = nearest(word, above.get_subcommands().map(Command::get_name));
-            let help = above.get_bin_name().unwrap_or_default();
+            let help = above.get_bin_name().unwrap_or_else(|| above.get_name());
             CliError {
                 what: format!("'{}' is no command of '{help}'", word.escape_debug()),
                 next: meant.map_or_else(|| format!("{help} --help"), |meant| format!("did you mean '{meant}'?")),

@@ -193,7 +193,9 @@ fn dispatch(command: CliCommand, context: &CliContext) -> anyhow::Result<ExitCod
         CliCommand::Reload => control::reload(context),
         CliCommand::Wipe => control::wipe(context),
         CliCommand::Completions { shell } => {
-            completions::script(shell, &command_line(), &mut std::io::stdout())?;
+            let mut script = Vec::new();
+            completions::script(shell, &command_line(), &mut script)?;
+            print!("{}", String::from_utf8_lossy(&script));
             Ok(ExitCode::SUCCESS)
         }
         CliCommand::Man(args) => manual::run(&args, command_line()),

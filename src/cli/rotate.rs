@@ -257,7 +257,10 @@ fn check(given: &GivenValues, targets: &[RotationTarget<'_>], all: bool) -> anyh
         return Err(CliError::failed(what, "nothing has been changed; give one for each key that is named"));
     }
     if given.is_empty() {
-        return Err(CliError::failed("there is no new value of any key", "nothing has been changed"));
+        return Err(CliError::failed(
+            "there is no new value of any key",
+            "nothing has been changed; give one for a key at least",
+        ));
     }
     given.values().try_for_each(secret::check)
 }

@@ -6,7 +6,7 @@ use super::progress::{ASKING_THE_STORES, ProgressLine};
 use super::run::{counted, shown};
 use super::running_service;
 use super::stores::{self, StoreState};
-use super::term::{FAILED, TextColour, size};
+use super::term::{FAILED, TextColour, in_words, size};
 use super::{table, when};
 use crate::app;
 use crate::audit;
@@ -179,7 +179,7 @@ impl StatusReport {
             }
         }
         for StatusProblem { what, next } in &self.problems {
-            println!("  {}", TextColour::Yellow.paint(what, &io::stdout()));
+            println!("  {}", TextColour::Yellow.paint(&in_words(what), &io::stdout()));
             if !next.is_empty() {
                 println!("    next: {next}");
             }

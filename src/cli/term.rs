@@ -76,6 +76,19 @@ pub fn put(mut to: impl Write, text: fmt::Arguments<'_>) {
     note(to.write_fmt(text));
 }
 
+/// What an error says, without the system's numbers for it.
+pub fn in_words(said: &str) -> String {
+    let mut parts = said.split(" (os error ");
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |text, part| {
+        let rest = part.trim_start_matches(|c: char| c.is_ascii_digit());
+        match rest.strip_prefix(')') {
+            Some(rest) => text + rest,
+            None => text + " (os error " + part,
+        }
+    })
+}
+
 /// Whether what stands on the terminal's last line is to be taken away again.
 static IS_PASSING: Mutex<bool> = Mutex::new(false);
 
@@ -124,7 +137,12 @@ pub fn finish(code: ExitCode) -> ExitCode {
     if code != ExitCode::SUCCESS || !IS_INCOMPLETE.load(Ordering::Relaxed) {
         return code;
     }
-    report(&CliError::failed("not all could be written to standard output", "free some space where it goes"))
+    report(&unwritten())
+}
+
+/// That a reader of standard output is there and has not got all of it.
+pub fn unwritten() -> anyhow::Error {
+    CliError::failed("not all could be written to standard output", "free some space where it goes")
 }
 
 /// A folder for the time of a command, for nobody else to look into.
@@ -178,7 +196,7 @@ pub fn report(error: &anyhow::Error) -> ExitCode {
     let label = TextColour::Red.paint("error", &stderr);
     let what = told.map_or_else(|| format!("{error:#}"), |t| t.what.clone());
     // nobody is left to tell where this fails
-    let _ = writeln!(stderr, "{label}: {what}");
+    let _ = writeln!(stderr, "{label}: {}", in_words(&what));
     if let Some(next) = told.map(|t| &t.next).filter(|n| !n.is_empty()) {
         let _ = writeln!(stderr, "  next: {next}");
     }

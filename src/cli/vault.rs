@@ -67,7 +67,15 @@ fn change(args: &VaultArgs, stores: [&Vault; 2], kdf: Kdf) -> anyhow::Result<Exi
             // the old password before the new one, which would be typed for nothing
             vault.list().map_err(failed)?;
             let advice = vault
-                .passwd(chosen().map_err(|e| CliError::failed(e, "nothing has been changed"))?, kdf)
+                .passwd(
+                    chosen().map_err(|e| {
+                        CliError::failed(
+                            e,
+                            "nothing has been changed; run it again in a terminal, where the new password is typed",
+                        )
+                    })?,
+                    kdf,
+                )
                 .map_err(failed)?;
             println!(
                 "{} has a new password; copies of the old file still open with the old one",

@@ -49,13 +49,16 @@ pub fn until(said: &str, now: &Zoned) -> anyhow::Result<Timestamp> {
 pub fn ahead(said: &str, now: &Zoned) -> anyhow::Result<Timestamp> {
     let at = match said.trim().parse::<Span>() {
         Ok(span) => now.checked_add(span.abs()).with_context(|| format!("'{said}' is too far off"))?.timestamp(),
-        Err(_) => range(said, now)?.1,
+        Err(_) => match range(said, now) {
+            Ok((_, end)) => end,
+            Err(e) => return Err(not_ahead(e)),
+        },
     };
-    if at > now.timestamp() {
-        return Ok(at);
-    }
-    let what = format!("'{}' is not to come", said.escape_debug());
-    Err(CliError { what, next: "say it like 30d, 12h or 2027-01-31".into(), code: WRONG_USAGE }.into())
+    if at > now.timestamp() { Ok(at) } else { Err(not_ahead(format!("'{}' is not to come", said.escape_debug()))) }
+}
+
+fn not_ahead(what: impl ToString) -> anyhow::Error {
+    CliError { what: what.to_string(), next: "say it like 30d, 12h or 2027-01-31".into(), code: WRONG_USAGE }.into()
 }
 
 fn range(said: &str, now: &Zoned) -> anyhow::Result<(Timestamp, Timestamp)> {

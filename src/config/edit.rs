@@ -50,7 +50,7 @@ pub enum EditError {
 pub fn start(given: &CliPaths, env: &ConfigEnvironment, text: &str) -> Result<(PathBuf, bool), EditError> {
     let named = named(given, env)?;
     let fail = |source| EditError::Io { path: named.clone(), source };
-    fs::create_dir_all(disk::folder(&named)).map_err(fail)?;
+    make_folder(&named).map_err(fail)?;
     let mut is_new = false;
     if fs::symlink_metadata(&named).is_err() {
         disk::replace(&named, text.as_bytes(), Rights::Private).map_err(fail)?;
@@ -156,7 +156,7 @@ fn edit(
 ) -> Result<PathBuf, EditError> {
     let named = named(given, env)?;
     let fail = |source| EditError::Io { path: named.clone(), source };
-    fs::create_dir_all(disk::folder(&named)).map_err(fail)?;
+    make_folder(&named).map_err(fail)?;
     let path = without_links(&named).map_err(fail)?;
     // two who change it at once both find their change; in the state's folder, which is ours alone
     let lock = settings::state_path(given, env, &mut Vec::new()).join("config.lock");
@@ -204,6 +204,14 @@ fn edited(
     }
     Settings::trial(path, &after, given, env).map_err(EditError::Wrong)?;
     Ok(Some(after))
+}
+
+/// The folder of `path`. That something else has its name is what is wrong then, and not that it is there.
+fn make_folder(path: &Path) -> io::Result<()> {
+    fs::create_dir_all(disk::folder(path)).map_err(|e| match e.kind() {
+        io::ErrorKind::AlreadyExists => io::ErrorKind::NotADirectory.into(),
+        _ => e,
+    })
 }
 
 /// The file behind a link, which is to stay one: among dotfiles the config is kept elsewhere.

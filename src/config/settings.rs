@@ -259,6 +259,10 @@ pub(super) fn state_path(given: &CliPaths, env: &ConfigEnvironment, mistakes: &m
         return PathBuf::new();
     };
     if let Ok(meta) = path.metadata() {
+        if !meta.is_dir() {
+            let at = ConfigLocation::File(path.as_path().into());
+            mistakes.push(Mistake::new(at, "is no folder, so no state can be kept in it", "name one with --state DIR"));
+        }
         too_open(&path, &meta, 0o077, "go-rwx", "is open to others, and keeps the CA and the audit", mistakes);
     }
     path

@@ -5,6 +5,7 @@ use crate::name::{AgentName, KeyName};
 use crate::policy::agent::TokenHash;
 use serde::{Deserialize, Serialize};
 use std::fs;
+use std::io::ErrorKind::{NotADirectory, NotFound};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -69,12 +70,13 @@ impl StoredTokens {
         let fail = |why: String| TokensError::Unfit { path: path.clone(), why };
         let file = match disk::open_regular(&path) {
             Ok(file) => file,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(e) if matches!(e.kind(), NotFound | NotADirectory) => return Ok(None),
             Err(e) => return Err(unopened(&path, &e)),
         };
         let mut text = String::new();
         file.take(MAX_FILE).read_to_string(&mut text).map_err(|e| fail(e.to_string()))?;
-        let rows: Vec<StoredTokenRow> = serde_json::from_str(&text).map_err(|e| fail(e.to_string()))?;
+        let rows: Vec<StoredTokenRow> = serde_json::from_str(&text)
+            .map_err(|e| fail(format!("it is not as 'locum agent add' writes it (line {})", e.line())))?;
         let kept = rows.into_iter().map(kept).collect::<Result<Vec<_>, _>>().map_err(fail)?;
         Ok(Some(Self { kept }))
     }

@@ -72,10 +72,10 @@ fn a_config_that_is_a_link_stays_one_and_keeps_owner_and_mode() {
     let real = dotfiles.join("real.toml");
     fs::rename(home.config(), &real).expect("a file");
     fs::set_permissions(&real, Permissions::from_mode(0o640)).expect("a mode");
-    // only root can give a file away; for others the owner is their own
+    // only root can give a file to any group; it stays root's, or would be another's to say where keys go
     let is_root = rustix::process::geteuid().is_root();
     if is_root {
-        std::os::unix::fs::chown(&real, Some(1234), Some(4321)).expect("an owner");
+        std::os::unix::fs::chown(&real, None, Some(4321)).expect("a group");
     }
     let owner = |m: fs::Metadata| (m.uid(), m.gid(), m.mode() & 0o7777);
     let before = owner(fs::metadata(&real).expect("a file"));

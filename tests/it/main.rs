@@ -70,6 +70,7 @@ mod strangers;
 mod support;
 mod tampered;
 mod traffic;
+mod transcripts;
 mod under_way;
 mod unsent;
 mod user_files;

@@ -247,7 +247,10 @@ fn files_that_are_no_text_of_ours_are_left_with_a_word() {
         ("large", "it is larger than 1 MiB, and no file of settings"),
     ] {
         let said = transcript(&home, &[&MIGRATE[..], &[name]].concat(), "");
-        assert_eq!(said, format!("error: {name}: {why}\n  next: nothing has been changed\n[1]\n"));
+        assert_eq!(
+            said,
+            format!("error: {name}: {why}\n  next: nothing has been changed; mend that, or leave this file out\n[1]\n")
+        );
     }
     write(&home, "broken.json", &filled("{\"TOOL_API_KEY\": \"@TOOL@\""));
     let said = transcript(&home, &[&MIGRATE[..], &["broken.json"]].concat(), "");

@@ -59,7 +59,11 @@ fn each_fault_of_a_vault_is_told_apart() {
     let newer = "use the locum that wrote it, or a later one; if there is none, restore a backup";
     for (change, said, next) in [
         (&(|b: &mut Vec<u8>| b.truncate(100)) as &dyn Fn(&mut Vec<u8>), "is cut short", restore),
-        (&|b| b.truncate(0), "is no vault", "see that the path is right"),
+        (
+            &|b| b.truncate(0),
+            "is no vault",
+            "restore it from a backup, or move it away and make one with 'locum vault init'",
+        ),
         (&|b| b[8] += 1, "was written by a newer locum", newer),
         (&|b| b[30] ^= 1, "was altered or damaged", restore),
         (&|b| *b.last_mut().expect("a byte") ^= 1, "was altered or damaged", restore),
@@ -392,7 +396,7 @@ fn what_can_not_be_moved_whole_is_not_moved_at_all() {
         (&["c", "d"], nothing),
         (&["filed"], "the config takes 'filed' from file:~/x, and no store"),
         (&["latin"], "latin: it is not UTF-8"),
-        (&["no-such"], "no-such: No such file or directory (os error 2)"),
+        (&["no-such"], "no-such: No such file or directory"),
         (&["."], ".: it is no file of settings"),
     ] {
         let said_now = transcript(&home, &[&["key", "migrate", "--store", "machine"], files].concat(), "");

@@ -6,7 +6,7 @@ mod stats;
 mod verify;
 
 use super::progress::ProgressLine;
-use super::term::CliError;
+use super::term::{CliError, unwritten};
 use crate::audit::AuditError;
 use crate::audit::read::query::Merge;
 use crate::config::Settings;
@@ -37,6 +37,7 @@ pub(super) fn run(args: AuditArgs, settings: &Settings) -> anyhow::Result<ExitCo
         Err(error) if is_broken_pipe(&error) => Ok(ExitCode::SUCCESS),
         Err(error) => Err(match error.downcast_ref::<AuditError>() {
             Some(audit) => CliError::failed(audit, audit.hint()),
+            None if error.is::<io::Error>() => unwritten(),
             None => error,
         }),
         done => done,

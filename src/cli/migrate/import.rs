@@ -5,10 +5,11 @@ use super::scanned_file::is_shown;
 use crate::cli::administration::Administration;
 use crate::cli::secret;
 use crate::cli::stores::{self, KeyStores};
-use crate::cli::term::CliError;
+use crate::cli::term::{CliError, FAILED};
 use crate::config::settings::Settings;
 use crate::memory::{Plaintext, SealedEnvironment};
 use crate::name::KeyName;
+use crate::secrets::SourceSpec;
 use std::process::ExitCode;
 
 /// Stores one key that came by the environment.
@@ -41,6 +42,17 @@ pub fn import(
             coming.push((setting, value, variable));
         } else {
             elsewhere.push(stores::elsewhere(setting));
+        }
+    }
+    // a key that the config takes from one store has no variable that counts
+    for setting in settings.keys.iter().filter(|key| stores::is_kept(&key.source) && key.source != SourceSpec::Auto) {
+        let is_set =
+            |name: &&String| matches!(environment.get(name), Ok(Some(value)) if !is_placeholder(&value, settings));
+        if let Some(variable) = SourceSpec::Auto.variables(&setting.name, &setting.env).iter().find(is_set) {
+            let (name, source) = (&setting.name, &setting.source);
+            let what = format!("{variable} does not count: the config takes '{name}' from the store '{source}'");
+            let next = format!("'locum key rotate {name} --from env' puts it there");
+            elsewhere.push(CliError { what, next, code: FAILED });
         }
     }
     if coming.is_empty() {

@@ -82,7 +82,12 @@ impl ScannedFile {
 /// # Errors
 /// When it can't be read or replaced, or is no text.
 pub fn read_text(named: &Path) -> anyhow::Result<(PathBuf, Metadata, String)> {
-    let failed = |why: String| CliError::failed(format!("{}: {why}", named.display()), "nothing has been changed");
+    let failed = |why: String| {
+        CliError::failed(
+            format!("{}: {why}", named.display()),
+            "nothing has been changed; mend that, or leave this file out",
+        )
+    };
     let path = named.canonicalize().map_err(|e| failed(e.to_string()))?;
     let mut file = disk::open_without_waiting(&path).map_err(|e| failed(e.to_string()))?;
     let found = file.metadata().map_err(|e| failed(e.to_string()))?;

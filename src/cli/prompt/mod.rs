@@ -15,7 +15,7 @@ use crate::name::AgentName;
 use crate::policy::agent_placeholders::AgentPlaceholders;
 use marked_block::{CommentSyntax, MarkerError, with_block};
 use std::fs;
-use std::io::{self, Write as _};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -71,7 +71,7 @@ pub fn run(args: &PromptArgs, context: &CliContext) -> anyhow::Result<ExitCode> 
             let body = format.render(&own)?;
             match format {
                 PromptFormat::AgentsMd | PromptFormat::ClaudeMd => {
-                    io::stdout().write_all(&with_block(b"", &body, CommentSyntax::Html)?)?;
+                    print!("{}", String::from_utf8_lossy(&with_block(b"", &body, CommentSyntax::Html)?));
                 }
                 _ => print!("{body}"),
             }

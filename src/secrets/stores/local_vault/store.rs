@@ -401,7 +401,9 @@ impl Vault {
                 return self.wrong("was made on another machine or with another key", "store the keys again here");
             }
             (VaultError::Full, _) => "remove keys that are no longer used",
-            (VaultError::NoVault, _) => "see that the path is right",
+            (VaultError::NoVault, _) => {
+                "restore it from a backup, or move it away and make one with 'locum vault init'"
+            }
             (VaultError::RolledBack { .. } | VaultError::Unrecorded { .. } | VaultError::ForeignRecord, _) => {
                 "if you restored or moved it, run 'locum vault accept'; if not, restore the newest copy, and see who can write to \
                  its folder"
