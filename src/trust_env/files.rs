@@ -14,6 +14,7 @@ use rustls::pki_types::pem::PemObject;
 use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{self, Read as _};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 /// The largest file of the user's that is read.
@@ -106,7 +107,8 @@ impl TrustFiles {
     fn write_settings(&self, of_apt: &Path, now: &dyn Fn(&str) -> Option<String>) -> Result<(), TrustFilesError> {
         let in_folder = |path: &Path, text: String| {
             let folder = path.parent().unwrap_or(path);
-            fs::create_dir_all(folder).map_err(|error| TrustFilesError { path: folder.into(), error })?;
+            let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
+            made.map_err(|error| TrustFilesError { path: folder.into(), error })?;
             put(path, text.as_bytes())
         };
         in_folder(&self.wgetrc, wgetrc(&own_wgetrc(now), &self.bundle))?;
