@@ -163,7 +163,8 @@ fn placeholders(app: &App, agent: &Agent, was: &impl Fn(&str) -> Option<String>)
     placeholders
 }
 
-fn command(words: &[OsString], changes: &trust_env::EnvironmentChanges) -> Command {
+/// The command with all that changes for it; what is secret was taken out of the environment before.
+pub(super) fn command(words: &[OsString], changes: &trust_env::EnvironmentChanges) -> Command {
     let mut command = Command::new(&words[0]);
     command.args(&words[1..]);
     for (name, value) in changes {
@@ -263,7 +264,7 @@ fn respect_own(settings: &mut Settings) -> anyhow::Result<()> {
 }
 
 /// 256 random bits in hex: for this child only, and gone with it.
-fn token() -> anyhow::Result<String> {
+pub(super) fn token() -> anyhow::Result<String> {
     let mut bytes = [0_u8; 32];
     aws_lc_rs::rand::fill(&mut bytes).map_err(|_| CliError::from(AppError::Random))?;
     Ok(bytes.iter().map(|b| format!("{b:02x}")).collect())

@@ -1,6 +1,6 @@
 //! Secret bytes: sealed at rest, opened for one use, wiped after it; and a process that shows its memory to nobody.
 //!
-//! Only this room and `confine` may hold `unsafe` code. Where the secrets come from is not its business.
+//! Only this room, `confine` and `system::sandbox` may hold `unsafe` code. Where the secrets come from is not its business.
 
 mod environ;
 mod harden;

@@ -115,6 +115,25 @@ pub fn find(file: &Path, text: &str, keys: &[KeySetting]) -> KeyScan {
     KeyScan { values, unreadable }
 }
 
+/// A value of a file of settings, whatever it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SettingValue {
+    /// The names that lead to it.
+    pub path: Vec<String>,
+    /// The line that it stands in, from 1.
+    pub line: usize,
+    /// What a program gets to see.
+    pub value: String,
+}
+
+/// All values of a file, read by its name and how it begins; none where it is not written so.
+pub fn values(file: &Path, text: &str) -> Vec<SettingValue> {
+    let ends: Vec<usize> = memchr::memchr_iter(b'\n', text.as_bytes()).collect();
+    let scalars = FileSyntax::of(file, text).read(text).unwrap_or_default();
+    let line = |at: usize| ends.partition_point(|end| *end < at) + 1;
+    scalars.into_iter().map(|s| SettingValue { line: line(s.at.start), path: s.path, value: s.value }).collect()
+}
+
 /// What a search for keys among the values of one file goes by.
 struct ValueSearch<'s> {
     text: &'s str,
