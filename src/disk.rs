@@ -4,7 +4,7 @@
 use std::ffi::OsString;
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Read as _, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use tempfile::NamedTempFile;
 
 /// The permissions of a file that is written anew.
@@ -67,18 +67,39 @@ pub fn put(path: &Path, bytes: &[u8], rights: Rights) -> io::Result<()> {
 /// # Errors
 /// When the folder can't be read, or one of them can't be taken away.
 pub fn sweep(path: &Path) -> io::Result<()> {
+    drafts(path)?.iter().try_for_each(fs::remove_file)
+}
+
+/// What writers of `path` write at present, or left when they were killed.
+///
+/// # Errors
+/// When the folder can't be read.
+pub fn drafts(path: &Path) -> io::Result<Vec<PathBuf>> {
     let begin = draft_begin(path);
+    let mut found = Vec::new();
     for entry in fs::read_dir(folder(path))? {
         let entry = entry?;
         let name = entry.file_name();
         let rest = name.as_encoded_bytes().strip_prefix(begin.as_encoded_bytes());
         if rest.is_some_and(|rest| rest.ends_with(DRAFT_END.as_bytes())) {
-            fs::remove_file(entry.path())?;
+            found.push(entry.path());
         }
     }
-    Ok(())
+    Ok(found)
 }
 
+/// Whether its name is that of a file that is to take another's place: `.NAME.RANDOM.new`.
+pub fn is_draft(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let middle =
+        name.strip_prefix('.').and_then(|rest| rest.strip_suffix(DRAFT_END)).and_then(|rest| rest.rsplit_once('.'));
+    middle.is_some_and(|(of, random)| {
+        !of.is_empty() && random.len() == DRAFT_RANDOM && random.bytes().all(|b| b.is_ascii_alphanumeric())
+    })
+}
+
+/// Letters that a draft's name has at random.
+const DRAFT_RANDOM: usize = 6;
 const DRAFT_END: &str = ".new";
 
 fn draft_begin(path: &Path) -> OsString {
@@ -91,7 +112,8 @@ fn draft_begin(path: &Path) -> OsString {
 /// The new bytes beside the old. Dropped, it is gone again.
 fn draft(path: &Path, bytes: &[u8], rights: Rights) -> io::Result<NamedTempFile> {
     let begin = draft_begin(path);
-    let draft = tempfile::Builder::new().prefix(&begin).suffix(DRAFT_END).tempfile_in(folder(path));
+    let draft =
+        tempfile::Builder::new().prefix(&begin).suffix(DRAFT_END).rand_bytes(DRAFT_RANDOM).tempfile_in(folder(path));
     let mut draft = draft.map_err(unnamed)?;
     draft.write_all(bytes)?;
     rights.give(draft.as_file())?;
@@ -298,6 +320,9 @@ mod tests {
         for name in ["file", ".file.x.new", ".file.y.new", ".files.z.new", ".file.new", "x.new"] {
             fs::write(dir.path().join(name), "").unwrap();
         }
+        let drafts = [".file.x1Y2z3.new", ".file.toml.x1Y2z3.new"];
+        assert!(drafts.iter().all(|name| is_draft(Path::new(name))));
+        assert!(names(dir.path()).iter().all(|name| !is_draft(Path::new(name))));
         sweep(&dir.path().join("file")).unwrap();
         assert_eq!(names(dir.path()), [".file.new", ".files.z.new", "file", "x.new"]);
     }

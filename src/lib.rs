@@ -44,7 +44,7 @@
 //! 0 GROUND record.rs           what happened in one exchange
 //!          disk.rs             files replaced whole, and the turns of those who write them
 //!          memory/             sealed secret bytes; wiping; hardening of the process
-//!          io/ system/         buffers and stream wrappers; /proc, and who owns a socket
+//!          io/ system/         buffers and stream wrappers; /proc, who owns a socket, what could shut a program in
 //!          held_map.rs         a value per key, for as long as somebody holds it
 //!          name.rs place.rs    Host, KeyName, AgentName, Origin; places in a request: below the others on this floor
 //! ```

@@ -92,7 +92,7 @@ fn token(args: &EnvArgs, taken: &TakenEnvironment) -> anyhow::Result<Option<Stri
 
 /// What variables said before this shell was set up the first time: what is added to them is added once. What is secret and set
 /// now is as it is.
-fn before_all<'t, F: Fn(&str) -> Option<String>>(
+pub(super) fn before_all<'t, F: Fn(&str) -> Option<String>>(
     now: &'t F,
     taken: &'t TakenEnvironment,
 ) -> impl Fn(&str) -> Option<String> + use<'t, F> {

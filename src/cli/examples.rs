@@ -18,6 +18,7 @@ const EXAMPLES: &[(&[&str], &[&str])] = &[
     (&["status"], &["locum status", "locum status --json"]),
     (&["env"], &["eval \"$(locum env)\"", "eval \"$(locum env --unset)\"", "locum env --shell json"]),
     (&["check"], &["locum check --json"]),
+    (&["doctor"], &["locum doctor", "locum doctor --fix", "locum doctor --json"]),
     (&["ca", "export"], &["locum ca export --out locum-ca.pem"]),
     (&["ca", "rotate"], &["locum ca rotate --grace 7d"]),
     (

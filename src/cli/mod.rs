@@ -32,12 +32,14 @@ mod context;
 mod control;
 mod copies;
 mod demo;
+mod doctor;
 mod env;
 mod examples;
 mod explain;
 mod key;
 mod key_rows;
 mod key_strength;
+mod local_upstream;
 mod lookup;
 mod manual;
 mod mcp;
@@ -106,6 +108,8 @@ enum CliCommand {
     Env(env::EnvArgs),
     /// Every mistake in the config and in what it names, at once
     Check(check::CheckArgs),
+    /// What would keep locum from working here, and what to do about it; each client on the PATH is tried
+    Doctor(doctor::DoctorArgs),
     /// The certificate authority that clients have to trust
     Ca(ca::CaArgs),
     /// The keys: put into a store of this machine, listed, changed, removed
@@ -181,6 +185,7 @@ fn dispatch(command: CliCommand, context: &CliContext) -> anyhow::Result<ExitCod
         CliCommand::Status(args) => status::run(&args, context),
         CliCommand::Env(args) => env::run(args, context),
         CliCommand::Check(args) => check::run(&args, context),
+        CliCommand::Doctor(args) => doctor::run(&args, context),
         CliCommand::Ca(args) => ca::run(args, context),
         CliCommand::Serve(args) => serve::run(args, context),
         CliCommand::Key(args) => key::run(args, context),

@@ -196,7 +196,8 @@ fn placeholders(app: &App, agent: &Agent, was: &impl Fn(&str) -> Option<String>)
     placeholders
 }
 
-fn set_environment(command: &mut Command, changes: &trust_env::EnvironmentChanges) {
+/// Gives a command line all that changes for a child of it; what is secret was taken out of the environment before.
+pub(super) fn set_environment(command: &mut Command, changes: &trust_env::EnvironmentChanges) {
     for (name, value) in changes {
         match value {
             Some(value) => command.env(name, value),
@@ -319,7 +320,7 @@ fn respect_own(settings: &mut Settings) -> anyhow::Result<()> {
 }
 
 /// 256 random bits in hex: for this child only, and gone with it.
-fn token() -> anyhow::Result<String> {
+pub(super) fn token() -> anyhow::Result<String> {
     let mut bytes = [0_u8; 32];
     aws_lc_rs::rand::fill(&mut bytes).map_err(|_| CliError::from(AppError::Random))?;
     Ok(bytes.iter().map(|b| format!("{b:02x}")).collect())

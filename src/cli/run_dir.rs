@@ -4,7 +4,7 @@ use super::term;
 use std::fs::{self, File, Permissions};
 use std::io;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use tempfile::NamedTempFile;
 
 const PREFIX: &str = "locum-run-";
@@ -28,6 +28,14 @@ impl RunDir {
     /// When it can't be made. What can't be tidied away stays.
     pub fn make() -> io::Result<Self> {
         tidy(&std::env::temp_dir());
+        Self::beside_others()
+    }
+
+    /// Makes one, and leaves all others alone.
+    ///
+    /// # Errors
+    /// When it can't be made.
+    pub fn beside_others() -> io::Result<Self> {
         let dir = term::private_tempdir(PREFIX)?;
         let lock = File::create_new(dir.path().join(LOCK))?;
         lock.lock()?;
@@ -53,21 +61,30 @@ fn shared_file() -> io::Result<NamedTempFile> {
     Ok(file)
 }
 
-/// A folder without a lock file is left alone, and an empty file: it is being made in this moment.
-fn tidy(among: &Path) {
+/// Removes what was left in a folder for what is passing. What can't be removed stays.
+pub fn tidy(among: &Path) {
+    for path in left(among) {
+        let _ = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+    }
+}
+
+/// What was left there by processes of this user that are no more. A folder without a lock file is left out, and an empty
+/// file: it is being made in this moment.
+pub fn left(among: &Path) -> Vec<PathBuf> {
     let own = rustix::process::geteuid().as_raw();
+    let mut left = Vec::new();
     for entry in fs::read_dir(among).into_iter().flatten().flatten() {
         let name = entry.file_name();
         let is_of_a_run = [PREFIX, SHARED_PREFIX].iter().any(|p| name.as_encoded_bytes().starts_with(p.as_bytes()));
         // not followed: a link of this name may lead anywhere
         let Some(metadata) = entry.metadata().ok().filter(|m| is_of_a_run && m.uid() == own) else { continue };
         let path = entry.path();
-        if metadata.is_dir() && is_left(&path.join(LOCK)) {
-            let _ = fs::remove_dir_all(path);
-        } else if metadata.is_file() && metadata.len() > 0 && is_left(&path) {
-            let _ = fs::remove_file(path);
+        let is_dead_file = || metadata.is_file() && metadata.len() > 0 && is_left(&path);
+        if metadata.is_dir() && is_left(&path.join(LOCK)) || is_dead_file() {
+            left.push(path);
         }
     }
+    left
 }
 
 fn is_left(lock: &Path) -> bool {

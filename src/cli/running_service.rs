@@ -77,6 +77,11 @@ pub fn status(state: &Path) -> Option<Value> {
     ask(state, "status", STARTS).ok().filter(|status| status["error"].is_null())
 }
 
+/// Whether the control socket there is that of a service which was killed.
+pub fn is_dead(state: &Path) -> bool {
+    UnixStream::connect(state.join(SOCKET)).is_err_and(|e| e.kind() == io::ErrorKind::ConnectionRefused)
+}
+
 fn ask(state: &Path, command: &str, patience: Duration) -> io::Result<Value> {
     let mut socket = UnixStream::connect(state.join(SOCKET))?;
     socket.set_read_timeout(Some(patience))?;

@@ -36,7 +36,7 @@ pub struct StatusArgs {
 /// How many refusals and unusual things are shown, the newest.
 const SHOWN: usize = 5;
 /// A certificate or token that ends sooner is told of.
-const SOON: Duration = Duration::from_secs(14 * 86_400);
+pub(super) const SOON: Duration = Duration::from_secs(14 * 86_400);
 
 /// Something that needs attention, and what to do about it.
 #[derive(Debug, PartialEq, Eq, Serialize)]

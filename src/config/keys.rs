@@ -24,12 +24,15 @@ const MOST_USES: u32 = 1000;
 /// A key that may be used once its value is found.
 #[derive(Debug, Clone)]
 pub struct KeySetting {
+    /// As placeholders have it.
     pub name: KeyName,
+    /// Where its value comes from.
     pub source: SourceSpec,
     /// The variables that `auto` tries, in this order.
     pub env: Vec<String>,
     /// What the catalog says of it.
     pub provider: Option<Arc<Provider>>,
+    /// Where it may go.
     pub rule: KeyRule,
     /// How long a value counts once its program or file was asked; none leaves it to the source.
     pub lifetime: Option<Duration>,
@@ -71,6 +74,7 @@ impl KeySetting {
 /// `[agent.NAME]`.
 #[derive(Debug, Clone)]
 pub struct AgentSetting {
+    /// As records have it.
     pub name: AgentName,
     /// Else the token was made by `agent add`.
     pub token_file: Option<PathBuf>,
@@ -78,11 +82,13 @@ pub struct AgentSetting {
     pub keys: Option<Vec<KeyName>>,
     /// Any host and any method, where a list is empty.
     pub hosts: Vec<HostPattern>,
+    /// The hosts that it may reach; any, where none is named.
     pub methods: Vec<Method>,
     /// Requests that may begin in a time.
     pub rate: Option<Rate>,
     /// Requests under way at once.
     pub concurrent: Option<u32>,
+    /// How many of its requests may be under way; any number, where none is named.
     pub at: ConfigLocation,
 }
 
@@ -91,6 +97,7 @@ pub struct AgentSetting {
 pub struct Rate {
     /// At least 1.
     pub count: u32,
+    /// So many requests.
     pub per: Duration,
 }
 

@@ -1,4 +1,5 @@
-//! Facts of the operating system on others: who owns the far end of a socket, which process began which, who administers.
+//! Facts of the operating system: who owns the far end of a socket, which process began which, who administers, and what a
+//! program could be shut in by.
 
 pub mod operator;
 pub(crate) mod processes;

@@ -14,6 +14,7 @@ use rustls::pki_types::pem::PemObject;
 use std::collections::HashSet;
 use std::fs;
 use std::io::{self, Read as _};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 /// The largest file of the user's that is read.
@@ -106,7 +107,8 @@ impl TrustFiles {
     fn write_settings(&self, of_apt: &Path, now: &dyn Fn(&str) -> Option<String>) -> Result<(), TrustFilesError> {
         let in_folder = |path: &Path, text: String| {
             let folder = path.parent().unwrap_or(path);
-            fs::create_dir_all(folder).map_err(|error| TrustFilesError { path: folder.into(), error })?;
+            let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
+            made.map_err(|error| TrustFilesError { path: folder.into(), error })?;
             put(path, text.as_bytes())
         };
         in_folder(&self.wgetrc, wgetrc(&own_wgetrc(now), &self.bundle))?;
@@ -130,6 +132,12 @@ pub fn own_ca_files(now: &dyn Fn(&str) -> Option<String>) -> Vec<PathBuf> {
         }
     }
     out
+}
+
+/// The variables of CA files that name a file which is not there, and that file.
+pub fn missing_ca_files(now: &dyn Fn(&str) -> Option<String>) -> Vec<(&'static str, PathBuf)> {
+    let named = CA_FILE.iter().filter_map(|name| Some((*name, PathBuf::from(now(name).filter(|v| !v.is_empty())?))));
+    named.filter(|(_, path)| !path.is_file()).collect()
 }
 
 /// All that a child trusts, each certificate once; ours first, so that it is seen at a glance. `bundle` is where they go: of
@@ -187,20 +195,25 @@ fn own_wgetrc(now: &dyn Fn(&str) -> Option<String>) -> String {
 
 /// The settings that curl would have read had `CURL_HOME` not been changed: the first file that is there.
 fn own_curlrc(now: &dyn Fn(&str) -> Option<String>) -> String {
-    let places = [
+    let text = curlrc_places(now).iter().filter_map(|path| read(path).ok()).next();
+    text.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
+}
+
+/// Where curl looks for its settings, in its order.
+pub(super) fn curlrc_places(now: &dyn Fn(&str) -> Option<String>) -> Vec<PathBuf> {
+    const PLACES: [(&str, &str); 5] = [
         ("CURL_HOME", ".curlrc"),
         ("XDG_CONFIG_HOME", "curlrc"),
         ("XDG_CONFIG_HOME", ".curlrc"),
         ("HOME", ".curlrc"),
         ("HOME", ".config/curlrc"),
     ];
-    let folders =
-        places.iter().filter_map(|(name, file)| Some(Path::new(&now(name).filter(|v| !v.is_empty())?).join(file)));
-    let text = folders.filter_map(|path| read(&path).ok()).next();
-    text.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
+    let place = |(name, file): &(&str, &str)| Some(Path::new(&now(name).filter(|v| !v.is_empty())?).join(file));
+    PLACES.iter().filter_map(place).collect()
 }
 
-fn read(path: &Path) -> io::Result<Vec<u8>> {
+/// The whole of a file, up to a size that no file of settings has. A pipe, a folder and the like are none.
+pub(super) fn read(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     disk::open_regular(path)?.take(MAX_FILE).read_to_end(&mut bytes)?;
     Ok(bytes)

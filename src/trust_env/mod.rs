@@ -1,6 +1,8 @@
 //! The variables that make each client use and trust the proxy, and hold placeholders where keys would be; the files
 //! that they name are made in `files`.
 
+mod client_setting;
+mod client_settings;
 pub(crate) mod files;
 mod git;
 mod names;
@@ -10,7 +12,9 @@ mod settings_files;
 pub(crate) mod shell;
 mod variables;
 
-pub(crate) use files::TrustFiles;
+pub(crate) use client_setting::{ClientSetting, ClientSettingKind};
+pub(crate) use client_settings::client_settings;
+pub(crate) use files::{TrustFiles, missing_ca_files};
 pub(crate) use git::outranking_settings;
 pub(crate) use names::EnvironmentChanges;
 pub(crate) use no_proxy::bypassed;

@@ -8,22 +8,45 @@ const WGET_OURS: [&str; 5] = ["cacertificate", "httpproxy", "httpsproxy", "usepr
 /// How the same are called in a curlrc: what begins like these.
 const CURL_OURS: [&str; 7] = ["proxy", "preproxy", "noproxy", "socks", "cacert", "capath", "ca-native"];
 
-/// The user's settings, except those that ours replace. wget tells names apart by neither case, `-` nor `_`.
+/// The user's settings, except those that ours replace.
 pub fn wgetrc(own: &str, bundle: &Path) -> String {
-    let name = |line: &str| line.split('=').next().unwrap_or("").trim().to_lowercase().replace(['-', '_'], "");
-    let mut out = lines_of(own, |line| !WGET_OURS.contains(&name(line).as_str()));
+    let is_ours = |line: &str| wget_setting(line).is_some_and(|(name, _)| WGET_OURS.contains(&name.as_str()));
+    let mut out = lines_of(own, |line| !is_ours(line));
     out.push_str(&format!("ca_certificate = {}\n", bundle.display()));
     out
 }
 
+/// What a line of a wgetrc sets, and to what. wget tells names apart by neither case, `-` nor `_`: they are left out here.
+pub fn wget_setting(line: &str) -> Option<(String, &str)> {
+    let (name, value) = line.split_once('=')?;
+    Some((name.trim().to_lowercase().replace(['-', '_'], ""), value.trim()))
+}
+
 /// The user's settings without a proxy and a CA: both come by variables, which a curlrc outranks.
 pub fn curlrc(own: &str) -> String {
-    lines_of(own, |line| {
-        let line = line.trim_start();
-        let is_short = ["-x", "-U"].iter().any(|short| line.starts_with(short));
-        let name = line.trim_start_matches('-');
-        !is_short && !CURL_OURS.iter().any(|ours| name.starts_with(ours))
-    })
+    lines_of(own, |line| !curl_setting(line).is_some_and(|(name, _)| is_ours_of_curl(name)))
+}
+
+/// What a line of a curlrc sets, by its long name, and to what.
+pub fn curl_setting(line: &str) -> Option<(&str, &str)> {
+    const SHORT: [(&str, &str); 3] = [("-x", "proxy"), ("-U", "proxy-user"), ("-k", "insecure")];
+    let line = line.trim_start();
+    if let Some((short, name)) = SHORT.iter().find(|(short, _)| line.starts_with(short)) {
+        return Some((name, curl_value(&line[short.len()..])));
+    }
+    let name = line.trim_start_matches('-');
+    let end = name.find(|c: char| !c.is_ascii_alphanumeric() && c != '-' && c != '.').unwrap_or(name.len());
+    (end > 0).then(|| (&name[..end], curl_value(&name[end..])))
+}
+
+/// What stands behind a name, without what parts the two.
+fn curl_value(rest: &str) -> &str {
+    rest.trim_start_matches([' ', '\t', '=', ':']).trim_end().trim_matches('"')
+}
+
+/// Whether a setting of curl's is one that ours replaces.
+pub fn is_ours_of_curl(name: &str) -> bool {
+    CURL_OURS.iter().any(|ours| name.starts_with(ours))
 }
 
 fn lines_of(text: &str, is_kept: impl Fn(&str) -> bool) -> String {

@@ -23,6 +23,7 @@ mod commands;
 mod confine;
 mod descendants;
 mod disconnects;
+mod doctor;
 mod endings;
 mod endurance;
 mod examples;

@@ -1,9 +1,9 @@
 //! `locum demo`: the real proxy between a real client and a real TLS upstream, all on this machine, with a key made up for it.
 
 mod client;
-mod upstream;
 
 use super::child_env;
+use super::local_upstream::{HOST, LocalUpstream, ReceivedRequest};
 use super::term::{self, CliError};
 use crate::app::{self, App, LaunchOptions, RunningProxy};
 use crate::audit::read::filter::Filter;
@@ -22,8 +22,7 @@ use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
-use upstream::{DemoUpstream, HOST};
+use std::sync::{Arc, Mutex, PoisonError};
 
 #[derive(Debug, clap::Args)]
 pub struct DemoArgs {
@@ -38,7 +37,9 @@ const BODY: &str = r#"{"prompt":"use <<demo_key>> to ask"}"#;
 /// Everything that the demo runs.
 struct DemoStage {
     dir: tempfile::TempDir,
-    upstream: DemoUpstream,
+    upstream: LocalUpstream,
+    /// What it received last.
+    received: Arc<Mutex<ReceivedRequest>>,
     running: RunningProxy,
     ca: CertificateDer<'static>,
     key: String,
@@ -70,7 +71,10 @@ impl DemoStage {
     /// An upstream, a key that it wants, and a proxy that has it.
     async fn set() -> anyhow::Result<Self> {
         let dir = term::private_tempdir("locum-demo-")?;
-        let upstream = DemoUpstream::start().await?;
+        let received = Arc::new(Mutex::new(ReceivedRequest::default()));
+        let last = received.clone();
+        let note = move |request| *last.lock().unwrap_or_else(PoisonError::into_inner) = request;
+        let upstream = LocalUpstream::start(note).await?;
         let key = format!(
             "demo-{:016x}{:016x}",
             app::random().map_err(CliError::from)?,
@@ -110,7 +114,7 @@ where = ["header", "body"]
         let ca = app.ca().current.certificate().clone();
         write_private(&at("ca.pem"), &app.ca().bundle())?;
         let running = app.spawn().map_err(CliError::from)?;
-        Ok(Self { dir, upstream, running, ca, key })
+        Ok(Self { dir, upstream, received, running, ca, key })
     }
 
     /// Tells what is sent, received and come back, and checks it as it goes.
@@ -118,7 +122,8 @@ where = ["header", "body"]
         println!("A proxy, an upstream with TLS and an agent, all on this machine. The key is made up: {}", self.key);
         for (title, http2) in [("HTTP/1.1", false), ("HTTP/2", true)] {
             let answer = self.call(HOST, http2).await?;
-            let (received, came_back) = (self.upstream.last(), text(&answer));
+            let received = self.received.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            let came_back = text(&answer);
             println!("\n{title}");
             line("agent sent", &format!("Authorization: {SENT}"));
             line("", BODY);

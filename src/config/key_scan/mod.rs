@@ -57,10 +57,13 @@ pub struct FoundValue {
     pub line: usize,
     /// The names that lead to it, for a person.
     pub path: String,
+    /// As it is meant, without quotes and escapes.
     pub value: String,
+    /// How it is written, and so has to be written anew.
     pub writing: ValueWriting,
     /// It is in a bare word, which gets quotes: how far before it and behind it.
     pub quotes: Option<(usize, usize)>,
+    /// What it is.
     pub verdict: ValueVerdict,
 }
 
@@ -71,6 +74,7 @@ pub enum ValueVerdict {
     Key(usize),
     /// The key with this number is in the keyring of the machine, where another program put it.
     InKeyring {
+        /// The key's number.
         of: usize,
         /// The name that it has there.
         user: String,
@@ -113,6 +117,25 @@ pub fn find(file: &Path, text: &str, keys: &[KeySetting]) -> KeyScan {
     values.sort_by_key(|value| (value.at.start, value.at.end));
     values.dedup_by(|next, kept| next.at.start < kept.at.end);
     KeyScan { values, unreadable }
+}
+
+/// A value of a file of settings, whatever it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SettingValue {
+    /// The names that lead to it.
+    pub path: Vec<String>,
+    /// The line that it stands in, from 1.
+    pub line: usize,
+    /// What a program gets to see.
+    pub value: String,
+}
+
+/// All values of a file, read by its name and how it begins; none where it is not written so.
+pub fn values(file: &Path, text: &str) -> Vec<SettingValue> {
+    let ends: Vec<usize> = memchr::memchr_iter(b'\n', text.as_bytes()).collect();
+    let scalars = FileSyntax::of(file, text).read(text).unwrap_or_default();
+    let line = |at: usize| ends.partition_point(|end| *end < at) + 1;
+    scalars.into_iter().map(|s| SettingValue { line: line(s.at.start), path: s.path, value: s.value }).collect()
 }
 
 /// What a search for keys among the values of one file goes by.

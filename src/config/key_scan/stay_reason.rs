@@ -9,6 +9,7 @@ pub enum StayReason {
     NobodysKey {
         /// The name that it could have.
         name: String,
+        /// The host that stands beside it.
         host: Option<String>,
     },
     /// Each customer of its provider has a host of their own, and theirs isn't known yet.

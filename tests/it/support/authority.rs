@@ -65,6 +65,20 @@ impl Authority {
     }
 }
 
+/// A CA with its key, both PEM, that is good between two days from now.
+pub fn ca_for_days(from: i64, to: i64) -> String {
+    let day = |days: i64| match u32::try_from(days) {
+        Ok(ahead) => SystemTime::now() + DAY * ahead,
+        Err(_) => SystemTime::now() - DAY * u32::try_from(-days).expect("some days"),
+    };
+    let key = KeyPair::generate().expect("a key");
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    (params.not_before, params.not_after) = (day(from).into(), day(to).into());
+    format!("{}{}", params.self_signed(&key).expect("a certificate").pem(), key.serialize_pem())
+}
+
 /// A good certificate and its key, as `certificate.pem` and `key.pem` in `folder`, for servers that are no part of this.
 pub fn write(folder: &Path) {
     let (certificate, key) = issue(Certificate::Good);
