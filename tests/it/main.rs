@@ -22,6 +22,7 @@ mod codings;
 mod commands;
 mod descendants;
 mod disconnects;
+mod doors;
 mod endings;
 mod endurance;
 mod examples;

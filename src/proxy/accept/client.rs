@@ -9,6 +9,8 @@ use crate::proxy::health;
 use crate::proxy::limits::FIRST_HEAD;
 use crate::proxy::refusal::{Refusal, RefusalKind};
 use crate::proxy::wire::hang_up::hang_up;
+use crate::proxy::wire::socks5::{self, ReplyCode};
+use crate::record::ExchangeInfo;
 use bytes::BytesMut;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -20,6 +22,8 @@ use tokio::net::TcpStream;
 pub(crate) enum Door {
     /// It spoke HTTP to a proxy.
     Http,
+    /// It spoke SOCKS5 to it.
+    Socks5,
     /// It speaks to somebody else, as far as it knows: any answer would be taken for that one's.
     Redirected,
 }
@@ -29,6 +33,7 @@ impl Door {
     pub fn established(self) -> &'static [u8] {
         match self {
             Self::Http => b"HTTP/1.1 200 Connection Established\r\n\r\n",
+            Self::Socks5 => socks5::CONNECTED,
             Self::Redirected => b"",
         }
     }
@@ -37,6 +42,7 @@ impl Door {
     fn refusal(self, refusal: &Refusal, exchange: &str, host: Option<&Host>, close: bool) -> Vec<u8> {
         match self {
             Self::Http => refusal.raw(exchange, host, close),
+            Self::Socks5 => ReplyCode::of(refusal).reply(),
             Self::Redirected => Vec::new(),
         }
     }
@@ -99,13 +105,34 @@ impl Client {
         target: Option<(&Host, u16)>,
         close: bool,
     ) {
-        let origin = target.map(|(host, port)| Origin { scheme: Scheme::Https, host: host.clone(), port });
-        let method = if origin.is_some() { "CONNECT" } else { "" };
-        let info = Arc::new(recorder.exchange(agent, method, origin.as_ref()));
-        recorder.refusal(info.clone(), refusal);
+        let info = record(recorder, refusal, agent, target);
         let answer = self.door.refusal(refusal, &info.exchange, target.map(|(h, _)| h), close);
-        if self.stream.write_all(&answer).await.is_ok() && close {
+        self.answer(&answer, close).await;
+    }
+
+    /// Records a refusal of who has not asked for anything yet, and hangs up with this answer.
+    pub async fn refuse_by(&mut self, recorder: &Recorder, refusal: &Refusal, answer: &[u8]) {
+        record(recorder, refusal, AgentName::nobody(), None);
+        self.answer(answer, true).await;
+    }
+
+    async fn answer(&mut self, answer: &[u8], close: bool) {
+        if self.stream.write_all(answer).await.is_ok() && close {
             hang_up(&mut self.stream, false).await;
         }
     }
+}
+
+/// Records a refusal of who asked for `target`, as far as that is known.
+fn record(
+    recorder: &Recorder,
+    refusal: &Refusal,
+    agent: AgentName,
+    target: Option<(&Host, u16)>,
+) -> Arc<ExchangeInfo> {
+    let origin = target.map(|(host, port)| Origin { scheme: Scheme::Https, host: host.clone(), port });
+    let method = if origin.is_some() { "CONNECT" } else { "" };
+    let info = Arc::new(recorder.exchange(agent, method, origin.as_ref()));
+    recorder.refusal(info.clone(), refusal);
+    info
 }

@@ -2,7 +2,7 @@
 
 use super::admit;
 use super::client::{Client, Door};
-use super::doors::http;
+use super::doors;
 use super::slots::Standing;
 use crate::proxy::Shared;
 use crate::proxy::exchange::worker::Worker;
@@ -66,7 +66,7 @@ async fn served(worker: Arc<Worker>, client: Client, stop: watch::Receiver<bool>
     let _ = client.stream.set_nodelay(true);
     let slot = client.slot.clone();
     tokio::select! {
-        () = http::connection(worker, client, stop) => {}
+        () = doors::serve(worker, client, stop) => {}
         () = slot.evicted() => {}
     }
     drop((slot, open));

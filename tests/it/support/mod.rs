@@ -7,6 +7,7 @@ pub mod client;
 pub mod clients;
 pub mod coded;
 pub mod company;
+pub mod doors;
 pub mod exit;
 pub mod fickle;
 pub mod forged;
