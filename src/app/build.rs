@@ -56,7 +56,10 @@ pub struct App {
     pub(super) outbound: Outbound,
     /// Until workers have it: then it is closed when they accept no more.
     pub(super) listener: Option<TcpListener>,
+    /// The same, for connections that are redirected.
+    pub(super) transparent: Option<TcpListener>,
     address: SocketAddr,
+    transparent_address: Option<SocketAddr>,
     pub(super) startup_tokens: StartupTokens,
     /// When the file of tokens was last changed, as it was last read.
     pub(super) tokens_read: Option<SystemTime>,
@@ -92,8 +95,12 @@ impl App {
         let ruleset = Ruleset { keys: secrets.table(), ..rules::ruleset(&settings, &active_keys, &startup_tokens)? };
         let active_keys = active_keys.into_iter().cloned().collect();
         let (listener, own) = listen_on(listen.unwrap_or(settings.proxy.listen), &ruleset)?;
+        // one for a single command is led to by its environment, and leaves that port to the service
+        let transparent = settings.proxy.transparent.filter(|_| listen.is_none());
+        let (transparent, transparent_address) = transparent.map(bound).transpose()?.unzip();
+        let all_own = Vec::from_iter([own].into_iter().chain(transparent_address));
         let log = audit::open(&settings, &backends, now, "start")?;
-        let dialer = Dialer { proxy_tls, ..rules::dialer(&settings, own, Resolver::new(room.lookups)) };
+        let dialer = Dialer { proxy_tls, ..rules::dialer(&settings, &all_own, Resolver::new(room.lookups)) };
         let outbound = Outbound { dialer, tls };
         let (alerts, webhook) = audit::alerts(&settings, &backends, &log, &outbound)?;
         let shared = Shared {
@@ -117,7 +124,9 @@ impl App {
             active_keys,
             backends,
             listener: Some(listener),
+            transparent,
             address: own,
+            transparent_address,
             startup_tokens,
             tokens_read,
             webhook,
@@ -130,6 +139,16 @@ impl App {
     /// The address that it listens on.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// The address of the transparent listener, where there is one.
+    pub fn transparent_address(&self) -> Option<SocketAddr> {
+        self.transparent_address
+    }
+
+    /// All addresses that it listens on.
+    pub(super) fn own_addresses(&self) -> Vec<SocketAddr> {
+        [self.address].into_iter().chain(self.transparent_address).collect()
     }
 
     /// The settings that it follows.
@@ -223,13 +242,17 @@ fn leaves(ca: &Authorities, provider: Arc<CryptoProvider>) -> Result<Leaves, App
 /// The listener and the address that it came to have.
 fn listen_on(address: SocketAddr, ruleset: &Ruleset) -> Result<(TcpListener, SocketAddr), AppError> {
     machine::permit_listening(address, &ruleset.agents)?;
+    bound(address)
+}
+
+fn bound(address: SocketAddr) -> Result<(TcpListener, SocketAddr), AppError> {
     let listener = machine::bind(address).map_err(|source| AppError::Listen { address, source })?;
     let own = listener.local_addr().map_err(|source| AppError::Listen { address, source })?;
     Ok((listener, own))
 }
 
-/// How these settings would have upstreams reached by a proxy that listens on `own`. Reads the files of roots.
-pub(super) fn outbound(settings: &Settings, own: SocketAddr, resolver: Resolver) -> Result<Outbound, AppError> {
+/// How these settings would have upstreams reached by a proxy that listens on these addresses. Reads the files of roots.
+pub(super) fn outbound(settings: &Settings, own: &[SocketAddr], resolver: Resolver) -> Result<Outbound, AppError> {
     let dialer = Dialer { proxy_tls: proxy_tls(settings)?, ..rules::dialer(settings, own, resolver) };
     Ok(Outbound { dialer, tls: trusting(&settings.proxy.upstream_ca, &settings.state)? })
 }

@@ -91,7 +91,7 @@ impl RunningProxy {
         let active = active_with(&settings, backends, stored);
         let mut ruleset = self.renewed(&settings, &active)?;
         machine::permit_listening(self.app.address(), &ruleset.agents)?;
-        let outbound = outbound(&settings, self.app.address(), self.app.outbound.dialer.resolver.clone())?;
+        let outbound = outbound(&settings, &self.app.own_addresses(), self.app.outbound.dialer.resolver.clone())?;
         let changed = changes(&self.app.active_keys, &active);
         ruleset.keys = shared.secrets.reload(sources(&active, backends));
         // first: tunnels look at it as soon as they hear of new rules

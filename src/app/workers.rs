@@ -4,7 +4,7 @@ use super::build::App;
 use super::running::{LEFT_BEHIND, RunningProxy, StopChannels};
 use super::{AppError, audit};
 use crate::memory;
-use crate::proxy::accept::listen;
+use crate::proxy::accept::listen::{self, Listeners};
 use crate::proxy::exchange::worker::Worker;
 use crate::upstream::pool::Pool;
 use std::net::TcpListener;
@@ -24,7 +24,7 @@ impl App {
         let count = std::thread::available_parallelism().map_or(1, usize::from);
         let mut workers = Vec::with_capacity(count);
         let mut pools = Vec::with_capacity(count);
-        let listener = self.listener.take();
+        let (listener, transparent) = (self.listener.take(), self.transparent.take());
         for number in 0..count {
             let worker = Worker {
                 shared: self.shared.clone(),
@@ -32,8 +32,9 @@ impl App {
                 scrub_cache: Default::default(),
             };
             pools.push(worker.pool.clone());
-            let listener = listener.as_ref().map(TcpListener::try_clone).transpose().map_err(AppError::Thread)?;
-            workers.push(start(number, worker, listener, stopped.clone(), is_cut.clone())?);
+            let copy = |of: &Option<TcpListener>| of.as_ref().map(TcpListener::try_clone).transpose();
+            let listeners = (copy(&listener).map_err(AppError::Thread)?, copy(&transparent).map_err(AppError::Thread)?);
+            workers.push(start(number, worker, listeners, stopped.clone(), is_cut.clone())?);
         }
         let webhook = self.webhook.take().map(audit::PendingWebhook::serve).transpose()?;
         memory::give_back();
@@ -44,7 +45,7 @@ impl App {
 fn start(
     number: usize,
     worker: Worker,
-    listener: Option<TcpListener>,
+    (listener, transparent): (Option<TcpListener>, Option<TcpListener>),
     stopped: watch::Receiver<bool>,
     mut is_cut: watch::Receiver<bool>,
 ) -> Result<JoinHandle<()>, AppError> {
@@ -54,10 +55,12 @@ fn start(
         runtime.block_on(async {
             // a limit on the size of files has to fail a write, and not end the process
             let _caught = signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()));
-            // the descriptor is non-blocking, and a runtime is there: nothing else can fail here
-            if let Some(Ok(listener)) = listener.map(tokio::net::TcpListener::from_std) {
+            // the descriptors are non-blocking, and a runtime is there: nothing else can fail here
+            let in_runtime = |of: Option<TcpListener>| of.and_then(|of| tokio::net::TcpListener::from_std(of).ok());
+            if let Some(proxy) = in_runtime(listener) {
+                let listeners = Listeners { proxy, transparent: in_runtime(transparent) };
                 tokio::select! {
-                    () = listen::serve(worker, listener, stopped) => {}
+                    () = listen::serve(worker, listeners, stopped) => {}
                     _ = is_cut.wait_for(|cut| *cut) => {}
                 }
             }

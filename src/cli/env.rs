@@ -5,6 +5,7 @@ use super::child_env::{
 };
 use super::context::CliContext;
 use super::lookup;
+use super::nft;
 use super::running_service::RunningService;
 use super::term::CliError;
 use crate::app;
@@ -28,6 +29,9 @@ pub struct EnvArgs {
     /// Put back what was there before; keys are not
     #[arg(long, conflicts_with_all = ["token_file", "agent"])]
     unset: bool,
+    /// Print rules for nftables instead, which lead the connections of [proxy] uids to the transparent listener
+    #[arg(long, conflicts_with_all = ["shell", "token_file", "agent", "unset"])]
+    nft: bool,
 }
 
 /// The agent that `LOCUM_PROXY_TOKEN` is the token of.
@@ -43,6 +47,9 @@ pub fn run(args: EnvArgs, context: &CliContext) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let settings = context.settings()?;
+    if args.nft {
+        return nft::run(&settings);
+    }
     let taken = context.take_environment(&settings)?;
     warn_of_withheld(&taken);
     let now = before(&taken);

@@ -45,6 +45,7 @@ mod lookup;
 mod manual;
 mod mcp;
 mod migrate;
+mod nft;
 mod other_words;
 mod prompt;
 mod providers;

@@ -129,6 +129,9 @@ fn warn(what: &str, next: &str) {
 
 fn announce(app: &App, export: Option<&Path>) {
     eprintln!("locum listens on http://{}", app.address());
+    if let Some(address) = app.transparent_address() {
+        eprintln!("  takes in what is redirected to {address} ('locum env --nft' prints the rules)");
+    }
     match (app.ca_kept_in(), export) {
         (_, Some(path)) => eprintln!("  CA certificate: {}", path.display()),
         (None, None) => eprintln!("  CA: new, in memory ([ca] export writes its certificate to a file)"),

@@ -76,6 +76,8 @@ pub static SECTIONS: &[SectionSchema] = &[
             known("cleartext", Flag, "false"),
             known("braces", Flag, "false"),
             known("uids", Numbers, "[1001]"),
+            known("transparent", Text, r#""127.0.0.1:8789""#),
+            known("transparent_agent", Text, r#""researcher""#),
             known("upstream_ca", Texts, r#"["/etc/ssl/company.pem"]"#),
             known("upstream_proxy", Text, r#""http://proxy.example:3128""#),
             known("upstream_proxy_ca", Texts, r#"["/etc/ssl/proxy.pem"]"#),

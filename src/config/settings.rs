@@ -8,6 +8,7 @@ use super::limits;
 use super::mistake::{ConfigLocation, Mistake, Mistakes};
 use super::reader::TableReader;
 use crate::disk;
+use crate::name::AgentName;
 use crate::policy::egress::{AddressRule, EgressMode};
 use crate::policy::rule::HostPattern;
 use crate::proxy::Limits;
@@ -75,6 +76,10 @@ pub struct ProxySettings {
     pub braces: bool,
     /// Local users besides our own who need no token where there are no agents.
     pub uids: Vec<u32>,
+    /// The address that connections are redirected to.
+    pub transparent: Option<SocketAddr>,
+    /// The agent that these are of, where agents have tokens.
+    pub transparent_agent: Option<AgentName>,
     /// Files of roots that upstreams are trusted by besides the system's.
     pub upstream_ca: Vec<PathBuf>,
     /// The proxy that upstreams are reached through.
@@ -99,6 +104,8 @@ impl Default for ProxySettings {
             cleartext: false,
             braces: false,
             uids: Vec::new(),
+            transparent: None,
+            transparent_agent: None,
             upstream_ca: Vec::new(),
             upstream_proxy: None,
             upstream_proxy_ca: Vec::new(),
@@ -387,12 +394,21 @@ fn proxy(r: &mut TableReader<'_>) -> ProxySettings {
         cleartext: r.flag("cleartext").unwrap_or(default.cleartext),
         braces: r.flag("braces").unwrap_or(default.braces),
         uids: r.numbers("uids", 0..=u32::MAX).unwrap_or_default(),
+        transparent: r.with("transparent", redirectable),
+        transparent_agent: r.parsed("transparent_agent"),
         upstream_ca: r.paths("upstream_ca").unwrap_or_default(),
         // Its text may hold a password, so no message repeats it.
         upstream_proxy: r.with("upstream_proxy", |t| t.parse().map_err(|_| NO_PROXY_URL)),
         upstream_proxy_ca: r.paths("upstream_proxy_ca").unwrap_or_default(),
         upstream_proxy_bypass: r.list("upstream_proxy_bypass").unwrap_or_default(),
     }
+}
+
+/// An address that this machine's firewall can redirect its users' connections to, by nothing but the port.
+fn redirectable(text: &str) -> Result<SocketAddr, &'static str> {
+    let local = |address: &SocketAddr| address.ip().is_loopback() || address.ip().is_unspecified();
+    let address = text.parse().ok().filter(local);
+    address.ok_or("connections are redirected to loopback, so it is 127.0.0.1, [::1] or [::] with a port")
 }
 
 fn ca(r: &mut TableReader<'_>) -> CaSettings {

@@ -259,6 +259,25 @@ impl Agents {
         self.known(now, || Ok([password, user].map(|text| Zeroizing::new(text.to_vec())).into()))
     }
 
+    /// The agent of this name, which whoever asks stands for without its token, and what proves it again later. Without
+    /// tokens there is one agent, whatever it is called.
+    ///
+    /// # Errors
+    /// No agent has this name, or its time is over.
+    pub fn named(&self, name: &AgentName, now: SystemTime) -> Result<(Arc<Agent>, TokenProof), AuthError> {
+        if let Some(agent) = &self.anonymous {
+            return Ok((agent.clone(), TokenProof(None)));
+        }
+        let mut failed = AuthError::Unknown;
+        for (hash, agent) in self.tokens.slots.values().flatten().filter(|(_, agent)| agent.name == *name) {
+            match agent.still_valid(now) {
+                Ok(()) => return Ok((agent.clone(), TokenProof::of(hash.clone()))),
+                Err(e) => failed = e,
+            }
+        }
+        Err(failed)
+    }
+
     fn known(
         &self,
         now: SystemTime,

@@ -1,6 +1,7 @@
 //! Facts of the operating system on others: who owns the far end of a socket, which process began which, who administers.
 
 pub mod operator;
+pub(crate) mod original_destination;
 pub(crate) mod processes;
 pub(crate) mod roots;
 pub(crate) mod socket_owner;

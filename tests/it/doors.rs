@@ -1,16 +1,16 @@
-//! Each door of the proxy beside HTTP's CONNECT: SOCKS5 with its clients.
+//! Each door of the proxy beside HTTP's CONNECT: SOCKS5 with its clients, and connections that the firewall redirects.
 
 use crate::support::doors::{DOORS, Door, request, socks5};
 use crate::support::exit::Exit;
-use crate::support::locum::{TOOL_KEY, of, stdout, told};
+use crate::support::locum::{TOOL_KEY, finish, of, stdout, told};
 use crate::support::tunnel::Tunnel;
 use crate::support::upstream::Kind;
 use crate::support::websocket::{Peer, Served, Socket, grant, over};
-use crate::support::{Home, Serve, Upstream, clients, wire};
+use crate::support::{Home, Serve, Upstream, clients, namespace, wire};
 use locum::proxy::wire::ws_frames::Opcode;
 use serde_json::Value;
 use std::io::{Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::mpsc;
 
 const TOKEN: &str = "a-token-of-32-characters-at-least";
@@ -31,27 +31,29 @@ fn enter(door: Door, serve: &Serve, authority: &str) -> TcpStream {
 #[test]
 fn a_websocket_carries_keys_by_each_door() {
     for door in DOORS {
-        let (tell, seen) = mpsc::channel();
-        let talk = move |mut peer: Peer<Served>| tell.send(peer.echo()).expect("the test");
-        let upstream = Socket::answering(|head| grant(head, ""), talk);
-        let authority = upstream.authority();
-        let port = authority.rsplit(':').next().expect("a port");
-        let key = format!("[key.tool]\nhosts = [\"{authority}\"]\nwhere = [\"header\", \"ws\"]\n");
-        let home = Home::with(&format!("connect_ports = [{port}]\n"), &key);
-        let serve = home.serve();
-        let tunnel = Tunnel::on(&serve, enter(door, &serve, &authority), "localhost", b"http/1.1").expect("TLS");
-        let (_, mut client) = over(tunnel, &authority, "x-api-key: <<tool_key>>\r\n").expect("a WebSocket");
-        client.text("AUTH <<tool_key>>");
-        assert_eq!(client.said(), "AUTH <<tool_key>>", "{door:?}");
-        client.send(Opcode::Close, true, 1000_u16.to_be_bytes());
-        assert_eq!(client.closed(), Some((1000, String::new())), "{door:?}");
-        let heard = seen.recv().expect("what was heard");
-        assert_eq!(heard[0], (Opcode::Text, format!("AUTH {TOOL_KEY}").into_bytes()), "{door:?}");
-        drop(client);
-        let records = serve.stop().audit();
-        let mut places: Vec<_> = of(&records, "substitution").iter().map(|r| r["where"].to_string()).collect();
-        places.sort_unstable();
-        assert_eq!(places, ["\"header:x-api-key\"", "\"ws\""], "{door:?}: {records:#?}");
+        door.with(move || {
+            let (tell, seen) = mpsc::channel();
+            let talk = move |mut peer: Peer<Served>| tell.send(peer.echo()).expect("the test");
+            let upstream = Socket::answering(|head| grant(head, ""), talk);
+            let authority = upstream.authority();
+            let port = authority.rsplit(':').next().expect("a port");
+            let key = format!("[key.tool]\nhosts = [\"{authority}\"]\nwhere = [\"header\", \"ws\"]\n");
+            let home = Home::with(&format!("connect_ports = [{port}]\n{}", door.settings()), &key);
+            let serve = door.serve(home);
+            let tunnel = Tunnel::on(&serve, enter(door, &serve, &authority), "localhost", b"http/1.1").expect("TLS");
+            let (_, mut client) = over(tunnel, &authority, "x-api-key: <<tool_key>>\r\n").expect("a WebSocket");
+            client.text("AUTH <<tool_key>>");
+            assert_eq!(client.said(), "AUTH <<tool_key>>", "{door:?}");
+            client.send(Opcode::Close, true, 1000_u16.to_be_bytes());
+            assert_eq!(client.closed(), Some((1000, String::new())), "{door:?}");
+            let heard = seen.recv().expect("what was heard");
+            assert_eq!(heard[0], (Opcode::Text, format!("AUTH {TOOL_KEY}").into_bytes()), "{door:?}");
+            drop(client);
+            let records = serve.stop().audit();
+            let mut places: Vec<_> = of(&records, "substitution").iter().map(|r| r["where"].to_string()).collect();
+            places.sort_unstable();
+            assert_eq!(places, ["\"header:x-api-key\"", "\"ws\""], "{door:?}: {records:#?}");
+        });
     }
 }
 
@@ -233,4 +235,137 @@ fn socks5_needs_no_login_where_there_are_no_agents() {
     // one that offers nothing else than a login
     let said = told_bytes(&serve, &[&b"\x05\x01\x02\x01\x01a\x01b"[..], b"\x05\x01\0\x01\0\0\0\0\0\0"].concat());
     assert_eq!(said, b"\x05\x02\x01\0\x05\x01\0\x01\0\0\0\0\0\0");
+}
+
+/// The host that is in a network of its own.
+const HOST: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
+
+#[test]
+fn what_the_firewall_redirects_is_read_by_the_rules_and_nothing_goes_round() {
+    let readme = include_str!("../../README.md");
+    assert!(readme.contains("\ntransparent = \"127.0.0.1:8789\"\nuids = [") && readme.contains("\nlocum env --nft | "));
+    namespace::inside(|| {
+        let network = namespace::Elsewhere::of(HOST);
+        let (tls, plain) = network.run(|| {
+            let kind = Kind { ip: HOST.into(), ..Kind::default() };
+            (Upstream::of(kind), Upstream::of(Kind { tls: false, ..kind }))
+        });
+        let banner = network.run(|| TcpListener::bind((HOST, 0)).expect("a port"));
+        let first = banner.local_addr().expect("an address").port();
+        std::thread::spawn(move || {
+            for mut stream in banner.incoming().flatten() {
+                let _ = stream.write_all(b"220 ready\r\n");
+            }
+        });
+        let proxy = format!(
+            "connect_ports = [{}, {}, {first}]\npassthrough = [\"{HOST}:{first}\"]\n{}",
+            tls.port(),
+            plain.port(),
+            namespace::transparent()
+        );
+        let home = Home::with(&proxy, &format!("[key.tool]\nhosts = [\"{HOST}:{}\"]\n", tls.port()));
+        let config = std::fs::read_to_string(home.config()).expect("the config");
+        home.write_config(&config.replace("\"::1\"]", &format!("\"::1\", \"{HOST}\"]")));
+        let serve = namespace::serve(home);
+        let url = format!("https://{HOST}:{}", tls.port());
+        let keyed = ["-H", "x-api-key: <<tool_key>>"];
+        let curl = |args: &[&str]| {
+            let mut command = serve.home.command("curl");
+            command.args(["-q", "-sS", "--max-time", "60", "--noproxy", "*", "-o", "/dev/null"]);
+            command.args(["-w", "%{http_version} %{http_code}"]);
+            command.arg("--cacert").arg(serve.home.path().join("ca.pem"));
+            finish(command.args(args))
+        };
+        // by the address, in each version
+        for (version, said) in [("--http1.1", "1.1 200"), ("--http2", "2 200")] {
+            let output = curl(&[&keyed[..], &[version, &url]].concat());
+            assert_eq!(stdout(&output), said, "{}", told(&output));
+        }
+        assert!(tls.seen().iter().all(|seen| seen.header("x-api-key").as_deref() == Some(TOOL_KEY)));
+        // a name that the client says is dialled by that name, wherever the client has dialled
+        let named = format!("localhost:{}:{HOST}", tls.port());
+        let by_name = format!("https://localhost:{}/", tls.port());
+        for (headers, said) in [(&keyed[..], "2 403"), (&[], "2 502")] {
+            let output = curl(&[headers, &["--resolve", &named, &by_name]].concat());
+            assert_eq!(stdout(&output), said, "{}", told(&output));
+        }
+        // in the clear, and HTTP/2 in the clear
+        let in_clear = format!("http://{HOST}:{}/", plain.port());
+        let two = "--http2-prior-knowledge";
+        for (headers, version, said) in
+            [(&[][..], "--http1.1", "1.1 200"), (&[], two, "2 200"), (&keyed, "--http1.1", "1.1 403")]
+        {
+            let output = curl(&[headers, &[version, &in_clear]].concat());
+            assert_eq!(stdout(&output), said, "{}", told(&output));
+        }
+        assert_eq!((tls.seen().len(), plain.seen().len()), (2, 2));
+        // another user is not redirected, and has no key put in
+        let mut other = serve.home.command("setpriv");
+        other.args(["--reuid=65533", "--clear-groups", "curl", "-q", "-sS", "-k", "--noproxy", "*", "-o", "/dev/null"]);
+        let output = finish(other.args(keyed).arg(&url));
+        assert!(output.status.success(), "{}", told(&output));
+        assert_eq!(tls.await_seen(3)[2].header("x-api-key").as_deref(), Some("<<tool_key>>"));
+        // where the server speaks first
+        let mut said = String::new();
+        TcpStream::connect((HOST, first)).expect("a connection").read_to_string(&mut said).expect("its words");
+        assert_eq!(said, "220 ready\r\n");
+        loops_end(&serve);
+
+        let records = serve.stop().audit();
+        assert!(of(&records, "substitution").iter().all(|r| r["host"] == HOST.to_string() && r["agent"] == "local"));
+        assert_eq!(of(&records, "substitution").len(), 2, "{records:#?}");
+        assert_eq!(of(&records, "tunnel").len(), 1, "{records:#?}");
+        let why =
+            |why: &str| of(&records, "refusal").iter().any(|r| r["reason"].as_str().is_some_and(|r| r.contains(why)));
+        assert!(why("straight to the transparent listener") && why("locum's own user"), "{records:#?}");
+    });
+}
+
+/// Who comes straight to the listener, and what locum's own user dials and a rule leads back, ends there.
+fn loops_end(serve: &Serve) {
+    let listener = SocketAddr::from((Ipv4Addr::LOCALHOST, 8789));
+    let mut straight = wire::connect(listener);
+    let _ = straight.write_all(b"GET / HTTP/1.1\r\nHost: 127.0.0.1:8789\r\n\r\n");
+    let mut said = Vec::new();
+    let _ = straight.read_to_end(&mut said);
+    assert_eq!(said, b"");
+    let rules = std::fs::read_to_string(serve.home.path().join("rules.nft")).expect("the rules");
+    let own = rules.replace("!= { 0 }", "!= { 65534 }").replace("inet locum", "inet astray");
+    std::fs::write(serve.home.path().join("astray.nft"), own).expect("a file");
+    let loaded = finish(serve.home.command("nft").arg("-f").arg(serve.home.path().join("astray.nft")));
+    assert!(loaded.status.success(), "{}", told(&loaded));
+    let mut command = serve.home.command("setpriv");
+    command.args(["--reuid=65534", "--clear-groups", "curl", "-q", "-sS", "--max-time", "60", "--noproxy", "*"]);
+    let output = finish(command.arg(format!("http://{HOST}/")));
+    assert!(!output.status.success(), "{}", told(&output));
+}
+
+/// An agent that is named for it, and who else is on the machine.
+#[test]
+fn redirected_connections_are_of_the_agent_that_is_named_for_them() {
+    for (named, told_why) in [
+        ("transparent_agent = \"local\"\n", ""),
+        ("", "what is redirected has none"),
+        ("transparent_agent = \"other\"\n", "no such agent"),
+    ] {
+        namespace::inside(move || {
+            let upstream = Upstream::start();
+            let proxy = format!("connect_ports = [{}]\n{}{named}", upstream.port(), namespace::transparent());
+            let key = format!("[key.tool]\nhosts = [\"{}\"]\n", upstream.authority());
+            let serve = namespace::serve(Home::with(&proxy, &key).set("LOCUM_PROXY_TOKEN", TOKEN));
+            let stream = enter(Door::Transparent, &serve, &upstream.authority());
+            let tunnel = Tunnel::on(&serve, stream, "localhost", b"http/1.1").expect("a session");
+            let get = format!(
+                "GET / HTTP/1.1\r\nHost: {}\r\nx-api-key: <<tool_key>>\r\nConnection: close\r\n\r\n",
+                upstream.authority()
+            );
+            let answers = tunnel.talk(get.as_bytes());
+            assert_eq!(answers.first().map(|a| a.status), told_why.is_empty().then_some(200), "{named}");
+            let records = serve.stop().audit();
+            let agents: Vec<&Value> = of(&records, "substitution").iter().map(|r| &r["agent"]).collect();
+            let reasons = of(&records, "refusal").iter().map(|r| r["reason"].to_string()).collect::<String>();
+            assert!(reasons.contains(told_why) && agents.len() == usize::from(told_why.is_empty()), "{records:#?}");
+            assert!(agents.iter().all(|agent| *agent == "local"));
+        });
+    }
 }

@@ -254,10 +254,10 @@ fn coded(value: &str) -> String {
     }
 }
 
-fn bound(a: &Upstream, b: &Upstream) -> Home {
+fn bound(door: Door, a: &Upstream, b: &Upstream) -> Home {
     let bindings = BINDINGS.replace("{A}", &a.port().to_string()).replace("{B}", &b.port().to_string());
     let ports = format!("connect_ports = [{}, {}]\n", a.port(), b.port());
-    let home = Home::with(&ports, &bindings);
+    let home = Home::with(&(ports + &door.settings()), &bindings);
     KEYS.iter().fold(home, |home, key| home.set(&format!("{}_API_KEY", key.to_uppercase()), &value(key)))
 }
 
@@ -265,7 +265,7 @@ async fn connected(door: Door, serve: &Serve, to: To, a: &Upstream, b: &Upstream
     let authority = match to {
         A => a.authority(),
         B => b.authority(),
-        Address => format!("127.0.0.1:{}", a.port()),
+        Address => format!("{}:{}", door.address(), a.port()),
     };
     let stream = door.enter(serve.address, &authority).await.expect("a connection");
     Client::over(stream, &serve.ca, &authority, http).await
@@ -281,15 +281,22 @@ fn the_truth_over_socks5() {
     run(Door::Socks5);
 }
 
+#[test]
+fn the_truth_where_connections_are_redirected() {
+    run(Door::Transparent);
+}
+
 fn run(door: Door) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    runtime.block_on(truth(door));
+    door.with(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(truth(door));
+    });
 }
 
 async fn truth(door: Door) {
     for http in BOTH {
         let (a, b) = (Upstream::start(), Upstream::start());
-        let serve = bound(&a, &b).serve();
+        let serve = door.serve(bound(door, &a, &b));
         let mut answers = Vec::new();
         for (number, (to, line, _)) in TRUTH.iter().enumerate() {
             let mut client = connected(door, &serve, *to, &a, &b, http).await;

@@ -124,7 +124,7 @@ impl Client {
 }
 
 /// Records a refusal of who asked for `target`, as far as that is known.
-fn record(
+pub(super) fn record(
     recorder: &Recorder,
     refusal: &Refusal,
     agent: AgentName,

@@ -19,24 +19,43 @@ const SWEEP: Duration = Duration::from_secs(1);
 /// How long to wait when the system has no descriptor left.
 const RESPITE: Duration = Duration::from_millis(50);
 
+/// Where clients come in.
+pub struct Listeners {
+    /// Those that ask a proxy.
+    pub proxy: TcpListener,
+    /// Those that were redirected on their way elsewhere.
+    pub transparent: Option<TcpListener>,
+}
+
+impl Listeners {
+    /// The next client that was redirected.
+    async fn redirected(&self) -> io::Result<(TcpStream, SocketAddr)> {
+        match &self.transparent {
+            Some(listener) => listener.accept().await,
+            None => std::future::pending().await,
+        }
+    }
+}
+
 /// Serves until `stop` turns true, then no longer accepts; returns when this worker's last connection has ended.
-pub async fn serve(worker: Arc<Worker>, listener: TcpListener, stop: watch::Receiver<bool>) {
+pub async fn serve(worker: Arc<Worker>, listeners: Listeners, stop: watch::Receiver<bool>) {
     let connections = Open(watch::Sender::new(()));
     let mut stopping = stop.clone();
     let mut sweep = tokio::time::interval(SWEEP);
     loop {
         tokio::select! {
-            accepted = listener.accept() => match accepted {
+            accepted = listeners.proxy.accept() => {
                 // whoever finds no place is told so by the closed connection
-                Ok((stream, peer)) => {
-                    if let Some(client) = place(&worker.shared, stream, peer) {
-                        tokio::spawn(served(worker.clone(), client, stop.clone(), connections.clone()));
-                    }
+                if let Some((stream, peer)) = made(&worker, accepted).await
+                    && let Some(client) = place(&worker.shared, stream, peer)
+                {
+                    tokio::spawn(served(worker.clone(), client, stop.clone(), connections.clone()));
                 }
-                Err(e) if is_of_one_connection(&e) => {}
-                Err(_) => {
-                    worker.shared.slots.make_room(SystemTime::now());
-                    tokio::time::sleep(RESPITE).await;
+            },
+            accepted = listeners.redirected() => {
+                if let Some((stream, peer)) = made(&worker, accepted).await {
+                    let serving = doors::transparent::serve(worker.clone(), stream, peer, stop.clone());
+                    tokio::spawn(until_end(serving, connections.clone()));
                 }
             },
             _ = sweep.tick() => {
@@ -47,9 +66,27 @@ pub async fn serve(worker: Arc<Worker>, listener: TcpListener, stop: watch::Rece
             _ = stopping.wait_for(|stopped| *stopped) => break,
         }
     }
-    drop(listener);
+    drop(listeners);
     tell_turned_away(&worker.shared, true);
     connections.closed().await;
+}
+
+/// A connection, where one was made. Where the system has no descriptor left, somebody makes room.
+async fn made(worker: &Worker, accepted: io::Result<(TcpStream, SocketAddr)>) -> Option<(TcpStream, SocketAddr)> {
+    match accepted {
+        Ok(made) => return Some(made),
+        Err(e) if is_of_one_connection(&e) => {}
+        Err(_) => {
+            worker.shared.slots.make_room(SystemTime::now());
+            tokio::time::sleep(RESPITE).await;
+        }
+    }
+    None
+}
+
+async fn until_end(serving: impl Future<Output = ()>, open: watch::Receiver<()>) {
+    serving.await;
+    drop(open);
 }
 
 /// A connection that was just accepted, if there is a place for it: whose it is is asked before it counts.

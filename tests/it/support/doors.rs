@@ -1,20 +1,46 @@
 //! The doors of the proxy, as a client that speaks with its host uses them: each gives a connection to that.
 
 use super::client::tunnel;
+use super::{Home, Serve, namespace};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+
+/// Where connections lead that a test's rules redirect: an address that nobody answers at.
+pub const ELSEWHERE: [u8; 4] = [192, 0, 2, 7];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Door {
     Connect,
     Socks5,
+    /// In a namespace of [`super::namespace`], where it is redirected.
+    Transparent,
 }
 
-pub const DOORS: [Door; 2] = [Door::Connect, Door::Socks5];
+pub const DOORS: [Door; 3] = [Door::Connect, Door::Socks5, Door::Transparent];
 
 impl Door {
+    /// Runs `work` where this door is.
+    pub fn with(self, work: impl FnOnce() + Send + 'static) {
+        if self == Self::Transparent { namespace::inside(work) } else { work() }
+    }
+
+    /// Lines of `[proxy]` for it.
+    pub fn settings(self) -> String {
+        if self == Self::Transparent { namespace::transparent() } else { String::new() }
+    }
+
+    /// A service whose `[proxy]` has these lines.
+    pub fn serve(self, home: Home) -> Serve {
+        if self == Self::Transparent { namespace::serve(home) } else { home.serve() }
+    }
+
+    /// An address at which no name is known of the upstreams on this machine.
+    pub fn address(self) -> IpAddr {
+        if self == Self::Transparent { ELSEWHERE.into() } else { Ipv4Addr::LOCALHOST.into() }
+    }
+
     /// A connection to `authority` by this door of the proxy at `proxy`, of no agent.
     ///
     /// # Errors
@@ -23,6 +49,10 @@ impl Door {
         match self {
             Self::Connect => tunnel(proxy, authority, "").await,
             Self::Socks5 => socks5(proxy, authority, None).await,
+            Self::Transparent => {
+                let port = authority.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port");
+                TcpStream::connect(SocketAddr::from((ELSEWHERE, port))).await
+            }
         }
     }
 }

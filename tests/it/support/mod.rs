@@ -13,6 +13,7 @@ pub mod fickle;
 pub mod forged;
 pub mod locum;
 pub mod name_server;
+pub mod namespace;
 pub mod pattern;
 pub mod scan;
 pub mod stores;

@@ -6,6 +6,7 @@ pub(super) mod first_head;
 mod http;
 pub mod redirected;
 mod socks5;
+pub(super) mod transparent;
 
 use super::client::{Client, Door};
 use crate::proxy::exchange::worker::Worker;
