@@ -4,6 +4,7 @@ use super::agents::StartupTokens;
 use super::key_ages;
 use super::key_values::{self, ValueComplaint};
 use super::keys::{active, backends, sources};
+use super::listener_tls::ListenerTls;
 use super::machine::{self, DescriptorRoom, make_state_dir};
 use super::{AppError, audit, authority, rules};
 use crate::ca::{Authorities, Authority, Leaves};
@@ -23,7 +24,7 @@ use crate::upstream::outbound::Outbound;
 use crate::upstream::proxy::ProxyProtocol;
 use crate::upstream::resolver::Resolver;
 use crate::upstream::tls::{self, Tls};
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use rustls::crypto::CryptoProvider;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -83,6 +84,8 @@ impl App {
         let limits = room.fitting(settings.limits);
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let (tls, proxy_tls) = (trusting(&settings.proxy.upstream_ca, &settings.state)?, proxy_tls(&settings)?);
+        // one for a single command is on loopback, and reached by that alone
+        let listener_tls = if listen.is_none() { ListenerTls::of(&settings)? } else { None };
         make_state_dir(&settings.state)?;
         let backends = backends(&settings, environment);
         let active_keys = active(&settings, &backends);
@@ -110,6 +113,7 @@ impl App {
             secrets,
             recorder: Arc::new(Recorder::new(log, alerts, machine::random()?)),
             leaves,
+            listener_tls: ArcSwapOption::new(listener_tls.map(|tls| tls.config)),
             slots: Arc::new(ConnectionSlots::new(limits.connections)),
             ceilings: proxy::Ceilings::new(limits.under_way),
             meters: proxy::Meters::default(),
@@ -139,6 +143,11 @@ impl App {
     /// The address that it listens on.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Whether it speaks TLS there.
+    pub fn speaks_tls(&self) -> bool {
+        self.shared.listener_tls.load().is_some()
     }
 
     /// The address of the transparent listener, where there is one.

@@ -3,7 +3,7 @@
 use super::child_env;
 use super::context::CliContext;
 use super::key_strength::guessable;
-use crate::app::{self, AppError, KeyLookup, MIN_TOKEN, ValueComplaint};
+use crate::app::{self, AppError, KeyLookup, ListenerTls, MIN_TOKEN, RENEW, ValueComplaint};
 use crate::ca::{Authorities, Authority};
 use crate::config::catalog::Catalog;
 use crate::config::keys::KeySetting;
@@ -107,6 +107,11 @@ fn report(settings: Settings, mistakes: Vec<Mistake>, backends: &SecretBackends)
     report.preflight(&settings, backends);
     report.ca(&settings, backends);
     report.transparent(&settings, backends);
+    if let Ok(Some(tls)) = ListenerTls::of(&settings)
+        && let Some(what) = tls.ending(SystemTime::now())
+    {
+        report.warn(None, what, RENEW);
+    }
     report.hostless(&settings, backends);
     for (key, due) in app::overdue(&settings.keys, &settings.state, SystemTime::now()) {
         report.warn(key.at.as_ref(), due.what, due.next);

@@ -78,6 +78,8 @@ pub static SECTIONS: &[SectionSchema] = &[
             known("uids", Numbers, "[1001]"),
             known("transparent", Text, r#""127.0.0.1:8789""#),
             known("transparent_agent", Text, r#""researcher""#),
+            known("tls_cert", Text, r#""/etc/locum/proxy.pem""#),
+            known("tls_key", Text, r#""/etc/locum/proxy.key""#),
             known("upstream_ca", Texts, r#"["/etc/ssl/company.pem"]"#),
             known("upstream_proxy", Text, r#""http://proxy.example:3128""#),
             known("upstream_proxy_ca", Texts, r#"["/etc/ssl/proxy.pem"]"#),

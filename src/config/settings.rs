@@ -80,6 +80,10 @@ pub struct ProxySettings {
     pub transparent: Option<SocketAddr>,
     /// The agent that these are of, where agents have tokens.
     pub transparent_agent: Option<AgentName>,
+    /// The certificate that the listener shows, with those above it: it speaks TLS then.
+    pub tls_cert: Option<PathBuf>,
+    /// The key of that; there where the certificate is.
+    pub tls_key: Option<PathBuf>,
     /// Files of roots that upstreams are trusted by besides the system's.
     pub upstream_ca: Vec<PathBuf>,
     /// The proxy that upstreams are reached through.
@@ -106,6 +110,8 @@ impl Default for ProxySettings {
             uids: Vec::new(),
             transparent: None,
             transparent_agent: None,
+            tls_cert: None,
+            tls_key: None,
             upstream_ca: Vec::new(),
             upstream_proxy: None,
             upstream_proxy_ca: Vec::new(),
@@ -382,6 +388,12 @@ fn proxy(r: &mut TableReader<'_>) -> ProxySettings {
     let default = ProxySettings::default();
     let intercept = [("all", Intercept::All), ("bound", Intercept::Bound)];
     let egress = [("open", EgressMode::Open), ("listed", EgressMode::Listed)];
+    let certificate = (r.at("tls_cert"), r.path("tls_cert"));
+    let key = (r.at("tls_key"), r.path("tls_key"));
+    if let ((Some(at), Some(_)), (_, None)) | ((_, None), (Some(at), Some(_))) = (&certificate, &key) {
+        let what = "tls_cert and tls_key go together, and one is missing".into();
+        r.wrong(at.clone(), what, "set both, or neither".into());
+    }
     ProxySettings {
         listen: r.parsed("listen").unwrap_or(default.listen),
         intercept: r.choice("intercept", &intercept).unwrap_or(default.intercept),
@@ -396,6 +408,8 @@ fn proxy(r: &mut TableReader<'_>) -> ProxySettings {
         uids: r.numbers("uids", 0..=u32::MAX).unwrap_or_default(),
         transparent: r.with("transparent", redirectable),
         transparent_agent: r.parsed("transparent_agent"),
+        tls_cert: certificate.1,
+        tls_key: key.1,
         upstream_ca: r.paths("upstream_ca").unwrap_or_default(),
         // Its text may hold a password, so no message repeats it.
         upstream_proxy: r.with("upstream_proxy", |t| t.parse().map_err(|_| NO_PROXY_URL)),

@@ -99,5 +99,5 @@ pub struct Admitted {
 /// The descendant behind a connection without a token, where such are let in.
 pub(crate) async fn descendant(shared: &Shared, client: &Client) -> Option<Descendant> {
     let descendants = shared.descendants.as_ref()?;
-    descendants.knows(client.peer, client.stream.local_addr().ok()?).await
+    descendants.knows(client.peer, client.own).await
 }

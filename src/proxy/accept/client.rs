@@ -12,10 +12,13 @@ use crate::proxy::wire::hang_up::hang_up;
 use crate::proxy::wire::socks5::{self, ReplyCode};
 use crate::record::ExchangeInfo;
 use bytes::BytesMut;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio_rustls::server::TlsStream;
+use tokio_util::either::Either;
 
 /// The way in which a client came, which is the way that it is answered before anything of its own is served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,12 +51,17 @@ impl Door {
     }
 }
 
+/// What a client's bytes come by: TCP, or the TLS that the proxy itself speaks on its port.
+pub(crate) type ClientStream = Either<TcpStream, Box<TlsStream<ReadAhead<TcpStream>>>>;
+
 /// A client's connection, with what came after the head.
 pub(crate) struct Client {
-    pub stream: TcpStream,
+    pub stream: ClientStream,
     pub read: BytesMut,
     pub door: Door,
     pub peer: SocketAddr,
+    /// Our end of it.
+    pub own: SocketAddr,
     /// The local user at its other end, as the system said when it was accepted.
     pub user: Option<u32>,
     pub slot: Arc<ConnectionSlot>,
@@ -61,8 +69,14 @@ pub(crate) struct Client {
 
 impl Client {
     /// The stream with what was read of it already put back.
-    pub fn into_stream(self) -> ReadAhead<TcpStream> {
+    pub fn into_stream(self) -> ReadAhead<ClientStream> {
         ReadAhead::with(self.read, self.stream)
+    }
+
+    /// Says this before anything of its own is served; TLS holds nothing of it back.
+    pub async fn say(&mut self, words: &[u8]) -> io::Result<()> {
+        self.stream.write_all(words).await?;
+        self.stream.flush().await
     }
 
     /// Reads until a head is whole: its length in bytes, or `None` when the client left.
@@ -91,7 +105,7 @@ impl Client {
 
     /// Says that the proxy serves.
     pub async fn tell_health(mut self) {
-        if self.stream.write_all(health::ANSWER).await.is_ok() {
+        if self.say(health::ANSWER).await.is_ok() {
             hang_up(&mut self.stream, false).await;
         }
     }
@@ -117,7 +131,7 @@ impl Client {
     }
 
     async fn answer(&mut self, answer: &[u8], close: bool) {
-        if self.stream.write_all(answer).await.is_ok() && close {
+        if self.say(answer).await.is_ok() && close {
             hang_up(&mut self.stream, false).await;
         }
     }

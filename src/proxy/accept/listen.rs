@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
+use tokio_util::either::Either;
 
 /// How often a worker looks at what idles.
 const SWEEP: Duration = Duration::from_secs(1);
@@ -91,16 +92,18 @@ async fn until_end(serving: impl Future<Output = ()>, open: watch::Receiver<()>)
 
 /// A connection that was just accepted, if there is a place for it: whose it is is asked before it counts.
 fn place(shared: &Shared, stream: TcpStream, peer: SocketAddr) -> Option<Client> {
-    let user = stream.local_addr().ok().and_then(|own| admit::user(peer, own));
+    let own = stream.local_addr().ok()?;
+    let user = admit::user(peer, own);
     let is_local = admit::may_be_local(&shared.ruleset.load(), user);
     let standing = if is_local { Standing::Newcomer } else { Standing::Stranger };
     let slot = Arc::new(shared.slots.take(standing, user, SystemTime::now())?);
-    Some(Client { stream, read: BytesMut::with_capacity(1024), door: Door::Http, peer, user, slot })
+    let _ = stream.set_nodelay(true);
+    let stream = Either::Left(stream);
+    Some(Client { stream, read: BytesMut::with_capacity(1024), door: Door::Http, peer, own, user, slot })
 }
 
 /// Serves a connection to its end, or until its place is needed and it has proved nothing.
 async fn served(worker: Arc<Worker>, client: Client, stop: watch::Receiver<bool>, open: watch::Receiver<()>) {
-    let _ = client.stream.set_nodelay(true);
     let slot = client.slot.clone();
     tokio::select! {
         () = doors::serve(worker, client, stop) => {}

@@ -69,3 +69,11 @@ pub(super) async fn connection(worker: Arc<Worker>, mut client: Client, stop: wa
         }
     }
 }
+
+/// Whether the question comes that anybody may ask.
+pub(super) async fn is_health(client: &mut Client) -> bool {
+    match client.read_head().await {
+        Ok(Some(len)) => matches!(first_head::parse(&client.read[..len]), Ok(FirstHead::Health)),
+        Ok(None) | Err(_) => false,
+    }
+}

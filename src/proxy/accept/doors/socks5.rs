@@ -15,7 +15,7 @@ use bytes::Buf as _;
 use std::io;
 use std::sync::Arc;
 use std::time::SystemTime;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::AsyncReadExt as _;
 use tokio::sync::watch;
 
 /// Serves one client's connection to its end.
@@ -69,17 +69,17 @@ async fn asked(worker: &Worker, client: &mut Client) -> Result<(Option<SocksLogi
     let offered = read(client, OfferedMethods::read, malformed(NO_METHOD)).await?;
     let login = match method(worker, client, offered).await {
         Ok(Method::None) => {
-            client.stream.write_all(NO_LOGIN).await?;
+            client.say(NO_LOGIN).await?;
             None
         }
         Ok(Method::Login) => {
-            client.stream.write_all(WANT_LOGIN).await?;
+            client.say(WANT_LOGIN).await?;
             let login = read(client, SocksLogin::read, malformed(LOGIN_BAD)).await?;
             let agents = &worker.shared.ruleset.load().agents;
             if let Err(e) = agents.authenticate_login(&login.user, &login.password, SystemTime::now()) {
                 return Err(Unasked::Refused(e.into(), LOGIN_BAD.to_vec()));
             }
-            client.stream.write_all(LOGIN_GOOD).await?;
+            client.say(LOGIN_GOOD).await?;
             Some(login)
         }
         Err(refusal) => return Err(Unasked::Refused(refusal, NO_METHOD.to_vec())),
