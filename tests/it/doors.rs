@@ -324,6 +324,63 @@ fn what_the_firewall_redirects_is_read_by_the_rules_and_nothing_goes_round() {
     });
 }
 
+/// Where only bound hosts are read, an address may stand for one: what the client says first tells, and where it says nothing,
+/// the server may.
+#[test]
+fn of_what_is_redirected_only_bound_hosts_are_read_where_that_is_asked_for() {
+    namespace::inside(|| {
+        let bound = Upstream::start();
+        let network = namespace::Elsewhere::of(HOST);
+        let other = network.run(|| Upstream::of(Kind { ip: HOST.into(), ..Kind::default() }));
+        let echo = network.run(|| TcpListener::bind((HOST, 0)).expect("a port"));
+        let port = echo.local_addr().expect("an address").port();
+        std::thread::spawn(move || {
+            for mut stream in echo.incoming().flatten() {
+                std::thread::spawn(move || {
+                    let _ = stream.write_all(b"SSH-2.0-server\r\n");
+                    let _ = std::io::copy(&mut stream.try_clone().expect("a stream"), &mut stream);
+                });
+            }
+        });
+        let proxy = format!(
+            "connect_ports = [{}, {}, {port}]\nintercept = \"bound\"\n{}",
+            bound.port(),
+            other.port(),
+            namespace::transparent()
+        );
+        let home = Home::with(&proxy, &format!("[key.tool]\nhosts = [\"{}\"]\n", bound.authority()));
+        let config = std::fs::read_to_string(home.config()).expect("the config");
+        home.write_config(&config.replace("\"::1\"]", &format!("\"::1\", \"{HOST}\"]")));
+        let serve = namespace::serve(home);
+        let get = |authority: &str| {
+            format!("GET / HTTP/1.1\r\nHost: {authority}\r\nx-api-key: <<tool_key>>\r\nConnection: close\r\n\r\n")
+        };
+        // by the name of a bound host, at whatever address
+        let stream = enter(Door::Transparent, &serve, &bound.authority());
+        let tunnel = Tunnel::on(&serve, stream, "localhost", b"http/1.1").expect("a session");
+        assert_eq!(tunnel.talk(get(&bound.authority()).as_bytes())[0].status, 200);
+        assert_eq!(bound.only().header("x-api-key").as_deref(), Some(TOOL_KEY));
+        // by an address: unread, with the host's own certificate
+        let stream = wire::connect((HOST, other.port()).into());
+        let trusting = client::trusting(&authority::TRUSTED.pem, b"http/1.1");
+        let name = HOST.to_string().try_into().expect("a name");
+        let mut stream = StreamOwned::new(ClientConnection::new(trusting.into(), name).expect("a session"), stream);
+        stream.write_all(get(&format!("{HOST}:{}", other.port())).as_bytes()).expect("the host's own TLS");
+        assert!(wire::read_head(&mut stream).starts_with("HTTP/1.1 200 "));
+        assert_eq!(other.only().header("x-api-key").as_deref(), Some("<<tool_key>>"));
+        // neither TLS nor HTTP, by who speaks first and by who waits
+        for words in [&b"SSH-2.0-client\r\n"[..], b""] {
+            let mut stream = wire::connect((HOST, port).into());
+            stream.write_all(words).expect("a connection");
+            let mut said = vec![0; b"SSH-2.0-server\r\n".len() + words.len()];
+            stream.read_exact(&mut said).expect("the server's words");
+            assert_eq!(said, [b"SSH-2.0-server\r\n", words].concat());
+        }
+        let records = serve.stop().audit();
+        assert_eq!((of(&records, "tunnel").len(), of(&records, "refusal").len()), (3, 0), "{records:#?}");
+    });
+}
+
 /// Who comes straight to the listener, and what locum's own user dials and a rule leads back, ends there.
 fn loops_end(serve: &Serve) {
     let listener = SocketAddr::from((Ipv4Addr::LOCALHOST, 8789));
