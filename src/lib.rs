@@ -14,11 +14,11 @@
 //!                              once; keys.rs: [key.*] and [agent.*]; limits.rs: [limits]; catalog/: providers by name
 //!          telemetry.rs        what the rooms have to say, on standard error
 //! 3 DOORS  proxy/accept/       listen.rs, admit.rs: which agent, which local user; slots.rs: places for connections, with
-//!                              little for strangers; doors/: HTTP to a proxy, or a connection that was on its way
-//!                              elsewhere; descendants.rs: who was started by `run`; connect.rs, intercept.rs, tunnel.rs:
+//!                              little for strangers; doors/: HTTP and SOCKS5 to the proxy's port, TLS around
+//!                              both, and what the firewall redirects; descendants.rs: who was started by `run`; connect.rs, intercept.rs, tunnel.rs:
 //!                              TLS, plain HTTP, or passed on unread
 //!          proxy/wire/         HTTP/1.1 read more strictly than servers must, HTTP/2 as the library can serve it, WebSocket
-//!                              frames, headers
+//!                              frames, SOCKS5, headers
 //!          proxy/exchange/     mod.rs is the recipe; stages/ its steps; conn.rs, serve.rs: the connection; authorization.rs:
 //!                              whether it still holds; request_body/, response_body/, websocket/; current_scrubber.rs: what
 //!                              hides keys now; outcome.rs: how it ended

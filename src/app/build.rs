@@ -4,6 +4,7 @@ use super::agents::StartupTokens;
 use super::key_ages;
 use super::key_values::{self, ValueComplaint};
 use super::keys::{active, backends, sources};
+use super::listener_tls::ListenerTls;
 use super::machine::{self, DescriptorRoom, make_state_dir};
 use super::{AppError, audit, authority, rules};
 use crate::ca::{Authorities, Authority, Leaves};
@@ -24,7 +25,7 @@ use crate::upstream::outbound::Outbound;
 use crate::upstream::proxy::ProxyProtocol;
 use crate::upstream::resolver::Resolver;
 use crate::upstream::tls::{self, Tls};
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use rustls::crypto::CryptoProvider;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -59,7 +60,10 @@ pub struct App {
     pub(super) listener: Option<TcpListener>,
     /// The network of the command that it is for, until workers serve it.
     pub(super) enclosure: Option<Enclosure>,
+    /// The same, for connections that are redirected.
+    pub(super) transparent: Option<TcpListener>,
     address: SocketAddr,
+    transparent_address: Option<SocketAddr>,
     pub(super) startup_tokens: StartupTokens,
     /// When the file of tokens was last changed, as it was last read.
     pub(super) tokens_read: Option<SystemTime>,
@@ -83,6 +87,8 @@ impl App {
         let limits = room.fitting(settings.limits);
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let (tls, proxy_tls) = (trusting(&settings.proxy.upstream_ca, &settings.state)?, proxy_tls(&settings)?);
+        // one for a single command is on loopback, and reached by that alone
+        let listener_tls = if listen.is_none() { ListenerTls::of(&settings)? } else { None };
         make_state_dir(&settings.state)?;
         let backends = backends(&settings, environment);
         let active_keys = active(&settings, &backends);
@@ -95,8 +101,12 @@ impl App {
         let ruleset = Ruleset { keys: secrets.table(), ..rules::ruleset(&settings, &active_keys, &startup_tokens)? };
         let active_keys = active_keys.into_iter().cloned().collect();
         let (listener, own) = listen_on(listen.unwrap_or(settings.proxy.listen), &ruleset)?;
+        // one for a single command is led to by its environment, and leaves that port to the service
+        let transparent = settings.proxy.transparent.filter(|_| listen.is_none());
+        let (transparent, transparent_address) = transparent.map(bound).transpose()?.unzip();
+        let all_own = Vec::from_iter([own].into_iter().chain(transparent_address));
         let log = audit::open(&settings, &backends, now, "start")?;
-        let dialer = Dialer { proxy_tls, ..rules::dialer(&settings, own, Resolver::new(room.lookups)) };
+        let dialer = Dialer { proxy_tls, ..rules::dialer(&settings, &all_own, Resolver::new(room.lookups)) };
         let outbound = Outbound { dialer, tls };
         let (alerts, webhook) = audit::alerts(&settings, &backends, &log, &outbound)?;
         let shared = Shared {
@@ -106,6 +116,7 @@ impl App {
             secrets,
             recorder: Arc::new(Recorder::new(log, alerts, machine::random()?)),
             leaves,
+            listener_tls: ArcSwapOption::new(listener_tls.map(|tls| tls.config)),
             slots: Arc::new(ConnectionSlots::new(limits.connections)),
             ceilings: proxy::Ceilings::new(limits.under_way),
             meters: proxy::Meters::default(),
@@ -121,7 +132,9 @@ impl App {
             backends,
             listener: Some(listener),
             enclosure: None,
+            transparent,
             address: own,
+            transparent_address,
             startup_tokens,
             tokens_read,
             webhook,
@@ -148,6 +161,21 @@ impl App {
         let by = self.shared.descendants.as_ref().map(|descendants| descendants.as_one());
         self.enclosure = by.map(|by| Enclosure { proxy, intake, name_of, by });
         Ok(())
+    }
+
+    /// Whether it speaks TLS there.
+    pub fn speaks_tls(&self) -> bool {
+        self.shared.listener_tls.load().is_some()
+    }
+
+    /// The address of the transparent listener, where there is one.
+    pub fn transparent_address(&self) -> Option<SocketAddr> {
+        self.transparent_address
+    }
+
+    /// All addresses that it listens on.
+    pub(super) fn own_addresses(&self) -> Vec<SocketAddr> {
+        [self.address].into_iter().chain(self.transparent_address).collect()
     }
 
     /// The settings that it follows.
@@ -246,13 +274,17 @@ fn leaves(ca: &Authorities, provider: Arc<CryptoProvider>) -> Result<Leaves, App
 /// The listener and the address that it came to have.
 fn listen_on(address: SocketAddr, ruleset: &Ruleset) -> Result<(TcpListener, SocketAddr), AppError> {
     machine::permit_listening(address, &ruleset.agents)?;
+    bound(address)
+}
+
+fn bound(address: SocketAddr) -> Result<(TcpListener, SocketAddr), AppError> {
     let listener = machine::bind(address).map_err(|source| AppError::Listen { address, source })?;
     let own = listener.local_addr().map_err(|source| AppError::Listen { address, source })?;
     Ok((listener, own))
 }
 
-/// How these settings would have upstreams reached by a proxy that listens on `own`. Reads the files of roots.
-pub(super) fn outbound(settings: &Settings, own: SocketAddr, resolver: Resolver) -> Result<Outbound, AppError> {
+/// How these settings would have upstreams reached by a proxy that listens on these addresses. Reads the files of roots.
+pub(super) fn outbound(settings: &Settings, own: &[SocketAddr], resolver: Resolver) -> Result<Outbound, AppError> {
     let dialer = Dialer { proxy_tls: proxy_tls(settings)?, ..rules::dialer(settings, own, resolver) };
     Ok(Outbound { dialer, tls: trusting(&settings.proxy.upstream_ca, &settings.state)? })
 }

@@ -52,6 +52,9 @@ pub enum AppError {
     /// The file with an agent's token can't be used.
     #[error("the token of agent {agent} in {path} can't be used: {why}")]
     Token { agent: String, path: PathBuf, why: String },
+    /// The certificate of the proxy's own port can't be used, or its key.
+    #[error("{path} can't be used for TLS on the proxy's own port: {why}")]
+    ListenerTls { path: PathBuf, why: String },
     /// The file with the webhook's secret can't be used.
     #[error("the webhook's secret in {path} can't be used: {why}")]
     WebhookSecret { path: PathBuf, why: String },
@@ -100,7 +103,10 @@ impl AppError {
     /// The file or folder that the error is about, where it is about one.
     pub fn path(&self) -> Option<&Path> {
         match self {
-            Self::State { path, .. } | Self::Export { path, .. } | Self::Token { path, .. } => Some(path),
+            Self::State { path, .. }
+            | Self::Export { path, .. }
+            | Self::Token { path, .. }
+            | Self::ListenerTls { path, .. } => Some(path),
             Self::Audit(AuditError::Io { path, .. } | AuditError::Open { path, .. }) => Some(path),
             _ => None,
         }
@@ -144,6 +150,7 @@ impl AppError {
             AppError::Open { .. } => "make an agent with 'locum agent add NAME', or set LOCUM_PROXY_TOKEN".into(),
             AppError::ShortToken { .. } => "set a longer one ('openssl rand -hex 32' makes one), or unset it".into(),
             AppError::State { .. } => "choose another folder with --state or XDG_STATE_HOME".into(),
+            AppError::ListenerTls { .. } => "see [proxy] tls_cert and tls_key in the config, files of PEM".into(),
             AppError::WebhookSecret { .. } => "see [anomaly] webhook_secret_file in the config".into(),
             AppError::Token { .. } => "see [agent.*] token_file in the config".into(),
             AppError::NoSuchKey(_) => "'locum check' lists those there are".into(),

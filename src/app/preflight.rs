@@ -2,6 +2,7 @@
 
 use super::agents::StartupTokens;
 use super::keys::active;
+use super::listener_tls::ListenerTls;
 use super::{AppError, machine, rules};
 use crate::audit;
 use crate::config::Settings;
@@ -26,6 +27,7 @@ pub fn preflight(settings: &Settings, backends: &SecretBackends) -> Vec<AppError
             .filter(|_| found.is_empty() || !settings.audit.dir.starts_with(state)),
     );
     found.extend(settings.ca.export.as_deref().and_then(|path| exportable(path).err()));
+    found.extend(ListenerTls::of(settings).err());
     match StartupTokens::at_start(Vec::new(), &backends.environment) {
         Err(e) => found.push(e),
         Ok(tokens) => match rules::ruleset(settings, &active(settings, backends), &tokens) {

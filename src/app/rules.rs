@@ -32,15 +32,15 @@ pub fn rules(settings: &Settings, backends: &SecretBackends) -> Result<Ruleset, 
 /// Why it wouldn't.
 pub fn judge_unasked(settings: &Settings, origin: &Origin, secret: bool) -> Result<(), DialError> {
     let peer = if secret { AllowedPeer::Loopback } else { AllowedPeer::Any };
-    dialer(settings, settings.proxy.listen, Resolver::default()).judge_unasked(origin, peer)
+    dialer(settings, &[settings.proxy.listen], Resolver::default()).judge_unasked(origin, peer)
 }
 
-/// How a service with these settings that listens on `own` reaches upstreams, short of what a proxy there is verified by.
-pub(super) fn dialer(settings: &Settings, own: SocketAddr, resolver: Resolver) -> Dialer {
+/// How a service with these settings that listens on these addresses reaches upstreams, short of what a proxy there is verified by.
+pub(super) fn dialer(settings: &Settings, own: &[SocketAddr], resolver: Resolver) -> Dialer {
     Dialer {
         addresses: AddressPolicy {
             private_addresses: settings.proxy.private_addresses.clone().into(),
-            own: [own].into(),
+            own: own.into(),
             ..AddressPolicy::default()
         },
         proxy: settings.proxy.upstream_proxy.clone().map(Arc::new),
@@ -71,6 +71,7 @@ pub(super) fn ruleset(
         vocabulary: Arc::new(vocabulary),
         passthrough: settings.proxy.passthrough.clone(),
         uids: settings.proxy.uids.iter().copied().chain([rustix::process::geteuid().as_raw()]).collect(),
+        transparent_agent: settings.proxy.transparent_agent.clone(),
         intercept_bound_only: settings.proxy.intercept == Intercept::Bound,
         prefixes: active.iter().map(|k| (k.name.clone(), k.prefixes().to_vec())).collect(),
         keys: KeyTable::default(),

@@ -3,6 +3,7 @@
 use super::build::{App, outbound, token_stamp};
 use super::keys::sources;
 use super::keys::{StoredNames, active_with};
+use super::listener_tls::ListenerTls;
 use super::{AppError, audit, machine, rules};
 use crate::audit::AuditError;
 use crate::ca::Authorities;
@@ -91,12 +92,14 @@ impl RunningProxy {
         let active = active_with(&settings, backends, stored);
         let mut ruleset = self.renewed(&settings, &active)?;
         machine::permit_listening(self.app.address(), &ruleset.agents)?;
-        let outbound = outbound(&settings, self.app.address(), self.app.outbound.dialer.resolver.clone())?;
+        let listener_tls = ListenerTls::of(&settings)?;
+        let outbound = outbound(&settings, &self.app.own_addresses(), self.app.outbound.dialer.resolver.clone())?;
         let changed = changes(&self.app.active_keys, &active);
         ruleset.keys = shared.secrets.reload(sources(&active, backends));
         // first: tunnels look at it as soon as they hear of new rules
         self.pools.iter().for_each(|pool| pool.reach_by(outbound.clone()));
         shared.take_over(ruleset);
+        shared.listener_tls.store(listener_tls.map(|tls| tls.config));
         audit::reload(&shared.recorder, &settings);
         if let Some(webhook) = &self.webhook {
             webhook.reload(&outbound);

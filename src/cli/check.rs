@@ -5,7 +5,7 @@ use super::context::CliContext;
 use super::key_strength::guessable;
 use super::progress::{ASKING_THE_STORES, ProgressLine};
 use super::term::in_words;
-use crate::app::{self, AppError, KeyLookup, MIN_TOKEN, ValueComplaint};
+use crate::app::{self, AppError, KeyLookup, ListenerTls, MIN_TOKEN, RENEW, ValueComplaint};
 use crate::ca::{Authorities, Authority, CaError};
 use crate::config::catalog::Catalog;
 use crate::config::keys::KeySetting;
@@ -14,7 +14,7 @@ use crate::config::{ConfigLocation, Mistake, Settings};
 use crate::disk;
 use crate::memory::Plaintext;
 use crate::memory::own_variables::PROXY_TOKEN;
-use crate::name::Host;
+use crate::name::{AgentName, Host};
 use crate::place::Place;
 use crate::policy::egress;
 use crate::policy::rule::{HostPattern, Scrubbing};
@@ -109,6 +109,12 @@ fn report(settings: Settings, mistakes: Vec<Mistake>, backends: &SecretBackends)
     }
     report.preflight(&settings, backends);
     report.ca(&settings, backends);
+    report.transparent(&settings, backends);
+    if let Ok(Some(tls)) = ListenerTls::of(&settings)
+        && let Some(what) = tls.ending(SystemTime::now())
+    {
+        report.warn(None, what, RENEW);
+    }
     report.hostless(&settings, backends);
     for (key, due) in app::overdue(&settings.keys, &settings.state, SystemTime::now()) {
         report.warn(key.at.as_ref(), due.what, due.next);
@@ -202,6 +208,30 @@ impl CheckReport {
         };
         if let Some((what, hint)) = app::ca_misfit(settings, &app::active(settings, backends), &ca) {
             self.warn(None, what, hint);
+        }
+    }
+
+    /// Whether anybody's redirected connection would be taken in.
+    fn transparent(&mut self, settings: &Settings, backends: &SecretBackends) {
+        let proxy = &settings.proxy;
+        if proxy.transparent.is_none() {
+            return;
+        }
+        if proxy.uids.is_empty() {
+            let what = "nobody's connections are taken in by the transparent listener: uids is empty";
+            self.warn(None, what, "list the agent's user in uids under [proxy]");
+        }
+        let needs_token = app::rules(settings, backends).is_ok_and(|ruleset| ruleset.agents.need_token());
+        let known = |name: &AgentName| {
+            app::named_agents(settings).is_ok_and(|agents| agents.iter().any(|agent| agent.name == *name))
+        };
+        let next = "name an agent that has a token in transparent_agent under [proxy]";
+        match &proxy.transparent_agent {
+            None if needs_token => self.warn(None, "agents have tokens, and what is redirected is no agent's", next),
+            Some(name) if needs_token && *name != AgentName::local() && !known(name) => {
+                self.warn(None, format!("what is redirected is agent {name}'s, and there is no such agent"), next);
+            }
+            _ => {}
         }
     }
 

@@ -5,9 +5,10 @@ use super::child_env::{
 };
 use super::context::CliContext;
 use super::lookup;
+use super::nft;
 use super::running_service::RunningService;
 use super::term::CliError;
-use crate::app;
+use crate::app::{self, ListenerTls};
 use crate::disk;
 use crate::memory::own_variables::PROXY_TOKEN;
 use crate::name::KeyName;
@@ -29,6 +30,9 @@ pub struct EnvArgs {
     /// Put back what was there before; keys are not
     #[arg(long, conflicts_with_all = ["token_file", "agent"])]
     unset: bool,
+    /// Print rules for nftables instead, which lead the connections of [proxy] uids to the transparent listener
+    #[arg(long, conflicts_with_all = ["shell", "token_file", "agent", "unset"])]
+    nft: bool,
 }
 
 /// The agent that `LOCUM_PROXY_TOKEN` is the token of.
@@ -44,6 +48,9 @@ pub fn run(args: EnvArgs, context: &CliContext) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let settings = context.settings()?;
+    if args.nft {
+        return nft::run(&settings);
+    }
     let taken = context.take_environment(&settings)?;
     warn_of_withheld(&taken);
     let now = before(&taken);
@@ -63,10 +70,22 @@ pub fn run(args: EnvArgs, context: &CliContext) -> anyhow::Result<ExitCode> {
              next: name the agent and the file of its token: locum env --agent NAME --token-file FILE"
         );
     }
+    let tls = ListenerTls::of(&settings).map_err(CliError::from)?;
+    let tls_host = tls.as_ref().map(|tls| tls.host(service.listen).unwrap_or_else(|| service.listen.ip().to_string()));
+    let pem = pem + tls.as_ref().map_or("", |tls| &tls.pem);
     let dir = settings.state.join("env");
     app::make_state_dir(&dir).map_err(CliError::from)?;
     let files = TrustFiles::write(&dir, &pem, None, &was)?;
-    let access = ProxyAccess { address: service.listen, agent: &args.agent, token: token.as_deref(), confined: false };
+    if tls.is_some() {
+        files.trust_proxy(&was)?;
+    }
+    let access = ProxyAccess {
+        address: service.listen,
+        tls_host: tls_host.as_deref(),
+        agent: &args.agent,
+        token: token.as_deref(),
+        confined: false,
+    };
     let active: Vec<&KeyName> = app::active(&settings, &backends).into_iter().map(|k| &k.name).collect();
     let placeholders = placeholders(&settings, |k| active.contains(&&k.name));
     let bound = settings.keys.iter().filter(|key| active.contains(&&key.name));

@@ -44,6 +44,7 @@ mod lookup;
 mod manual;
 mod mcp;
 mod migrate;
+mod nft;
 mod other_words;
 mod progress;
 mod prompt;

@@ -2,10 +2,13 @@
 //! without a look at locum's files.
 
 use crate::memory::own_variables::PROXY_TOKEN;
-use crate::name::OWN_HOST;
+use crate::name::{OWN_HOST, Origin, Scheme};
 use crate::policy::agent;
 use crate::policy::agent_placeholders::AgentPlaceholders;
 use crate::system::processes::environments_above;
+use crate::upstream::link::Link;
+use crate::upstream::protocol::AlpnOffer;
+use crate::upstream::tls::{self, Tls};
 use bytes::Bytes;
 use http::header::{HOST, PROXY_AUTHORIZATION};
 use http::{HeaderValue, Request, StatusCode};
@@ -13,6 +16,7 @@ use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper_util::rt::TokioIo;
 use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpStream;
 use url::Url;
@@ -30,6 +34,8 @@ const MAX_ID: usize = 64;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProxyClient {
     authority: String,
+    /// What its certificate has to be of, where it speaks TLS.
+    tls: Option<Origin>,
     credentials: Option<HeaderValue>,
 }
 
@@ -42,7 +48,7 @@ pub enum AskError {
     )]
     NoProxy,
     /// It names one that can't be asked.
-    #[error("the proxy in {variable} can't be asked: it has to be http://[agent:token@]host:port")]
+    #[error("the proxy in {variable} can't be asked: it has to be http:// or https://[agent:token@]host:port")]
     Unreadable {
         /// Which of the variables.
         variable: &'static str,
@@ -106,16 +112,19 @@ impl ProxyClient {
         let unreadable = || AskError::Unreadable { variable };
         let value = value.trim();
         let url = if value.contains("://") { value.to_owned() } else { format!("http://{value}") };
-        let url = Url::parse(&url).ok().filter(|url| url.scheme() == "http").ok_or_else(unreadable)?;
+        let url =
+            Url::parse(&url).ok().filter(|url| matches!(url.scheme(), "http" | "https")).ok_or_else(unreadable)?;
         let host = url.host_str().ok_or_else(unreadable)?;
         let authority = format!("{host}:{}", url.port_or_known_default().ok_or_else(unreadable)?);
+        let tls = (url.scheme() == "https").then(|| Origin::parse(Scheme::Https, &authority)).transpose();
         let decoded = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
         let credentials = match (url.username(), url.password(), now(PROXY_TOKEN)) {
             ("", None, None) => None,
             ("", None, Some(token)) => Some(HeaderValue::try_from(format!("Bearer {}", token.trim()))),
             (user, password, _) => Some(agent::basic(&decoded(user), &decoded(password.unwrap_or_default()))),
         };
-        Ok(Self { authority, credentials: credentials.transpose().map_err(|_| unreadable())? })
+        let tls = tls.map_err(|_| unreadable())?;
+        Ok(Self { authority, tls, credentials: credentials.transpose().map_err(|_| unreadable())? })
     }
 
     /// The placeholders of the agent that asks.
@@ -160,9 +169,19 @@ impl ProxyClient {
         }
     }
 
+    /// Over TLS it is verified by what this machine trusts, and what the variables of `env` add to that.
+    async fn connect(&self) -> Result<Link, Box<dyn std::error::Error + Send + Sync>> {
+        let tcp = TcpStream::connect(&self.authority).await?;
+        let Some(origin) = &self.tls else { return Ok(Link::Left(tcp)) };
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let tls = Tls::new(tls::roots(&[], None)?, provider)?;
+        let connected = tls.connect(origin, tcp, AlpnOffer::Http1).await;
+        Ok(Link::Right(Box::new(connected.map_err(|failed| failed.error)?)))
+    }
+
     async fn exchange(&self, path: &str) -> Result<(StatusCode, Bytes), Box<dyn std::error::Error + Send + Sync>> {
-        let stream = TcpStream::connect(&self.authority).await?;
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(self.connect().await?)).await?;
         let connection = tokio::spawn(connection);
         let mut request = Request::get(format!("http://{OWN_HOST}{path}")).header(HOST, OWN_HOST);
         if let Some(credentials) = &self.credentials {
@@ -197,7 +216,9 @@ mod tests {
             assert_eq!((client.authority.as_str(), said), (authority, credentials), "{pairs:?}");
         }
         assert_eq!(of(&[]).unwrap_err(), AskError::NoProxy);
-        for odd in ["socks5://127.0.0.1:1", "https://locum:1", "http://", "http:// x"] {
+        let over_tls = of(&[("HTTPS_PROXY", "https://locum:1")]).unwrap();
+        assert_eq!(over_tls.tls.map(|origin| origin.to_string()).as_deref(), Some("https://locum:1"));
+        for odd in ["socks5://127.0.0.1:1", "http://", "http:// x"] {
             assert!(matches!(of(&[("HTTPS_PROXY", odd)]), Err(AskError::Unreadable { .. })), "{odd}");
         }
     }

@@ -90,8 +90,8 @@ fn proxied(args: RunArgs, context: &CliContext) -> anyhow::Result<ExitCode> {
     warn(&app, &was);
     let dir = RunDir::make()?;
     let files = TrustFiles::write(dir.path(), &app.ca().bundle(), dir.shared(), &was)?;
-    let access =
-        ProxyAccess { address: app.address(), agent: agent.name.as_str(), token: Some(&token), confined: is_confined };
+    let (address, name) = (app.address(), agent.name.as_str());
+    let access = ProxyAccess { address, tls_host: None, agent: name, token: Some(&token), confined: is_confined };
     let placeholders = placeholders(&app, &agent, &was);
     let stands = child_env::stands(&placeholders);
     let changes = trust_env::changes(&access, &files, &stands, &trust_env::outranking_settings(), &was);

@@ -128,7 +128,11 @@ fn warn(what: &str, next: &str) {
 }
 
 fn announce(app: &App, export: Option<&Path>) {
-    eprintln!("locum listens on http://{}", app.address());
+    let scheme = if app.speaks_tls() { "https" } else { "http" };
+    eprintln!("locum listens on {scheme}://{}", app.address());
+    if let Some(address) = app.transparent_address() {
+        eprintln!("  takes in what is redirected to {address} ('locum env --nft' prints the rules)");
+    }
     match (app.ca_kept_in(), export) {
         (_, Some(path)) => eprintln!("  CA certificate: {}", path.display()),
         (None, None) => eprintln!("  CA: new, in memory ([ca] export writes its certificate to a file)"),

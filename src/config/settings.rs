@@ -9,6 +9,7 @@ use super::limits;
 use super::mistake::{ConfigLocation, Mistake, Mistakes};
 use super::reader::TableReader;
 use super::user_file::{read, too_open};
+use crate::name::AgentName;
 use crate::policy::egress::{AddressRule, EgressMode};
 use crate::policy::rule::HostPattern;
 use crate::proxy::Limits;
@@ -73,6 +74,14 @@ pub struct ProxySettings {
     pub braces: bool,
     /// Local users besides our own who need no token where there are no agents.
     pub uids: Vec<u32>,
+    /// The address that connections are redirected to.
+    pub transparent: Option<SocketAddr>,
+    /// The agent that these are of, where agents have tokens.
+    pub transparent_agent: Option<AgentName>,
+    /// The certificate that the listener shows, with those above it: it speaks TLS then.
+    pub tls_cert: Option<PathBuf>,
+    /// The key of that; there where the certificate is.
+    pub tls_key: Option<PathBuf>,
     /// Files of roots that upstreams are trusted by besides the system's.
     pub upstream_ca: Vec<PathBuf>,
     /// The proxy that upstreams are reached through.
@@ -97,6 +106,10 @@ impl Default for ProxySettings {
             cleartext: false,
             braces: false,
             uids: Vec::new(),
+            transparent: None,
+            transparent_agent: None,
+            tls_cert: None,
+            tls_key: None,
             upstream_ca: Vec::new(),
             upstream_proxy: None,
             upstream_proxy_ca: Vec::new(),
@@ -326,6 +339,12 @@ fn proxy(r: &mut TableReader<'_>) -> ProxySettings {
     let default = ProxySettings::default();
     let intercept = [("all", Intercept::All), ("bound", Intercept::Bound)];
     let egress = [("open", EgressMode::Open), ("listed", EgressMode::Listed)];
+    let certificate = (r.at("tls_cert"), r.path("tls_cert"));
+    let key = (r.at("tls_key"), r.path("tls_key"));
+    if let ((Some(at), Some(_)), (_, None)) | ((_, None), (Some(at), Some(_))) = (&certificate, &key) {
+        let what = "tls_cert and tls_key go together, and one is missing".into();
+        r.wrong(at.clone(), what, "set both, or neither".into());
+    }
     ProxySettings {
         listen: r.parsed("listen").unwrap_or(default.listen),
         intercept: r.choice("intercept", &intercept).unwrap_or(default.intercept),
@@ -338,12 +357,23 @@ fn proxy(r: &mut TableReader<'_>) -> ProxySettings {
         cleartext: r.flag("cleartext").unwrap_or(default.cleartext),
         braces: r.flag("braces").unwrap_or(default.braces),
         uids: r.numbers("uids", 0..=u32::MAX).unwrap_or_default(),
+        transparent: r.with("transparent", redirectable),
+        transparent_agent: r.parsed("transparent_agent"),
+        tls_cert: certificate.1,
+        tls_key: key.1,
         upstream_ca: r.paths("upstream_ca").unwrap_or_default(),
         // Its text may hold a password, so no message repeats it.
         upstream_proxy: r.with("upstream_proxy", |t| t.parse().map_err(|_| NO_PROXY_URL)),
         upstream_proxy_ca: r.paths("upstream_proxy_ca").unwrap_or_default(),
         upstream_proxy_bypass: r.list("upstream_proxy_bypass").unwrap_or_default(),
     }
+}
+
+/// An address that this machine's firewall can redirect its users' connections to, by nothing but the port.
+fn redirectable(text: &str) -> Result<SocketAddr, &'static str> {
+    let local = |address: &SocketAddr| address.ip().is_loopback() || address.ip().is_unspecified();
+    let address = text.parse().ok().filter(local);
+    address.ok_or("connections are redirected to loopback, so it is 127.0.0.1, [::1] or [::] with a port")
 }
 
 fn ca(r: &mut TableReader<'_>) -> CaSettings {

@@ -6,6 +6,7 @@ use rustix::net::sockopt;
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
+use tokio_util::either::Either;
 
 /// A stream over a socket that can be closed with a reset.
 pub trait AbortiveClose {
@@ -18,6 +19,21 @@ impl AbortiveClose for TcpStream {
     fn reset_on_drop(&self) {
         // where the system won't, it is closed as ever
         let _ = sockopt::set_socket_linger(self, Some(Duration::ZERO));
+    }
+}
+
+impl<S: AbortiveClose> AbortiveClose for Box<S> {
+    fn reset_on_drop(&self) {
+        S::reset_on_drop(self);
+    }
+}
+
+impl<L: AbortiveClose, R: AbortiveClose> AbortiveClose for Either<L, R> {
+    fn reset_on_drop(&self) {
+        match self {
+            Self::Left(stream) => stream.reset_on_drop(),
+            Self::Right(stream) => stream.reset_on_drop(),
+        }
     }
 }
 

@@ -243,11 +243,50 @@ impl Agents {
     /// The agent behind a `Proxy-Authorization` (RFC 9110, section 11.7.2), and what proves it again later: Bearer
     /// (RFC 6750), or Basic (RFC 7617) with the token as password or as user, so that it fits into `http://agent:token@proxy`.
     pub fn authenticate(&self, header: Option<&[u8]>, now: SystemTime) -> Result<(Arc<Agent>, TokenProof), AuthError> {
+        self.known(now, || tokens(header.ok_or(AuthError::Missing)?).ok_or(AuthError::Malformed))
+    }
+
+    /// The agent behind a user and a password, either of which is its token, and what proves it again later.
+    ///
+    /// # Errors
+    /// Neither is, or its time is over.
+    pub fn authenticate_login(
+        &self,
+        user: &[u8],
+        password: &[u8],
+        now: SystemTime,
+    ) -> Result<(Arc<Agent>, TokenProof), AuthError> {
+        self.known(now, || Ok([password, user].map(|text| Zeroizing::new(text.to_vec())).into()))
+    }
+
+    /// The agent of this name, which whoever asks stands for without its token, and what proves it again later. Without
+    /// tokens there is one agent, whatever it is called.
+    ///
+    /// # Errors
+    /// No agent has this name, or its time is over.
+    pub fn named(&self, name: &AgentName, now: SystemTime) -> Result<(Arc<Agent>, TokenProof), AuthError> {
         if let Some(agent) = &self.anonymous {
             return Ok((agent.clone(), TokenProof(None)));
         }
-        let header = header.ok_or(AuthError::Missing)?;
-        let candidates = tokens(header).ok_or(AuthError::Malformed)?;
+        let mut failed = AuthError::Unknown;
+        for (hash, agent) in self.tokens.slots.values().flatten().filter(|(_, agent)| agent.name == *name) {
+            match agent.still_valid(now) {
+                Ok(()) => return Ok((agent.clone(), TokenProof::of(hash.clone()))),
+                Err(e) => failed = e,
+            }
+        }
+        Err(failed)
+    }
+
+    fn known(
+        &self,
+        now: SystemTime,
+        candidates: impl FnOnce() -> Result<Vec<Token>, AuthError>,
+    ) -> Result<(Arc<Agent>, TokenProof), AuthError> {
+        if let Some(agent) = &self.anonymous {
+            return Ok((agent.clone(), TokenProof(None)));
+        }
+        let candidates = candidates()?;
         let hashes = candidates.iter().filter(|token| !token.is_empty()).map(|token| TokenHash::of(token));
         let mut known = hashes.filter_map(|hash| Some((self.tokens.find(&hash)?.clone(), TokenProof(Some(hash)))));
         let (agent, proof) = known.next().ok_or(AuthError::Unknown)?;

@@ -1,6 +1,6 @@
 //! The rules, agents and keys that requests are judged by: a reload replaces all of them at once.
 
-use crate::name::{Host, KeyName};
+use crate::name::{AgentName, Host, KeyName};
 use crate::policy::rule::HostPattern;
 use crate::policy::{Agents, Rules};
 use crate::rewrite::Vocabulary;
@@ -21,6 +21,8 @@ pub struct Ruleset {
     pub passthrough: Vec<HostPattern>,
     /// The local users who may do without a token, where none is needed at all.
     pub uids: Vec<u32>,
+    /// Whose a redirected connection is, where agents have tokens.
+    pub transparent_agent: Option<AgentName>,
     /// Only hosts that some key is bound to are read.
     pub intercept_bound_only: bool,
     /// The beginnings that all values of a key's kind share: that much of a value is no secret.

@@ -11,8 +11,9 @@ use crate::ca::Leaves;
 use crate::name::AgentName;
 use crate::policy::agent::AgentMeter;
 use crate::secrets::Secrets;
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use foldhash::fast::RandomState;
+use rustls::ServerConfig;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::watch;
@@ -40,6 +41,8 @@ pub struct Shared {
     pub recorder: Arc<Recorder>,
     /// The certificates that clients are answered with.
     pub leaves: Leaves,
+    /// The TLS that is spoken on the proxy's own port, where it is.
+    pub listener_tls: ArcSwapOption<ServerConfig>,
     /// The places for connections.
     pub slots: Arc<ConnectionSlots>,
     /// How much may be under way to upstreams.

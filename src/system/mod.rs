@@ -2,6 +2,7 @@
 //! program could be shut in by.
 
 pub mod operator;
+pub(crate) mod original_destination;
 pub(crate) mod processes;
 pub(crate) mod roots;
 pub(crate) mod socket_owner;

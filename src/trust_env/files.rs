@@ -4,7 +4,7 @@
 
 use super::names::CA_FILE;
 use super::pkcs12;
-use super::settings_files::{apt_first, apt_last, curlrc, php_ini, wgetrc};
+use super::settings_files::{apt_first, apt_last, curl_proxy, curlrc, php_ini, wgetrc};
 use crate::disk::{self, Rights};
 use crate::system::roots;
 use base64::Engine as _;
@@ -103,6 +103,15 @@ impl TrustFiles {
 }
 
 impl TrustFiles {
+    /// Has curl trust a proxy that speaks TLS by the bundle too, for which it reads no variable.
+    ///
+    /// # Errors
+    /// The file can't be written.
+    pub fn trust_proxy(&self, now: &dyn Fn(&str) -> Option<String>) -> Result<(), TrustFilesError> {
+        let text = curlrc(&own_curlrc(now)) + &curl_proxy(&self.bundle);
+        put(&self.curl_home.join(".curlrc"), text.as_bytes())
+    }
+
     /// Those of single clients, which can hold the user's passwords. `of_apt` is its bundle.
     fn write_settings(&self, of_apt: &Path, now: &dyn Fn(&str) -> Option<String>) -> Result<(), TrustFilesError> {
         let in_folder = |path: &Path, text: String| {

@@ -49,6 +49,12 @@ pub fn is_ours_of_curl(name: &str) -> bool {
     CURL_OURS.iter().any(|ours| name.starts_with(ours))
 }
 
+/// What curl verifies a proxy by that speaks TLS. In quotes a backslash hides the next letter.
+pub fn curl_proxy(bundle: &Path) -> String {
+    let path = bundle.display().to_string().replace('\\', r"\\").replace('"', "\\\"");
+    format!("proxy-cacert = \"{path}\"\n")
+}
+
 fn lines_of(text: &str, is_kept: impl Fn(&str) -> bool) -> String {
     text.lines().filter(|line| is_kept(line)).flat_map(|line| [line, "\n"]).collect()
 }

@@ -12,6 +12,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 pub struct ProxyAccess<'a> {
     /// The address that the proxy listens on.
     pub address: SocketAddr,
+    /// The host that its certificate is of, where it speaks TLS there.
+    pub tls_host: Option<&'a str>,
     /// The agent's name.
     pub agent: &'a str,
     /// The agent's proxy token, where one is needed.
@@ -34,12 +36,14 @@ impl ProxyAccess<'_> {
         SocketAddr::new(ip, self.address.port())
     }
 
-    /// `http://agent:token@127.0.0.1:8787`
+    /// `http://agent:token@127.0.0.1:8787`, or `https://` and the host of the certificate.
     pub fn url(&self) -> String {
         let user = |s| utf8_percent_encode(s, USERINFO);
-        match self.token {
-            Some(token) => format!("http://{}:{}@{}", user(self.agent), user(token), self.dialled()),
-            None => format!("http://{}", self.dialled()),
+        let login = self.token.map(|token| format!("{}:{}@", user(self.agent), user(token))).unwrap_or_default();
+        match self.tls_host {
+            Some(host) if host.contains(':') => format!("https://{login}[{host}]:{}", self.address.port()),
+            Some(host) => format!("https://{login}{host}:{}", self.address.port()),
+            None => format!("http://{login}{}", self.dialled()),
         }
     }
 }
@@ -73,6 +77,9 @@ pub fn changes(
     }
     // it has Mozilla's, and to read the system's too takes it longer than all else at its start
     set("NODE_EXTRA_CA_CERTS", files.additions.to_string_lossy().into());
+    if access.tls_host.is_some() {
+        set("GIT_PROXY_SSL_CAINFO", bundle.to_string());
+    }
     let past = no_proxy::entries(access.confined, now);
     for name in ["NO_PROXY", "no_proxy"] {
         set(name, past.join(","));
@@ -203,6 +210,7 @@ mod tests {
 
     const ACCESS: ProxyAccess<'_> = ProxyAccess {
         address: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8787),
+        tls_host: None,
         agent: "local",
         token: None,
         confined: false,
@@ -317,6 +325,12 @@ mod tests {
             ("[::]:1", Some("a/b@c"), "http://local:a%2Fb%40c@[::1]:1"),
         ] {
             assert_eq!(ProxyAccess { address: address.parse().unwrap(), token, ..ACCESS }.url(), url);
+        }
+        for (tls_host, url) in
+            [("proxy.example", "https://local:a@proxy.example:1"), ("::1", "https://local:a@[::1]:1")]
+        {
+            let access = ProxyAccess { address: "[::]:1".parse().unwrap(), token: Some("a"), ..ACCESS };
+            assert_eq!(ProxyAccess { tls_host: Some(tls_host), ..access }.url(), url);
         }
     }
 

@@ -24,6 +24,7 @@ mod confine;
 mod descendants;
 mod disconnects;
 mod doctor;
+mod doors;
 mod endings;
 mod endurance;
 mod examples;

@@ -1,6 +1,7 @@
-//! Which request may carry which key: a table to be checked by eye, each row run through the real binary in both versions.
+//! Which request may carry which key: a table to be checked by eye, each row run through the real binary in both versions, by each door.
 
 use crate::support::client::{Answer, BOTH, full, none};
+use crate::support::doors::Door;
 use crate::support::upstream::Seen;
 use crate::support::{Client, Home, Http, Serve, Upstream};
 use Outcome::{Kept, Refused, Replaced};
@@ -253,35 +254,58 @@ fn coded(value: &str) -> String {
     }
 }
 
-fn bound(a: &Upstream, b: &Upstream) -> Home {
+fn bound(door: Door, a: &Upstream, b: &Upstream) -> Home {
     let bindings = BINDINGS.replace("{A}", &a.port().to_string()).replace("{B}", &b.port().to_string());
-    let home = Home::with(&format!("connect_ports = [{}, {}]\n", a.port(), b.port()), &bindings);
+    let ports = format!("connect_ports = [{}, {}]\n", a.port(), b.port());
+    let home = Home::with(&(ports + &door.settings()), &bindings);
     KEYS.iter().fold(home, |home, key| home.set(&format!("{}_API_KEY", key.to_uppercase()), &value(key)))
 }
 
-async fn connected(serve: &Serve, to: To, a: &Upstream, b: &Upstream, http: Http) -> Client {
+async fn connected(door: Door, serve: &Serve, to: To, a: &Upstream, b: &Upstream, http: Http) -> Client {
     let authority = match to {
         A => a.authority(),
         B => b.authority(),
-        Address => format!("127.0.0.1:{}", a.port()),
+        Address => format!("{}:{}", door.address(), a.port()),
     };
-    Client::open(serve.address, &serve.ca, &authority, http).await
+    let stream = door.enter(serve.address, &authority).await.expect("a connection");
+    Client::over(stream, &serve.ca, &authority, http).await
 }
 
-#[tokio::test]
-async fn the_truth() {
+#[test]
+fn the_truth() {
+    run(Door::Connect);
+}
+
+#[test]
+fn the_truth_over_socks5() {
+    run(Door::Socks5);
+}
+
+#[test]
+fn the_truth_where_connections_are_redirected() {
+    run(Door::Transparent);
+}
+
+fn run(door: Door) {
+    door.with(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(truth(door));
+    });
+}
+
+async fn truth(door: Door) {
     for http in BOTH {
         let (a, b) = (Upstream::start(), Upstream::start());
-        let serve = bound(&a, &b).serve();
+        let serve = door.serve(bound(door, &a, &b));
         let mut answers = Vec::new();
         for (number, (to, line, _)) in TRUTH.iter().enumerate() {
-            let mut client = connected(&serve, *to, &a, &b, http).await;
+            let mut client = connected(door, &serve, *to, &a, &b, http).await;
             answers.push(Line::read(line).ask(&mut client, number).await);
         }
         let records = serve.drained().await.audit();
         let seen: Vec<Seen> = a.seen().into_iter().chain(b.seen()).collect();
         for (number, ((_, line, outcome), answer)) in TRUTH.iter().zip(&answers).enumerate() {
-            let what = format!("{http:?}: {line}: {}", answer.text());
+            let what = format!("{door:?}, {http:?}: {line}: {}", answer.text());
             let of_row = |r: &&Value| r["tool"] == format!("row-{number}");
             let told: Vec<&Value> = records.iter().filter(of_row).collect();
             let seen: Vec<&Seen> = seen.iter().filter(|s| s.header("x-row") == Some(number.to_string())).collect();

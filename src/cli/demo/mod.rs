@@ -185,7 +185,8 @@ where = ["header", "body"]
         let app = self.running.app();
         let files = TrustFiles::write(&dir, &app.ca().bundle(), None, &child_env::now)?;
         // even to this machine itself, where the upstream is
-        let access = ProxyAccess { address: app.address(), agent: "local", token: None, confined: true };
+        let access =
+            ProxyAccess { address: app.address(), tls_host: None, agent: "local", token: None, confined: true };
         let stands = [(vec!["DEMO_API_KEY".to_owned()], "<<demo_key>>".to_owned())];
         let mut changes = trust_env::changes(&access, &files, &child_env::stands(&stands), &[], &child_env::now);
         changes.insert("DEMO_URL".into(), Some(format!("https://{HOST}:{}", self.upstream.address.port())));

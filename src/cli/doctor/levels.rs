@@ -77,7 +77,8 @@ pub fn run(is_json: bool) -> anyhow::Result<ExitCode> {
         }
         println!();
         let head = ["", "NAMESPACES", "LANDLOCK AND FILTER"].map(str::to_owned);
-        let rows = WAYS.iter().map(|(way, namespaces, filter)| [way, namespaces, filter].map(|cell| (*cell).to_owned()));
+        let rows =
+            WAYS.iter().map(|(way, namespaces, filter)| [way, namespaces, filter].map(|cell| (*cell).to_owned()));
         print!("{}", table::shown(&std::iter::once(head).chain(rows).collect::<Vec<_>>()));
     }
     Ok(if levels.iter().any(|level| level.available) { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -37,14 +37,29 @@ fn stranger(why: String) -> Refusal {
     Refusal::new(RefusalKind::Stranger, why)
 }
 
+/// What a client says of who asks.
+#[derive(Clone, Copy)]
+pub(super) enum Credentials<'c> {
+    /// A `Proxy-Authorization`, or nothing.
+    Header(Option<&'c [u8]>),
+    Login {
+        user: &'c [u8],
+        password: &'c [u8],
+    },
+}
+
 pub(super) async fn admit(
     shared: &Shared,
     client: &Client,
     host: &Host,
     port: u16,
-    authorization: Option<&[u8]>,
+    credentials: Credentials<'_>,
 ) -> Result<Admitted, (AgentName, Refusal)> {
-    let known = shared.ruleset.load().agents.authenticate(authorization, SystemTime::now());
+    let (ruleset, now) = (shared.ruleset.load_full(), SystemTime::now());
+    let known = match credentials {
+        Credentials::Header(authorization) => ruleset.agents.authenticate(authorization, now),
+        Credentials::Login { user, password } => ruleset.agents.authenticate_login(user, password, now),
+    };
     let admitted = match known {
         Ok((agent, proof)) => Admitted { agent, proof, pid: None },
         Err(e) => {
@@ -85,5 +100,5 @@ pub(crate) async fn descendant(shared: &Shared, client: &Client) -> Option<Admit
         return client.known.clone();
     }
     let descendants = shared.descendants.as_ref()?;
-    descendants.knows(client.peer, client.stream.local_addr().ok()?).await
+    descendants.knows(client.peer, client.own).await
 }

@@ -8,7 +8,6 @@ use crate::proxy::exchange::conn::Conn;
 use crate::proxy::exchange::worker::Worker;
 use crate::proxy::refusal::Refusal;
 use std::sync::Arc;
-use tokio::io::AsyncWriteExt as _;
 use tokio::sync::watch;
 
 /// Serves what is asked of `host`, to the connection's end.
@@ -32,7 +31,7 @@ pub(super) async fn connected(
         let recorder = &worker.shared.recorder;
         return client.refuse(recorder, &refusal, admitted.agent.name.clone(), Some((&host, port)), true).await;
     }
-    if client.stream.write_all(client.door.established()).await.is_ok() {
+    if client.say(client.door.established()).await.is_ok() {
         intercept::run(client, Conn::tunnel(worker, admitted, origin), stop).await;
     }
 }

@@ -2,8 +2,9 @@
 
 use super::admit::Admitted;
 use super::client::{Client, Door};
-use super::doors::http;
+use super::doors;
 use super::doors::redirected::{self, Redirected};
+use super::listen::made;
 use super::slots::Standing;
 use crate::name::Host;
 use crate::proxy::exchange::worker::Worker;
@@ -14,6 +15,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
+use tokio_util::either::Either;
 
 /// Which name an address was told to have.
 pub type NameOf = Arc<dyn Fn(IpAddr) -> Option<Host> + Send + Sync>;
@@ -52,7 +54,7 @@ impl Enclosure {
             let client = client(&worker, stream, peer, own.clone());
             async move {
                 if let Some(client) = client {
-                    http::connection(worker, client, stop).await;
+                    doors::serve(worker, client, stop).await;
                 }
             }
         });
@@ -93,17 +95,17 @@ fn accept_all<S: Future<Output = ()> + Send + 'static>(
                 accepted = listener.accept() => accepted,
                 _ = stopping.wait_for(|stopped| *stopped) => return,
             };
-            match accepted {
-                Ok((stream, peer)) => drop(tokio::spawn(serve(worker.clone(), stream, peer, stop.clone()))),
-                Err(_) => super::listen::respite(&worker).await,
+            if let Some((stream, peer)) = made(&worker, accepted).await {
+                tokio::spawn(serve(worker.clone(), stream, peer, stop.clone()));
             }
         }
     });
 }
 
 fn client(worker: &Worker, stream: TcpStream, peer: SocketAddr, by: Admitted) -> Option<Client> {
-    let slot = worker.shared.slots.take(Standing::Newcomer, None, SystemTime::now())?;
+    let own = stream.local_addr().ok()?;
+    let slot = Arc::new(worker.shared.slots.take(Standing::Newcomer, None, SystemTime::now())?);
     let _ = stream.set_nodelay(true);
-    let (read, slot) = (BytesMut::with_capacity(1024), Arc::new(slot));
-    Some(Client { stream, read, door: Door::Http, peer, user: None, known: Some(by), slot })
+    let (stream, read, door) = (Either::Left(stream), BytesMut::with_capacity(1024), Door::Http);
+    Some(Client { stream, read, door, peer, own, user: None, known: Some(by), slot })
 }

@@ -2,7 +2,7 @@
 
 use super::admit;
 use super::client::{Client, Door};
-use super::doors::http;
+use super::doors;
 use super::slots::Standing;
 use crate::proxy::Shared;
 use crate::proxy::exchange::worker::Worker;
@@ -13,28 +13,51 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
+use tokio_util::either::Either;
 
 /// How often a worker looks at what idles.
 const SWEEP: Duration = Duration::from_secs(1);
 /// How long to wait when the system has no descriptor left.
 const RESPITE: Duration = Duration::from_millis(50);
 
+/// Where clients come in.
+pub struct Listeners {
+    /// Those that ask a proxy.
+    pub proxy: TcpListener,
+    /// Those that were redirected on their way elsewhere.
+    pub transparent: Option<TcpListener>,
+}
+
+impl Listeners {
+    /// The next client that was redirected.
+    async fn redirected(&self) -> io::Result<(TcpStream, SocketAddr)> {
+        match &self.transparent {
+            Some(listener) => listener.accept().await,
+            None => std::future::pending().await,
+        }
+    }
+}
+
 /// Serves until `stop` turns true, then no longer accepts; returns when this worker's last connection has ended.
-pub async fn serve(worker: Arc<Worker>, listener: TcpListener, stop: watch::Receiver<bool>) {
+pub async fn serve(worker: Arc<Worker>, listeners: Listeners, stop: watch::Receiver<bool>) {
     let connections = Open(watch::Sender::new(()));
     let mut stopping = stop.clone();
     let mut sweep = tokio::time::interval(SWEEP);
     loop {
         tokio::select! {
-            accepted = listener.accept() => match accepted {
+            accepted = listeners.proxy.accept() => {
                 // whoever finds no place is told so by the closed connection
-                Ok((stream, peer)) => {
-                    if let Some(client) = place(&worker.shared, stream, peer) {
-                        tokio::spawn(served(worker.clone(), client, stop.clone(), connections.clone()));
-                    }
+                if let Some((stream, peer)) = made(&worker, accepted).await
+                    && let Some(client) = place(&worker.shared, stream, peer)
+                {
+                    tokio::spawn(served(worker.clone(), client, stop.clone(), connections.clone()));
                 }
-                Err(e) if is_of_one_connection(&e) => {}
-                Err(_) => respite(&worker).await,
+            },
+            accepted = listeners.redirected() => {
+                if let Some((stream, peer)) = made(&worker, accepted).await {
+                    let serving = doors::transparent::serve(worker.clone(), stream, peer, stop.clone());
+                    tokio::spawn(until_end(serving, connections.clone()));
+                }
             },
             _ = sweep.tick() => {
                 worker.pool.sweep(Instant::now());
@@ -44,32 +67,49 @@ pub async fn serve(worker: Arc<Worker>, listener: TcpListener, stop: watch::Rece
             _ = stopping.wait_for(|stopped| *stopped) => break,
         }
     }
-    drop(listener);
+    drop(listeners);
     tell_turned_away(&worker.shared, true);
     connections.closed().await;
 }
 
-/// Waits for descriptors to be given back, and has some be.
-pub(super) async fn respite(worker: &Worker) {
-    worker.shared.slots.make_room(SystemTime::now());
-    tokio::time::sleep(RESPITE).await;
+/// A connection, where one was made. Where the system has no descriptor left, somebody makes room.
+pub(super) async fn made(
+    worker: &Worker,
+    accepted: io::Result<(TcpStream, SocketAddr)>,
+) -> Option<(TcpStream, SocketAddr)> {
+    match accepted {
+        Ok(made) => return Some(made),
+        Err(e) if is_of_one_connection(&e) => {}
+        Err(_) => {
+            worker.shared.slots.make_room(SystemTime::now());
+            tokio::time::sleep(RESPITE).await;
+        }
+    }
+    None
+}
+
+async fn until_end(serving: impl Future<Output = ()>, open: watch::Receiver<()>) {
+    serving.await;
+    drop(open);
 }
 
 /// A connection that was just accepted, if there is a place for it: whose it is is asked before it counts.
 fn place(shared: &Shared, stream: TcpStream, peer: SocketAddr) -> Option<Client> {
-    let user = stream.local_addr().ok().and_then(|own| admit::user(peer, own));
+    let own = stream.local_addr().ok()?;
+    let user = admit::user(peer, own);
     let is_local = admit::may_be_local(&shared.ruleset.load(), user);
     let standing = if is_local { Standing::Newcomer } else { Standing::Stranger };
     let slot = Arc::new(shared.slots.take(standing, user, SystemTime::now())?);
-    Some(Client { stream, read: BytesMut::with_capacity(1024), door: Door::Http, peer, user, known: None, slot })
+    let _ = stream.set_nodelay(true);
+    let (stream, read, door) = (Either::Left(stream), BytesMut::with_capacity(1024), Door::Http);
+    Some(Client { stream, read, door, peer, own, user, known: None, slot })
 }
 
 /// Serves a connection to its end, or until its place is needed and it has proved nothing.
 async fn served(worker: Arc<Worker>, client: Client, stop: watch::Receiver<bool>, open: watch::Receiver<()>) {
-    let _ = client.stream.set_nodelay(true);
     let slot = client.slot.clone();
     tokio::select! {
-        () = http::connection(worker, client, stop) => {}
+        () = doors::serve(worker, client, stop) => {}
         () = slot.evicted() => {}
     }
     drop((slot, open));

@@ -60,7 +60,7 @@ pub(crate) async fn run(
     let mut from_client = InspectReader::new(&mut client.stream, |read| count(&up, read));
     let mut from_upstream = InspectReader::new(upstream, |read| count(&down, read));
     let copied = async {
-        from_client.write_all(client.door.established()).await?;
+        write_out(&mut from_client, client.door.established()).await?;
         write_out(&mut from_upstream, &client.read).await?;
         tokio::io::copy_bidirectional_with_sizes(&mut from_client, &mut from_upstream, TUNNEL_BUFFER, TUNNEL_BUFFER)
             .await

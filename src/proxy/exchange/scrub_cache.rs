@@ -68,6 +68,7 @@ mod tests {
             vocabulary: Arc::new(Vocabulary::new(false, []).unwrap()),
             passthrough: Vec::new(),
             uids: Vec::new(),
+            transparent_agent: None,
             intercept_bound_only: false,
             prefixes: HashMap::default(),
             keys: KeyTable::default(),

@@ -6,4 +6,5 @@ pub mod hang_up;
 pub mod headers;
 pub mod http1_framing;
 pub mod http2;
+pub mod socks5;
 pub mod ws_frames;

@@ -11,9 +11,10 @@ use std::sync::{Arc, LazyLock};
 use std::time::{Duration, SystemTime};
 
 /// The names that a good upstream answers to.
-pub const NAMES: [&str; 9] = [
+pub const NAMES: [&str; 10] = [
     "localhost",
     "127.0.0.1",
+    "198.51.100.1",
     "api.openai.com",
     "api.anthropic.com",
     "api.github.com",

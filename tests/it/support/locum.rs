@@ -230,8 +230,8 @@ impl Serve {
         });
         let unspecified = SocketAddr::from(([0, 0, 0, 0], 0));
         let mut serve = Self { home, address: unspecified, ca: String::new(), child, said };
-        let line = serve.await_said(|line| line.contains("listens on http://") || line == "(it has ended)");
-        let address = line.split("http://").nth(1).unwrap_or_else(|| panic!("it doesn't listen: {}", serve.said()));
+        let line = serve.await_said(|line| line.contains("locum listens on http") || line == "(it has ended)");
+        let address = line.split("://").nth(1).unwrap_or_else(|| panic!("it doesn't listen: {}", serve.said()));
         serve.address = address.trim().parse().expect("an address");
         serve.ca = std::fs::read_to_string(serve.home.path().join("ca.pem")).unwrap_or_default();
         serve

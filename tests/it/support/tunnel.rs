@@ -63,6 +63,11 @@ impl Tunnel {
         if !head.starts_with("HTTP/1.1 200 ") {
             return Err(io::Error::other(head));
         }
+        Self::on(serve, stream, sni, alpn)
+    }
+
+    /// As [`Self::open`], over a connection to that host which is there.
+    pub fn on(serve: &Serve, stream: TcpStream, sni: &str, alpn: &[u8]) -> io::Result<Self> {
         let name = ServerName::try_from(sni.to_owned()).map_err(io::Error::other)?;
         let session = ClientConnection::new(Arc::new(client::trusting(&serve.ca, alpn)), name);
         Ok(Self { stream: StreamOwned::new(session.map_err(io::Error::other)?, stream) })

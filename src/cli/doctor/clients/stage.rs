@@ -72,8 +72,9 @@ impl ClientStage {
         })
         .map_err(CliError::from)?;
         let files = TrustFiles::write(dir.path(), &app.ca().bundle(), dir.shared(), subject.was)?;
+        let address = app.address();
         let access =
-            ProxyAccess { address: app.address(), agent: agent.name.as_str(), token: Some(&token), confined: false };
+            ProxyAccess { address, tls_host: None, agent: agent.name.as_str(), token: Some(&token), confined: false };
         let changes = trust_env::changes(&access, &files, &[], &trust_env::outranking_settings(), subject.was);
         let running = app.spawn().map_err(CliError::from)?;
         let stage = Self { dir, running, changes: child_env::with_copies(changes, taken), asked };

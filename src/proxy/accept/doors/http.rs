@@ -2,7 +2,7 @@
 
 use super::first_head::{self, FirstHead};
 use crate::name::AgentName;
-use crate::proxy::accept::admit::{admit, descendant, local_user};
+use crate::proxy::accept::admit::{Credentials, admit, descendant, local_user};
 use crate::proxy::accept::client::Client;
 use crate::proxy::accept::connect::connected;
 use crate::proxy::exchange::conn::Conn;
@@ -14,7 +14,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 /// Serves one client's connection to its end.
-pub(in crate::proxy::accept) async fn connection(worker: Arc<Worker>, mut client: Client, stop: watch::Receiver<bool>) {
+pub(super) async fn connection(worker: Arc<Worker>, mut client: Client, stop: watch::Receiver<bool>) {
     let mut stopping = stop.clone();
     for _ in 0..AUTHENTICATION_TRIES {
         let read = tokio::select! {
@@ -48,7 +48,8 @@ pub(in crate::proxy::accept) async fn connection(worker: Arc<Worker>, mut client
             Ok((FirstHead::Health, _)) => return client.tell_health().await,
             Ok((FirstHead::Connect { host, port, authorization }, len)) => {
                 let _ = client.read.split_to(len);
-                match admit(&worker.shared, &client, &host, port, authorization.as_deref()).await {
+                let credentials = Credentials::Header(authorization.as_deref());
+                match admit(&worker.shared, &client, &host, port, credentials).await {
                     Ok(asked) => {
                         client.slot.prove();
                         return connected(worker, client, asked, host, port, stop).await;
@@ -66,5 +67,13 @@ pub(in crate::proxy::accept) async fn connection(worker: Arc<Worker>, mut client
                 return client.refuse(&worker.shared.recorder, &refusal, AgentName::nobody(), None, true).await;
             }
         }
+    }
+}
+
+/// Whether the question comes that anybody may ask.
+pub(super) async fn is_health(client: &mut Client) -> bool {
+    match client.read_head().await {
+        Ok(Some(len)) => matches!(first_head::parse(&client.read[..len]), Ok(FirstHead::Health)),
+        Ok(None) | Err(_) => false,
     }
 }

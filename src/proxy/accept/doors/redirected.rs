@@ -27,6 +27,7 @@ use std::time::SystemTime;
 use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
+use tokio_util::either::Either;
 
 /// A connection that was on its way elsewhere.
 pub struct Redirected {
@@ -49,7 +50,9 @@ pub async fn serve(worker: Arc<Worker>, redirected: Redirected, stop: watch::Rec
     slot.prove();
     let _ = stream.set_nodelay(true);
     let (read, slot) = (BytesMut::with_capacity(1024), Arc::new(slot));
-    let mut client = Client { stream, read, door: Door::Redirected, peer, user: None, known: None, slot };
+    let stream = Either::Left(stream);
+    let (own, user, known) = (destination, None, None);
+    let mut client = Client { stream, read, door: Door::Redirected, peer, own, user, known, slot };
     let destination = Destination::of(destination, name);
     match lead(&worker, &mut client, &destination, by, stop.clone()).await {
         Led::Nowhere => {}
