@@ -76,3 +76,25 @@ fn nothing_is_started_where_the_strictest_is_required() {
         assert!(stderr(&output).contains("the command can't be confined here ("), "{system}: {}", told(&output));
     }
 }
+
+/// What `doctor` says of a level is what `run` finds.
+#[test]
+fn doctor_tells_which_levels_there_are() {
+    let user = User::new();
+    let doctor = |system: &[String], options: &[&str]| {
+        let locum = user.home.path().join("locum").to_string_lossy().into_owned();
+        let words = [system, &[locum, "doctor".into(), "--confine".into()]].concat();
+        finish(user.command(&words[0]).args(&words[1..]).args(options))
+    };
+    let output = doctor(&[], &[]);
+    let shown = stdout(&output);
+    assert!(output.status.success() && shown.starts_with("namespaces: here\nLandlock and filter: here\n"), "{shown}");
+    assert!(shown.contains("UDP, QUIC"), "{shown}");
+    for (system, words) in systems(&user) {
+        let output = doctor(&words, &["--json"]);
+        let told: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        let available = |level: usize| told["levels"][level]["available"].as_bool();
+        assert_eq!((available(0), available(1)), (Some(false), Some(true)), "{system}: {}", told["levels"]);
+        assert!(told["levels"][0]["reason"].is_string() && told["ways"].as_array().is_some_and(|ways| ways.len() > 10));
+    }
+}
