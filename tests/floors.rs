@@ -14,7 +14,7 @@ const FLOORS: [&[&str]; 8] = [
     &["secrets", "ca", "upstream", "audit"],
     &["proxy"],
     &["config", "telemetry"],
-    &["app", "trust_env"],
+    &["app", "confine", "trust_env"],
     &["cli"],
 ];
 /// Files in one folder of the proxy, at most.

@@ -16,7 +16,7 @@ use crate::metrics::Counts;
 use crate::policy::Agent;
 use crate::policy::agent::{TokenHash, TokenProof};
 use crate::proxy::accept::descendants::Descendants;
-use crate::proxy::accept::enclosed::{Enclosure, NameOf};
+use crate::proxy::accept::doors::enclosed::{Enclosure, NameOf};
 use crate::proxy::accept::slots::ConnectionSlots;
 use crate::proxy::{self, LastRefusal, Recorder, Ruleset, Shared};
 use crate::secrets::{SecretBackends, Secrets};

@@ -4,7 +4,7 @@ use super::build::App;
 use super::running::{LEFT_BEHIND, RunningProxy, StopChannels};
 use super::{AppError, audit};
 use crate::memory;
-use crate::proxy::accept::enclosed::Enclosure;
+use crate::proxy::accept::doors::enclosed::Enclosure;
 use crate::proxy::accept::listen::{self, Listeners};
 use crate::proxy::exchange::worker::Worker;
 use crate::upstream::pool::Pool;

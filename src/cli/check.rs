@@ -123,6 +123,11 @@ fn report(settings: Settings, mistakes: Vec<Mistake>, backends: &SecretBackends)
         report.value(key, backends);
         report.warnings.extend(binding_warnings(key, &settings));
     }
+    let is_found = |key: &&KeySetting| report.keys.iter().any(|found| found.found && found.name == key.name.as_str());
+    let hosts = settings.keys.iter().filter(is_found).flat_map(|key| &key.rule.hosts);
+    if let Some((what, next)) = child_env::bypassed(hosts, &child_env::now) {
+        report.warn(None, what, next);
+    }
     if !report.keys.iter().any(|k| k.found) {
         let hint = "set OPENAI_API_KEY or the like, or store one with `locum key set NAME`";
         report.warnings.push(CheckWarning { at: None, what: "no key has a value".into(), hint: hint.into() });

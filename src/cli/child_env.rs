@@ -95,15 +95,22 @@ pub fn warn_of_hostless(settings: &Settings, taken: &TakenEnvironment) {
 
 /// Says which hosts of keys the user's NO_PROXY sends past the proxy.
 pub fn warn_of_bypassed<'h>(hosts: impl IntoIterator<Item = &'h HostPattern>, was: &dyn Fn(&str) -> Option<String>) {
-    let bypassed = trust_env::bypassed(hosts, was);
-    if let Some((_, entry)) = bypassed.first() {
-        let hosts: Vec<&str> = bypassed.iter().map(|(host, _)| host.as_str()).collect();
-        eprintln!(
-            "locum: warning: NO_PROXY ('{entry}') leads clients past the proxy to {}, where no key is put in\n  \
-             next: take it out of NO_PROXY",
-            hosts.join(", ")
-        );
+    if let Some((what, next)) = bypassed(hosts, was) {
+        eprintln!("locum: warning: {what}\n  next: {next}");
     }
+}
+
+/// Which hosts of keys the user's NO_PROXY sends past the proxy, and what to do about it.
+pub fn bypassed<'h>(
+    hosts: impl IntoIterator<Item = &'h HostPattern>,
+    was: &dyn Fn(&str) -> Option<String>,
+) -> Option<(String, &'static str)> {
+    let bypassed = trust_env::bypassed(hosts, was);
+    let (_, entry) = bypassed.first()?;
+    let hosts: Vec<&str> = bypassed.iter().map(|(host, _)| host.as_str()).collect();
+    let hosts = hosts.join(", ");
+    let what = format!("NO_PROXY ('{entry}') leads clients past the proxy to {hosts}, where no key is put in");
+    Some((what, "take it out of NO_PROXY"))
 }
 
 /// What to do about a variable that holds no key.

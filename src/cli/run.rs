@@ -6,7 +6,7 @@ use super::context::CliContext;
 use super::reaper::Reaper;
 use super::run_dir::RunDir;
 use super::signals::{self, CaughtSignals};
-use super::term::{self, CliError};
+use super::term::{self, CliError, shown};
 use super::unconfined::{self, Unseen};
 use super::{allowing, child_env, lookup};
 use crate::app::{App, AppError, LaunchOptions};
@@ -236,9 +236,6 @@ fn enclose(app: &mut App, listeners: Option<NamespaceListeners>) -> anyhow::Resu
     Ok(())
 }
 
-/// A reason repeats what the agent wrote: it is cut here, and no terminal obeys it.
-const MOST_OF_A_REASON: usize = 400;
-
 /// What has come of the requests of a run.
 struct Summary {
     counts: Counts,
@@ -282,13 +279,6 @@ impl Summary {
             eprintln!("  next: {line}");
         }
     }
-}
-
-/// One line of text, whatever an agent has put into it.
-pub(super) fn shown(reason: &str) -> String {
-    let escape = |c: char| if c.is_control() { c.escape_debug().to_string() } else { c.to_string() };
-    let cut = if reason.chars().nth(MOST_OF_A_REASON).is_some() { "…" } else { "" };
-    reason.chars().take(MOST_OF_A_REASON).map(escape).collect::<String>() + cut
 }
 
 /// Whether a variable is one of locum's settings, such as `LOCUM_PROXY__LISTEN`.

@@ -3,10 +3,10 @@
 use super::context::CliContext;
 use super::key_rows::KeyRow;
 use super::progress::{ASKING_THE_STORES, ProgressLine};
-use super::run::{counted, shown};
+use super::run::counted;
 use super::running_service;
 use super::stores::{self, StoreState};
-use super::term::{FAILED, TextColour, in_words, size};
+use super::term::{FAILED, TextColour, in_words, shown, size};
 use super::{table, when};
 use crate::app;
 use crate::audit;

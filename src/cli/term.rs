@@ -189,6 +189,16 @@ impl TextColour {
     }
 }
 
+/// A reason repeats what the agent wrote: it is cut here, and no terminal obeys it.
+const MOST_OF_A_REASON: usize = 400;
+
+/// One line of text, whatever an agent has put into it.
+pub fn shown(reason: &str) -> String {
+    let escape = |c: char| if c.is_control() { c.escape_debug().to_string() } else { c.to_string() };
+    let cut = if reason.chars().nth(MOST_OF_A_REASON).is_some() { "…" } else { "" };
+    reason.chars().take(MOST_OF_A_REASON).map(escape).collect::<String>() + cut
+}
+
 /// Prints an error in two lines, and gives the exit code.
 pub fn report(error: &anyhow::Error) -> ExitCode {
     let told = error.downcast_ref::<CliError>();

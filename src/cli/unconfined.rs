@@ -1,6 +1,6 @@
 //! What an unconfined command may do past the proxy: said once, and at its end where it seems to have done so.
 
-use super::run::shown;
+use super::term::shown;
 use crate::app::App;
 use crate::system::processes;
 use std::fs::{self, OpenOptions};

@@ -186,7 +186,7 @@ impl Rule {
 fn transparent_listeners() -> io::Result<Vec<TcpListener>> {
     let at = [SocketAddr::from((Ipv4Addr::LOCALHOST, INTAKE_PORT)), (Ipv6Addr::LOCALHOST, INTAKE_PORT).into()];
     let listeners = at.into_iter().map(|address| listener(address, true)).collect::<io::Result<_>>()?;
-    nftables::lead_to_listeners(INTAKE_PORT)?;
+    nftables::lead_to_listeners(INTAKE_PORT, (OWN_V4, OWN_V6))?;
     Ok(listeners)
 }
 

@@ -2,7 +2,6 @@
 //! which tracks no connections). The numbers are those of linux/netfilter/nf_tables.h.
 
 use super::netlink::{Attribute, NetlinkRequest, NetlinkSocket};
-use super::network::{OWN_V4, OWN_V6};
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -24,23 +23,23 @@ const TCP: u8 = 6;
 const ADDRESS: u32 = 1;
 const PORT: u32 = 2;
 
-/// Leads connections to listeners on loopback, at this port of either family.
+/// Leads connections to listeners on loopback, at this port of either family, but for those to loopback and to `own`.
 ///
 /// # Errors
 /// The kernel's: it has no nf_tables, or no TPROXY.
-pub fn lead_to_listeners(port: u16) -> io::Result<()> {
+pub fn lead_to_listeners(port: u16, own: (Ipv4Addr, Ipv6Addr)) -> io::Result<()> {
     let v4 = {
         let to = |is_not: &[u8]| differs_at(16, is_not);
         let mut rule = vec![meta(META_NFPROTO), is(&[family(libc::NFPROTO_IPV4)]), meta(META_L4PROTO), is(&[TCP])];
         // the first byte is enough: 127.0.0.0/8
-        rule.extend([to(&Ipv4Addr::LOCALHOST.octets()[..1]), to(&OWN_V4.octets())].into_iter().flatten());
+        rule.extend([to(&Ipv4Addr::LOCALHOST.octets()[..1]), to(&own.0.octets())].into_iter().flatten());
         rule.extend(lead(libc::NFPROTO_IPV4, &Ipv4Addr::LOCALHOST.octets(), port));
         rule
     };
     let v6 = {
         let to = |is_not: &[u8]| differs_at(24, is_not);
         let mut rule = vec![meta(META_NFPROTO), is(&[family(libc::NFPROTO_IPV6)]), meta(META_L4PROTO), is(&[TCP])];
-        rule.extend([to(&Ipv6Addr::LOCALHOST.octets()), to(&OWN_V6.octets())].into_iter().flatten());
+        rule.extend([to(&Ipv6Addr::LOCALHOST.octets()), to(&own.1.octets())].into_iter().flatten());
         rule.extend(lead(libc::NFPROTO_IPV6, &Ipv6Addr::LOCALHOST.octets(), port));
         rule
     };

@@ -8,18 +8,20 @@ use x509_parser::prelude::{FromDer as _, X509Certificate};
 use x509_parser::x509::X509Name;
 use yasna::models::ObjectIdentifier;
 
-/// Each certificate of a PEM text that is a name's, as file name and PEM. One that can't be read is left out.
+const END: &str = "-----END CERTIFICATE-----\n";
+
+/// Each certificate of a PEM text, as file name and PEM. One that can't be read is left out.
 pub fn hashed(pem: &str) -> Vec<(String, String)> {
     let mut counts: BTreeMap<u32, usize> = BTreeMap::new();
-    let certificates = CertificateDer::pem_slice_iter(pem.as_bytes()).filter_map(Result::ok);
-    let named = certificates.filter_map(|certificate| {
+    let named = pem.split_inclusive(END).filter_map(|pem| {
+        let certificate = CertificateDer::from_pem_slice(pem.as_bytes()).ok()?;
         let (_, parsed) = X509Certificate::from_der(&certificate).ok()?;
         let hash = hash(parsed.subject())?;
         let count = counts.entry(hash).or_default();
         *count += 1;
-        Some((format!("{hash:08x}.{}", *count - 1), certificate))
+        Some((format!("{hash:08x}.{}", *count - 1), pem.to_owned()))
     });
-    named.map(|(name, certificate)| (name, crate::trust_env::files::pem(&[certificate]))).collect()
+    named.collect()
 }
 
 /// `X509_NAME_hash` of OpenSSL: SHA-1 over the name in its canonical form, of which the first four bytes count.

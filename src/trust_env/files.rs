@@ -178,7 +178,7 @@ fn is_of_locum(certificate: &CertificateDer<'_>) -> bool {
 }
 
 /// PEM as RFC 7468 has it, 64 characters on a line.
-pub fn pem(certificates: &[CertificateDer<'_>]) -> String {
+fn pem(certificates: &[CertificateDer<'_>]) -> String {
     let mut out = String::new();
     for certificate in certificates {
         let mut rest = STANDARD.encode(certificate);

@@ -74,6 +74,7 @@ mod tampered;
 mod traffic;
 mod transcripts;
 mod under_way;
+mod unseen;
 mod unsent;
 mod user_files;
 mod way_out;

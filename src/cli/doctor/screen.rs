@@ -1,7 +1,8 @@
 //! The findings for a person: a line for each area, and below it what needs attention.
 
 use super::finding::{DoctorArea, DoctorFinding, FindingSeverity};
-use crate::cli::run::{counted, shown};
+use crate::cli::run::counted;
+use crate::cli::term::shown;
 
 /// Prints them.
 pub fn print(findings: &[DoctorFinding]) {

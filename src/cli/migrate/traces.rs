@@ -2,7 +2,7 @@
 //! read it.
 
 use super::scanned_file::ScannedFile;
-use crate::cli::run::shown;
+use crate::cli::term::shown;
 use crate::disk::{folder, shell_quoted};
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;

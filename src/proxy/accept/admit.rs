@@ -1,14 +1,14 @@
 //! Who may open a tunnel or ask in plain: agents by their token, descendants of `run`, local users where nobody needs a token.
 
+use super::admitted::Admitted;
 use super::client::Client;
 use crate::name::{AgentName, Host, Scheme};
 use crate::policy::Agent;
-use crate::policy::agent::{AuthError, TokenProof};
+use crate::policy::agent::AuthError;
 use crate::proxy::refusal::{Refusal, RefusalKind};
 use crate::proxy::{Ruleset, Shared};
 use crate::system::socket_owner;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::SystemTime;
 
 /// The local user at the other end of a connection. Of one from another machine the system knows none.
@@ -81,17 +81,6 @@ pub(super) fn may_reach(ruleset: &Ruleset, agent: &Agent, host: &Host, port: u16
         return Err(Refusal::own_host());
     }
     Ok(ruleset.rules.admit(agent, host, port)?)
-}
-
-/// Who asks, and from which process, where that is known.
-#[derive(Clone)]
-pub struct Admitted {
-    /// The agent, as it was when it was asked about.
-    pub agent: Arc<Agent>,
-    /// What it is looked up by again.
-    pub proof: TokenProof,
-    /// Its process.
-    pub pid: Option<u32>,
 }
 
 /// Whom a connection without a token is from, where such are let in: it is known, or a descendant.

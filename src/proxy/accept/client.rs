@@ -1,6 +1,6 @@
 //! A client's connection as long as no HTTP library serves it.
 
-use super::admit::Admitted;
+use super::admitted::Admitted;
 use super::doors::first_head::not_a_head;
 use super::slots::ConnectionSlot;
 use crate::io::read_ahead::ReadAhead;

@@ -1,6 +1,6 @@
 //! What a connection comes to once it is known who asks for which host: a tunnel that is read, or one that is not.
 
-use super::admit::Admitted;
+use super::admitted::Admitted;
 use super::client::Client;
 use super::{intercept, tunnel};
 use crate::name::{Host, Origin, Scheme};

@@ -4,7 +4,7 @@
 //! The kernel names the client's socket, and `/proc` who holds it and whose child that is. Where any of it can't be told,
 //! the client needs the token like everyone else.
 
-use super::admit::Admitted;
+use super::admitted::Admitted;
 use crate::policy::Agent;
 use crate::policy::agent::TokenProof;
 use crate::system::processes::{holds_socket, is_descendant, processes};

@@ -17,8 +17,6 @@ use tokio_util::either::Either;
 
 /// How often a worker looks at what idles.
 const SWEEP: Duration = Duration::from_secs(1);
-/// How long to wait when the system has no descriptor left.
-const RESPITE: Duration = Duration::from_millis(50);
 
 /// Where clients come in.
 pub struct Listeners {
@@ -47,14 +45,14 @@ pub async fn serve(worker: Arc<Worker>, listeners: Listeners, stop: watch::Recei
         tokio::select! {
             accepted = listeners.proxy.accept() => {
                 // whoever finds no place is told so by the closed connection
-                if let Some((stream, peer)) = made(&worker, accepted).await
+                if let Some((stream, peer)) = worker.shared.slots.made(accepted).await
                     && let Some(client) = place(&worker.shared, stream, peer)
                 {
                     tokio::spawn(served(worker.clone(), client, stop.clone(), connections.clone()));
                 }
             },
             accepted = listeners.redirected() => {
-                if let Some((stream, peer)) = made(&worker, accepted).await {
+                if let Some((stream, peer)) = worker.shared.slots.made(accepted).await {
                     let serving = doors::transparent::serve(worker.clone(), stream, peer, stop.clone());
                     tokio::spawn(until_end(serving, connections.clone()));
                 }
@@ -70,22 +68,6 @@ pub async fn serve(worker: Arc<Worker>, listeners: Listeners, stop: watch::Recei
     drop(listeners);
     tell_turned_away(&worker.shared, true);
     connections.closed().await;
-}
-
-/// A connection, where one was made. Where the system has no descriptor left, somebody makes room.
-pub(super) async fn made(
-    worker: &Worker,
-    accepted: io::Result<(TcpStream, SocketAddr)>,
-) -> Option<(TcpStream, SocketAddr)> {
-    match accepted {
-        Ok(made) => return Some(made),
-        Err(e) if is_of_one_connection(&e) => {}
-        Err(_) => {
-            worker.shared.slots.make_room(SystemTime::now());
-            tokio::time::sleep(RESPITE).await;
-        }
-    }
-    None
 }
 
 async fn until_end(serving: impl Future<Output = ()>, open: watch::Receiver<()>) {
@@ -134,9 +116,4 @@ impl Open {
     async fn closed(&self) {
         self.0.closed().await;
     }
-}
-
-fn is_of_one_connection(e: &io::Error) -> bool {
-    use io::ErrorKind::*;
-    matches!(e.kind(), ConnectionAborted | ConnectionReset | ConnectionRefused | Interrupted)
 }

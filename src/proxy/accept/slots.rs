@@ -3,11 +3,16 @@
 use crate::proxy::limits::STRANGERS_PART;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::io;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
+use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
+/// How long to wait when the system has no descriptor left.
+const RESPITE: Duration = Duration::from_millis(50);
 /// How often it is told that connections were closed, while it goes on.
 const TELL_EVERY: Duration = Duration::from_secs(60);
 /// Users that are told apart in it; those of more are counted without a name.
@@ -123,6 +128,19 @@ impl ConnectionSlots {
         Some(ConnectionSlot { slots: self.clone(), number, standing, evicted, proven: AtomicBool::new(false) })
     }
 
+    /// A connection, where one was made. Where the system has no descriptor left, somebody makes room.
+    pub(crate) async fn made(&self, accepted: io::Result<(TcpStream, SocketAddr)>) -> Option<(TcpStream, SocketAddr)> {
+        match accepted {
+            Ok(made) => return Some(made),
+            Err(e) if is_of_one_connection(&e) => {}
+            Err(_) => {
+                self.make_room(SystemTime::now());
+                tokio::time::sleep(RESPITE).await;
+            }
+        }
+        None
+    }
+
     /// Whether any connection ever had a place.
     pub fn were_taken(&self) -> bool {
         self.open().next > 0
@@ -149,6 +167,11 @@ impl ConnectionSlots {
     fn open(&self) -> MutexGuard<'_, OpenConnections> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn is_of_one_connection(e: &io::Error) -> bool {
+    use io::ErrorKind::*;
+    matches!(e.kind(), ConnectionAborted | ConnectionReset | ConnectionRefused | Interrupted)
 }
 
 impl OpenConnections {

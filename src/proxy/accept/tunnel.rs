@@ -1,7 +1,7 @@
 //! A blind copy for hosts that are not to be read: no key can go there. It ends once its agent may go on no longer, or its
 //! host is to be read.
 
-use super::admit::Admitted;
+use super::admitted::Admitted;
 use super::client::Client;
 use crate::name::Origin;
 use crate::proxy::exchange::authorization::Caller;

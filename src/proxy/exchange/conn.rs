@@ -6,7 +6,7 @@ use super::worker::Worker;
 use crate::ca::Leaves;
 use crate::name::{AgentName, Host, NameError, Origin, Scheme};
 use crate::policy::agent::AuthError;
-use crate::proxy::accept::admit::Admitted;
+use crate::proxy::accept::admitted::Admitted;
 use crate::proxy::accept::slots::ConnectionSlot;
 use crate::proxy::ceilings::PathToUpstream;
 use crate::proxy::refusal::{Refusal, RefusalKind};

@@ -1,6 +1,7 @@
 //! The doors that clients come in by: HTTP or SOCKS5 to the proxy's port, inside its TLS where it speaks that, or a connection that
 //! was led here on its way elsewhere. Behind each, the same policy and the same records.
 
+pub mod enclosed;
 pub(super) mod first_bytes;
 pub(super) mod first_head;
 mod http;

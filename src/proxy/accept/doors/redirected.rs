@@ -11,7 +11,8 @@
 
 use super::first_bytes::{FirstBytes, Spoken};
 use crate::name::{AgentName, Host, Origin, Scheme};
-use crate::proxy::accept::admit::{Admitted, may_reach};
+use crate::proxy::accept::admit::may_reach;
+use crate::proxy::accept::admitted::Admitted;
 use crate::proxy::accept::client::{Client, Door};
 use crate::proxy::accept::connect::connected;
 use crate::proxy::accept::slots::Standing;

@@ -7,7 +7,7 @@
 use super::redirected::{self, Redirected};
 use crate::name::{AgentName, Host};
 use crate::proxy::Shared;
-use crate::proxy::accept::admit::Admitted;
+use crate::proxy::accept::admitted::Admitted;
 use crate::proxy::accept::client::record;
 use crate::proxy::exchange::worker::Worker;
 use crate::proxy::refusal::{Refusal, RefusalKind};

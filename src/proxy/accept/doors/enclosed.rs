@@ -1,12 +1,10 @@
 //! Listeners in a network that one command alone is in: whoever connects there is it, and needs no token.
 
-use super::admit::Admitted;
-use super::client::{Client, Door};
-use super::doors;
-use super::doors::redirected::{self, Redirected};
-use super::listen::made;
-use super::slots::Standing;
+use super::redirected::{self, Redirected};
 use crate::name::Host;
+use crate::proxy::accept::admitted::Admitted;
+use crate::proxy::accept::client::{Client, Door};
+use crate::proxy::accept::slots::Standing;
 use crate::proxy::exchange::worker::Worker;
 use bytes::BytesMut;
 use std::io;
@@ -54,7 +52,7 @@ impl Enclosure {
             let client = client(&worker, stream, peer, own.clone());
             async move {
                 if let Some(client) = client {
-                    doors::serve(worker, client, stop).await;
+                    super::serve(worker, client, stop).await;
                 }
             }
         });
@@ -95,7 +93,7 @@ fn accept_all<S: Future<Output = ()> + Send + 'static>(
                 accepted = listener.accept() => accepted,
                 _ = stopping.wait_for(|stopped| *stopped) => return,
             };
-            if let Some((stream, peer)) = made(&worker, accepted).await {
+            if let Some((stream, peer)) = worker.shared.slots.made(accepted).await {
                 tokio::spawn(serve(worker.clone(), stream, peer, stop.clone()));
             }
         }
