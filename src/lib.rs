@@ -9,13 +9,15 @@
 //!          cli/                one file per command; term.rs is how we speak
 //! 5 APP    app/                settings -> App -> Running -> stop; service.rs: the commands that drive it, control_socket.rs
 //!                              and signals give them
+//!          confine/            a child that can reach nothing but the proxy: namespaces, or Landlock and a filter
 //!          trust_env/          the variables and files that make each client use and trust the proxy
 //! 4 WORDS  config/             file.rs: TOML as written; settings.rs: file + environment -> typed settings, all mistakes at
 //!                              once; keys.rs: [key.*] and [agent.*]; limits.rs: [limits]; catalog/: providers by name
 //!          telemetry.rs        what the rooms have to say, on standard error
 //! 3 DOORS  proxy/accept/       listen.rs, admit.rs: which agent, which local user; slots.rs: places for connections, with
 //!                              little for strangers; doors/: HTTP and SOCKS5 to the proxy's port, TLS around
-//!                              both, and what the firewall redirects; descendants.rs: who was started by `run`; connect.rs, intercept.rs, tunnel.rs:
+//!                              both, what the firewall redirects, and a confined command's network;
+//!                              descendants.rs: who was started by `run`; connect.rs, intercept.rs, tunnel.rs:
 //!                              TLS, plain HTTP, or passed on unread
 //!          proxy/wire/         HTTP/1.1 read more strictly than servers must, HTTP/2 as the library can serve it, WebSocket
 //!                              frames, SOCKS5, headers
@@ -44,7 +46,7 @@
 //! 0 GROUND record.rs           what happened in one exchange
 //!          disk.rs             files replaced whole, and the turns of those who write them
 //!          memory/             sealed secret bytes; wiping; hardening of the process
-//!          io/ system/         buffers and stream wrappers; /proc, who owns a socket, what could shut a program in
+//!          io/ system/         buffers and stream wrappers; /proc, and who owns a socket
 //!          held_map.rs         a value per key, for as long as somebody holds it
 //!          name.rs place.rs    Host, KeyName, AgentName, Origin; places in a request: below the others on this floor
 //! ```

@@ -12,7 +12,7 @@ use crate::app::{self, ListenerTls};
 use crate::disk;
 use crate::memory::own_variables::PROXY_TOKEN;
 use crate::name::KeyName;
-use crate::trust_env::{self, EnvironmentChanges, ProxyAccess, Shell, TrustFiles};
+use crate::trust_env::{self, EnvironmentChanges, PastProxy, ProxyAccess, Shell, TrustFiles};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -84,7 +84,7 @@ pub fn run(args: EnvArgs, context: &CliContext) -> anyhow::Result<ExitCode> {
         tls_host: tls_host.as_deref(),
         agent: &args.agent,
         token: token.as_deref(),
-        confined: false,
+        past: PastProxy::UsersAndLoopback,
     };
     let active: Vec<&KeyName> = app::active(&settings, &backends).into_iter().map(|k| &k.name).collect();
     let placeholders = placeholders(&settings, |k| active.contains(&&k.name));

@@ -24,7 +24,7 @@ use crate::policy::Agent;
 use crate::policy::agent::TokenHash;
 use crate::proxy::LastRefusal;
 use crate::telemetry;
-use crate::trust_env::{self, ProxyAccess, TrustFiles};
+use crate::trust_env::{self, PastProxy, ProxyAccess, TrustFiles};
 use crate::upstream::bypass::BypassRule;
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -50,12 +50,12 @@ pub struct RunArgs {
     /// Exit with 3 where a request was refused and the command itself did well: for jobs that nobody watches
     #[arg(long)]
     strict: bool,
-    #[cfg(target_os = "linux")]
-    #[command(flatten)]
-    confine: ConfineArgs,
     /// The command and its arguments
     #[arg(trailing_var_arg = true, required = true, value_name = "CMD")]
     command: Vec<OsString>,
+    #[cfg(target_os = "linux")]
+    #[command(flatten)]
+    confine: ConfineArgs,
 }
 
 /// Exit codes that are ours and not the child's, as `env` and `nohup` have them.
@@ -91,7 +91,8 @@ fn proxied(args: RunArgs, context: &CliContext) -> anyhow::Result<ExitCode> {
     let dir = RunDir::make()?;
     let files = TrustFiles::write(dir.path(), &app.ca().bundle(), dir.shared(), &was)?;
     let (address, name) = (app.address(), agent.name.as_str());
-    let access = ProxyAccess { address, tls_host: None, agent: name, token: Some(&token), confined: is_confined };
+    let past = if is_confined { PastProxy::Loopback } else { PastProxy::UsersAndLoopback };
+    let access = ProxyAccess { address, tls_host: None, agent: name, token: Some(&token), past };
     let placeholders = placeholders(&app, &agent, &was);
     let stands = child_env::stands(&placeholders);
     let changes = trust_env::changes(&access, &files, &stands, &trust_env::outranking_settings(), &was);

@@ -17,6 +17,6 @@ pub(crate) use client_settings::client_settings;
 pub(crate) use files::{TrustFiles, missing_ca_files};
 pub(crate) use git::outranking_settings;
 pub(crate) use names::EnvironmentChanges;
-pub(crate) use no_proxy::bypassed;
+pub(crate) use no_proxy::{PastProxy, bypassed};
 pub(crate) use shell::Shell;
 pub(crate) use variables::{PlaceholderVariables, ProxyAccess, changes, own_no_proxy, own_proxy};

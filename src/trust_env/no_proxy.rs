@@ -6,10 +6,24 @@ use crate::policy::rule::HostPattern;
 /// here, and the other forms of it make later versions fail. Go and the JVM know it by themselves or by an option of theirs.
 const LOOPBACK: [&str; 2] = ["localhost", "127.0.0.1"];
 
-/// What goes past the proxy: what the user said in either case, then loopback. Past it a confined child reaches nothing but
-/// loopback, which is its own.
-pub(super) fn entries(confined: bool, now: &dyn Fn(&str) -> Option<String>) -> Vec<String> {
-    let said = if confined { Vec::new() } else { said(now) };
+/// What clients ask past the proxy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PastProxy {
+    /// What the user said in either case, and loopback.
+    UsersAndLoopback,
+    /// Loopback alone: a confined child reaches nothing else past the proxy, and that is its own.
+    Loopback,
+    /// Nothing at all.
+    Nothing,
+}
+
+/// The entries of the variable.
+pub(super) fn entries(past: PastProxy, now: &dyn Fn(&str) -> Option<String>) -> Vec<String> {
+    let said = match past {
+        PastProxy::UsersAndLoopback => said(now),
+        PastProxy::Loopback => Vec::new(),
+        PastProxy::Nothing => return Vec::new(),
+    };
     let mut out: Vec<String> = Vec::new();
     for entry in said.into_iter().chain(LOOPBACK.map(str::to_owned)) {
         if !out.contains(&entry) {

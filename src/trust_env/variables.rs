@@ -3,6 +3,7 @@
 use super::files::TrustFiles;
 use super::names::{CA_FILE, EnvironmentChanges, PROXY};
 use super::no_proxy;
+use super::no_proxy::PastProxy;
 use crate::memory::own_variables::OWN_SECRETS;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -18,8 +19,8 @@ pub struct ProxyAccess<'a> {
     pub agent: &'a str,
     /// The agent's proxy token, where one is needed.
     pub token: Option<&'a str>,
-    /// Nothing but the proxy can be reached, so that nothing goes past it.
-    pub confined: bool,
+    /// What does not go through it.
+    pub past: PastProxy,
 }
 
 /// What stays as it is in the user part of a URL.
@@ -80,7 +81,7 @@ pub fn changes(
     if access.tls_host.is_some() {
         set("GIT_PROXY_SSL_CAINFO", bundle.to_string());
     }
-    let past = no_proxy::entries(access.confined, now);
+    let past = no_proxy::entries(access.past, now);
     for name in ["NO_PROXY", "no_proxy"] {
         set(name, past.join(","));
     }
@@ -213,7 +214,7 @@ mod tests {
         tls_host: None,
         agent: "local",
         token: None,
-        confined: false,
+        past: PastProxy::UsersAndLoopback,
     };
 
     fn env<'e>(pairs: &'e [(&'e str, &'e str)]) -> impl Fn(&str) -> Option<String> + 'e {
@@ -257,13 +258,22 @@ mod tests {
 
     #[test]
     fn what_the_user_said_is_kept() {
-        for (confined, said, result) in [
-            (false, vec![], "localhost,127.0.0.1"),
-            (false, vec![("NO_PROXY", "a.example, .b.example")], "a.example,.b.example,localhost,127.0.0.1"),
-            (false, vec![("no_proxy", "a"), ("NO_PROXY", "b,a,localhost")], "a,b,localhost,127.0.0.1"),
-            (true, vec![("NO_PROXY", "a.example")], "localhost,127.0.0.1"),
+        for (past, said, result) in [
+            (PastProxy::UsersAndLoopback, vec![], "localhost,127.0.0.1"),
+            (
+                PastProxy::UsersAndLoopback,
+                vec![("NO_PROXY", "a.example, .b.example")],
+                "a.example,.b.example,localhost,127.0.0.1",
+            ),
+            (
+                PastProxy::UsersAndLoopback,
+                vec![("no_proxy", "a"), ("NO_PROXY", "b,a,localhost")],
+                "a,b,localhost,127.0.0.1",
+            ),
+            (PastProxy::Loopback, vec![("NO_PROXY", "a.example")], "localhost,127.0.0.1"),
+            (PastProxy::Nothing, vec![("NO_PROXY", "a.example")], ""),
         ] {
-            let set = of(ProxyAccess { confined, ..ACCESS }, &said);
+            let set = of(ProxyAccess { past, ..ACCESS }, &said);
             assert_eq!((set["NO_PROXY"].as_str(), set["no_proxy"].as_str()), (result, result), "{said:?}");
         }
         let ours = "--require \"/t/node_preload.cjs\"";

@@ -13,7 +13,7 @@ use crate::audit::read::verify::{Proofs, verify_all};
 use crate::config::settings::{CliPaths, ConfigEnvironment as Variables, Settings};
 use crate::disk;
 use crate::memory::SealedEnvironment;
-use crate::trust_env::{self, ProxyAccess, Shell, TrustFiles};
+use crate::trust_env::{self, PastProxy, ProxyAccess, Shell, TrustFiles};
 use anyhow::Context as _;
 use client::{DemoRequest, call};
 use http::StatusCode;
@@ -185,8 +185,13 @@ where = ["header", "body"]
         let app = self.running.app();
         let files = TrustFiles::write(&dir, &app.ca().bundle(), None, &child_env::now)?;
         // even to this machine itself, where the upstream is
-        let access =
-            ProxyAccess { address: app.address(), tls_host: None, agent: "local", token: None, confined: true };
+        let access = ProxyAccess {
+            address: app.address(),
+            tls_host: None,
+            agent: "local",
+            token: None,
+            past: PastProxy::Nothing,
+        };
         let stands = [(vec!["DEMO_API_KEY".to_owned()], "<<demo_key>>".to_owned())];
         let mut changes = trust_env::changes(&access, &files, &child_env::stands(&stands), &[], &child_env::now);
         changes.insert("DEMO_URL".into(), Some(format!("https://{HOST}:{}", self.upstream.address.port())));

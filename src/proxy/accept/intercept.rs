@@ -79,7 +79,7 @@ async fn tls(client: Client, mut conn: Conn, stop: watch::Receiver<bool>) {
         }
         Ok(Err(e)) if is_distrust(&e) => {
             conn.advise_of_distrust();
-            "the client does not trust locum's CA ('locum ca export' gives the certificate, 'locum env' the variables)"
+            "the client's TLS handshake failed: it does not trust locum's CA ('locum ca export' gives the certificate, 'locum env' the variables)"
                 .into()
         }
         Ok(Err(e)) => format!("the client's TLS handshake failed: {e}"),

@@ -65,7 +65,7 @@ func main() {{
         let key = seen.last().and_then(|seen| seen.header("x-api-key"));
         assert_eq!(key.as_deref(), Some(TOOL_KEY), "{program}: {}", told(&output));
     }
-    let records = user.audit();
+    let records = user.home.audit();
     assert!(of(&records, "substitution").len() >= clients.len());
 }
 
@@ -96,7 +96,7 @@ fn the_same_policy_holds_for_who_is_led_there() {
          curl -q -sSk -o /dev/null -w '%{http_code}' https://10.1.2.3/",
     );
     assert_eq!(stdout(&output), "403 403 403", "{}", told(&output));
-    let reasons: Vec<String> = of(&user.audit(), "refusal").iter().map(|r| r["reason"].to_string()).collect();
+    let reasons: Vec<String> = of(&user.home.audit(), "refusal").iter().map(|r| r["reason"].to_string()).collect();
     assert_eq!(reasons.len(), 3, "{reasons:?}");
     // SSH speaks on another port, where nothing is allowed; it is over at once, and on record
     let output = user.bare("timeout 20 sh -c 'exec 3<>/dev/tcp/host.example/22' 2>&1 || timeout 20 bash -c 'exec 3<>/dev/tcp/host.example/22; cat <&3'");

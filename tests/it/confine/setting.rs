@@ -90,15 +90,6 @@ impl User {
         finish(self.locum_run(options).args(command))
     }
 
-    /// Whatever is in the audit, which is the user's.
-    pub fn audit(&self) -> Vec<Value> {
-        let mut verify = self.command(&self.home.path().join("locum").to_string_lossy());
-        verify.arg("--config").arg(self.home.config()).arg("--state").arg(self.home.state()).args(["audit", "verify"]);
-        let output = finish(&mut verify);
-        assert!(output.status.success(), "{}", told(&output));
-        self.home.records()
-    }
-
     /// A command of `--confine=require`, without any variable but PATH.
     pub fn bare(&self, script: &str) -> Output {
         let path = format!("PATH={}", std::env::var("PATH").unwrap());

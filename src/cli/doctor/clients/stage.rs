@@ -17,7 +17,7 @@ use crate::config::settings::{CliPaths, ConfigEnvironment};
 use crate::memory::SealedEnvironment;
 use crate::policy::Agent;
 use crate::policy::agent::TokenHash;
-use crate::trust_env::{self, EnvironmentChanges, ProxyAccess, TrustFiles};
+use crate::trust_env::{self, EnvironmentChanges, PastProxy, ProxyAccess, TrustFiles};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -73,8 +73,13 @@ impl ClientStage {
         .map_err(CliError::from)?;
         let files = TrustFiles::write(dir.path(), &app.ca().bundle(), dir.shared(), subject.was)?;
         let address = app.address();
-        let access =
-            ProxyAccess { address, tls_host: None, agent: agent.name.as_str(), token: Some(&token), confined: false };
+        let access = ProxyAccess {
+            address,
+            tls_host: None,
+            agent: agent.name.as_str(),
+            token: Some(&token),
+            past: PastProxy::UsersAndLoopback,
+        };
         let changes = trust_env::changes(&access, &files, &[], &trust_env::outranking_settings(), subject.was);
         let running = app.spawn().map_err(CliError::from)?;
         let stage = Self { dir, running, changes: child_env::with_copies(changes, taken), asked };
