@@ -34,6 +34,8 @@ pub fn run_if_asked() -> Option<ExitCode> {
     }
     let descriptor = arguments.next()?.to_str()?.parse().ok()?;
     let command: Vec<OsString> = arguments.collect();
+    // it was started as /proc/self/exe, which says nothing in a list of processes
+    let _ = rustix::thread::set_name(c"locum");
     let Ok(channel) = Channel::inherited(descriptor) else { return Some(ExitCode::from(FAILED)) };
     Some(match channel.receive::<ConfinePlan>() {
         Ok(Some(Received { message: plan, .. })) => match plan.level {

@@ -8,6 +8,7 @@ use rustix::mount::{
     MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, mount, mount_bind, mount_change, move_mount,
     open_tree,
 };
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::OwnedFd;
@@ -197,15 +198,14 @@ impl Copied {
     }
 
     fn write(self, folder: &Path) -> io::Result<()> {
-        for (name, bytes) in self.files {
-            let path = folder.join(name);
-            path.parent().map_or(Ok(()), fs::create_dir_all)?;
-            fs::write(path, bytes)?;
+        let folders = self.files.iter().map(|(name, _)| name).chain(self.links.iter().map(|(name, _)| name));
+        let folders: BTreeSet<_> = folders.filter_map(|name| name.parent()).collect();
+        folders.iter().try_for_each(|below| fs::create_dir_all(folder.join(below)))?;
+        for (name, bytes) in &self.files {
+            fs::write(folder.join(name), bytes)?;
         }
-        for (name, target) in self.links {
-            let path = folder.join(name);
-            path.parent().map_or(Ok(()), fs::create_dir_all)?;
-            std::os::unix::fs::symlink(target, path)?;
+        for (name, target) in &self.links {
+            std::os::unix::fs::symlink(target, folder.join(name))?;
         }
         Ok(())
     }
