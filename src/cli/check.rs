@@ -28,7 +28,7 @@ use std::process::ExitCode;
 use std::time::SystemTime;
 
 const SAME_USER: &str = "an agent that runs as your own user is kept from accidents and leaks, not from intent: it could edit this config. \
-                         Another user or a container keeps it from both";
+                         'locum run --confine', another user or a container keeps it from both";
 
 const BRACES_ON: &str = "<<NAME_key>> and {{NAME_key}}";
 const BRACES_OFF: &str = "<<NAME_key>> alone; {{NAME_key}} too with braces = true under [proxy]";

@@ -6,7 +6,7 @@ mod particular;
 mod restarts;
 
 use crate::support::exit::Exit;
-use crate::support::locum::{OPENAI_KEY, TOOL_KEY, finish, of, stdout, told};
+use crate::support::locum::{OPENAI_KEY, TOOL_KEY, confinement, finish, of, stdout, told};
 use crate::support::upstream::{Kind, Seen};
 use crate::support::{Home, Terminal, Upstream, authority, clients, pattern, wire};
 use base64::Engine as _;
@@ -195,7 +195,8 @@ fn chromium() -> Row {
     let output = home.run(&["bash", &program("chromium.sh"), "https://api.tool.example/chunked"]);
     let seen = upstream.seen().iter().any(|s| s.target.ends_with("/chunked"));
     let got = stdout(&output).contains("/chunked");
-    let known = of(&home.audit(), "exchange").iter().any(|r| r["pid"].is_u64());
+    // confined it is in a network of its own, and nobody asks which of its processes connects
+    let known = confinement().is_some() || of(&home.audit(), "exchange").iter().any(|r| r["pid"].is_u64());
     if seen && got { Ok(vec![got, known]) } else { Err(told(&output)) }
 }
 
@@ -291,6 +292,10 @@ fn table() {
     let _ = writeln!(table, "\n{:<24} used hidden", "REGISTRY");
     for name in ["git", "pip", "pip-conf", "uv", "npm", "pnpm", "yarn", "cargo", "apt"] {
         let program = name.trim_end_matches("-conf").replace("apt", "apt-get");
+        // root's apt becomes another user, whom a confined command has not
+        if name == "apt" && confinement().is_some() && rustix::process::geteuid().is_root() {
+            continue;
+        }
         let row = if is_installed(&program) { registry(name) } else { Err("it is not installed".into()) };
         add(&mut table, name, row, 2);
     }

@@ -1,6 +1,6 @@
 """Runs a command without some system calls, as a container or a hardened system has it: without.py NUMBER,NUMBER… COMMAND…
 
-A call is refused with EPERM. `clone` with a new namespace is where 272 (unshare) is.
+A call is refused with EPERM. `clone` with a new namespace is where 272 (unshare) is; `netfilter` is a socket to that alone.
 """
 import ctypes
 import os
@@ -11,8 +11,13 @@ LOAD, EQUALS, MASKED, RETURN = 0x20, 0x15, 0x45, 0x06
 ALLOW, REFUSE = 0x7FFF0000, 0x00050001
 CLONE, NEW_NAMESPACES = 56, 0x7E020000
 
-numbers = [int(number) for number in sys.argv[1].split(",")]
-program = [(LOAD, 0, 0, 0)]
+numbers = [int(number) for number in sys.argv[1].split(",") if number.isdigit()]
+program = []
+if "netfilter" in sys.argv[1]:
+    # socket(AF_NETLINK, …, NETLINK_NETFILTER)
+    program += [(LOAD, 0, 0, 0), (EQUALS, 0, 5, 41), (LOAD, 0, 0, 16), (EQUALS, 0, 3, 16)]
+    program += [(LOAD, 0, 0, 32), (EQUALS, 0, 1, 12), (RETURN, 0, 0, REFUSE)]
+program += [(LOAD, 0, 0, 0)]
 for number in numbers:
     program += [(EQUALS, 0, 1, number), (RETURN, 0, 0, REFUSE)]
 if 272 in numbers:

@@ -86,6 +86,19 @@ fn node_needs_no_more_than_its_roots() {
     assert_eq!(upstream.await_seen(1)[0].header("x-api-key").as_deref(), Some(TOOL_KEY), "{}", told(&output));
 }
 
+/// What takes its roots from the system's bundle alone, and no credentials.
+#[test]
+fn apt_needs_no_settings() {
+    const HELPER: &str = "/usr/lib/apt/apt-helper";
+    if !is_there(HELPER) {
+        return;
+    }
+    let user = User::new();
+    let output = user.bare(&format!("{HELPER} download-file {URL}/apt {}", user.home.path().join("got").display()));
+    assert!(output.status.success(), "{}", told(&output));
+    assert_eq!(user.upstream.await_seen(1)[0].target, "/apt");
+}
+
 /// What isn't allowed is refused as everywhere, and told.
 #[test]
 fn the_same_policy_holds_for_who_is_led_there() {

@@ -98,3 +98,22 @@ fn doctor_tells_which_levels_there_are() {
         assert!(told["levels"][0]["reason"].is_string() && told["ways"].as_array().is_some_and(|ways| ways.len() > 10));
     }
 }
+
+/// A kernel without nf_tables: the ports of the config are taken in, and the others are refused at once.
+#[test]
+fn without_netfilter_the_ports_of_the_config_are_taken_in() {
+    if !cfg!(target_arch = "x86_64") {
+        return;
+    }
+    let user = User::new();
+    let script = user.home.path().join("without.py").to_string_lossy().into_owned();
+    let words = [PYTHON.to_owned(), script, "netfilter".to_owned()];
+    let ask = "curl -q -sSf -H 'x-api-key: <<tool_key>>' https://api.tool.example/ && ! curl -q -sS https://api.tool.example:8443/";
+    let path = format!("PATH={}", std::env::var("PATH").unwrap());
+    let output = finish(run(&user, &words, &["--confine=require"]).args(["env", "-i", &path, "sh", "-c", ask]));
+    let said = stderr(&output);
+    assert!(output.status.success(), "{}", told(&output));
+    assert!(said.contains("nothing but through the proxy, on port 80, 443"), "{said}");
+    assert!(said.contains("curl: (7)"), "refused, and not waited for: {said}");
+    assert_eq!(user.upstream.await_seen(1)[0].header("x-api-key").as_deref(), Some(TOOL_KEY));
+}

@@ -101,9 +101,9 @@ impl Home {
 
     /// `locum run -- …` to its end; confined where that is what is tried of all clients.
     pub fn run(&self, child: &[&str]) -> Output {
-        let confined = std::env::var("LOCUM_TEST_CONFINE").map(|mode| format!("--confine={mode}"));
+        let confined = confinement().map(|mode| format!("--confine={mode}"));
         let mut run = self.locum(&["run"]);
-        finish(run.args(confined.ok()).arg("--").args(child))
+        finish(run.args(confined).arg("--").args(child))
     }
 
     pub fn serve(self) -> Serve {
@@ -134,6 +134,11 @@ impl Home {
         let output = finish(&mut verify);
         assert!(output.status.success(), "{}", told(&output));
     }
+}
+
+/// How clients are to be confined, where that is what is tried of all of them.
+pub fn confinement() -> Option<String> {
+    std::env::var("LOCUM_TEST_CONFINE").ok()
 }
 
 /// The command as this user, who has to be able to reach the program.
