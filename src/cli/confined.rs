@@ -12,9 +12,13 @@ use crate::policy::egress::AddressRule;
 use crate::policy::rule::HostPattern;
 use crate::secrets::SourceSpec;
 use crate::trust_env::TrustFiles;
+use rustix::fs::FileType;
+use rustix::net::{AddressFamily, sockopt};
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::net::SocketAddr;
+use std::os::fd::AsFd as _;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -55,13 +59,15 @@ impl ConfineArgs {
         self.confine.is_some()
     }
 
-    /// What the helper is to do, but for the level. `now` is what a variable says.
+    /// What the helper is to do, but for the level. `config` is where the config file is, or would be; `now` is what a variable
+    /// says.
     ///
     /// # Errors
     /// The working folder is one that is to be hidden, or can't be told.
     pub fn plan(
         &self,
         app: &App,
+        config: Option<&Path>,
         files: &TrustFiles,
         run_dir: &Path,
         now: &dyn Fn(&str) -> Option<String>,
@@ -69,9 +75,13 @@ impl ConfineArgs {
         let settings = app.settings();
         let directory = std::env::current_dir()
             .map_err(|e| CliError::failed(format!("the working folder can't be told: {e}"), "change to another"))?;
+        refuse_ways_out_as_streams()?;
+        let own = own(settings, config);
+        let links = ways_out::links(own.iter());
         let mut hidden = self.named(&self.hide, &settings.confine.hide)?;
-        hidden.extend(own(settings));
-        hidden.extend(ways_out::hidden(now));
+        hidden.extend(own);
+        hidden.extend(ways_out::hidden(now, &directory));
+        hidden.retain(|path| !path.starts_with(run_dir));
         let (hidden, shown) =
             ways_out::settled(hidden, &self.named(&self.allow_socket, &settings.confine.allow_socket)?);
         if let Some(folder) = hidden.iter().find(|hidden| directory.starts_with(hidden)) {
@@ -93,6 +103,7 @@ impl ConfineArgs {
             only_writable: self.only_writable(settings, &directory)?,
             directory,
             hidden,
+            links,
             shown,
             resolv_conf,
             trust: TrustCovers {
@@ -111,7 +122,7 @@ impl ConfineArgs {
                 let next = "name a path that is".into();
                 return Err(CliError { what, next, code: WRONG_USAGE }.into());
             }
-            all.push(std::path::absolute(path)?);
+            all.push(std::fs::canonicalize(path)?);
         }
         all.extend_from_slice(configured);
         Ok(all)
@@ -189,14 +200,20 @@ impl WalledIn {
     }
 }
 
-/// Whatever is locum's, or holds a key or a password of it.
-fn own(settings: &Settings) -> Vec<PathBuf> {
+/// Whatever is locum's, or holds a key or a password of it. A config that is not there yet is not to come from the command: its
+/// folder is made, to be hidden.
+fn own(settings: &Settings, config: Option<&Path>) -> Vec<PathBuf> {
     let mut own = vec![settings.state.clone(), settings.audit.dir.clone()];
-    own.extend(settings.file.iter().map(|file| match file.parent() {
+    for file in settings.file.iter().map(PathBuf::as_path).chain(config) {
+        own.push(file.to_path_buf());
         // a folder of our own, and not one that a project keeps other things in
-        Some(folder) if folder.ends_with("locum") => folder.to_path_buf(),
-        _ => file.clone(),
-    }));
+        if let Some(folder) = file.parent().filter(|folder| folder.ends_with("locum")) {
+            // where it can't be made by us it can't by the command either
+            let _ = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
+            own.push(folder.to_path_buf());
+        }
+    }
+    own.extend(settings.proxy.tls_key.clone());
     own.extend(settings.vault.password_file.clone());
     own.extend(settings.anomaly.webhook_secret_file.clone());
     own.extend(settings.agents.iter().filter_map(|agent| agent.token_file.clone()));
@@ -205,6 +222,31 @@ fn own(settings: &Settings) -> Vec<PathBuf> {
         own.push(path.clone());
     }
     own
+}
+
+/// A folder or a connection that the command is given as one of its three streams would lead it outside.
+fn refuse_ways_out_as_streams() -> anyhow::Result<()> {
+    let streams = [
+        ("standard input", std::io::stdin().as_fd().try_clone_to_owned()),
+        ("standard output", std::io::stdout().as_fd().try_clone_to_owned()),
+        ("standard error", std::io::stderr().as_fd().try_clone_to_owned()),
+    ];
+    for (name, stream) in streams {
+        let Ok(stream) = stream else { continue };
+        let kind = rustix::fs::fstat(&stream).map(|stat| FileType::from_raw_mode(stat.st_mode));
+        let is_unix = || sockopt::socket_domain(&stream).is_ok_and(|domain| domain == AddressFamily::UNIX);
+        let listens = || sockopt::socket_acceptconn(&stream).unwrap_or(true);
+        let leads_out = match kind {
+            Ok(FileType::Directory) => true,
+            Ok(FileType::Socket) => !is_unix() || listens(),
+            _ => false,
+        };
+        if leads_out {
+            let what = format!("{name} is a folder or a connection, by which the command could get past its walls");
+            return Err(CliError::failed(what, "give it a file, a pipe or a terminal"));
+        }
+    }
+    Ok(())
 }
 
 fn file_of(key: &KeySetting) -> Option<PathBuf> {

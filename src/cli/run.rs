@@ -12,7 +12,7 @@ use super::{allowing, child_env, lookup};
 use crate::app::{App, AppError, LaunchOptions};
 use crate::config::key_option::KeyOption;
 use crate::config::keys::KeySetting;
-use crate::config::settings::{CaSource, Settings};
+use crate::config::settings::{CaSource, ConfigEnvironment, Settings, config_path};
 use crate::confine::ConfinePlan;
 use crate::confine::foreground::Foreground;
 use crate::confine::names::{self, SyntheticNames};
@@ -104,10 +104,11 @@ fn proxied(args: RunArgs, context: &CliContext) -> anyhow::Result<ExitCode> {
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let entered = runtime.enter();
+    let config = config_path(context.paths(), &ConfigEnvironment::of_process()).map(|(path, _)| path);
     let start = match is_confined {
         true => args
             .confine
-            .plan(&app, &files, dir.path(), &was)
+            .plan(&app, config.as_deref(), &files, dir.path(), &was)
             .and_then(|plan| walled_in(&args, plan, &mut app, dress))?,
         false => Start::plain(&args.command, dress),
     };

@@ -33,6 +33,8 @@ pub enum HelperMessage {
 /// What the helper is told.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum HelperOrder {
+    /// The plan is in the file that comes along.
+    Plan,
     /// Start the command.
     Go,
 }

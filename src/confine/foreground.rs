@@ -1,7 +1,7 @@
 //! The terminal's foreground: a shell inside can't give it back to a group of processes that it has no number for.
 #![allow(unsafe_code, reason = "the mask of signals, which no crate at hand sets")]
 
-use rustix::process::{Pid, getpgrp};
+use rustix::process::Pid;
 use rustix::termios::{tcgetpgrp, tcsetpgrp};
 use std::fs::File;
 
@@ -12,8 +12,10 @@ impl Foreground {
     /// As it is now; where this process has no terminal, or is in its background, nothing is to be given back.
     pub fn of_terminal() -> Self {
         let terminal = File::options().read(true).write(true).open("/dev/tty").ok();
-        let own = getpgrp();
-        Self(terminal.filter(|terminal| tcgetpgrp(terminal).is_ok_and(|group| group == own)).map(|t| (t, own)))
+        // SAFETY: it only asks. Where the group has no number in this PID namespace that is 0, which no pid is.
+        let own = Pid::from_raw(unsafe { libc::getpgrp() });
+        let mine = |terminal: &File| own.filter(|own| tcgetpgrp(terminal).is_ok_and(|group| group == *own));
+        Self(terminal.and_then(|terminal| mine(&terminal).map(|own| (terminal, own))))
     }
 }
 

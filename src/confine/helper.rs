@@ -11,10 +11,12 @@ use super::mounts::FailedStep;
 use super::network::NamespaceListeners;
 use super::plan::{ConfineLevel, ConfinePlan};
 use super::{filter, landlock, mounts, network};
+use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitOptions, WaitStatus};
 use rustix::thread::{CapabilitiesSecureBits, CapabilitySet, CapabilitySets, UnshareFlags};
 use std::ffi::OsString;
-use std::io;
+use std::fs::File;
+use std::io::{self, BufReader};
 use std::os::fd::AsFd as _;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, ExitCode};
@@ -37,14 +39,21 @@ pub fn run_if_asked() -> Option<ExitCode> {
     // it was started as /proc/self/exe, which says nothing in a list of processes
     let _ = rustix::thread::set_name(c"locum");
     let Ok(channel) = Channel::inherited(descriptor) else { return Some(ExitCode::from(FAILED)) };
-    Some(match channel.receive::<ConfinePlan>() {
-        Ok(Some(Received { message: plan, .. })) => match plan.level {
+    Some(match plan(&channel) {
+        Some(plan) => match plan.level {
             ConfineLevel::Namespaces => in_namespaces(channel, &plan, &command),
             ConfineLevel::Filter => filtered(channel, &plan, &command),
         },
         // whoever was to say what to do is gone
-        _ => ExitCode::from(FAILED),
+        None => ExitCode::from(FAILED),
     })
+}
+
+/// The plan, which is in a file: there is no bound to what is to be hidden.
+fn plan(channel: &Channel) -> Option<ConfinePlan> {
+    let Received { descriptors, .. } = channel.receive::<HelperOrder>().ok()??;
+    let file = File::from(descriptors.into_iter().next()?);
+    serde_json::from_reader(BufReader::new(file)).ok()
 }
 
 fn step<T>(what: &str, done: Result<T, impl Into<io::Error>>) -> Result<T, FailedStep> {
@@ -64,7 +73,8 @@ fn is_ordered(channel: &Channel) -> bool {
 }
 
 fn filtered(channel: Channel, plan: &ConfinePlan, command: &[OsString]) -> ExitCode {
-    let ready = step("restrict connections", landlock::apply(plan.proxy_port))
+    let ready = step("give up all rights", renounce_rights(false))
+        .and_then(|()| step("restrict connections", landlock::apply(plan.proxy_port)))
         .and_then(|()| step("filter system calls", filter::apply(plan.level)))
         .and_then(|()| step("change to the working folder", rustix::process::chdir(&plan.directory)))
         .and_then(|()| step("say so", channel.send(&HelperMessage::Ready { only_ports: None }, &[])));
@@ -101,7 +111,14 @@ fn make_namespaces(plan: &ConfinePlan) -> Result<NamespaceListeners, FailedStep>
         | UnshareFlags::NEWPID
         | UnshareFlags::NEWIPC;
     // SAFETY: this process has one thread, and shares nothing that would be taken apart.
-    step("make namespaces", unsafe { rustix::thread::unshare_unsafe(flags) })?;
+    let unshared = unsafe { rustix::thread::unshare_unsafe(flags) };
+    step(
+        "make namespaces",
+        unshared.map_err(|e| match e {
+            Errno::NOSPC => io::Error::other("user.max_user_namespaces is 0, or used up"),
+            e => e.into(),
+        }),
+    )?;
     // the same user inside: files look as they are, and nobody is root who was not
     step("map the user", fs::write("/proc/self/setgroups", "deny"))?;
     step("map the user", fs::write("/proc/self/uid_map", format!("{user} {user} 1")))?;
@@ -141,7 +158,7 @@ fn wall_in(channel: &Channel, plan: &ConfinePlan, listeners: &NamespaceListeners
     step("end with the helper", rustix::process::set_parent_process_death_signal(Some(Signal::KILL)))?;
     mounts::set_up(plan)?;
     close_to_others();
-    step("give up all rights", renounce_rights())?;
+    step("give up all rights", renounce_rights(true))?;
     step("filter system calls", filter::apply(plan.level))?;
     let mut descriptors = vec![listeners.dns_udp.as_fd(), listeners.dns_tcp.as_fd(), listeners.proxy.as_fd()];
     descriptors.extend(listeners.intake.iter().map(|listener| listener.as_fd()));
@@ -155,8 +172,21 @@ fn close_to_others() {
     let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
 }
 
-/// Whoever is root inside has no more rights than others, and no program's file gives any.
-fn renounce_rights() -> io::Result<()> {
+/// Whoever is root inside has no more rights than others, and no program's file gives any. Outside a namespace of its own an
+/// ordinary user may not change what is `bounded`, and has nothing to be bounded.
+fn renounce_rights(bounded: bool) -> io::Result<()> {
+    match bound_rights() {
+        Err(Errno::PERM) if !bounded => {}
+        done => done?,
+    }
+    rustix::thread::clear_ambient_capability_set()?;
+    let none = CapabilitySet::empty();
+    rustix::thread::set_capabilities(None, CapabilitySets { effective: none, permitted: none, inheritable: none })?;
+    rustix::thread::set_no_new_privs(true)?;
+    Ok(())
+}
+
+fn bound_rights() -> Result<(), Errno> {
     rustix::thread::set_capabilities_secure_bits(
         CapabilitiesSecureBits::NO_ROOT
             | CapabilitiesSecureBits::NO_ROOT_LOCKED
@@ -164,17 +194,12 @@ fn renounce_rights() -> io::Result<()> {
             | CapabilitiesSecureBits::NO_SETUID_FIXUP_LOCKED,
     )?;
     for capability in (0..CapabilitySet::all().bits().count_ones()).map(|bit| 1_u64 << bit) {
-        let capability = CapabilitySet::from_bits_retain(capability);
-        match rustix::thread::remove_capability_from_bounding_set(capability) {
+        match rustix::thread::remove_capability_from_bounding_set(CapabilitySet::from_bits_retain(capability)) {
             // the kernel knows fewer of them
-            Ok(()) | Err(rustix::io::Errno::INVAL) => {}
-            Err(e) => return Err(e.into()),
+            Ok(()) | Err(Errno::INVAL) => {}
+            Err(e) => return Err(e),
         }
     }
-    rustix::thread::clear_ambient_capability_set()?;
-    let none = CapabilitySet::empty();
-    rustix::thread::set_capabilities(None, CapabilitySets { effective: none, permitted: none, inheritable: none })?;
-    rustix::thread::set_no_new_privs(true)?;
     Ok(())
 }
 

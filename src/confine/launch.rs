@@ -5,8 +5,8 @@ use super::helper::HELPER;
 use super::network::NamespaceListeners;
 use super::plan::{ConfineLevel, ConfinePlan};
 use std::ffi::OsStr;
-use std::io;
-use std::os::fd::OwnedFd;
+use std::io::{self, Seek as _, Write as _};
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::process::Command;
 
 /// Why a command can't be confined so.
@@ -74,7 +74,10 @@ impl HelperEnd {
         let process = spawn()?;
         let Self { ours, theirs } = self;
         drop(theirs);
-        ours.send(plan, &[])?;
+        let mut file = tempfile::tempfile()?;
+        file.write_all(&serde_json::to_vec(plan).map_err(io::Error::from)?)?;
+        file.rewind()?;
+        ours.send(&HelperOrder::Plan, &[file.as_fd()])?;
         let Received { message, descriptors, .. } = received(&ours)?;
         let only_ports = match message {
             HelperMessage::Ready { only_ports } => only_ports,

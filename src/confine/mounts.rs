@@ -2,13 +2,14 @@
 //! Nothing of it is left when the command has ended.
 
 use super::plan::{ConfinePlan, TrustCovers};
-use rustix::fs::CWD;
+use rustix::fs::{Access, CWD, access};
 use rustix::io::Errno;
 use rustix::mount::{
-    MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, mount, mount_bind, mount_change, move_mount,
-    open_tree,
+    MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, mount, mount_bind, mount_bind_recursive,
+    mount_change, move_mount, open_tree,
 };
 use std::collections::BTreeSet;
+use std::ffi::CString;
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::OwnedFd;
@@ -59,15 +60,18 @@ pub fn set_up(plan: &ConfinePlan) -> Result<(), FailedStep> {
     let shown = clones(&plan.shown)?;
     let writable = clones(plan.only_writable.iter().flatten())?;
     if plan.only_writable.is_some() {
-        step("make files read-only", read_only())?;
+        step("make files read-only", read_only("/"))?;
         place(writable)?;
     }
     // after that, since /proc is written to by those who may
     let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
     step("mount /proc", mount("proc", "/proc", "proc", flags, None))?;
+    shield_kernel()?;
     resolve_by_us(&plan.resolv_conf)?;
     trust_us(&plan.trust)?;
+    pin(&plan.hidden)?;
     plan.hidden.iter().try_for_each(|path| hide(path))?;
+    plan.links.iter().try_for_each(|link| cover_link(link))?;
     place(shown)?;
     step("change to the working folder", rustix::process::chdir(&plan.directory))
 }
@@ -104,20 +108,62 @@ fn place(clones: Vec<MountTree>) -> Result<(), FailedStep> {
     Ok(())
 }
 
+/// What of the kernel's files changes more than this command: control groups, and for root its settings. Shared memory is the
+/// command's own, as its IPC is.
+fn shield_kernel() -> Result<(), FailedStep> {
+    if Path::new("/sys").is_dir() {
+        step("make /sys read-only", read_only("/sys"))?;
+    }
+    if rustix::process::geteuid().is_root() {
+        // a new /proc can't be mounted within once these are covered: for others they are closed as it is
+        for path in ["/proc/sys", "/proc/irq", "/proc/bus", "/proc/fs"].iter().filter(|path| Path::new(path).is_dir()) {
+            step(format!("make {path} read-only"), mount_bind_recursive(*path, *path))?;
+            step(format!("make {path} read-only"), read_only(path))?;
+        }
+        hide(Path::new("/proc/sysrq-trigger"))?;
+    }
+    if Path::new("/dev/shm").is_dir() {
+        let flags = MountFlags::NOSUID | MountFlags::NODEV;
+        step("mount /dev/shm", mount("locum", "/dev/shm", "tmpfs", flags, Some(c"mode=1777")))?;
+    }
+    Ok(())
+}
+
+/// Makes a mount of each folder above what is hidden that could be moved away, and the cover with it: what is mounted is neither
+/// renamed nor, without what is mounted below, mounted elsewhere.
+fn pin(hidden: &[PathBuf]) -> Result<(), FailedStep> {
+    let may_move = |path: &&Path| path.parent().is_some_and(|folder| access(folder, Access::WRITE_OK).is_ok());
+    let above = hidden.iter().flat_map(|path| path.ancestors().skip(1)).filter(may_move);
+    // in their order the outer ones come first
+    for folder in above.collect::<BTreeSet<_>>() {
+        step(format!("keep {} in its place", folder.display()), mount_bind_recursive(folder, folder))?;
+    }
+    Ok(())
+}
+
+/// Covers a link itself, so that it isn't put somewhere else.
+fn cover_link(link: &Path) -> Result<(), FailedStep> {
+    let what = || format!("keep {} in its place", link.display());
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    let nothing = step(what(), open_tree(CWD, "/dev/null", flags))?;
+    step(what(), move_mount(&nothing, "", CWD, link, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH))
+}
+
 fn make_folders(path: &Path) -> io::Result<()> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
 /// `mount_setattr(2)` with `AT_RECURSIVE`: what is mounted below is read-only too.
 #[allow(unsafe_code, reason = "a system call that no crate at hand makes")]
-fn read_only() -> io::Result<()> {
+fn read_only(path: &str) -> io::Result<()> {
+    let path = CString::new(path)?;
     let attributes = libc::mount_attr { attr_set: libc::MOUNT_ATTR_RDONLY, attr_clr: 0, propagation: 0, userns_fd: 0 };
     // SAFETY: path and attributes are locals that outlive the call, and the size is theirs.
     let done = unsafe {
         libc::syscall(
             libc::SYS_mount_setattr,
             libc::AT_FDCWD,
-            c"/".as_ptr(),
+            path.as_ptr(),
             libc::AT_RECURSIVE,
             &raw const attributes,
             size_of_val(&attributes),

@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use tokio::sync::Semaphore;
 
 /// How long a client may believe an answer, in seconds: an address is given to another name only when this many others were
 /// asked for since.
@@ -24,6 +25,10 @@ const FIRST: u32 = 2;
 const MAX_QUESTION: usize = 4096;
 /// How long a client over TCP may take for a question.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// So many clients over TCP are answered at once: who asks so asks little.
+const MAX_CONNECTIONS: usize = 32;
+const RESPITE: Duration = Duration::from_millis(50);
 
 /// The names that were asked for, and the address that each of them has.
 pub struct SyntheticNames(Mutex<GivenAddresses>);
@@ -110,10 +115,17 @@ async fn answer_datagrams(names: &SyntheticNames, socket: &UdpSocket) {
 }
 
 async fn answer_connections(names: &Arc<SyntheticNames>, listener: &TcpListener) {
-    while let Ok((stream, _)) = listener.accept().await {
+    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    while let Ok(place) = places.clone().acquire_owned().await {
+        let Ok((stream, _)) = listener.accept().await else {
+            // there may be no descriptor left
+            tokio::time::sleep(RESPITE).await;
+            continue;
+        };
         let names = names.clone();
         tokio::spawn(async move {
             let _ = tokio::time::timeout(PATIENCE, answer_connection(&names, stream)).await;
+            drop(place);
         });
     }
 }

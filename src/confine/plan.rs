@@ -19,6 +19,8 @@ pub struct ConfinePlan {
     pub directory: PathBuf,
     /// Folders, files and sockets that are not there for the command.
     pub hidden: Vec<PathBuf>,
+    /// Links that lead to what is hidden, and that the user could put elsewhere.
+    pub links: Vec<PathBuf>,
     /// What is there all the same, though it is in a folder that is hidden.
     pub shown: Vec<PathBuf>,
     /// Who is asked for names: the file that says so.
@@ -32,9 +34,9 @@ pub struct ConfinePlan {
 impl ConfinePlan {
     /// One that hides nothing and covers nothing.
     pub fn bare(level: ConfineLevel) -> Self {
-        let (proxy_port, ports, services, directory, hidden, shown) = Default::default();
-        let (resolv_conf, trust, only_writable) = Default::default();
-        Self { level, proxy_port, ports, services, directory, hidden, shown, resolv_conf, trust, only_writable }
+        let (proxy_port, ports, services, directory, hidden, links) = Default::default();
+        let (shown, resolv_conf, trust, only_writable) = Default::default();
+        Self { level, proxy_port, ports, services, directory, hidden, links, shown, resolv_conf, trust, only_writable }
     }
 }
 

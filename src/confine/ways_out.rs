@@ -3,8 +3,10 @@
 //! A folder is hidden where that is known to hold such sockets, since one that is made later is hidden with it; of other sockets
 //! those that are there when the command starts.
 
+use rustix::fs::{Access, access};
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _};
 use std::path::{Path, PathBuf};
 
 /// Folders of services and of sessions, where they are.
@@ -39,7 +41,10 @@ const SOCKETS: &[&str] = &[
     "/var/lib/incus/unix.socket",
 ];
 /// Beginnings of folders below the one for temporary files, each followed by something that is made up.
-const TEMPORARY: &[&str] = &["ssh-", "tmux-", "gpg-", "dbus-", "ksocket-", "orbit-", "keyring-", "kde-", "screen-"];
+const TEMPORARY: &[&str] =
+    &["ssh-", "tmux-", "gpg-", "dbus-", "ksocket-", "orbit-", "keyring-", "kde-", "screen-", "locum-run-"];
+/// So many entries of a folder, and of those below it, are looked at for sockets.
+const MOST_LOOKED_AT: usize = 20_000;
 /// Keyrings, below the user's folder for data.
 const KEYRINGS: &[&str] = &["keyrings", "kwalletd"];
 /// Variables that name a socket, or a folder of such: those of ssh, gpg, tmux, D-Bus, Docker and of desktops.
@@ -57,8 +62,8 @@ const VARIABLES: &[&str] = &[
     "VSCODE_GIT_IPC_HANDLE",
 ];
 
-/// The ways out that are there now. `now` is what a variable says.
-pub fn hidden(now: &dyn Fn(&str) -> Option<String>) -> Vec<PathBuf> {
+/// The ways out that are there now. `now` is what a variable says; `directory` is the command's working folder.
+pub fn hidden(now: &dyn Fn(&str) -> Option<String>, directory: &Path) -> Vec<PathBuf> {
     let variable = |name: &str| now(name).filter(|value| !value.is_empty());
     let runtime = format!("/run/user/{}", rustix::process::getuid().as_raw());
     let mut all: Vec<PathBuf> = FOLDERS.iter().chain(SOCKETS).map(PathBuf::from).collect();
@@ -66,11 +71,21 @@ pub fn hidden(now: &dyn Fn(&str) -> Option<String>) -> Vec<PathBuf> {
     all.extend(variable("XDG_RUNTIME_DIR").map(PathBuf::from));
     all.extend(VARIABLES.iter().filter_map(|name| variable(name)).filter_map(|value| named_by(&value)));
     let home = variable("HOME").map(PathBuf::from);
-    let data = variable("XDG_DATA_HOME").map(PathBuf::from).or_else(|| Some(home?.join(".local/share")));
+    let data = variable("XDG_DATA_HOME").map(PathBuf::from).or_else(|| Some(home.as_ref()?.join(".local/share")));
     all.extend(KEYRINGS.iter().filter_map(|name| Some(data.as_ref()?.join(name))));
-    all.extend(temporary(&std::env::temp_dir()));
-    all.extend(temporary(Path::new("/tmp")));
+    for folder in [std::env::temp_dir(), "/tmp".into()] {
+        // tmux takes no other place for its sockets, now or later
+        let tmux = folder.join(format!("tmux-{}", rustix::process::getuid().as_raw()));
+        let _ = fs::DirBuilder::new().mode(0o700).create(tmux);
+        all.extend(temporary(&folder));
+        all.extend(sockets_below(&folder, 2));
+    }
     all.extend(sockets());
+    all.extend(sockets_below(Path::new("/run"), 3));
+    all.extend(sockets_below(directory, 2));
+    if let Some(home) = &home {
+        all.extend(sockets_below(home, 2));
+    }
     all
 }
 
@@ -96,6 +111,34 @@ fn sockets() -> Vec<PathBuf> {
     let table = String::from_utf8_lossy(&table);
     let paths = table.lines().skip(1).filter_map(|line| line.find(" /").map(|at| PathBuf::from(&line[at + 1..])));
     paths.collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+/// Sockets in a folder and so many levels below it: the system tells of a socket by the path that it was first given, if that.
+fn sockets_below(folder: &Path, levels: usize) -> Vec<PathBuf> {
+    let (mut found, mut looked_at) = (Vec::new(), 0);
+    let mut folders = vec![(folder.to_path_buf(), levels)];
+    while let Some((folder, levels)) = folders.pop() {
+        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+            looked_at += 1;
+            if looked_at > MOST_LOOKED_AT {
+                return found;
+            }
+            match entry.file_type() {
+                Ok(kind) if kind.is_socket() => found.push(entry.path()),
+                Ok(kind) if kind.is_dir() && levels > 0 => folders.push((entry.path(), levels - 1)),
+                _ => {}
+            }
+        }
+    }
+    found
+}
+
+/// The links on the way to these paths that whoever runs this could put elsewhere.
+pub fn links<'p>(paths: impl Iterator<Item = &'p PathBuf>) -> Vec<PathBuf> {
+    let may_change = |path: &Path| path.parent().is_some_and(|folder| access(folder, Access::WRITE_OK).is_ok());
+    let is_link = |path: &Path| fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_symlink());
+    let found = paths.flat_map(|path| path.ancestors()).filter(|path| is_link(path) && may_change(path));
+    found.map(Path::to_path_buf).collect::<BTreeSet<_>>().into_iter().collect()
 }
 
 /// Paths to hide and those to show all the same, as they are behind links; what is below a hidden folder is hidden already.
