@@ -4,7 +4,7 @@
 //! those that are there when the command starts.
 
 use rustix::fs::{Access, access};
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::fs;
 use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _};
 use std::path::{Path, PathBuf};
@@ -44,7 +44,7 @@ const SOCKETS: &[&str] = &[
 const TEMPORARY: &[&str] =
     &["ssh-", "tmux-", "gpg-", "dbus-", "ksocket-", "orbit-", "keyring-", "kde-", "screen-", "locum-run-"];
 /// So many entries of a folder, and of those below it, are looked at for sockets.
-const MOST_LOOKED_AT: usize = 20_000;
+const MOST_LOOKED_AT: usize = 5_000;
 /// Keyrings, below the user's folder for data.
 const KEYRINGS: &[&str] = &["keyrings", "kwalletd"];
 /// Variables that name a socket, or a folder of such: those of ssh, gpg, tmux, D-Bus, Docker and of desktops.
@@ -73,7 +73,7 @@ pub fn hidden(now: &dyn Fn(&str) -> Option<String>, directory: &Path) -> Vec<Pat
     let home = variable("HOME").map(PathBuf::from);
     let data = variable("XDG_DATA_HOME").map(PathBuf::from).or_else(|| Some(home.as_ref()?.join(".local/share")));
     all.extend(KEYRINGS.iter().filter_map(|name| Some(data.as_ref()?.join(name))));
-    for folder in [std::env::temp_dir(), "/tmp".into()] {
+    for folder in BTreeSet::from([std::env::temp_dir(), "/tmp".into()]) {
         // tmux takes no other place for its sockets, now or later
         let tmux = folder.join(format!("tmux-{}", rustix::process::getuid().as_raw()));
         let _ = fs::DirBuilder::new().mode(0o700).create(tmux);
@@ -116,8 +116,9 @@ fn sockets() -> Vec<PathBuf> {
 /// Sockets in a folder and so many levels below it: the system tells of a socket by the path that it was first given, if that.
 fn sockets_below(folder: &Path, levels: usize) -> Vec<PathBuf> {
     let (mut found, mut looked_at) = (Vec::new(), 0);
-    let mut folders = vec![(folder.to_path_buf(), levels)];
-    while let Some((folder, levels)) = folders.pop() {
+    // the nearest first
+    let mut folders = VecDeque::from([(folder.to_path_buf(), levels)]);
+    while let Some((folder, levels)) = folders.pop_front() {
         for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
             looked_at += 1;
             if looked_at > MOST_LOOKED_AT {
@@ -125,7 +126,7 @@ fn sockets_below(folder: &Path, levels: usize) -> Vec<PathBuf> {
             }
             match entry.file_type() {
                 Ok(kind) if kind.is_socket() => found.push(entry.path()),
-                Ok(kind) if kind.is_dir() && levels > 0 => folders.push((entry.path(), levels - 1)),
+                Ok(kind) if kind.is_dir() && levels > 0 => folders.push_back((entry.path(), levels - 1)),
                 _ => {}
             }
         }
