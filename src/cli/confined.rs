@@ -1,6 +1,7 @@
 //! `run --confine`: what a command is kept from, decided by the options, the config and what is there, and the helper that
 //! keeps it from it.
 
+use super::run_dir;
 use super::term::{CliError, WRONG_USAGE};
 use crate::app::App;
 use crate::config::keys::KeySetting;
@@ -81,9 +82,11 @@ impl ConfineArgs {
         let mut hidden = self.named(&self.hide, &settings.confine.hide)?;
         hidden.extend(own);
         hidden.extend(ways_out::hidden(now, &directory));
+        hidden.extend(run_dir::common());
         hidden.retain(|path| !path.starts_with(run_dir));
-        let (hidden, shown) =
-            ways_out::settled(hidden, &self.named(&self.allow_socket, &settings.confine.allow_socket)?);
+        let mut allowed = self.named(&self.allow_socket, &settings.confine.allow_socket)?;
+        allowed.push(run_dir.to_path_buf());
+        let (hidden, shown) = ways_out::settled(hidden, &allowed);
         if let Some(folder) = hidden.iter().find(|hidden| directory.starts_with(hidden)) {
             let what = format!("the working folder is in {}, which is hidden from the command", folder.display());
             return Err(CliError::failed(what, "start it from another folder"));

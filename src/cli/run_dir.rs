@@ -3,7 +3,7 @@
 use super::term;
 use std::fs::{self, File, Permissions};
 use std::io;
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use tempfile::NamedTempFile;
 
@@ -12,6 +12,7 @@ const PREFIX: &str = "locum-run-";
 const SHARED_PREFIX: &str = "locum-ca-";
 /// Locked for as long as its folder is in use: the system takes the lock away from whoever is gone.
 const LOCK: &str = "in-use";
+const TRIES: usize = 8;
 
 /// A folder that nobody else looks into, and that is removed in the end.
 pub struct RunDir {
@@ -19,6 +20,17 @@ pub struct RunDir {
     _lock: File,
     /// A file that everybody may read, locked as well: root's apt reads certificates as a user of its own.
     shared: Option<NamedTempFile>,
+    _among: Option<CommonFolder>,
+}
+
+/// That of all that this user runs, which goes with the last of it.
+struct CommonFolder(PathBuf);
+
+impl Drop for CommonFolder {
+    fn drop(&mut self) {
+        // it isn't removed while anything is in it
+        let _ = fs::remove_dir(&self.0);
+    }
 }
 
 impl RunDir {
@@ -27,7 +39,7 @@ impl RunDir {
     /// # Errors
     /// When it can't be made. What can't be tidied away stays.
     pub fn make() -> io::Result<Self> {
-        tidy(&std::env::temp_dir());
+        tidy();
         Self::beside_others()
     }
 
@@ -36,11 +48,26 @@ impl RunDir {
     /// # Errors
     /// When it can't be made.
     pub fn beside_others() -> io::Result<Self> {
-        let dir = term::private_tempdir(PREFIX)?;
+        let (dir, among) = Self::folder()?;
         let lock = File::create_new(dir.path().join(LOCK))?;
         lock.lock()?;
         let shared = rustix::process::geteuid().is_root().then(shared_file).transpose()?;
-        Ok(Self { dir, _lock: lock, shared })
+        Ok(Self { dir, _lock: lock, shared, _among: among })
+    }
+
+    fn folder() -> io::Result<(tempfile::TempDir, Option<CommonFolder>)> {
+        let mut made = tempfile::Builder::new();
+        made.prefix(PREFIX).permissions(Permissions::from_mode(0o700));
+        // whoever was the last in it may remove it in this moment
+        for _ in 0..TRIES {
+            let Some(folder) = common() else { break };
+            match made.tempdir_in(&folder) {
+                Ok(dir) => return Ok((dir, Some(CommonFolder(folder)))),
+                Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Ok((term::private_tempdir(PREFIX)?, None))
     }
 
     /// Where certificates may be put for others to read, where that is of use.
@@ -54,6 +81,20 @@ impl RunDir {
     }
 }
 
+fn common_place() -> PathBuf {
+    std::env::temp_dir().join(format!("locum-{}", rustix::process::geteuid().as_raw()))
+}
+
+/// The folder of all that this user runs, so that it can be hidden whole from a command that is confined: one run's files lead the
+/// programs of another. `None` where somebody else has made it, who may keep us from it and from nothing more.
+pub fn common() -> Option<PathBuf> {
+    let folder = common_place();
+    let _ = fs::DirBuilder::new().mode(0o700).create(&folder);
+    let own = rustix::process::geteuid().as_raw();
+    let metadata = fs::symlink_metadata(&folder).ok()?;
+    (metadata.is_dir() && metadata.uid() == own && metadata.mode() & 0o077 == 0).then_some(folder)
+}
+
 fn shared_file() -> io::Result<NamedTempFile> {
     let file = tempfile::Builder::new().prefix(SHARED_PREFIX).suffix(".pem").tempfile()?;
     file.as_file().lock()?;
@@ -61,16 +102,20 @@ fn shared_file() -> io::Result<NamedTempFile> {
     Ok(file)
 }
 
-/// Removes what was left in a folder for what is passing. What can't be removed stays.
-pub fn tidy(among: &Path) {
-    for path in left(among) {
+/// Removes what was left. What can't be removed stays.
+pub fn tidy() {
+    for path in left() {
         let _ = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
     }
 }
 
-/// What was left there by processes of this user that are no more. A folder without a lock file is left out, and an empty
-/// file: it is being made in this moment.
-pub fn left(among: &Path) -> Vec<PathBuf> {
+/// What was left for what is passing by processes of this user that are no more.
+pub fn left() -> Vec<PathBuf> {
+    [std::env::temp_dir(), common_place()].iter().flat_map(|place| left_in(place)).collect()
+}
+
+/// A folder without a lock file is left out, and an empty file: it is being made in this moment.
+fn left_in(among: &Path) -> Vec<PathBuf> {
     let own = rustix::process::geteuid().as_raw();
     let mut left = Vec::new();
     for entry in fs::read_dir(among).into_iter().flatten().flatten() {

@@ -332,11 +332,12 @@ fn what_was_ignored_before_run_is_ignored_by_its_child() {
 #[test]
 fn a_run_that_is_killed_leaves_neither_child_nor_folder() {
     let home = Home::with("", "");
-    let left = |prefix: &str| {
-        let entries = std::fs::read_dir(home.path()).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
+    let of_user = home.path().join(format!("locum-{}", rustix::process::geteuid().as_raw()));
+    let left = |folder: &std::path::Path, prefix: &str| {
+        let entries = std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
         entries.filter(|name| name.starts_with(prefix)).collect::<Vec<_>>()
     };
-    let folders = || left("locum-run-");
+    let folders = || left(&of_user, "locum-run-");
     let script = "tail -f /dev/null >/dev/null & trap 'kill $!; echo got it; exit' TERM; echo ready; wait";
     let mut other = ready(&home, &[], "echo ready; read -r line");
     let in_use = folders();
@@ -352,7 +353,7 @@ fn a_run_that_is_killed_leaves_neither_child_nor_folder() {
     assert_eq!(folders(), in_use);
     drop(other.stdin.take());
     other.wait().unwrap();
-    assert!(folders().is_empty() && left("locum-ca-").is_empty());
+    assert!(!of_user.exists() && left(home.path(), "locum-ca-").is_empty());
 }
 
 #[test]

@@ -130,7 +130,7 @@ fn drafts(subject: &DoctorSubject) -> Option<DoctorFinding> {
 }
 
 fn run_folders() -> Option<DoctorFinding> {
-    let left = run_dir::left(&std::env::temp_dir());
+    let left = run_dir::left();
     if left.is_empty() {
         return None;
     }

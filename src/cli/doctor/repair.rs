@@ -47,7 +47,7 @@ impl Repair {
             Self::DeadSocket(state) => ControlSocket::open(state).map(drop).map_err(io::Error::other),
             Self::Drafts(paths) => each(paths, |path| fs::remove_file(path)),
             Self::RunFolders => {
-                run_dir::tidy(&std::env::temp_dir());
+                run_dir::tidy();
                 Ok(())
             }
         }

@@ -199,3 +199,21 @@ fn nothing_of_the_kernel_that_others_share_is_changed() {
         crate::support::locum::finish(root.arg("cat /proc/sys/kernel/core_pattern > /proc/sys/kernel/core_pattern"));
     assert!(!output.status.success(), "{}", told(&output));
 }
+
+/// What leads the programs of one run is in a folder that another could write to.
+#[test]
+fn the_folders_of_other_runs_are_not_there() {
+    let user = User::new();
+    let locum = user.home.path().join("locum").to_string_lossy().into_owned();
+    let (config, state) = (user.home.config(), user.home.state());
+    let (config, state) = (config.to_string_lossy().into_owned(), state.to_string_lossy().into_owned());
+    let run = [locum.as_str(), "--config", &config, "--state", &state, "run", "--quiet"];
+    let script = "ls \"$(dirname \"$(dirname \"$SSL_CERT_FILE\")\")\" | wc -l";
+    for (options, seen) in [(&[][..], "2\n"), (&["--confine=require"], "1\n")] {
+        let inner = [&run[..], options, &["--", "sh", "-c", script]].concat();
+        let mut outer = user.command(&locum);
+        outer.args(&run[1..]).arg("--").args(inner).env("TMPDIR", user.home.path());
+        let output = crate::support::locum::finish(&mut outer);
+        assert_eq!(stdout(&output), seen, "{options:?}: {}", told(&output));
+    }
+}
