@@ -136,7 +136,11 @@ fn pin(hidden: &[PathBuf]) -> Result<(), FailedStep> {
     let above = hidden.iter().flat_map(|path| path.ancestors().skip(1)).filter(may_move);
     // in their order the outer ones come first
     for folder in above.collect::<BTreeSet<_>>() {
-        step(format!("keep {} in its place", folder.display()), mount_bind_recursive(folder, folder))?;
+        match mount_bind_recursive(folder, folder) {
+            // it was taken away in this moment, with what was to be hidden in it
+            Err(Errno::NOENT) => {}
+            done => step(format!("keep {} in its place", folder.display()), done)?,
+        }
     }
     Ok(())
 }
