@@ -328,6 +328,18 @@ fn what_was_ignored_before_run_is_ignored_by_its_child() {
     assert!(stdout(&output).trim_end().ends_with("03"), "{}", told(&output));
 }
 
+/// As `docker exec` and the like start it: the group that it is in has no number there.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_run_whose_process_group_is_outside_of_its_namespace_works() {
+    let home = Home::with("", "");
+    let locum = home.locum(&["run", "--quiet", "--", "echo", "ok"]);
+    let mut inside = home.command("unshare");
+    inside.args(["-Urpf", "--mount-proc", "--"]).arg(locum.get_program()).args(locum.get_args());
+    let output = finish(&mut inside);
+    assert_eq!(stdout(&output), "ok\n", "{}", told(&output));
+}
+
 /// No handler sees SIGKILL: the system tells the child, and the next `run` tidies up.
 #[test]
 fn a_run_that_is_killed_leaves_neither_child_nor_folder() {
