@@ -27,11 +27,26 @@ pub fn apply(level: ConfineLevel) -> io::Result<()> {
     Ok(())
 }
 
-type Rules = BTreeMap<i64, Vec<SeccompRule>>;
+/// Of an argument, by its place: how it is compared, and with what.
+type Condition = (u8, SeccompCmpOp, u64);
+/// Of each system call those rules of which one has to match, all of whose conditions have to hold; without any rule the call is
+/// always meant.
+type Rules = BTreeMap<i64, Vec<Vec<Condition>>>;
 
 fn program(errno: i32, rules: Rules) -> io::Result<BpfProgram> {
     let arch: TargetArch = std::env::consts::ARCH.try_into().map_err(io::Error::other)?;
     let refused = SeccompAction::Errno(errno.unsigned_abs());
+    let compiled = |conditions: Vec<Condition>| {
+        let conditions = conditions.into_iter().map(|(argument, operator, value)| {
+            SeccompCondition::new(argument, SeccompCmpArgLen::Dword, operator, value)
+        });
+        SeccompRule::new(conditions.collect::<Result<_, _>>()?)
+    };
+    // one that can't be compiled is an error, and never left out
+    let rules = rules.into_iter().map(|(call, rules)| {
+        Ok((call, rules.into_iter().map(compiled).collect::<Result<Vec<_>, seccompiler::BackendError>>()?))
+    });
+    let rules = rules.collect::<Result<BTreeMap<_, _>, seccompiler::BackendError>>().map_err(io::Error::other)?;
     let filter = SeccompFilter::new(rules, SeccompAction::Allow, refused, arch).map_err(io::Error::other)?;
     filter.try_into().map_err(io::Error::other)
 }
@@ -52,7 +67,7 @@ fn not_there() -> Rules {
 /// Families and kinds of sockets that lead elsewhere than to the proxy.
 fn other_sockets(level: ConfineLevel) -> Rules {
     let known = [libc::AF_UNIX, libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK];
-    let mut rules: Vec<Vec<SeccompCondition>> = vec![known.map(|family| differs(0, family)).into()];
+    let mut rules: Vec<Vec<Condition>> = vec![known.map(|family| differs(0, family)).into()];
     // of netlink only what tells of addresses and routes
     rules.push(vec![equals(0, libc::AF_NETLINK), differs(2, libc::NETLINK_ROUTE)]);
     for family in [libc::AF_INET, libc::AF_INET6] {
@@ -64,14 +79,14 @@ fn other_sockets(level: ConfineLevel) -> Rules {
             rules.push(vec![equals(0, family), differs(2, 0), differs(2, libc::IPPROTO_TCP)]);
         }
     }
-    BTreeMap::from([(libc::SYS_socket, any_of(rules))])
+    BTreeMap::from([(libc::SYS_socket, rules)])
 }
 
 fn not_permitted(level: ConfineLevel) -> Rules {
     // what is typed into the terminal is read by whoever started us
     // (the type of these numbers differs between C libraries)
     let requests = [libc::TIOCSTI, libc::TIOCLINUX].map(|request| u32::try_from(request).unwrap_or_default());
-    let terminal = any_of(requests.map(|request| vec![equals(1, request)]));
+    let terminal = requests.map(|request| vec![equals(1, request)]).to_vec();
     let keyrings = [libc::SYS_keyctl, libc::SYS_add_key, libc::SYS_request_key].map(|call| (call, Vec::new()));
     let mut rules = BTreeMap::from_iter(keyrings);
     rules.insert(libc::SYS_ioctl, terminal);
@@ -79,7 +94,7 @@ fn not_permitted(level: ConfineLevel) -> Rules {
         let others = [libc::SYS_ptrace, libc::SYS_process_vm_readv, libc::SYS_process_vm_writev, libc::SYS_pidfd_getfd];
         rules.extend(others.map(|call| (call, Vec::new())));
         // a connection that is opened by what is sent on it: no call to connect is seen
-        let opens = |flags| any_of([vec![has_bits(flags, FAST_OPEN, libc::MSG_FASTOPEN)]]);
+        let opens = |flags| vec![vec![has_bits(flags, FAST_OPEN, libc::MSG_FASTOPEN)]];
         rules.extend([(libc::SYS_sendto, opens(3)), (libc::SYS_sendmsg, opens(2)), (libc::SYS_sendmmsg, opens(3))]);
     }
     rules
@@ -87,27 +102,16 @@ fn not_permitted(level: ConfineLevel) -> Rules {
 
 const FAST_OPEN: u64 = libc::MSG_FASTOPEN as u64;
 
-/// Rules of which one has to match. None of those here is empty, which alone would be refused.
-fn any_of(rules: impl IntoIterator<Item = Vec<SeccompCondition>>) -> Vec<SeccompRule> {
-    rules.into_iter().filter_map(|conditions| SeccompRule::new(conditions).ok()).collect()
+fn equals(argument: u8, value: impl Into<i64>) -> Condition {
+    (argument, SeccompCmpOp::Eq, value.into().cast_unsigned())
 }
 
-fn condition(argument: u8, operator: SeccompCmpOp, value: u64) -> SeccompCondition {
-    // no call has more than six arguments, and those asked for here are among them
-    #[allow(clippy::expect_used, reason = "the numbers are written in this file")]
-    SeccompCondition::new(argument, SeccompCmpArgLen::Dword, operator, value).expect("an argument that there is")
+fn differs(argument: u8, value: impl Into<i64>) -> Condition {
+    (argument, SeccompCmpOp::Ne, value.into().cast_unsigned())
 }
 
-fn equals(argument: u8, value: impl Into<i64>) -> SeccompCondition {
-    condition(argument, SeccompCmpOp::Eq, value.into().cast_unsigned())
-}
-
-fn differs(argument: u8, value: impl Into<i64>) -> SeccompCondition {
-    condition(argument, SeccompCmpOp::Ne, value.into().cast_unsigned())
-}
-
-fn has_bits(argument: u8, mask: u64, value: impl Into<i64>) -> SeccompCondition {
-    condition(argument, SeccompCmpOp::MaskedEq(mask), value.into().cast_unsigned())
+fn has_bits(argument: u8, mask: u64, value: impl Into<i64>) -> Condition {
+    (argument, SeccompCmpOp::MaskedEq(mask), value.into().cast_unsigned())
 }
 
 /// What seccompiler has no word for: any call by a number of x32 is refused.
